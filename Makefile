@@ -1,0 +1,43 @@
+# Every target makes the virtual environment it needs; all are safe to run again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Named after what an install depends on: the settings, and (a strict editable install links file by file) the tree.
+STAMP := $(VENV)/installed-$(shell (cat setup.cfg pyproject.toml; find kerasxai callbacks training -type f \
+	! -name '*.pyc' ! -name '*.tmp-*' | LC_ALL=C sort) | cksum | cut -d' ' -f1)
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help:  ## List the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP):
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --config-settings editable_mode=strict
+	rm -f $(VENV)/installed-*
+	touch $@
+
+install: $(STAMP)  ## Make .venv and install kerasxai into it, with all that development needs
+
+demo: $(STAMP)  ## Explain photographs, train three heads, measure where they look, write an HTML report
+	$(BIN)/kerasxai demo --out runs/demo
+
+test: $(STAMP)  ## Run all tests
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP)  ## Check style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## Format the code and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Measure speed, as ratios to one forward pass
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the virtual environment and everything that was built (runs/ stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

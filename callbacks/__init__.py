@@ -1,0 +1,1 @@
+"""Keras callbacks that explain and measure while a model trains."""

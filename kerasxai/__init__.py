@@ -1,0 +1,41 @@
+"""Where does a Keras image classifier look, and is it right?
+
+Names are looked up when they are first used: `import kerasxai` alone imports neither TensorFlow nor Keras.
+"""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from kerasxai.version import __version__
+
+# In a bare checkout, callbacks/ and training/ stand beside this package; an installed kerasxai holds them itself.
+if not (Path(__file__).parent / "callbacks").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+_NAMES = {
+    "BACKBONES": "kerasxai.models",
+    "DATASETS": "kerasxai.data",
+    "Explainer": "kerasxai.explainer",
+    "Explanation": "kerasxai.explainer",
+    "HEADS": "kerasxai.models",
+    "KerasxaiError": "kerasxai.core.errors",
+    "METHODS": "kerasxai.methods",
+    "build_classifier": "kerasxai.models",
+    "list_layers": "kerasxai.core.layers",
+}
+_MODULES = ("callbacks", "data", "features", "localization", "metrics", "models", "training", "viz")
+
+__all__ = ["__version__", *sorted([*_NAMES, *_MODULES])]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"kerasxai.{name}")
+    raise AttributeError(f"module 'kerasxai' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,29 @@
+"""Errors that say what was expected, what came, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class KerasxaiError(ValueError):
+    """A mistake in what the user gave; the command line prints its message as one line and exits with 2."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> KerasxaiError:
+    """Returns the error for a name that is not in a table, with the names nearest to it.
+
+    Args:
+        kind: What is named, in the singular: `"method"`, `"layer"`.
+        name: What the user wrote.
+        known: All names that would have been right.
+        most: How many names are listed at the most.
+
+    Example:
+        >>> str(unknown("method", "gradcm", ["cam", "gradcam"]))
+        "unknown method 'gradcm'; nearest: gradcam, cam"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=most, cutoff=0.5)
+    if near:
+        return KerasxaiError(f"unknown {kind} {str(name)!r}; nearest: {', '.join(near)}")
+    listed = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+    return KerasxaiError(f"unknown {kind} {str(name)!r}; there are: {listed}")

@@ -1,0 +1,1 @@
+"""Data sets with labels, boxes and masks."""

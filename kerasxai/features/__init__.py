@@ -1,0 +1,1 @@
+"""What a network has learned: filters, activations, patches, class images, neighbors and embeddings."""

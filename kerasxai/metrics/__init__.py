@@ -1,0 +1,1 @@
+"""How well heatmaps localize the object."""

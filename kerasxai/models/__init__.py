@@ -1,0 +1,1 @@
+"""The tables and builders of backbones and heads."""

@@ -1,0 +1,1 @@
+"""Drawing: overlays, grids, files, reports."""

@@ -1,0 +1,1 @@
+"""Fixtures that are shared, because importing TensorFlow and tracing a backbone cost seconds."""

@@ -1,0 +1,57 @@
+"""The floors of the house: an import may only go down, and nothing goes round in a circle."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ALLOWED: dict[str, set[str]] = {
+    "version": set(),
+    "core": set(),
+    "models": {"core"},
+    "data": {"core"},
+    "viz": {"core"},
+    "methods": {"core"},
+    "explainer": {"core", "methods"},
+    "localization": {"core", "methods", "explainer"},
+    "metrics": {"core", "methods", "explainer", "localization"},
+    "features": {"core", "methods", "explainer"},
+}
+ALLOWED["callbacks"] = set(ALLOWED) - {"version"}
+ALLOWED["training"] = set(ALLOWED)
+ALLOWED["cli"] = set(ALLOWED)
+ALLOWED["__init__"] = {"version"}
+FILES = [
+    *sorted((ROOT / "kerasxai").rglob("*.py")),
+    *sorted((ROOT / "callbacks").rglob("*.py")),
+    *sorted((ROOT / "training").rglob("*.py")),
+]
+
+
+def floor_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "kerasxai" else parts[0]
+
+
+def imported_floors(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import absolutely"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in found if name.startswith("kerasxai.") and name.count(".") >= 1}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_only_go_down(path: Path) -> None:
+    floor = floor_of(path)
+    reached = imported_floors(path) & set(ALLOWED)
+    assert reached <= ALLOWED[floor] | {floor}, f"{floor} may not import {reached - ALLOWED[floor]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_small(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 420

@@ -1,0 +1,1 @@
+"""Training and evaluation scripts, and what they share."""
