@@ -1,0 +1,124 @@
+"""From a heatmap to the object's mask and boxes.
+
+The threshold is a fraction of the heatmap's maximum, and a pixel belongs to the object where the heatmap lies strictly
+above it. Zero stays zero: the map is divided by its maximum, never stretched from its minimum (min-max would turn the
+least negative pixel of a map without evidence into the object).
+"""
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import ArrayLike, NDArray
+
+from kerasxai.core.errors import KerasxaiError
+
+EIGHT_NEIGHBORS = np.ones((3, 3), bool)
+# Resizing a 1x1 map in float32 gives a map that is constant up to rounding; it points nowhere.
+CONSTANT = 1e-6
+
+
+def checked_heatmap(heatmap: ArrayLike) -> NDArray[np.float64]:
+    """Returns one heatmap as a float64 array.
+
+    Args:
+        heatmap: `(H, W)`, any real numbers.
+
+    Raises:
+        KerasxaiError: It is not two-dimensional, or has no pixel, or holds something else than real numbers.
+    """
+    array = np.asarray(heatmap)
+    if array.ndim != 2 or 0 in array.shape:
+        raise KerasxaiError(f"a heatmap wants the shape (H, W), came {array.shape}; give one heatmap without channels")
+    if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float64):
+        raise KerasxaiError(f"a heatmap wants real numbers, came {array.dtype}")
+    return array.astype(np.float64)
+
+
+def has_evidence(heatmap: NDArray[np.float64]) -> bool:
+    """Tells whether a heatmap can point anywhere: finite, positive somewhere, and not constant.
+
+    Args:
+        heatmap: `(H, W)` float64.
+    """
+    highest, lowest = heatmap.max(), heatmap.min()
+    return bool(np.isfinite(lowest) and np.isfinite(highest) and highest > 0 and lowest < (1 - CONSTANT) * highest)
+
+
+def heatmap_to_mask(heatmap: ArrayLike, threshold: float = 0.2) -> NDArray[np.bool_]:
+    """Marks the pixels above a fraction of the heatmap's maximum.
+
+    The rule of Zhou et al. (2016, arXiv:1512.04150) with a strict comparison. A heatmap that points nowhere gives an
+    empty mask, never a full one: one without a positive value, a constant one, or one with a NaN or an infinity in it.
+
+    Args:
+        heatmap: `(H, W)`, any real numbers, not normalized.
+        threshold: Fraction of the maximum, in [0, 1); 0 marks every positive pixel.
+
+    Returns:
+        `(H, W)` bool.
+
+    Raises:
+        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1).
+
+    Example:
+        >>> heatmap_to_mask([[0.0, 0.1, 0.5, 1.0]]).tolist()
+        [[False, False, True, True]]
+    """
+    if not 0 <= threshold < 1:
+        raise KerasxaiError(f"threshold wants a fraction of the maximum in [0, 1), came {threshold}")
+    values = checked_heatmap(heatmap)
+    if not has_evidence(values):
+        return np.zeros(values.shape, bool)
+    return values > threshold * values.max()
+
+
+def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
+    """Puts a tight box around the 8-connected components of a mask.
+
+    Args:
+        mask: `(H, W)` bool.
+        largest: Only the component of most pixels (of equals, the one whose first pixel comes first, row by row);
+            otherwise all, the largest first.
+
+    Returns:
+        `(K, 4)` int64 pixels, x0, y0, x1, y1, with x1 and y1 exclusive; `(0, 4)` for an empty mask.
+
+    Raises:
+        KerasxaiError: The mask is not `(H, W)`.
+
+    Example:
+        >>> mask_to_boxes([[0, 1, 1], [0, 1, 0]]).tolist()
+        [[1, 0, 3, 2]]
+    """
+    labels, count = scipy.ndimage.label(checked_heatmap(mask) != 0, structure=EIGHT_NEIGHBORS)
+    if not count:
+        return np.zeros((0, 4), np.int64)
+    sizes = np.bincount(labels.ravel())[1:]
+    boxes = np.array([[x.start, y.start, x.stop, y.stop] for y, x in scipy.ndimage.find_objects(labels)], np.int64)
+    order = np.argsort(-sizes, kind="stable")  # Labels are numbered row by row.
+    return boxes[order[:1] if largest else order]
+
+
+def heatmap_to_boxes(heatmap: ArrayLike, threshold: float = 0.2, largest: bool = True) -> NDArray[np.int64]:
+    """Puts boxes around what lies above a fraction of the heatmap's maximum.
+
+    Zhou et al. (2016, arXiv:1512.04150): keep what is above 20 % of the maximum and take the box around the largest
+    connected component. Pixels that touch at a corner are connected. This is not the box program the authors released
+    (a distance transform at three gray levels), and not the protocol "wsolevaluation" of `kerasxai.metrics`.
+
+    Args:
+        heatmap: `(H, W)`, any real numbers, not normalized.
+        threshold: Fraction of the maximum, in [0, 1); the comparison is strict.
+        largest: Only the box of the component of most pixels; otherwise all, the largest first.
+
+    Returns:
+        `(K, 4)` int64 pixels, x0, y0, x1, y1, with x1 and y1 exclusive. `(0, 4)` where the heatmap points nowhere, as
+        `heatmap_to_mask` says.
+
+    Raises:
+        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1).
+
+    Example:
+        >>> heatmap_to_boxes([[0.0, 0.0, 0.0], [0.0, 0.9, 1.0]]).tolist()
+        [[1, 1, 3, 2]]
+    """
+    return mask_to_boxes(heatmap_to_mask(heatmap, threshold), largest)
