@@ -74,6 +74,7 @@ def test_only_the_ratio_to_the_maximum_counts() -> None:
         "one nan",
         "all nan",
         "inf",
+        "all inf",
         "-inf",
         "constant but for rounding",
     ],
