@@ -1,1 +1,33 @@
 """Drawing: overlays, grids, files, reports."""
+
+from kerasxai.viz.grids import grid, timeline
+from kerasxai.viz.overlays import (
+    EVIDENCE_COLORMAP,
+    PREDICTED_COLOR,
+    SIGNED_COLORMAP,
+    TRUE_COLOR,
+    colorize,
+    draw_boxes,
+    overlay,
+    robust_maximum,
+)
+from kerasxai.viz.pixels import encode_png, to_picture
+from kerasxai.viz.sinks import PNGSink, TensorBoardSink, save_png
+
+__all__ = [
+    "EVIDENCE_COLORMAP",
+    "PREDICTED_COLOR",
+    "SIGNED_COLORMAP",
+    "TRUE_COLOR",
+    "PNGSink",
+    "TensorBoardSink",
+    "colorize",
+    "draw_boxes",
+    "encode_png",
+    "grid",
+    "overlay",
+    "robust_maximum",
+    "save_png",
+    "timeline",
+    "to_picture",
+]

@@ -1,0 +1,101 @@
+"""Text in pictures: a font with wide coverage, wrapping, shortening."""
+
+import functools
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kerasxai.viz.pixels import Picture
+
+INK = (33, 37, 41)
+FAINT = (108, 117, 125)
+PAPER = (255, 255, 255)
+
+
+@functools.cache
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Returns DejaVu Sans as Matplotlib ships it: Pillow's own font has no accents, Greek or arrows."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+
+
+def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
+    """Returns `text`, or as much of it as `width` pixels hold with an ellipsis at its end."""
+    letters = font(size, bold)
+    if letters.getlength(text) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if letters.getlength(text[:middle].rstrip() + "…") <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + "…"
+
+
+def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> list[str]:
+    """Breaks `text` into at most `lines` lines of `width` pixels.
+
+    It breaks at spaces and the text's own line ends; after "_", "-", "/" and "," where a word alone is too long; and
+    what then still does not fit ends in an ellipsis.
+
+    Example:
+        >>> wrap("tabby cat", 1000, 12, lines=2)
+        ['tabby cat']
+    """
+    letters = font(size, bold)
+    wrapped: list[str] = []
+    for paragraph in text.splitlines():
+        current = ""
+        for word in _pieces(paragraph, width, letters):
+            if current and letters.getlength((current + word).rstrip()) > width:
+                wrapped.append(current.rstrip())
+                current = ""
+            current += word
+        wrapped.append(current.rstrip())
+    kept = wrapped[:lines]
+    if len(wrapped) > lines and kept:
+        kept[-1] += "…"
+    return [shorten(line, width, size, bold) for line in kept]
+
+
+def _pieces(paragraph: str, width: int, letters: ImageFont.FreeTypeFont) -> list[str]:
+    pieces: list[str] = []
+    for word in paragraph.split():
+        if letters.getlength(word) > width:
+            part = ""
+            for letter in word:
+                part += letter
+                if letter in "_-/,":
+                    pieces.append(part)
+                    part = ""
+            pieces.append(part + " ")
+        else:
+            pieces.append(word + " ")
+    return pieces
+
+
+def line_height(size: int) -> int:
+    """Returns the distance of one line of text to the next."""
+    return round(size * 1.3)
+
+
+def text_block(
+    lines: list[str],
+    width: int,
+    size: int,
+    bold: bool = False,
+    align: str = "center",
+    color: tuple[int, int, int] = INK,
+) -> Picture:
+    """Returns lines of text as a picture `width` pixels wide; `align` is "left", "center" or "right"."""
+    step = line_height(size)
+    image = Image.new("RGB", (width, step * len(lines)), PAPER)
+    draw = ImageDraw.Draw(image)
+    anchor, x = {"left": ("lm", 0), "center": ("mm", width // 2), "right": ("rm", width)}[align]
+    for number, line in enumerate(lines):
+        draw.text((x, round((number + 0.5) * step)), line, fill=color, font=font(size, bold), anchor=anchor)
+    return np.asarray(image)
