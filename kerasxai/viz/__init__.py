@@ -12,6 +12,8 @@ from kerasxai.viz.overlays import (
     robust_maximum,
 )
 from kerasxai.viz.pixels import encode_png, to_picture
+from kerasxai.viz.plots import plot_curves, plot_history
+from kerasxai.viz.report import Report
 from kerasxai.viz.sinks import PNGSink, TensorBoardSink, save_png
 
 __all__ = [
@@ -20,12 +22,15 @@ __all__ = [
     "SIGNED_COLORMAP",
     "TRUE_COLOR",
     "PNGSink",
+    "Report",
     "TensorBoardSink",
     "colorize",
     "draw_boxes",
     "encode_png",
     "grid",
     "overlay",
+    "plot_curves",
+    "plot_history",
     "robust_maximum",
     "save_png",
     "timeline",

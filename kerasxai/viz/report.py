@@ -1,0 +1,331 @@
+"""One HTML file with pictures, tables and text inside, which opens from disk without a network."""
+
+import base64
+import contextlib
+import importlib.metadata
+import io
+import numbers
+import os
+import platform
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+from kerasxai.viz.pixels import encode_png, to_picture
+
+Source: TypeAlias = "ArrayLike | bytes | os.PathLike[str]"
+_VERSIONS = ("kerasxai", "tensorflow", "keras", "numpy")
+_KINDS = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
+
+
+class _Block(TypedDict, total=False):
+    kind: str
+    text: str
+    level: int
+    anchor: str
+    pictures: list[dict[str, Any]]
+    columns: int
+    header: list[str]
+    rows: list[list[dict[str, Any]]]
+    note: str
+    figures: list[tuple[str, str, str]]
+    blocks: list["_Block"]
+    open: bool
+
+
+class Report:
+    """Collects headings, text, pictures, tables and figures, and writes them as one self-contained HTML file.
+
+    All text is escaped. Words between backticks are set as code, and an empty line begins a paragraph; there is no
+    other markup. The page needs neither a network nor JavaScript, follows the reader's light or dark setting, fits
+    phones, and prints.
+
+    Args:
+        title: Of the page.
+        lead: A paragraph below the title that says what the reader will see.
+        command: What made the report, for its foot; None: this process' command line, without the path of the program.
+        versions: Name to version, for its foot; None: Python, kerasxai, TensorFlow, Keras and NumPy as installed.
+
+    Example:
+        >>> report = Report("Where does it look?")
+        >>> report.add_section("Localization")
+        >>> report.add_table([["gap", 0.71]], header=["head", "GT-known Loc"])
+        >>> report.write("report.html").name
+        'report.html'
+    """
+
+    def __init__(
+        self, title: str, lead: str = "", command: str | None = None, versions: Mapping[str, str] | None = None
+    ) -> None:
+        self.title = title
+        self.lead = lead
+        self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command
+        self.versions = _installed() if versions is None else dict(versions)
+        self._blocks: list[_Block] = []
+        self._into = self._blocks
+        self._contents: list[dict[str, Any]] = []
+        self._anchors: set[str] = set()
+
+    def add_section(self, title: str, text: str = "") -> None:
+        """Begins a section, which the table of contents lists; `text` is its first paragraph."""
+        self._head(title, level=2)
+        if text:
+            self.add_text(text)
+
+    def add_heading(self, title: str) -> None:
+        """Begins a part of a section, listed below it."""
+        self._head(title, level=3)
+
+    def add_text(self, text: str) -> None:
+        """Adds paragraphs."""
+        self._into.append({"kind": "text", "text": text})
+
+    def add_code(self, text: str) -> None:
+        """Adds lines as they are: commands, a model's summary."""
+        self._into.append({"kind": "code", "text": text})
+
+    def add_picture(self, picture: Source, caption: str = "", alt: str = "", lossless: bool | None = None) -> None:
+        """Adds one picture as wide as the page allows; a click shows it in full.
+
+        Args:
+            picture: An array as `to_picture` takes it; or the bytes or the path of a PNG, JPEG, WebP or GIF.
+            caption: Below it.
+            alt: What it shows, for those who cannot see it; empty: the caption.
+            lossless: True: PNG. False: WebP at quality 90, a tenth of the size for photographs. None: PNG while small.
+
+        Raises:
+            KerasxaiError: Bytes or file are no picture of these kinds.
+        """
+        self.add_pictures([(picture, caption, alt)], columns=1, lossless=lossless)
+
+    def add_pictures(
+        self,
+        pictures: Sequence[tuple[Source, str] | tuple[Source, str, str]],
+        columns: int = 3,
+        lossless: bool | None = None,
+    ) -> None:
+        """Adds a gallery.
+
+        Args:
+            pictures: Tuples of picture, caption and, if it differs, alt text, as for `add_picture`.
+            columns: At the most; narrow screens show fewer.
+            lossless: As for `add_picture`.
+
+        Raises:
+            KerasxaiError: As for `add_picture`.
+        """
+        made = [_picture(source, caption, alt[0] if alt else "", lossless) for source, caption, *alt in pictures]
+        self._into.append({"kind": "pictures", "pictures": made, "columns": max(1, columns)})
+
+    def add_table(
+        self,
+        rows: Sequence[Sequence[Any]] | Sequence[Mapping[str, Any]],
+        header: Sequence[str] | None = None,
+        note: str = "",
+        caption: str = "",
+        digits: int = 3,
+        best: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds a table; numbers stand at the right.
+
+        Args:
+            rows: Sequences of cells, or mappings, whose keys are the header unless it is given. Floats are rounded;
+                None and NaN are shown as a dash.
+            header: One name a column.
+            note: Below the table: what was measured, and how.
+            caption: Above the table.
+            digits: Behind the point, of floats.
+            best: Column name to "max" or "min": the best number of that column is bold.
+
+        Raises:
+            KerasxaiError: A row has another length than the header, or `best` names no column.
+
+        Example:
+            >>> Report("x").add_table([{"head": "gap", "loc": 0.7}, {"head": "acol", "loc": 0.8}], best={"loc": "max"})
+        """
+        if header is None and rows and isinstance(rows[0], Mapping):
+            header = list(dict.fromkeys(key for row in rows for key in row))
+        names = list(header or ())
+        cells = [[row.get(name) for name in names] if isinstance(row, Mapping) else list(row) for row in rows]
+        for row in cells:
+            if len(row) != len(names or cells[0]):
+                raise KerasxaiError(f"expected {len(names or cells[0])} cells a row, came {len(row)}: {row}")
+        winners = _winners(cells, names, best or {})
+        shown = [
+            [
+                {"text": _shown(cell, digits), "number": _is_number(cell), "best": (i, j) in winners}
+                for j, cell in enumerate(row)
+            ]
+            for i, row in enumerate(cells)
+        ]
+        self._into.append({"kind": "table", "header": names, "rows": shown, "note": note, "text": caption})
+
+    def add_figures(self, figures: Sequence[tuple[str, Any] | tuple[str, Any, str]], digits: int = 3) -> None:
+        """Adds a few figures in large type: tuples of name, value and, if there is one, a remark."""
+        shown = [(name, _shown(value, digits), str(remark[0]) if remark else "") for name, value, *remark in figures]
+        self._into.append({"kind": "figures", "figures": shown})
+
+    @contextlib.contextmanager
+    def details(self, summary: str, open: bool = False) -> Iterator[None]:
+        """Folds all that is added inside the `with` block under one line; printed, it is unfolded.
+
+        Example:
+            >>> report = Report("x")
+            >>> with report.details("All classes"):
+            ...     report.add_text("...")
+        """
+        inner: list[_Block] = []
+        outer, self._into = self._into, inner
+        try:
+            yield
+        finally:
+            self._into = outer
+        outer.append({"kind": "details", "text": summary, "blocks": inner, "open": open})
+
+    def add_details(self, summary: str, text: str) -> None:
+        """Adds preformatted text folded under one line."""
+        with self.details(summary):
+            self.add_code(text)
+
+    def render(self) -> str:
+        """Returns the page as HTML."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("kerasxai.viz"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        environment.filters["prose"] = _prose
+        return environment.get_template("report.html.j2").render(
+            title=self.title,
+            lead=self.lead,
+            blocks=self._blocks,
+            contents=self._contents,
+            command=self.command,
+            versions=self.versions,
+            made=time.strftime("%Y-%m-%d %H:%M"),
+        )
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the page, whole or not at all, and returns its path.
+
+        Raises:
+            KerasxaiError: The disk does not take it.
+        """
+        page = self.render()
+        with atomic_path(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        return Path(path)
+
+    def _head(self, title: str, level: int) -> None:
+        if self._into is not self._blocks:
+            raise KerasxaiError(f"the heading {title!r} stands inside details; headings stand outside")
+        base = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        anchor, number = base, 2
+        while anchor in self._anchors:
+            anchor, number = f"{base}-{number}", number + 1
+        self._anchors.add(anchor)
+        self._into.append({"kind": "heading", "text": title, "level": level, "anchor": anchor})
+        entry = {"text": title, "anchor": anchor, "parts": []}
+        if level == 3 and self._contents:
+            self._contents[-1]["parts"].append(entry)
+        else:
+            self._contents.append(entry)
+
+
+def _picture(source: Source, caption: str, alt: str, lossless: bool | None) -> dict[str, Any]:
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str | os.PathLike):
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise KerasxaiError(f"cannot read {os.fspath(source)}: {error.strerror or error}") from error
+    else:
+        data = _encode(source, lossless)
+    kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
+    if kind is None:
+        raise KerasxaiError(f"expected an array or the bytes of a PNG, JPEG, WebP or GIF, came {data[:12]!r}")
+    with Image.open(io.BytesIO(data)) as opened:
+        width, height = opened.size
+    address = Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
+    return {"address": address, "caption": caption, "alt": alt or caption, "width": width, "height": height}
+
+
+def _encode(array: ArrayLike, lossless: bool | None) -> bytes:
+    picture = to_picture(array)
+    if lossless is not False:
+        data = encode_png(picture, compression=6)
+        if lossless or len(data) < 300_000 or max(picture.shape) > 16_383:
+            return data
+    buffer = io.BytesIO()
+    # Sharp chroma, or thin colored boxes and text would bleed.
+    Image.fromarray(picture).save(buffer, "WEBP", quality=90, method=4, use_sharp_yuv=True)
+    return buffer.getvalue()
+
+
+def _prose(text: str) -> Markup:
+    """Escapes text and sets words between backticks as code, empty lines as paragraphs."""
+    paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+    return Markup("\n").join(Markup("<p>{}</p>").format(_inline(part)) for part in paragraphs)
+
+
+def _inline(text: str) -> Markup:
+    pieces = re.split(r"`([^`\n]+)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
+    )
+
+
+def _is_number(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, numbers.Real) and not isinstance(cell, bool | np.bool_))
+
+
+def _shown(cell: Any, digits: int) -> str:
+    if cell is None:
+        return "—"
+    if isinstance(cell, bool | np.bool_):
+        return "yes" if cell else "no"
+    if isinstance(cell, numbers.Integral):
+        return f"{int(cell):,}"
+    if isinstance(cell, numbers.Real):
+        value = float(cell)
+        return f"{value:,.{digits}f}" if np.isfinite(value) else "—" if np.isnan(value) else str(value)
+    return str(cell)
+
+
+def _winners(cells: list[list[Any]], names: list[str], best: Mapping[str, str]) -> set[tuple[int, int]]:
+    winners = set()
+    for name, direction in best.items():
+        if name not in names or direction not in ("max", "min"):
+            raise KerasxaiError(f'expected best as a column\'s name to "max" or "min", came {name!r}: {direction!r}')
+        column = names.index(name)
+        sign = 1 if direction == "max" else -1
+        values = {
+            row: sign * float(line[column])
+            for row, line in enumerate(cells)
+            if line[column] is not None and _is_number(line[column]) and np.isfinite(float(line[column]))
+        }
+        winners |= {(row, column) for row, value in values.items() if value == max(values.values())}
+    return winners
+
+
+def _installed() -> dict[str, str]:
+    versions = {"Python": platform.python_version()}
+    for name in _VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
