@@ -1,0 +1,94 @@
+"""Reading a traced graph: which tensor is the logit, what feeds the head, what a score depends on.
+
+A traced pass is a graph whatever kind of model it came from, so that what is read here is found in functional,
+sequential, nested and subclassed models alike.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_SAME_VALUE = {"Identity", "Cast", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
+_SAME_ORDER = _SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
+_ADDITIONS = {"BiasAdd", "AddV2", "Add"}
+
+
+def origin(tensor: Any, through: Iterable[str] = _SAME_VALUE) -> Any:
+    """Returns the tensor that `tensor` only passes on: what stands before identities and casts."""
+    through = set(through)
+    while tensor.op.type in through:
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def before_last_activation(outputs: Any) -> Any | None:
+    """Returns the logits under a final softmax or sigmoid, or None where there is no such operation at the end.
+
+    Args:
+        outputs: A model's output in a traced graph, `(B, C)`.
+
+    Returns:
+        The input of the softmax or sigmoid, which itself may be followed by identities and casts.
+    """
+    last = origin(outputs).op
+    return last.inputs[0] if last.type in {"Softmax", "Sigmoid"} else None
+
+
+def ancestors(tensor: Any) -> set[Any]:
+    """Returns the references of all tensors in the same graph that `tensor` is computed from, with its own."""
+    found = {tensor.ref()}
+    waiting = [tensor]
+    while waiting:
+        for before in waiting.pop().op.inputs:
+            if before.ref() not in found:
+                found.add(before.ref())
+                waiting.append(before)
+    return found
+
+
+def _is_weight(tensor: Any) -> bool:
+    return origin(tensor, _SAME_ORDER).op.type in {"ReadVariableOp", "Const", "Placeholder"}
+
+
+def _without_bias(tensor: Any) -> Any:
+    tensor = origin(tensor)
+    while tensor.op.type in _ADDITIONS and _is_weight(tensor.op.inputs[1]):
+        tensor = origin(tensor.op.inputs[0])
+    return tensor
+
+
+def pooled_map(tensor: Any) -> Any | None:
+    """Returns the feature map `(B, h, w, K)` that was averaged over its places to give `tensor`, or None.
+
+    Args:
+        tensor: The output of a global average pooling, `(B, K)`, perhaps reshaped, cast or passed through a dropout.
+    """
+    pooled = origin(tensor, _SAME_ORDER)
+    if pooled.op.type != "Mean" or pooled.op.inputs[0].shape.rank != 4:
+        return None
+    axes = tf.get_static_value(pooled.op.inputs[1])
+    if axes is None or sorted(np.ravel(axes) % 4) != [1, 2]:
+        return None
+    return origin(pooled.op.inputs[0])
+
+
+def pooled_then_dense(logits: Any) -> tuple[Any, Any] | None:
+    """Finds a global average pooling and one dense layer at the end of a traced graph.
+
+    Args:
+        logits: The class scores before softmax or sigmoid, `(B, C)`.
+
+    Returns:
+        The feature map `(B, h, w, K)` and the kernel `(K, C)`, read live from the variable, or None where the model
+        does not end so. A bias may follow the kernel; a dropout may stand between.
+    """
+    product = _without_bias(logits).op
+    if product.type != "MatMul":
+        return None
+    features = pooled_map(product.inputs[0])
+    if features is None or not _is_weight(product.inputs[1]):
+        return None
+    kernel = product.inputs[1]
+    return features, tf.transpose(kernel) if product.get_attr("transpose_b") else kernel

@@ -1,0 +1,234 @@
+"""A view of a model: questions that are traced once and asked for any number of batches."""
+
+import contextlib
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.graph import ancestors, origin
+from kerasxai.core.layers import find_layer, input_specs, is_feature_map, last_feature_map, places, walk
+from kerasxai.core.scores import Score, checked_score, chosen_class, class_logit, logits_of
+from kerasxai.core.tracing import Call, patched, recorded
+
+# Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
+_HALF_PRECISION_SCALE = 1024.0
+
+
+class Pass:
+    """One traced forward pass: everything that a question may want to look at.
+
+    Attributes:
+        images: What went in, `(B, H, W, C)` float32.
+        outputs: What came out, as the model's structure.
+        targets: `(B,)` int64, the classes explained, predicted ones put in.
+        score: `(B,)` float32, what is explained.
+        calls: Every call of every layer, in the order in which they finished.
+        layer_name: The path of the layer whose map was asked for, if any was.
+    """
+
+    def __init__(self, view: "View", images: Any, outputs: Any, targets: Any, calls: list[Call]) -> None:
+        self._view = view
+        self.images = images
+        self.outputs = outputs
+        self.calls = calls
+        self.layer_name: str | None = None
+        self.logits: Any = None
+        self.doubtful = tf.constant(False)
+        if isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
+            self.logits, sure = logits_of(outputs)
+            targets = chosen_class(self.logits, targets)
+            if not sure:
+                total = tf.reduce_sum(tf.cast(outputs, tf.float32), -1)
+                self.doubtful = tf.reduce_all((tf.abs(total - 1) < 1e-3) & tf.reduce_all(outputs >= 0, -1))
+            view.num_classes = max(2, outputs.shape[-1])
+        self.targets = targets
+        self.score = self._score()
+
+    def _score(self) -> Any:
+        if self._view.score is not None:
+            return checked_score(self._view.score(self.outputs, self.targets), self.outputs)
+        if self.logits is None:
+            shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
+            raise KerasxaiError(
+                f"the model's output is not (batch, classes) but {shapes}; say what to explain with "
+                "score=, a function (outputs, targets) -> (batch,)"
+            )
+        return class_logit(self.logits, self.targets)
+
+    def feature_map(self) -> Any:
+        """Returns the explained layer's output `(B, h, w, K)`, in the model's own dtype.
+
+        Raises:
+            KerasxaiError: The layer was not called, was called several times, gives no map, or does not feed the score.
+        """
+        call = self._view.chosen_call(self.calls, self.score)
+        self.layer_name = call.path
+        return call.output
+
+    def name_of(self, tensor: Any) -> str | None:
+        """Returns the path of the innermost layer that gave a tensor, or None where it came from no layer."""
+        same = (c.path for c in self.calls if isinstance(c.output, tf.Tensor) and origin(c.output) is origin(tensor))
+        return next(same, None)
+
+    def gradient(self, source: Any) -> Any:
+        """Returns the gradient of the score with respect to a tensor of this pass, float32, of the tensor's shape.
+
+        Scores of a batch are summed: with `training=False` a model treats the images apart. `tf.gradients` builds what
+        a `GradientTape` would build inside a traced function, but it can start from a logit found in the graph and
+        obeys overridden rules of rectifiers. For a float16 pass the score is scaled up, and the gradient down
+        again in float32, because small gradients would be rounded to zero.
+
+        Raises:
+            KerasxaiError: The score does not depend on `source`.
+        """
+        scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
+        (gradient,) = tf.gradients(tf.reduce_sum(self.score) * scale, [source])
+        if gradient is None:
+            raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
+        return tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale
+
+
+def _floating(calls: list[Call]) -> list[Any]:
+    return [
+        x for call in calls for x in tf.nest.flatten(call.output) if isinstance(x, tf.Tensor) and x.dtype.is_floating
+    ]
+
+
+class View:
+    """What methods may ask of a model.
+
+    A question is a function `question(run, images, targets, *tensors, **options)` that calls `run(images, targets)`,
+    which gives a `Pass`, as often as it needs and returns a dict of tensors. It is traced once for each shape beyond
+    the batch; weights are read live, so that a view made before training serves until after it.
+
+    Args:
+        model: Any Keras model. It is left exactly as it was after each trace.
+        layer: A path, a name or a layer object; None chooses the map that feeds the head.
+        score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
+    """
+
+    def __init__(self, model: Any, layer: Any = None, score: Score | None = None) -> None:
+        self.model = model
+        self.score = score
+        self.layer = None if layer is None else find_layer(model, layer)
+        self.num_classes: int | None = None
+        self.notes: dict[str, Any] = {}
+        self._specs = input_specs(model)
+        self._traced: dict[Any, Any] = {}
+
+    def note(self, **values: Any) -> None:
+        """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
+        for name, value in values.items():
+            self.notes.setdefault(name, value)
+
+    def ask(
+        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
+    ) -> Any:
+        """Answers a question for one batch.
+
+        Args:
+            question: See the class. It must be the same object from call to call, or it is traced again.
+            images: `(B, H, W, C)` float32.
+            targets: `(B,)` int64; `PREDICTED` where the predicted class is meant.
+            *tensors: More tensors for the question, each `(n, ...)` with any `n`.
+            **options: Hashable settings of the question; another value is another trace.
+
+        Returns:
+            A namespace of the question's tensors, with the `targets` and `scores` of its first pass.
+        """
+        key = (question, tuple(sorted(options.items())), *(_open(x) for x in (images, *tensors)))
+        if key not in self._traced:
+            self._traced[key] = self._trace(question, options, images, *tensors)
+        function, layer_name = self._traced[key]
+        self._check_targets(targets)
+        answer = function(
+            tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, tensors)
+        )
+        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=answer["doubtful"], layer=layer_name)
+        return SimpleNamespace(**answer)
+
+    def _check_targets(self, targets: Any) -> None:
+        highest = int(tf.reduce_max(targets)) if len(targets) else 0
+        if self.num_classes is not None and self.score is None and highest >= self.num_classes:
+            classes = f"{self.num_classes} classes, 0 to {self.num_classes - 1}"
+            raise KerasxaiError(f"target {highest} is out of range: the model has {classes}")
+
+    def _trace(
+        self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, *tensors: Any
+    ) -> Any:
+        if not self.model.built:
+            self.model(images[:1], training=False)
+        first: list[Pass] = []
+
+        def run(images: Any, targets: Any) -> Pass:
+            done = self._run(images, targets)
+            first.append(done)
+            return done
+
+        def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
+            answer = question(run, images, targets, *tensors, **options)
+            told = {"targets": first[0].targets, "scores": first[0].score, "doubtful": first[0].doubtful}
+            return told | answer
+
+        specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, tensors)]
+        concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+        return concrete, first[0].layer_name
+
+    def _image_spec(self, images: Any) -> Any:
+        known = self._specs if isinstance(self._specs, tf.TensorSpec) else None
+        if known is None:
+            return _open(images)
+        if not known.shape.is_compatible_with((None, *images.shape[1:])):
+            takes, came = tuple(known.shape[1:]), tuple(images.shape[1:])
+            raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
+        return tf.TensorSpec(known.shape, tf.float32)
+
+    def _run(self, images: Any, targets: Any) -> Pass:
+        calls: list[Call] = []
+        graph = tf.compat.v1.get_default_graph()
+
+        def seen(call: Call) -> None:
+            flat = tf.nest.flatten(call.output)
+            # What is made inside a loop belongs to the loop's own graph and cannot be looked at from here.
+            if all(isinstance(x, tf.Tensor) and x.graph is graph for x in flat):
+                calls.append(call)
+
+        with contextlib.ExitStack() as stack:
+            layers = list(walk(self.model))
+            stack.enter_context(recorded(layers, seen))
+            for _, layer in layers:
+                if hasattr(layer, "explained_class"):
+                    stack.enter_context(patched(layer, explained_class=targets))
+            outputs = self.model(tf.cast(images, self._dtype()), training=False)
+        return Pass(self, images, outputs, targets, calls)
+
+    def _dtype(self) -> Any:
+        return self._specs.dtype if isinstance(self._specs, tf.TensorSpec) else tf.float32
+
+    def chosen_call(self, calls: list[Call], score: Any) -> Call:
+        """Returns the one call of the chosen layer, or of the layer that feeds the head."""
+        if self.layer is None:
+            return last_feature_map(calls, score)
+        path, layer = self.layer
+        own = [call for call in calls if call.layer is layer]
+        if not own:
+            raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
+        if len(own) > 1:
+            raise KerasxaiError(f"layer {path!r} is called {len(own)} times in one pass; its map is not one map")
+        output = own[0].output
+        if not isinstance(output, tf.Tensor) or output.shape.rank != 4 or not output.dtype.is_floating:
+            shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
+            raise KerasxaiError(f"layer {path!r} gives {shapes}, not a feature map (batch, height, width, channels)")
+        if not is_feature_map(output):
+            raise KerasxaiError(f"layer {path!r} gives a map of {places(output)} place: its heatmap would be constant")
+        if output.ref() not in ancestors(score):
+            raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
+        return own[0]
+
+
+def _open(tensor: Any) -> Any:
+    """Returns the spec of a tensor or array with its first dimension left open."""
+    return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype))

@@ -1,0 +1,184 @@
+"""The front door: any Keras classifier, any method, any number of images."""
+
+import inspect
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.scores import PREDICTED, Score
+from kerasxai.core.view import View
+from kerasxai.methods import METHODS, Method
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Heatmaps and what they explain.
+
+    Attributes:
+        heatmaps: `(N, H, W)` float32 at image size, as the method defines them: signed where it is, never normalized.
+        targets: `(N,)` int64, the class explained.
+        scores: `(N,)` float32, the score explained, by default the logit of that class.
+        method: The method's name.
+        layer: The path of the layer explained, None for methods that explain at none.
+        notes: What the method tells beside its maps, by name.
+    """
+
+    heatmaps: np.ndarray
+    targets: np.ndarray
+    scores: np.ndarray
+    method: str
+    layer: str | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Explainer:
+    """Explains decisions of a Keras image classifier with one method.
+
+    The model is traced at the first call and asked from then on; its weights are read live and nothing in it is
+    changed, so that one explainer made before training serves until after it. Batch normalization and dropout always
+    run as at inference.
+
+    Args:
+        model: Any Keras model: functional, sequential, nested, subclassed, under any dtype policy.
+        method: A name in `kerasxai.METHODS`.
+        layer: Where methods explain that explain at a layer: a path such as `"backbone/top_activation"`, a name that
+            only one layer has, or the layer. None takes the map that feeds the head and says so in `Explanation.layer`.
+        score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
+            of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
+            explained by its logit, 0 by minus it.
+        batch_size: How many images are explained at once.
+        **options: The method's own options.
+
+    Raises:
+        KerasxaiError: An unknown method, layer or option.
+
+    Example:
+        >>> explainer = kerasxai.Explainer(model, "gradcam")
+        >>> explanation = explainer(images)
+        >>> explanation.heatmaps.shape, explanation.targets
+        ((2, 224, 224), array([282, 967]))
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        method: str = "gradcam",
+        *,
+        layer: Any = None,
+        score: Score | None = None,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> None:
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+        self.method = METHODS[method]
+        if layer is not None and not self.method.takes_layer:
+            raise KerasxaiError(f"{method} does not explain at a layer of one's choice; leave layer= out")
+        if score is not None and not self.method.takes_score:
+            raise KerasxaiError(f"{method} explains the logit of a class and no other score; leave score= out")
+        if batch_size < 1:
+            raise KerasxaiError(f"batch_size must be 1 or more, not {batch_size}")
+        self.batch_size = int(batch_size)
+        self.options = _checked_options(self.method, options)
+        self._view = View(model, layer=layer, score=score)
+        self._warned = False
+
+    def __call__(self, images: Any, targets: Any = None) -> Explanation:
+        """Explains images.
+
+        Args:
+            images: `(N, H, W, C)`, NumPy or tensor, with the pixel range that the model takes (0 to 255 for models
+                made by `build_classifier`). Nothing is rescaled.
+            targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints.
+
+        Returns:
+            An `Explanation` of `N` heatmaps at image size.
+
+        Raises:
+            KerasxaiError: Images or targets of the wrong shape or range, or a model that the method cannot explain.
+        """
+        images = _checked_images(images)
+        wanted = _checked_targets(targets, len(images))
+        parts = [
+            self._explain(images[i : i + self.batch_size], wanted[i : i + self.batch_size])
+            for i in range(0, len(images), self.batch_size)
+        ]
+        joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
+        return Explanation(
+            heatmaps=joined.pop("heatmaps"),
+            targets=joined.pop("targets"),
+            scores=joined.pop("scores"),
+            method=self.method.name,
+            layer=joined.pop("layer"),
+            notes=joined,
+        )
+
+    def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+        self._view.notes = {}
+        batch = tf.convert_to_tensor(images, tf.float32)
+        maps = self.method.function(self._view, batch, tf.convert_to_tensor(targets), **self.options)
+        heatmaps = tf.image.resize(tf.cast(maps, tf.float32)[..., None], images.shape[1:3])[..., 0]
+        notes = dict(self._view.notes)
+        if bool(notes.pop("doubtful")) and self._view.score is None:
+            self._warn_of_probabilities()
+        return {"heatmaps": heatmaps.numpy(), **{name: _to_numpy(value) for name, value in notes.items()}}
+
+    def _warn_of_probabilities(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "the model's outputs look like probabilities, and no final softmax or sigmoid was found to undo: "
+                "probabilities are explained, whose gradients vanish where the model is sure",
+                stacklevel=4,
+            )
+
+
+def _to_numpy(value: Any) -> Any:
+    return value.numpy() if isinstance(value, tf.Tensor) else value
+
+
+def _join(values: list[Any]) -> Any:
+    return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
+
+
+def _checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
+    if options:
+        parameters = inspect.signature(method.function).parameters.values()
+        known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        for name in options:
+            if name not in known:
+                raise unknown(f"option of {method.name}", name, known or ["none"])
+    return options
+
+
+def _checked_images(images: Any) -> np.ndarray:
+    images = np.asarray(images)
+    if images.ndim != 4:
+        hint = "; a single image needs a batch axis: images[None]" if images.ndim == 3 else ""
+        raise KerasxaiError(f"images must have shape (N, height, width, channels), not {images.shape}{hint}")
+    if len(images) == 0:
+        raise KerasxaiError("there are no images to explain: images has length 0")
+    if not (np.issubdtype(images.dtype, np.number) or images.dtype == bool):
+        raise KerasxaiError(f"images must be numbers, not {images.dtype}")
+    return images
+
+
+def _checked_targets(targets: Any, count: int) -> np.ndarray:
+    if targets is None:
+        return np.full(count, PREDICTED, np.int64)
+    targets = np.asarray(targets)
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise KerasxaiError(f"targets must be class indices (integers), not {targets.dtype}")
+    if targets.ndim == 0:
+        targets = np.full(count, targets)
+    if targets.shape != (count,):
+        raise KerasxaiError(
+            f"targets must be None, one class, or one class for each of {count} images, not {targets.shape}"
+        )
+    if targets.min() < 0:
+        raise KerasxaiError(f"target {targets.min()} is out of range: classes are counted from 0")
+    return targets.astype(np.int64)

@@ -1,0 +1,122 @@
+"""What every method must keep to on every kind of model."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import zoo
+
+import kerasxai
+from kerasxai.core.layers import walk
+
+model_of = functools.cache(zoo.build)
+
+
+@functools.cache
+def explainer_of(method: str, kind: str) -> Any:
+    return kerasxai.Explainer(model_of(kind), method, batch_size=3)
+
+
+@pytest.fixture(params=zoo.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=kerasxai.METHODS)
+def method(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def tolerance(kind: str) -> dict[str, Any]:
+    half = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2}
+    return {"rtol": half.get(kind, 2e-5), "atol": half.get(kind, 2e-6)}
+
+
+def test_maps_have_the_shape_of_the_images_and_are_finite(method: str, kind: str) -> None:
+    images = zoo.images(5)
+    explanation = explainer_of(method, kind)(images)
+    assert explanation.heatmaps.shape == (5, zoo.SIZE, zoo.SIZE)
+    assert explanation.heatmaps.dtype == np.float32
+    assert np.isfinite(explanation.heatmaps).all()
+    assert np.ptp(explanation.heatmaps) > 0
+    assert explanation.scores.shape == (5,)
+    assert explanation.scores.dtype == np.float32
+    assert explanation.targets.dtype == np.int64
+
+
+def test_default_targets_are_the_predicted_classes(method: str, kind: str) -> None:
+    images = zoo.images(5)
+    outputs = np.asarray(model_of(kind)(images, training=False))
+    expected = outputs.argmax(-1) if outputs.shape[-1] > 1 else (outputs[:, 0] > 0.5).astype(int)
+    explanation = explainer_of(method, kind)(images)
+    np.testing.assert_array_equal(explanation.targets, expected)
+    named = explainer_of(method, kind)(images, targets=expected)
+    np.testing.assert_array_equal(named.heatmaps, explanation.heatmaps)
+
+
+def test_maps_do_not_depend_on_batching_or_order(method: str, kind: str) -> None:
+    images = zoo.images(5)
+    explain = explainer_of(method, kind)
+    together = explain(images, targets=1).heatmaps
+    backwards = explain(images[::-1], targets=1).heatmaps[::-1]
+    alone = np.concatenate([explain(images[i : i + 1], targets=1).heatmaps for i in range(5)])
+    np.testing.assert_allclose(backwards, together, **tolerance(kind))
+    np.testing.assert_allclose(alone, together, **tolerance(kind))
+
+
+def test_another_target_is_another_map_without_another_trace(method: str, kind: str) -> None:
+    explain = explainer_of(method, kind)
+    first = explain(zoo.images(3), targets=0)
+    traces = len(explain._view._traced)
+    second = explain(zoo.images(2), targets=1)
+    third = explain(zoo.images(5), targets=np.array([0, 1, 0, 1, 0]))
+    assert len(explain._view._traced) == traces
+    assert not np.allclose(first.heatmaps[:2], second.heatmaps)
+    np.testing.assert_allclose(third.heatmaps[1], second.heatmaps[1], **tolerance(kind))
+
+
+def test_the_model_is_left_as_it_was(method: str, kind: str) -> None:
+    model = zoo.build(kind)
+    before = {path: set(vars(layer)) for path, layer in walk(model)}
+    weights = model.get_weights()
+    kerasxai.Explainer(model, method)(zoo.images(2))
+    assert {path: set(vars(layer)) for path, layer in walk(model)} == before
+    for was, now in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)
+
+
+def test_new_weights_are_seen_without_a_new_trace(method: str) -> None:
+    model = zoo.build("functional")
+    explain = kerasxai.Explainer(model, method)
+    before = explain(zoo.images(2), targets=0).heatmaps
+    model.set_weights([w * 1.1 for w in model.get_weights()])
+    after = explain(zoo.images(2), targets=0).heatmaps
+    fresh = kerasxai.Explainer(model, method)(zoo.images(2), targets=0).heatmaps
+    assert not np.allclose(before, after)
+    np.testing.assert_allclose(after, fresh, rtol=1e-6)
+
+
+def test_bad_targets_and_images_are_refused(method: str) -> None:
+    explain = explainer_of(method, "functional")
+    images = zoo.images(2)
+    with pytest.raises(kerasxai.KerasxaiError, match="target 4 is out of range: the model has 4 classes"):
+        explain(images, targets=4)
+    with pytest.raises(kerasxai.KerasxaiError, match="target -2 is out of range"):
+        explain(images, targets=[0, -2])
+    with pytest.raises(kerasxai.KerasxaiError, match="one class for each of 2 images"):
+        explain(images, targets=[0, 1, 2])
+    with pytest.raises(kerasxai.KerasxaiError, match="class indices"):
+        explain(images, targets=0.5)
+    with pytest.raises(kerasxai.KerasxaiError, match=r"a single image needs a batch axis"):
+        explain(images[0])
+    with pytest.raises(kerasxai.KerasxaiError, match="length 0"):
+        explain(images[:0])
+    with pytest.raises(kerasxai.KerasxaiError, match=r"takes images of shape \(16, 16, 3\), not \(8, 8, 3\)"):
+        explain(zoo.images(1, size=8))
+    assert explain(images).heatmaps.shape == (2, zoo.SIZE, zoo.SIZE), "a failed call must not poison the next"
+
+
+def test_unknown_options_are_refused(method: str) -> None:
+    with pytest.raises(kerasxai.KerasxaiError, match=f"unknown option of {method} 'colour'"):
+        kerasxai.Explainer(model_of("functional"), method, colour=3)

@@ -1,0 +1,102 @@
+"""Tiny models of every kind that a user may bring. All are 16x16x3 in and four classes out, with random weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+CLASSES = 4
+SIZE = 16
+layers = keras.layers
+
+
+def convolutions(name: str = "convolutions", activation: str = "relu") -> list[Any]:
+    return [
+        layers.Conv2D(6, 3, strides=2, padding="same", activation=activation, name=f"{name}_first"),
+        layers.BatchNormalization(name=f"{name}_normalization"),
+        layers.Conv2D(8, 3, padding="same", activation=activation, name=f"{name}_last"),
+    ]
+
+
+def functional(classes: int = CLASSES, ending: str | None = "softmax") -> Any:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = inputs
+    for layer in convolutions():
+        x = layer(x)
+    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(inputs, layers.Dense(classes, activation=ending, dtype="float32", name="top")(x))
+
+
+def logits() -> Any:
+    return functional(ending=None)
+
+
+def single_sigmoid() -> Any:
+    return functional(classes=1, ending="sigmoid")
+
+
+def sequential() -> Any:
+    ending = [layers.GlobalAveragePooling2D(), layers.Dense(CLASSES), layers.Softmax(dtype="float32")]
+    return keras.Sequential([keras.Input((SIZE, SIZE, 3)), *convolutions(), *ending])
+
+
+def nested() -> Any:
+    """A sub-model in a sub-model, as transfer learning stacks them."""
+    inner = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *convolutions("inner")], name="inner")
+    middle_inputs = keras.Input((SIZE, SIZE, 3))
+    middle = keras.Model(middle_inputs, inner(layers.Rescaling(1.0)(middle_inputs)), name="middle")
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = layers.GlobalAveragePooling2D()(middle(inputs))
+    return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax", dtype="float32")(x))
+
+
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = convolutions("blocks")
+        self.pool = layers.GlobalAveragePooling2D()
+        self.top = layers.Dense(CLASSES, dtype="float32")
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        x = inputs
+        for block in self.blocks:
+            x = block(x, training=training) if isinstance(block, layers.BatchNormalization) else block(x)
+        return keras.ops.softmax(self.top(self.pool(x)))
+
+
+def with_policy(policy: str, build: Callable[[], Any] = functional) -> Any:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        return build()
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "functional": functional,
+    "logits": logits,
+    "sequential": sequential,
+    "nested": nested,
+    "subclassed": Subclassed,
+    "single_sigmoid": single_sigmoid,
+    "mixed_float16": lambda: with_policy("mixed_float16"),
+    "mixed_bfloat16": lambda: with_policy("mixed_bfloat16", nested),
+}
+
+
+def build(kind: str) -> Any:
+    """Builds a model and gives it weights that make its scores and its normalization matter."""
+    keras.utils.set_random_seed(3)
+    model = KINDS[kind]()
+    model(images(1), training=False)
+    generator = np.random.default_rng(5)
+    model.set_weights(
+        [np.abs(w) + generator.uniform(0.1, 0.5, w.shape) if w.ndim == 1 else w * 1.5 for w in model.get_weights()]
+    )
+    return model
+
+
+def images(count: int = 5, size: int = SIZE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, (count, size, size, 3)).astype("float32")
