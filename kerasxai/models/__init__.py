@@ -1,1 +1,27 @@
-"""The tables and builders of backbones and heads."""
+"""Classifiers whose heads make their evidence visible: backbones, heads, and what puts them together."""
+
+import importlib
+from typing import Any
+
+from kerasxai.models.names import class_names, imagenet_names
+from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
+
+_LAZY = {
+    "ACoLHead": "kerasxai.models.acol",
+    "ACoLModel": "kerasxai.models.acol",
+    "Predictions": "kerasxai.models.heads",
+    "build_classifier": "kerasxai.models.build",
+    "load": "kerasxai.models.build",
+}
+
+__all__ = ["BACKBONES", "HEADS", "Backbone", "Head", "class_names", "imagenet_names", *_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'kerasxai.models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

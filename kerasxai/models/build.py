@@ -1,0 +1,271 @@
+"""Putting a classifier together: image, backbone with its preprocessing inside, head, predictions."""
+
+import inspect
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.lazy import resolve
+from kerasxai.models.graph import Place, find_features, places
+from kerasxai.models.heads import Predictions
+from kerasxai.models.names import imagenet_names
+from kerasxai.models.preprocessing import preprocess
+from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
+
+InputSize = int | tuple[int, int] | Literal["any"] | None
+
+
+def build_classifier(
+    backbone: str | keras.Model,
+    num_classes: int | None,
+    head: str = "gap",
+    *,
+    weights: str | os.PathLike[str] | None = "imagenet",
+    input_size: InputSize = None,
+    features: int | str | None = None,
+    class_names: Sequence[str] | None = None,
+    name: str | None = None,
+    **head_options: Any,
+) -> keras.Model:
+    """Builds an image classifier: raw RGB in [0, 255] in, class probabilities out.
+
+    Its layers are the input `image` (float32), the sub-model `backbone`, the head's own layers, and `predictions`
+    (float32 under every policy).
+
+    Args:
+        backbone: A name in BACKBONES, or a model of yours, which is used as it is, with its weights and preprocessing,
+            up to its last feature map (or `features`).
+        num_classes: Number of classes, at least 2. None keeps the ImageNet head of a named backbone, 1000 classes.
+        head: A name in HEADS: `"gap"`, `"conv1x1"` or `"acol"`.
+        weights: `"imagenet"`, None (random), or the path of a Keras weights file for the whole named backbone without
+            its top.
+        input_size: Side of the square images, or (height, width), or `"any"` for a fully convolutional model; None is
+            what the backbone was made for.
+        features: Where the head stands: None, the backbone's own last feature map; a stride such as 8 or 16, the last
+            block output with it; or the name of a layer. See `kerasxai.models.graph.find_features`.
+        class_names: Names of the classes, saved with the model.
+        name: Name of the model.
+        **head_options: What the head's builder takes: `depth`, `width`, `dropout`, `seed`, for ACoL also
+            `erase_threshold`, `erase_dilation`, `smoothing`. The seed is of the head's new weights; random backbones
+            follow `keras.utils.set_random_seed`.
+
+    Returns:
+        A functional Keras model, not compiled.
+
+    Raises:
+        KerasxaiError: A name is unknown, weights cannot be had, a size is too small, or an option does not fit.
+
+    Example:
+        >>> model = build_classifier("EfficientNetLite0", 8, head="acol", features=16, width=256, seed=0)
+        >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    """
+    if num_classes is None:
+        return _imagenet_classifier(backbone, head, weights, input_size, features, class_names, name, head_options)
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+        raise KerasxaiError(f"num_classes must be an integer of at least 2, or None; got {num_classes!r}")
+    if class_names is not None and len(class_names) != num_classes:
+        raise KerasxaiError(f"class_names must have {num_classes} entries, one a class; got {len(class_names)}")
+    row = _head(head, head_options)
+    base, default = _base(backbone, weights, input_size)
+    place = find_features(base, default if features is None else features)
+    trunk = _cut(base, place)
+    image = keras.Input(base.inputs[0].shape[1:], name="image", dtype="float32")
+    logits = resolve(row.builder)(trunk(image), num_classes, **head_options)
+    names = None if class_names is None else list(class_names)
+    return resolve(row.model)(image, _predictions(logits, names), name=name or f"{base.name}_{head}")
+
+
+def _predictions(logits: Any, class_names: list[str] | None) -> Any:
+    return Predictions(class_names, name="predictions", dtype="float32")(logits)
+
+
+def _head(name: str, options: dict[str, Any]) -> Head:
+    if name not in HEADS:
+        raise unknown("head", name, HEADS)
+    row = HEADS[name]
+    function = resolve(row.builder)
+    parameters = set(inspect.signature(function).parameters)
+    if "options" in parameters:
+        parameters = set(inspect.signature(resolve("kerasxai.models.acol:ACoLHead")).parameters) - {"kwargs"}
+    for option in options:
+        if option not in parameters:
+            raise unknown(f"option of head {name!r}:", option, sorted(parameters - {"features", "num_classes"}))
+    return row
+
+
+def _base(backbone: str | keras.Model, weights: Any, input_size: InputSize) -> tuple[keras.Model, str | None]:
+    """Returns the uncut backbone from raw pixels on, and the name of the layer that heads stand on by default."""
+    if isinstance(backbone, keras.Model):
+        if weights not in ("imagenet", None):
+            raise KerasxaiError("weights= is for backbones by name; load the weights into your own model beforehand")
+        return _own_model(backbone, input_size), None
+    if backbone not in BACKBONES:
+        raise unknown("backbone", backbone, BACKBONES)
+    row = BACKBONES[backbone]
+    return _named_model(row, weights, _input_shape(row, input_size), top=False), row.feature_layer
+
+
+def _input_shape(row: Backbone, input_size: InputSize) -> tuple[int | None, int | None, int]:
+    size = _sides(row.input_size if input_size is None else input_size)
+    return (*size, 3)
+
+
+def _sides(input_size: Any) -> tuple[int | None, int | None]:
+    if input_size == "any":
+        return None, None
+    sides = (input_size, input_size) if isinstance(input_size, int) else input_size
+    if not (isinstance(sides, tuple | list) and len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)):
+        raise KerasxaiError(f"input_size must be a number of pixels, (height, width), or 'any'; got {input_size!r}")
+    return sides[0], sides[1]
+
+
+def _own_model(model: keras.Model, input_size: InputSize) -> keras.Model:
+    """Brings a user's model into the form of a graph with one input of the wished size."""
+    graph = bool(getattr(model, "inputs", None)) and hasattr(getattr(model, "_functional", None) or model, "operations")
+    if graph and len(model.inputs) != 1:
+        raise KerasxaiError(f"a backbone must have one input, the image; {model.name!r} has {len(model.inputs)}")
+    if graph and (len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] not in (3, None)):
+        raise KerasxaiError(f"a backbone must take images (B, H, W, 3); {model.name!r} takes {model.inputs[0].shape}")
+    if graph and input_size is None:
+        return model
+    if not graph and input_size is None:
+        raise KerasxaiError(f"{model.name!r} is a subclassed model and does not say its image size: give input_size=")
+    image = keras.Input((*_sides(input_size), 3), name="image")
+    try:
+        output = find_features(model, None).tensor if graph else None
+        inner = keras.Model(model.inputs[0], output, name=model.name) if graph else model
+        return keras.Model(image, inner(image), name=model.name)
+    except KerasxaiError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise KerasxaiError(f"{model.name!r} does not take images of size {input_size}: {_line(error)}") from error
+
+
+def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | None, int], top: bool) -> keras.Model:
+    image = keras.Input(shape, name="image", dtype="float32")
+    weights = None if weights is None else os.fspath(weights)
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise KerasxaiError(f"weights must be 'imagenet', None or a weights file; there is no file {weights}")
+    options: dict[str, Any] = {"classifier_activation": None} if top else {}
+    try:
+        with warnings.catch_warnings():
+            # Some builders warn that weights made for 224 pixels are used at another size, which is what was asked for.
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+            return resolve(row.builder)(
+                include_top=top,
+                weights=weights,
+                input_tensor=preprocess(image, row.preprocessing),
+                input_shape=shape,
+                **options,
+            )
+    except KerasxaiError:
+        raise
+    except ValueError as error:
+        raise KerasxaiError(f"cannot build {row.name} for images of {shape[0]} x {shape[1]}: {_line(error)}") from error
+    except Exception as error:  # keras.utils.get_file raises a bare Exception when it has no network
+        if weights is None:
+            raise
+        source = f"from {weights}" if weights != "imagenet" else f"(a {row.weights})"
+        raise KerasxaiError(
+            f"cannot get the weights of {row.name} {source}: {_line(error)}; without internet use weights=None, a "
+            "weights file, or an EfficientNetLite"
+        ) from error
+
+
+def _cut(base: keras.Model, place: Place) -> keras.Model:
+    shape = place.tensor.shape
+    if shape[1] is not None and shape[1] * shape[2] < 2:
+        side = " x ".join(str(n) for n in base.inputs[0].shape[1:3])
+        raise KerasxaiError(
+            f"images of {side} leave a map of one place at {place.name!r}: give a larger input_size or a smaller "
+            "stride as features="
+        )
+    return keras.Model(base.inputs[0], place.tensor, name="backbone")
+
+
+def _imagenet_classifier(
+    backbone: str | keras.Model,
+    head: str,
+    weights: Any,
+    input_size: InputSize,
+    features: int | str | None,
+    class_names: Sequence[str] | None,
+    name: str | None,
+    head_options: dict[str, Any],
+) -> keras.Model:
+    """Builds the untouched ImageNet model: the backbone up to its feature layer, then its own remaining layers."""
+    if not isinstance(backbone, str):
+        raise KerasxaiError("num_classes=None keeps the ImageNet head of a backbone by name; yours has none known here")
+    if backbone not in BACKBONES:
+        raise unknown("backbone", backbone, BACKBONES)
+    if head != "gap" or features is not None or class_names is not None or head_options:
+        raise KerasxaiError(
+            "num_classes=None keeps the ImageNet head as it is; leave head, features and class_names alone"
+        )
+    row = BACKBONES[backbone]
+    shape = _input_shape(row, input_size)
+    if not row.builder.startswith("kerasxai.") and shape[:2] != (row.input_size, row.input_size):
+        raise KerasxaiError(
+            f"the ImageNet head of {backbone} takes images of {row.input_size} alone; got {input_size!r}"
+        )
+    base = _named_model(row, weights, shape, top=True)
+    place = find_features(base, row.feature_layer)
+    image = keras.Input(shape, name="image", dtype="float32")
+    x = _cut(base, place)(image)
+    following = places(base)
+    following = following[[p.tensor is place.tensor for p in following].index(True) + 1 :]
+    for operation in (p.operation for p in following):
+        if operation.name != "predictions":
+            x = operation(x)
+        elif isinstance(operation, keras.layers.Dense):
+            # The name belongs to the softmax here, and a layer cannot be renamed.
+            dense = keras.layers.Dense.from_config({**operation.get_config(), "name": "logits"})
+            x = dense(x)
+            dense.set_weights(operation.get_weights())
+    return keras.Model(image, _predictions(x, imagenet_names()), name=name or base.name)
+
+
+def _line(error: BaseException) -> str:
+    """Returns the first line of an error, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def load(spec: str | os.PathLike[str], compile: bool = False) -> keras.Model:
+    """Loads a model from a file, or a pretrained one by name.
+
+    Args:
+        spec: The path of a `.keras` file, or `"imagenet:"` and a name in BACKBONES for that model untouched.
+        compile: Whether the optimizer, the loss and the metrics come back as well.
+
+    Returns:
+        The model.
+
+    Raises:
+        KerasxaiError: There is no such file or name, or the file is no Keras model.
+
+    Example:
+        >>> model = load("imagenet:EfficientNetLite0")
+    """
+    text = os.fspath(spec)
+    if text.startswith("imagenet:"):
+        return build_classifier(text.removeprefix("imagenet:"), None)
+    path = Path(text)
+    if not path.is_file():
+        raise KerasxaiError(f"there is no model file {path}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise KerasxaiError(f"{path} is no Keras model: it is damaged or not a .keras file")
+    # Registers the classes that the file may name.
+    resolve("kerasxai.models.acol:ACoLModel")
+    try:
+        return keras.saving.load_model(path, compile=compile)
+    except Exception as error:  # a damaged file fails in many ways, depending on where the damage is
+        raise KerasxaiError(f"cannot load {path} as a Keras model: {_line(error)}") from error
+
+
+_EXAMPLE = "imagenet:EfficientNetLite0"

@@ -1,0 +1,95 @@
+"""Heads: from a feature map to logits, so that the evidence for a class can be read off a map."""
+
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kerasxai")
+class Predictions(keras.layers.Softmax):
+    """The softmax that ends a classifier; it also carries the names of the classes into the saved file.
+
+    Args:
+        class_names: One name a class, or None.
+        **kwargs: As for `keras.layers.Softmax`.
+    """
+
+    def __init__(self, class_names: list[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.class_names = None if class_names is None else [str(name) for name in class_names]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the config, class names included."""
+        return {**super().get_config(), "class_names": self.class_names and list(self.class_names)}
+
+
+def initializer(seed: int | None, number: int) -> keras.initializers.Initializer:
+    """Returns Glorot's uniform initializer, seeded apart for each layer of a head if a seed is given."""
+    return keras.initializers.GlorotUniform(None if seed is None else seed + number)
+
+
+def _convolutions(features: Any, depth: int, width: int, seed: int | None) -> Any:
+    for number in range(depth):
+        name, kernel = f"head_conv{number + 1}", initializer(seed, number)
+        layer = keras.layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer=kernel, name=name)
+        features = layer(features)
+    return features
+
+
+def gap(
+    features: Any, num_classes: int, *, depth: int = 0, width: int = 512, dropout: float = 0.0, seed: int | None = None
+) -> Any:
+    """Pools the feature map over all places and puts one dense layer without bias on it.
+
+    So the logit of a class is the mean over places of the features times the class's weights, and that product before
+    the mean is the class activation map (Zhou et al. 2016, arXiv:1512.04150).
+
+    Args:
+        features: Symbolic feature map (B, h, w, K).
+        num_classes: Number of classes.
+        depth: How many 3x3 convolutions with ReLU come before the pooling.
+        width: Their channels.
+        dropout: Share of pooled features dropped in training.
+        seed: Seed of the new weights.
+
+    Returns:
+        Symbolic logits (B, num_classes), float32, of a layer named `logits`.
+
+    Example:
+        >>> logits = gap(backbone.output, 10)
+    """
+    features = _convolutions(features, depth, width, seed)
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(features)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="head_dropout")(x)
+    kernel = initializer(seed, depth)
+    return keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=kernel, name="logits", dtype="float32")(x)
+
+
+def conv1x1(
+    features: Any, num_classes: int, *, depth: int = 0, width: int = 512, dropout: float = 0.0, seed: int | None = None
+) -> Any:
+    """Gives each class a channel by a 1x1 convolution, and takes the channel's mean for its logit.
+
+    The output of the layer `class_maps` IS the class maps (Lin et al. 2013, arXiv:1312.4400); there is nothing to weigh
+    afterwards. With `depth=2` this is one branch of ACoL alone, a fair baseline for it.
+
+    Args:
+        features: Symbolic feature map (B, h, w, K).
+        num_classes: Number of classes.
+        depth: How many 3x3 convolutions with ReLU come before the class maps.
+        width: Their channels.
+        dropout: Share of features dropped in training.
+        seed: Seed of the new weights.
+
+    Returns:
+        Symbolic logits (B, num_classes), float32, of a layer named `logits`.
+
+    Example:
+        >>> logits = conv1x1(backbone.output, 10)
+    """
+    x = _convolutions(features, depth, width, seed)
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="head_dropout")(x)
+    maps = keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer(seed, depth), name="class_maps")(x)
+    return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

@@ -1,0 +1,56 @@
+"""Raw RGB in [0, 255] to what a backbone's weights were trained on, as layers that are saved with the model."""
+
+from typing import Any
+
+import keras
+
+# What ImageNet's pixels average to, in RGB, as the torch and the caffe models' authors measured it.
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+
+
+@keras.saving.register_keras_serializable("kerasxai")
+class ReverseChannels(keras.layers.Layer):
+    """Turns RGB into BGR (or back)."""
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the tensor (..., C) with its channels in reverse order."""
+        return keras.ops.flip(inputs, axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape as it came."""
+        return input_shape
+
+
+def preprocess(x: Any, mode: str) -> Any:
+    """Puts the layers of one kind of preprocessing on a symbolic tensor.
+
+    They compute in float32 under every policy: a half-precision pixel is off by up to 1/16.
+
+    Args:
+        x: Symbolic tensor (B, H, W, 3), raw RGB in [0, 255].
+        mode: `"lite"`, `"tf"`, `"torch"`, `"caffe"` or `"built-in"`; see `kerasxai.models.tables.Backbone`.
+
+    Returns:
+        The symbolic tensor that the backbone's first layer takes.
+
+    Example:
+        >>> image = keras.Input((224, 224, 3))
+        >>> scaled = preprocess(image, "tf")
+    """
+    scale, offset = {
+        "lite": (1 / 128, -127 / 128),
+        "tf": (1 / 127.5, -1.0),
+        "torch": (
+            [1 / (255 * deviation) for deviation in _DEVIATION],
+            [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
+        ),
+        "caffe": (1.0, [-mean for mean in reversed(_CAFFE_MEAN)]),
+        "built-in": (1.0, 0.0),
+    }[mode]
+    if mode == "built-in":
+        return x
+    if mode == "caffe":
+        x = ReverseChannels(name="rgb_to_bgr", dtype="float32")(x)
+    return keras.layers.Rescaling(scale, offset, name="preprocessing", dtype="float32")(x)
