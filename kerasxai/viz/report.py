@@ -135,7 +135,7 @@ class Report:
         header: Sequence[str] | None = None,
         note: str = "",
         caption: str = "",
-        digits: int = 3,
+        digits: int | Mapping[str, int] = 3,
         best: Mapping[str, str] | None = None,
     ) -> None:
         """Adds a table; numbers stand at the right.
@@ -146,7 +146,7 @@ class Report:
             header: One name a column.
             note: Below the table: what was measured, and how.
             caption: Above the table.
-            digits: Behind the point, of floats.
+            digits: Behind the point, of floats; or column name to that, 3 where a column is not named.
             best: Column name to "max" or "min": the best number of that column is bold.
 
         Raises:
@@ -159,13 +159,17 @@ class Report:
             header = list(dict.fromkeys(key for row in rows for key in row))
         names = list(header or ())
         cells = [[row.get(name) for name in names] if isinstance(row, Mapping) else list(row) for row in rows]
+        width = len(names or (cells[0] if cells else ()))
         for row in cells:
-            if len(row) != len(names or cells[0]):
-                raise KerasxaiError(f"expected {len(names or cells[0])} cells a row, came {len(row)}: {row}")
+            if len(row) != width:
+                raise KerasxaiError(f"expected {width} cells a row, came {len(row)}: {row}")
         winners = _winners(cells, names, best or {})
+        places = (
+            [digits] * width if isinstance(digits, int) else [digits.get(name, 3) for name in names or [""] * width]
+        )
         shown = [
             [
-                {"text": _shown(cell, digits), "number": _is_number(cell), "best": (i, j) in winners}
+                {"text": _shown(cell, places[j]), "number": _is_number(cell), "best": (i, j) in winners}
                 for j, cell in enumerate(row)
             ]
             for i, row in enumerate(cells)
