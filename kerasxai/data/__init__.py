@@ -1,1 +1,109 @@
-"""Data sets with labels, boxes and masks."""
+"""Data sets with labels, boxes and masks: any TFDS name, any folder of images, and the embedded `shapes`.
+
+`DATASETS` says only what cannot be read off the feature types of a TensorFlow Datasets builder; a name that is not in
+it works as well. The table imports neither TensorFlow nor TensorFlow Datasets.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DatasetRow:
+    """What is known about a data set beyond its feature types.
+
+    Attributes:
+        summary: One line for tables.
+        builder: "package.module:Class" of a builder of ours; None for those that TFDS brings.
+        splits: From the name of a split to a TFDS split expression, where the data set has no such split itself.
+        label: Path of the class label, where there are several.
+        boxes: Path of the boxes; "" where they are made from the mask because the data set's boxes mean another thing.
+        mask: "package.module:function" that turns the stored mask into 1 object, 0 background, 255 ignore.
+        parts: Path of a mask whose values number the parts of the object.
+        feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
+        citation: Where the data set comes from.
+    """
+
+    summary: str
+    builder: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    label: str | None = None
+    boxes: str | None = None
+    mask: str | None = None
+    parts: str | None = None
+    feature_stride: int = 32
+    citation: str = ""
+
+
+_HELD_OUT = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
+
+DATASETS: dict[str, DatasetRow] = {
+    "shapes": DatasetRow(
+        summary="8 classes of drawn objects on photographs, exact boxes and part masks; made here, no download",
+        builder="kerasxai.data.shapes.builder:Shapes",
+        mask="kerasxai.data.masks:nonzero",
+        parts="part_mask",
+        feature_stride=16,
+    ),
+    "caltech_birds2011": DatasetRow(
+        summary="CUB-200-2011: 200 bird species, one box and one mask an image (1.1 GB)",
+        splits=_HELD_OUT,
+        mask="kerasxai.data.masks:bright",
+        citation="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001, 2011",
+    ),
+    "oxford_iiit_pet": DatasetRow(
+        summary="37 breeds of cats and dogs, trimaps; boxes are those of the whole pet, made from the mask (0.8 GB)",
+        splits=_HELD_OUT,
+        label="label",
+        boxes="",
+        mask="kerasxai.data.masks:trimap",
+        citation="Parkhi et al., Cats and Dogs, CVPR 2012",
+    ),
+    "stanford_dogs": DatasetRow(
+        summary="120 breeds of dogs, one box for each dog (0.8 GB)",
+        splits=_HELD_OUT,
+        citation="Khosla et al., Novel Dataset for Fine-Grained Image Categorization, CVPR workshop 2011",
+    ),
+    "cars196": DatasetRow(
+        summary="196 models of cars, one box an image (1.9 GB)",
+        splits=_HELD_OUT,
+        citation="Krause et al., 3D Object Representations for Fine-Grained Categorization, ICCV workshop 2013",
+    ),
+    "imagenet_v2": DatasetRow(
+        summary="10,000 new test images for the 1000 classes of ImageNet; no boxes, no training split (1.2 GB)",
+        citation="Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, ICML 2019",
+    ),
+    "voc/2007": DatasetRow(
+        summary="20 classes, several objects an image; the label is the class of the largest one (0.9 GB)",
+        citation="Everingham et al., The PASCAL Visual Object Classes Challenge 2007",
+    ),
+    "coco/2017": DatasetRow(
+        summary="80 classes, several objects an image; the label is the class of the largest one (25 GB)",
+        splits={"train": "train[:95%]", "validation": "train[95%:]", "test": "validation"},
+        citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
+    ),
+}
+
+_NAMES = {
+    "DatasetInfo": "kerasxai.data.information",
+    "info": "kerasxai.data.loading",
+    "load": "kerasxai.data.loading",
+    "load_images": "kerasxai.data.images",
+    "read_image": "kerasxai.data.images",
+    "training_pairs": "kerasxai.data.training",
+    "unpad_boxes": "kerasxai.data.loading",
+}
+
+__all__ = ["DATASETS", "DatasetRow", *sorted(_NAMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'kerasxai.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

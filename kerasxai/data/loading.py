@@ -1,0 +1,153 @@
+"""`load`: a split of a data set as dicts of image, label, and what the data has of boxes and masks."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.data.catalog import TfdsSource
+from kerasxai.data.information import DatasetInfo, Source
+from kerasxai.data.preparing import is_dataset
+
+_SHUFFLED = 1024
+ALIASES = {"val": "validation", "valid": "validation"}
+
+StrPath = str | os.PathLike[str]
+
+
+def open_source(name_or_path: StrPath, *, data_dir: StrPath | None, boxes_csv: StrPath | None, seed: int) -> Source:
+    """Returns the source of a data set: a name in DATASETS, then a folder, then a TFDS name."""
+    text = os.fspath(name_or_path)
+    path = Path(text).expanduser()
+    from_table = isinstance(name_or_path, str) and is_dataset(text)
+    if boxes_csv is not None and from_table:
+        raise KerasxaiError(f"boxes_csv belongs to a folder of images, and {text!r} is a named data set")
+    if from_table:
+        return TfdsSource(text, data_dir)
+    raise KerasxaiError(f"there is neither a data set nor a folder called {path}")
+
+
+def info(
+    name_or_path: StrPath, *, data_dir: StrPath | None = None, boxes_csv: StrPath | None = None, seed: int = 0
+) -> DatasetInfo:
+    """Returns the class names, splits and kinds of annotation of a data set; it is prepared if it is not yet.
+
+    Args:
+        name_or_path: As for `load`.
+        data_dir: As for `load`.
+        boxes_csv: As for `load`.
+        seed: As for `load`.
+
+    Raises:
+        KerasxaiError: As for `load`.
+
+    Example:
+        >>> info("shapes").class_names[0]
+        'striped star'
+    """
+    return open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, seed=seed).info
+
+
+def resize_sample(sample: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
+    """Resizes image and masks of a sample to `(size, size)`; the aspect is not kept, so relative boxes stay right."""
+    resized = dict(sample)
+    image = tf.image.resize(sample["image"], (size, size), method="bilinear", antialias=True)
+    resized["image"] = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+    for key in ("mask", "part_mask"):
+        if key in sample:
+            mask = tf.image.resize(sample[key][..., None], (size, size), method="nearest")
+            resized[key] = mask[..., 0]
+    return resized
+
+
+def shape_sample(sample: dict[str, tf.Tensor], size: int | None) -> dict[str, tf.Tensor]:
+    """Tells TensorFlow the static shapes, which Keras wants to know and readers of files do not say."""
+    shapes = {"image": (size, size, 3), "boxes": (None, 4), "mask": (size, size), "part_mask": (size, size)}
+    return {key: tf.ensure_shape(value, shapes.get(key, ())) for key, value in sample.items()}
+
+
+def load(
+    name_or_path: StrPath,
+    split: str = "train",
+    image_size: int | None = 224,
+    *,
+    batch_size: int | None = None,
+    data_dir: StrPath | None = None,
+    boxes_csv: StrPath | None = None,
+    with_annotations: bool = True,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Reads a split of a data set for evaluation or for looking at it.
+
+    A sample is a dict of
+
+    * `image`: `(h, w, 3)` uint8, RGB;
+    * `label`: int64;
+    * `name`: string, the file's name where there is one, else the split and the index;
+    * `boxes`, where the data has them: `(k, 4)` float32 `(x0, y0, x1, y1)` relative to width and height;
+    * `mask`, where the data has one: `(h, w)` uint8, 1 object, 0 background, 255 ignore;
+    * `part_mask`, for `shapes`: `(h, w)` uint8, 0 background, 1 head, 2 body, 3 tail.
+
+    The order is the same at each reading. In batches `boxes` are filled up with rows of -1 to the most boxes of a
+    batch; `unpad_boxes` takes them away again.
+
+    Args:
+        name_or_path: A name in DATASETS, any TFDS name ("voc/2012"), or a folder of images: `split/class/image` or
+            `class/image`, the latter split 70/15/15 by `seed`, class by class. A name wins over a folder called like
+            it; write "./shapes" for the folder.
+        split: "train", "validation" or "test"; for a TFDS name also any TFDS split expression. Data sets without a
+            validation split of their own hold out the last tenth of their training split.
+        image_size: Side of the square that images are resized to (bilinear, antialiased, half-pixel centers; masks by
+            nearest neighbor), or None to leave them as they are.
+        batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
+        data_dir: Where TFDS keeps its data; None for its own choice.
+        boxes_csv: Boxes of a folder of images; see `kerasxai.data.folder.read_boxes`.
+        with_annotations: Whether boxes and masks are read; if not, they are not even decoded.
+        shuffle: Whether to mix the order, anew at each reading.
+        seed: Seed of the order and of a folder's split.
+
+    Returns:
+        A `tf.data.Dataset` of dicts.
+
+    Raises:
+        KerasxaiError: There is no such data set, folder or split, or it cannot be read or prepared.
+
+    Example:
+        >>> sample = next(iter(load("shapes", split="test", image_size=224)))
+        >>> sample["image"].shape
+        TensorShape([224, 224, 3])
+    """
+    if batch_size is not None and image_size is None:
+        raise KerasxaiError("images of different sizes cannot be batched; give an image_size, or no batch_size")
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, seed=seed)
+    dataset = source.samples(ALIASES.get(split, split), with_annotations, seed if shuffle else None)
+    if image_size is not None:
+        dataset = dataset.map(lambda sample: resize_sample(sample, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(lambda sample: shape_sample(sample, image_size))
+    if shuffle:
+        dataset = dataset.shuffle(_SHUFFLED, seed=seed)
+    if batch_size is None:
+        return dataset.prefetch(tf.data.AUTOTUNE)
+    spec = dataset.element_spec
+    fill = {key: tf.constant(-1 if key == "boxes" else "" if key == "name" else 0, spec[key].dtype) for key in spec}
+    return dataset.padded_batch(batch_size, padding_values=fill).prefetch(tf.data.AUTOTUNE)
+
+
+def unpad_boxes(boxes: Iterable[np.ndarray] | tf.Tensor) -> list[np.ndarray]:
+    """Returns the boxes of each image of a batch, without the rows of -1 that fill it up.
+
+    Args:
+        boxes: `(B, k, 4)` as `load` gives them.
+
+    Returns:
+        `B` arrays `(k_i, 4)` float32.
+
+    Example:
+        >>> [found.shape for found in unpad_boxes(np.array([[[0, 0, 1, 1], [-1, -1, -1, -1]]], np.float32))]
+        [(1, 4)]
+    """
+    return [found[found[:, 2] >= 0.0] for found in (np.asarray(one, dtype=np.float32) for one in boxes)]

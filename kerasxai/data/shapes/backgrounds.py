@@ -1,0 +1,85 @@
+"""Crops of the photographs that scikit-image's wheel ships; each split sees its own part of each photograph."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import skimage
+from PIL import Image
+
+from kerasxai.core.errors import KerasxaiError
+
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "cell.png",
+    "chelsea.png",
+    "clock_motion.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+SPLITS = ("train", "validation", "test")
+_SHARES = {"train": (0.0, 0.5), "validation": (0.5, 0.75), "test": (0.75, 1.0)}
+_LONG_SIDE = 640
+
+
+@functools.cache
+def photograph(name: str) -> Image.Image:
+    """Returns a photograph of scikit-image's wheel as RGB, lying, with a long side of at most 640 pixels."""
+    path = Path(skimage.__file__).parent / "data" / name
+    if not path.is_file():
+        raise KerasxaiError(
+            f"scikit-image {skimage.__version__} has no {name}; install scikit-image 0.26 or a near one"
+        )
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    if image.height > image.width:
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    scale = min(1.0, _LONG_SIDE / image.width)
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+
+
+def region(name: str, split: str) -> tuple[int, int, int, int]:
+    """Returns the part `(x0, y0, x1, y1)` of a photograph that belongs to a split; the parts do not overlap."""
+    image = photograph(name)
+    first, last = _SHARES[split]
+    return round(first * image.width), 0, round(last * image.width), image.height
+
+
+def crop(random: np.random.Generator, split: str, size: int) -> np.ndarray:
+    """Returns a random crop of a random photograph, turned, mirrored, tinted and brought to `size`.
+
+    The crops are as large in each split, so that the splits differ in content, not in sharpness.
+
+    Args:
+        random: The source of randomness.
+        split: "train", "validation" or "test".
+        size: Side in pixels.
+
+    Returns:
+        `(size, size, 3)` float32 in [0, 1].
+    """
+    name = PHOTOGRAPHS[random.integers(len(PHOTOGRAPHS))]
+    left, top, right, bottom = region(name, split)
+    widths = [high - low for low, _, high, _ in (region(name, other) for other in SPLITS)]
+    most = min(*widths, bottom - top)
+    side = most * random.uniform(0.75, 1.0)
+    x, y = random.uniform(left, right - side), random.uniform(top, bottom - side)
+    image = photograph(name).resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+    pixels = np.asarray(image, dtype=np.float32) / 255.0
+    pixels = np.rot90(pixels, int(random.integers(4)))
+    if random.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    tint = random.uniform(0.75, 1.0, size=3).astype(np.float32)
+    mean = pixels.mean()
+    level, contrast = np.float32(random.uniform(0.3, 0.65)), np.float32(random.uniform(0.5, 0.9))
+    return np.clip(level + contrast * (pixels - mean), 0.0, 1.0) * tint
