@@ -1,6 +1,6 @@
 """Drawing: overlays, grids, files, reports."""
 
-from kerasxai.viz.grids import grid, timeline
+from kerasxai.viz.grids import grid, map_legend, timeline
 from kerasxai.viz.overlays import (
     EVIDENCE_COLORMAP,
     PREDICTED_COLOR,
@@ -28,6 +28,7 @@ __all__ = [
     "draw_boxes",
     "encode_png",
     "grid",
+    "map_legend",
     "overlay",
     "plot_curves",
     "plot_history",

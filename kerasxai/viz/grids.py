@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.viz.overlays import Color, lookup_table
+from kerasxai.viz.overlays import (
+    EVIDENCE_COLORMAP,
+    PREDICTED_COLOR,
+    SIGNED_COLORMAP,
+    TRUE_COLOR,
+    Color,
+    lookup_table,
+)
 from kerasxai.viz.pixels import Picture, resize_picture, to_picture
 from kerasxai.viz.text import FAINT, INK, PAPER, font, line_height, text_block, wrap
 
@@ -129,6 +136,27 @@ def timeline(
         labels = ["image", *labels]
     note = "" if len(shown) == count else f"{len(shown)} of {count} epochs, evenly spread"
     return grid(cells, row_labels, labels, texts, title, note, legend, cell_size)
+
+
+def map_legend(signed: bool = False, predicted: bool = False, true: bool = False) -> list[tuple[str, Color | str]]:
+    """Returns the legend for `overlay` as it draws by default, for `legend=` of `grid` and `timeline`.
+
+    Args:
+        signed: Whether the maps are signed.
+        predicted: Whether predicted boxes are drawn.
+        true: Whether true boxes are drawn.
+
+    Example:
+        >>> map_legend(true=True)
+        [('no evidence to most', 'inferno'), ('true box', (86, 180, 233))]
+    """
+    entries: list[tuple[str, Color | str]] = []
+    entries.append(("against to for", SIGNED_COLORMAP) if signed else ("no evidence to most", EVIDENCE_COLORMAP))
+    if predicted:
+        entries.append(("predicted box (dashed)", PREDICTED_COLOR))
+    if true:
+        entries.append(("true box", TRUE_COLOR))
+    return entries
 
 
 @dataclass(frozen=True)

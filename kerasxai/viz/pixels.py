@@ -1,7 +1,6 @@
 """Arrays to pictures and back: the one place where pixel types, sizes and PNG bytes are dealt with."""
 
 import io
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -83,22 +82,3 @@ def encode_png(picture: ArrayLike, compression: int = 1) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(to_picture(picture)).save(buffer, "PNG", compress_level=compression)
     return buffer.getvalue()
-
-
-def stack(parts: Sequence[Picture], axis: int, gap: int = 0, color: tuple[int, int, int] = (255, 255, 255)) -> Picture:
-    """Returns pictures put below one another (`axis` 0) or beside one another (1), padded at the end, with gaps."""
-    across = 1 - axis
-    extent = max(part.shape[across] for part in parts)
-    length = sum(part.shape[axis] for part in parts) + gap * (len(parts) - 1)
-    shape = (length, extent, 3) if axis == 0 else (extent, length, 3)
-    canvas = np.empty(shape, np.uint8)
-    canvas[:] = color
-    at = 0
-    for part in parts:
-        height, width = part.shape[:2]
-        if axis == 0:
-            canvas[at : at + height, :width] = part
-        else:
-            canvas[:height, at : at + width] = part
-        at += part.shape[axis] + gap
-    return canvas
