@@ -1,1 +1,23 @@
 """How well heatmaps localize the object."""
+
+from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.localization import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, MeanIoU, TopKLoc
+from kerasxai.metrics.masks import MaskCoverage, PxAP
+from kerasxai.metrics.pointing import EnergyPointingGame, PointingGame
+from kerasxai.metrics.protocols import PROTOCOLS, box_iou
+
+__all__ = [
+    "PROTOCOLS",
+    "EnergyPointingGame",
+    "GTKnownLoc",
+    "MaskCoverage",
+    "MaxBoxAcc",
+    "MaxBoxAccV2",
+    "MeanIoU",
+    "Metric",
+    "PointingGame",
+    "PxAP",
+    "Result",
+    "TopKLoc",
+    "box_iou",
+]

@@ -1,0 +1,91 @@
+"""What all measures have in common: totals that can be added up, saved and loaded."""
+
+import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.core.errors import KerasxaiError
+
+
+class Result(dict[str, Any]):
+    """A measure's result: a plain dict, ready for JSON, whose `float(...)` is the first entry, the headline."""
+
+    def __float__(self) -> float:
+        return float(next(iter(self.values())))
+
+
+class Metric:
+    """A measure that is updated batch by batch.
+
+    Everything that was counted lies in `totals`, arrays that are added up: two measures with the same options that saw
+    two halves of the data merge to what one would have counted on all of it.
+
+    Attributes:
+        options: What the measure was made with.
+        totals: Name -> array of sums and counts.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.totals: dict[str, NDArray] = {}
+
+    def add(self, **amounts: Any) -> None:
+        """Adds to the totals; arrays may grow along the first axis, and names that are new start at zero."""
+        for name, amount in amounts.items():
+            one, two = np.atleast_1d(self.totals.get(name, 0)), np.atleast_1d(amount)
+            if name in self.totals and len(one) != len(two):
+                length = max(len(one), len(two))
+                one, two = (np.pad(x, [(0, length - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in (one, two))
+            self.totals[name] = one + two if name in self.totals else two.copy()
+
+    def merge(self, other: "Metric") -> Self:
+        """Adds what another measure counted, and returns this one.
+
+        Args:
+            other: A measure of the same kind with the same options; it stays as it is.
+
+        Raises:
+            KerasxaiError: The kinds or the options differ.
+        """
+        if type(other) is not type(self) or other.options != self.options:
+            raise KerasxaiError(
+                f"merge wants another {type(self).__name__} with {self.options}, came {type(other).__name__} with "
+                f"{getattr(other, 'options', None)}"
+            )
+        self.add(**other.totals)
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Returns everything as plain numbers, lists and strings, ready for JSON."""
+        return {
+            "metric": type(self).__name__,
+            "options": copy.deepcopy(self.options),
+            "totals": {name: total.tolist() for name, total in self.totals.items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Makes the measure again that `state()` came from.
+
+        Raises:
+            KerasxaiError: The state is of another measure.
+        """
+        if not isinstance(state, dict) or state.get("metric") != cls.__name__:
+            came = state.get("metric") if isinstance(state, dict) else type(state).__name__
+            raise KerasxaiError(f"{cls.__name__}.from_state wants a state of {cls.__name__}, came {came!r}")
+        metric = cls(**state["options"])
+        metric.totals |= {name: np.asarray(total) for name, total in state["totals"].items()}
+        return metric
+
+    def result(self) -> Result:
+        """Returns the figures so far."""
+        raise NotImplementedError
+
+    def counted(self, name: str = "images", what: str = "image with a box") -> int:
+        """Returns a count that must not be zero."""
+        count = int(np.sum(self.totals.get(name, 0)))
+        if not count:
+            raise KerasxaiError(f"{type(self).__name__} has seen no {what}; nothing to report")
+        return count

@@ -1,0 +1,140 @@
+"""What the measures are given, checked before anything is counted."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.localization import checked_heatmap
+
+REFERENCE_SIZE = 224
+OBJECT, BACKGROUND, IGNORE = 1, 0, 255
+Heatmaps = ArrayLike | Sequence[ArrayLike]
+
+
+def checked_heatmaps(heatmaps: Heatmaps) -> list[NDArray[np.float64]]:
+    """Returns heatmaps `(B, h, w)`, or a list of `(h, w)` of any sizes, as a list of float64 arrays."""
+    if isinstance(heatmaps, np.ndarray) and heatmaps.ndim != 3:
+        raise KerasxaiError(f"heatmaps want the shape (B, h, w), came {heatmaps.shape}")
+    try:
+        return [checked_heatmap(heatmap) for heatmap in heatmaps]  # type: ignore[union-attr]
+    except TypeError:
+        raise KerasxaiError(f"heatmaps want the shape (B, h, w), came {type(heatmaps).__name__}") from None
+
+
+def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Returns `(H, W)` from one side or both."""
+    size = tuple(np.atleast_1d(np.asarray(image_size)).tolist())
+    size = size * 2 if len(size) == 1 else size
+    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise KerasxaiError(f"image_size wants one side or (height, width) in pixels, came {image_size!r}")
+    return size[0], size[1]
+
+
+def size_for(heatmap: NDArray[np.float64], image_size: int | Sequence[int] | None, protocol: str) -> tuple[int, int]:
+    """Returns the image's `(H, W)`: as given, else 224 for wsolevaluation and the heatmap's own size otherwise."""
+    if image_size is not None:
+        return checked_size(image_size)
+    if protocol == "wsolevaluation":
+        return REFERENCE_SIZE, REFERENCE_SIZE
+    return heatmap.shape[0], heatmap.shape[1]
+
+
+def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
+    """Raises a KerasxaiError unless there is one entry for each image."""
+    if np.ndim(values) == 0 if isinstance(values, np.ndarray) else not hasattr(values, "__len__"):
+        raise KerasxaiError(f"{name} want one entry for each of {images} heatmaps, came {values!r}")
+    if len(values) != images:
+        raise KerasxaiError(f"{name} want one entry for each of {images} heatmaps, came {len(values)}")
+
+
+def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: str = "kerasxai") -> NDArray[np.float64]:
+    """Returns the true boxes of one image, those without area left out.
+
+    Args:
+        boxes: `(K, 4)` x0, y0, x1, y1 in pixels of `size`; K may be 0.
+        size: `(H, W)` the image's.
+        protocol: For `"wsolevaluation"` fractions are cut off, and a box that ends where it begins is one pixel.
+
+    Raises:
+        KerasxaiError: The shape is wrong, or the numbers cannot be such boxes.
+    """
+    array = np.asarray(boxes, np.float64)
+    if array.size == 0 and array.ndim <= 2:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise KerasxaiError(f"an image's boxes want the shape (K, 4), came {array.shape}")
+    if not np.isfinite(array).all() or (array[:, 2:] < array[:, :2]).any():
+        raise KerasxaiError(f"boxes want finite x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, came {array.tolist()}")
+    if array.max() <= 1 and (array % 1).any():
+        raise KerasxaiError(f"boxes want pixels, came fractions: {array.tolist()}; multiply by width and height")
+    # Annotations stick out of the image by a pixel or two; ten percent is another image's size.
+    sides = np.array([size[1], size[0]])
+    slack = 0.1 * sides + 1
+    if (array[:, :2] < -slack).any() or (array[:, 2:] > sides + slack).any():
+        raise KerasxaiError(
+            f"boxes want pixels of an image {size[0]}x{size[1]}, came {array.tolist()}; give image_size"
+        )
+    if protocol == "wsolevaluation":
+        return np.trunc(array)
+    return array[(array[:, 2] > array[:, 0]) & (array[:, 3] > array[:, 1])]
+
+
+def checked_masks(masks: ArrayLike, images: int) -> NDArray[np.uint8]:
+    """Returns masks `(B, H, W)` as uint8 with 1 object, 0 background, 255 ignore."""
+    array = np.asarray(masks)
+    if array.ndim != 3 or len(array) != images or 0 in array.shape[1:]:
+        raise KerasxaiError(f"masks want the shape ({images}, H, W), came {array.shape}")
+    strange = array[~np.isin(array, (OBJECT, BACKGROUND, IGNORE))]
+    if strange.size:
+        raise KerasxaiError(f"masks want 1 object, 0 background, 255 ignore; came {strange.ravel()[0]}")
+    return array.astype(np.uint8)
+
+
+def checked_thresholds(thresholds: ArrayLike) -> NDArray[np.float64]:
+    """Returns thresholds as a rising array in [0, 1)."""
+    values = np.asarray(thresholds, np.float64)
+    if values.ndim != 1 or not len(values) or not (values >= 0).all() or not (values < 1).all():
+        raise KerasxaiError(f"thresholds want a list of numbers in [0, 1), came {thresholds!r}")
+    if not (np.diff(values) > 0).all():
+        raise KerasxaiError("thresholds want rising numbers")
+    return values
+
+
+def checked_labels(labels: ArrayLike, images: int, classes: int | None = None) -> NDArray[np.int64]:
+    """Returns labels `(B,)` as int64, in the range of the classes."""
+    array = np.asarray(labels)
+    if array.shape != (images,) or array.dtype.kind not in "iu":
+        raise KerasxaiError(f"labels want {images} integers, came {array.dtype} {array.shape}")
+    if images and (array.min() < 0 or (classes is not None and array.max() >= classes)):
+        raise KerasxaiError(f"labels want classes from 0 to {'...' if classes is None else classes - 1}, came {array}")
+    return array.astype(np.int64)
+
+
+def ranks(scores: ArrayLike, labels: ArrayLike, images: int) -> NDArray[np.int64]:
+    """Returns each true class's place among the scores, 0 the highest; of equal scores the lower class comes first.
+
+    A row with a NaN has no order: its true class is put last, beyond every k.
+
+    Args:
+        scores: `(B, C)` logits or probabilities.
+        labels: `(B,)` true classes.
+        images: B.
+    """
+    array = np.asarray(scores, np.float64)
+    if array.ndim != 2 or len(array) != images or not array.shape[1]:
+        raise KerasxaiError(f"scores want the shape ({images}, classes), came {array.shape}")
+    classes = checked_labels(labels, images, array.shape[1])
+    own = array[np.arange(images), classes][:, None]
+    before = (array > own) | ((array == own) & (np.arange(array.shape[1]) < classes[:, None]))
+    return np.where(np.isnan(array).any(axis=1), np.iinfo(np.int64).max, before.sum(axis=1))
+
+
+def painted(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Returns a mask `(H, W)` with 1 in every box: edges rounded to whole pixels, never narrower than one."""
+    mask = np.zeros(size, np.uint8)
+    for x0, y0, x1, y1 in np.rint(boxes).astype(int).tolist():
+        x0, y0 = min(max(x0, 0), size[1] - 1), min(max(y0, 0), size[0] - 1)
+        mask[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = OBJECT
+    return mask

@@ -1,0 +1,159 @@
+"""How a heatmap is brought to the image's size and how two boxes are compared: two protocols.
+
+`"kerasxai"`: bilinear resizing, thresholds as fractions of the maximum, half-open boxes, the plain IoU; a map that
+points nowhere has no box. `"wsolevaluation"`: the pipeline of Choe et al. (2020, arXiv:2001.08437 and 2007.04178) to
+the last bit, without OpenCV: cubic resizing with a = -0.75, min-max, 8 bits, boxes clipped to the last pixel, and an
+IoU that counts the end pixel.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kerasxai.core.errors import unknown
+from kerasxai.localization import checked_heatmap, has_evidence
+
+PROTOCOLS = ("kerasxai", "wsolevaluation")
+
+
+def checked_protocol(protocol: str) -> str:
+    """Returns the protocol's name, or raises a KerasxaiError that lists the names."""
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    return protocol
+
+
+def cubic_weights(distance: NDArray[np.float64], a: float = -0.75) -> NDArray[np.float64]:
+    """Keys' cubic kernel with OpenCV's a; TensorFlow's and scikit-image's is -0.5."""
+    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
+    far = a * distance**3 - 5 * a * distance**2 + 8 * a * distance - 4 * a
+    return np.where(distance <= 1, near, far)
+
+
+@lru_cache(maxsize=64)
+def resize_matrix(size_out: int, size_in: int, kind: str) -> NDArray[np.float64]:
+    """Returns the `(size_out, size_in)` matrix that resizes along one axis: pixel centers at half, border repeated.
+
+    Args:
+        size_out: Pixels wanted.
+        size_in: Pixels there are.
+        kind: `"linear"` (what `tf.image.resize` does) or `"cubic"` (what `cv2.resize` does).
+    """
+    center = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
+    below = np.floor(center).astype(int)
+    fraction = center - below
+    matrix = np.zeros((size_out, size_in))
+    for offset in range(-1, 3) if kind == "cubic" else range(2):
+        distance = np.abs(fraction - offset)
+        weights = cubic_weights(distance) if kind == "cubic" else 1 - distance
+        np.add.at(matrix, (np.arange(size_out), np.clip(below + offset, 0, size_in - 1)), weights)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def resize(heatmap: NDArray[np.float64], size: tuple[int, int], kind: str = "linear") -> NDArray[np.float64]:
+    """Resizes a heatmap `(h, w)` to `size = (H, W)`; `kind` as in `resize_matrix`, without antialiasing."""
+    if heatmap.shape == size:
+        return heatmap
+    with np.errstate(invalid="ignore"):  # An infinity times a zero weight; the NaN it leaves is dealt with later.
+        return (
+            resize_matrix(size[0], heatmap.shape[0], kind) @ heatmap @ resize_matrix(size[1], heatmap.shape[1], kind).T
+        )
+
+
+def reference_map(heatmap: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Resizes a heatmap as `cv2.resize(..., INTER_CUBIC)` does, then stretches it to [0, 1], as wsolevaluation does.
+
+    Args:
+        heatmap: `(h, w)`, any real numbers.
+        size: `(H, W)`.
+
+    Returns:
+        `(H, W)` float64; all zeros where the heatmap is constant or holds a NaN or an infinity.
+
+    Example:
+        >>> reference_map([[1.0, 2.0, 3.0]], (1, 3)).tolist()
+        [[0.0, 0.5, 1.0]]
+    """
+    values = resize(checked_heatmap(heatmap), size, "cubic")
+    lowest, highest = values.min(), values.max()
+    if not np.isfinite(lowest) or not np.isfinite(highest) or lowest == highest:
+        return np.zeros(size)
+    values = values - lowest
+    return values / values.max()
+
+
+def own_map(heatmap: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Resizes a heatmap bilinearly; all zeros where it points nowhere, otherwise with its own values.
+
+    Args:
+        heatmap: `(h, w)`, any real numbers.
+        size: `(H, W)`.
+    """
+    values = checked_heatmap(heatmap)
+    if not has_evidence(values):
+        return np.zeros(size)
+    values = resize(values, size)
+    return values if has_evidence(values) else np.zeros(size)
+
+
+def unit_map(heatmap: ArrayLike, size: tuple[int, int], protocol: str) -> NDArray[np.float64]:
+    """Brings a heatmap to `size` and into [0, 1], as the protocol says.
+
+    `"kerasxai"` divides by the maximum and cuts off what is negative; `"wsolevaluation"` stretches between minimum and
+    maximum. A map that points nowhere is all zeros under both.
+    """
+    if protocol == "wsolevaluation":
+        return reference_map(heatmap, size)
+    values = own_map(heatmap, size)
+    highest = values.max()
+    return np.maximum(values, 0) / highest if highest > 0 else values
+
+
+def resize_boxes(boxes: ArrayLike, size_in: tuple[int, int], size_out: tuple[int, int]) -> NDArray[np.int64]:
+    """Scales boxes to another image size and cuts off the fractions, as wsolevaluation does with its ground truth.
+
+    Args:
+        boxes: `(K, 4)` x0, y0, x1, y1.
+        size_in: `(H, W)` that the boxes belong to.
+        size_out: `(H, W)` wanted.
+
+    Returns:
+        `(K, 4)` int64, with x1 at least x0 and y1 at least y0.
+
+    Example:
+        >>> resize_boxes([[1, 2, 4, 3]], (20, 10), (10, 35)).tolist()
+        [[3, 1, 14, 1]]
+    """
+    scale = np.array([size_out[1] / size_in[1], size_out[0] / size_in[0]] * 2)
+    scaled = (np.reshape(np.asarray(boxes, np.float64), (-1, 4)) * scale).astype(np.int64)
+    scaled[:, 2:] = np.maximum(scaled[:, :2], scaled[:, 2:])
+    return scaled
+
+
+def box_iou(boxes: ArrayLike, others: ArrayLike, inclusive: bool = False) -> NDArray[np.float64]:
+    """Intersection over union of every box with every other.
+
+    Args:
+        boxes: `(K, 4)` x0, y0, x1, y1.
+        others: `(L, 4)`.
+        inclusive: Count x1 and y1 as part of the box (every side is one longer), as wsolevaluation and the ILSVRC
+            tools do; otherwise they are exclusive.
+
+    Returns:
+        `(K, L)` float64 in [0, 1]; 0 where both boxes are empty.
+
+    Example:
+        >>> box_iou([[1, 2, 5, 6]], [[3, 1, 4, 5]], inclusive=True).tolist() == [[8 / 27]]
+        True
+    """
+    end = 1 if inclusive else 0
+    one = np.reshape(np.asarray(boxes), (-1, 4)).T[:, :, None]
+    two = np.reshape(np.asarray(others), (-1, 4)).T[:, None, :]
+    across = np.minimum(one[2], two[2]) - np.maximum(one[0], two[0]) + end
+    down = np.minimum(one[3], two[3]) - np.maximum(one[1], two[1]) + end
+    common = np.maximum(across, 0) * np.maximum(down, 0)
+    areas = [(box[2] - box[0] + end) * (box[3] - box[1] + end) for box in (one, two)]
+    union = areas[0] + areas[1] - common
+    return np.divide(common, union, out=np.zeros(common.shape), where=union > 0)
