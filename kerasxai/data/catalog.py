@@ -241,7 +241,7 @@ def adapt(
     nested = "/" in found.label
     boxes = _at(example, found.boxes) if found.boxes and (annotations or nested) else None
     mask = _at(example, found.mask) if found.mask and annotations else None
-    if nested:
+    if nested and boxes is not None:
         area = tf.reduce_prod(tf.abs(boxes[:, 2:] - boxes[:, :2]), axis=1)
         largest = label[tf.argmax(area)]
         same = label == largest

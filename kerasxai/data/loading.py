@@ -6,19 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.data import DATASETS
 from kerasxai.data.catalog import TfdsSource
+from kerasxai.data.folder import ALIASES, FolderSource
 from kerasxai.data.information import DatasetInfo, Source
 from kerasxai.data.preparing import is_dataset
 
 _SHUFFLED = 1024
-ALIASES = {"val": "validation", "valid": "validation"}
 
 StrPath = str | os.PathLike[str]
 
 
-def open_source(name_or_path: StrPath, *, data_dir: StrPath | None, boxes_csv: StrPath | None, seed: int) -> Source:
+def open_source(
+    name_or_path: StrPath, *, data_dir: StrPath | None, boxes_csv: StrPath | None, split_seed: int
+) -> Source:
     """Returns the source of a data set: a name in DATASETS, then a folder, then a TFDS name."""
     text = os.fspath(name_or_path)
     path = Path(text).expanduser()
@@ -27,11 +31,17 @@ def open_source(name_or_path: StrPath, *, data_dir: StrPath | None, boxes_csv: S
         raise KerasxaiError(f"boxes_csv belongs to a folder of images, and {text!r} is a named data set")
     if from_table:
         return TfdsSource(text, data_dir)
-    raise KerasxaiError(f"there is neither a data set nor a folder called {path}")
+    if path.is_dir():
+        return FolderSource(path, boxes_csv, split_seed)
+    if path.exists():
+        raise KerasxaiError(f"{path} is a file; a folder of images or the name of a data set is needed")
+    if isinstance(name_or_path, str) and len(path.parts) == 1:
+        raise unknown("data set or folder", text, [*DATASETS, *tfds.list_builders(with_community_datasets=False)])
+    raise KerasxaiError(f"there is no folder {path}")
 
 
 def info(
-    name_or_path: StrPath, *, data_dir: StrPath | None = None, boxes_csv: StrPath | None = None, seed: int = 0
+    name_or_path: StrPath, *, data_dir: StrPath | None = None, boxes_csv: StrPath | None = None, split_seed: int = 0
 ) -> DatasetInfo:
     """Returns the class names, splits and kinds of annotation of a data set; it is prepared if it is not yet.
 
@@ -39,7 +49,7 @@ def info(
         name_or_path: As for `load`.
         data_dir: As for `load`.
         boxes_csv: As for `load`.
-        seed: As for `load`.
+        split_seed: As for `load`.
 
     Raises:
         KerasxaiError: As for `load`.
@@ -48,7 +58,7 @@ def info(
         >>> info("shapes").class_names[0]
         'striped star'
     """
-    return open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, seed=seed).info
+    return open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed).info
 
 
 def resize_sample(sample: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
@@ -80,6 +90,7 @@ def load(
     with_annotations: bool = True,
     shuffle: bool = False,
     seed: int = 0,
+    split_seed: int = 0,
 ) -> tf.data.Dataset:
     """Reads a split of a data set for evaluation or for looking at it.
 
@@ -97,18 +108,19 @@ def load(
 
     Args:
         name_or_path: A name in DATASETS, any TFDS name ("voc/2012"), or a folder of images: `split/class/image` or
-            `class/image`, the latter split 70/15/15 by `seed`, class by class. A name wins over a folder called like
-            it; write "./shapes" for the folder.
+            `class/image`, the latter split 80/10/10 by `split_seed`, class by class. A name wins over a folder called
+            like it; write "./shapes" for the folder.
         split: "train", "validation" or "test"; for a TFDS name also any TFDS split expression. Data sets without a
             validation split of their own hold out the last tenth of their training split.
         image_size: Side of the square that images are resized to (bilinear, antialiased, half-pixel centers; masks by
             nearest neighbor), or None to leave them as they are.
         batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
         data_dir: Where TFDS keeps its data; None for its own choice.
-        boxes_csv: Boxes of a folder of images; see `kerasxai.data.folder.read_boxes`.
+        boxes_csv: Boxes of a folder of images; see `kerasxai.data.boxes.read_boxes`.
         with_annotations: Whether boxes and masks are read; if not, they are not even decoded.
         shuffle: Whether to mix the order, anew at each reading.
-        seed: Seed of the order and of a folder's split.
+        seed: Seed of the order.
+        split_seed: Seed of the split of a folder without split folders; training and evaluation need the same one.
 
     Returns:
         A `tf.data.Dataset` of dicts.
@@ -123,7 +135,7 @@ def load(
     """
     if batch_size is not None and image_size is None:
         raise KerasxaiError("images of different sizes cannot be batched; give an image_size, or no batch_size")
-    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, seed=seed)
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed)
     dataset = source.samples(ALIASES.get(split, split), with_annotations, seed if shuffle else None)
     if image_size is not None:
         dataset = dataset.map(lambda sample: resize_sample(sample, image_size), num_parallel_calls=tf.data.AUTOTUNE)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.data.loading import ALIASES, StrPath, open_source, resize_sample, shape_sample
+from kerasxai.data.folder import ALIASES
+from kerasxai.data.loading import StrPath, open_source, resize_sample, shape_sample
 
 _SHUFFLED = 4096
 
@@ -50,6 +51,7 @@ def training_pairs(
     cache: bool = False,
     drop_remainder: bool = False,
     seed: int = 0,
+    split_seed: int = 0,
 ) -> tf.data.Dataset:
     """Reads a split of a data set as pairs of image and label for `model.fit`.
 
@@ -68,7 +70,8 @@ def training_pairs(
         crop: The shortest side of random square crops as a share of the image's side; 1 crops nothing.
         cache: Whether to keep the resized images in memory after the first pass.
         drop_remainder: Whether to leave out the last, smaller batch.
-        seed: Seed of everything random.
+        seed: Seed of the order and of the augmentation.
+        split_seed: As for `kerasxai.data.load`.
 
     Returns:
         A `tf.data.Dataset` of `(image, label)`: `(B, image_size, image_size, 3)` float32 in [0, 255] and `(B,)` int64.
@@ -84,7 +87,7 @@ def training_pairs(
     if not 0.0 < crop <= 1.0:
         raise KerasxaiError(f"crop is the shortest side of random crops as a share in (0, 1]; came {crop}")
     shuffle = split == "train" if shuffle is None else shuffle
-    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, seed=seed)
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
     dataset = source.samples(ALIASES.get(split, split), annotations=False, mix=seed if shuffle else None)
 
     def pair(sample: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

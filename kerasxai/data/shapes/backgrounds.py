@@ -37,9 +37,7 @@ def photograph(name: str) -> Image.Image:
     """Returns a photograph of scikit-image's wheel as RGB, lying, with a long side of at most 640 pixels."""
     path = Path(skimage.__file__).parent / "data" / name
     if not path.is_file():
-        raise KerasxaiError(
-            f"scikit-image {skimage.__version__} has no {name}; install scikit-image 0.26 or a near one"
-        )
+        raise KerasxaiError(f"this scikit-image ships no {name}; install scikit-image 0.26 or a near one")
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if image.height > image.width:

@@ -1,0 +1,147 @@
+"""A folder of images as a source of samples: `split/class/image`, or `class/image` with a seeded split."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.data.boxes import read_boxes
+from kerasxai.data.images import SUFFIXES, check_image, read_image
+from kerasxai.data.information import DatasetInfo
+
+ALIASES = {"val": "validation", "valid": "validation"}
+_SPLITS = frozenset({"train", "validation", "test", *ALIASES})
+_HELD_OUT = 0.1
+
+
+@dataclass(frozen=True, order=True)
+class _File:
+    name: str
+    class_name: str
+
+
+def find_files(root: Path) -> dict[str, list[_File]]:
+    """Returns the images of each split; the split is "" where class folders lie directly in `root`.
+
+    Raises:
+        KerasxaiError: There are no images, or they do not lie as `class/image` or `split/class/image`.
+    """
+    found = sorted(
+        path.relative_to(root)
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    if not found:
+        raise KerasxaiError(f"the folder {root} holds no images ({', '.join(sorted(SUFFIXES))})")
+    depth = len(found[0].parts)
+    other = next((path for path in found if len(path.parts) != depth), None)
+    if depth not in (2, 3) or other is not None:
+        example = found[0] if depth not in (2, 3) or other is None else other
+        raise KerasxaiError(
+            f"{root}: images must all lie as class/image or all as split/class/image; came {example.as_posix()}"
+            + (f" beside {found[0].as_posix()}" if other is example else "")
+        )
+    if depth == 2 and {path.parts[0] for path in found} <= _SPLITS:
+        raise KerasxaiError(
+            f"{root}: there are no class folders in {found[0].parts[0]}/; images must lie as split/class/image"
+        )
+    files: dict[str, list[_File]] = {}
+    for path in found:
+        split = "" if depth == 2 else ALIASES.get(path.parts[0], path.parts[0])
+        files.setdefault(split, []).append(_File(path.as_posix(), path.parts[-2]))
+    return files
+
+
+def hold_out(files: Sequence[_File], share: float, seed: int) -> tuple[list[_File], list[_File]]:
+    """Splits files class by class into those that stay and those held out: a share of each class, at least one.
+
+    Classes of a single image stay whole.
+    """
+    kept: list[_File] = []
+    held: list[_File] = []
+    for index, class_name in enumerate(sorted({file.class_name for file in files})):
+        own = sorted(file for file in files if file.class_name == class_name)
+        count = max(1, round(share * len(own))) if len(own) > 1 else 0
+        order = np.random.default_rng([seed, index]).permutation(len(own))
+        held += [own[place] for place in order[:count]]
+        kept += [own[place] for place in order[count:]]
+    return sorted(kept), sorted(held)
+
+
+def name_splits(files: dict[str, list[_File]], seed: int) -> dict[str, list[_File]]:
+    """Returns the splits train, validation and test, as far as they can be had.
+
+    Without split folders, or with a training folder alone, a tenth is held out to validate and a tenth to test; with
+    training and test folders, a tenth of the training images is held out to validate.
+    """
+    splits = {("train" if name == "" else name): found for name, found in files.items()}
+    if set(splits) == {"train"}:
+        splits["train"], splits["test"] = hold_out(splits["train"], _HELD_OUT, seed)
+    if "train" in splits and "validation" not in splits:
+        share = _HELD_OUT / (1.0 - _HELD_OUT) if set(files) <= {"", "train"} else _HELD_OUT
+        splits["train"], splits["validation"] = hold_out(splits["train"], share, seed + 1)
+    return splits
+
+
+class FolderSource:
+    """Samples of a folder of images."""
+
+    def __init__(self, root: Path, boxes_csv: str | os.PathLike[str] | None = None, seed: int = 0) -> None:
+        files = find_files(root)
+        self.root = root
+        self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
+        if len(self.class_names) < 2:
+            raise KerasxaiError(f"the folder {root} has one class ({self.class_names[0]}); a classifier needs two")
+        self.splits = name_splits(files, seed)
+        names = [file.name for found in files.values() for file in found]
+        self.boxes = None if boxes_csv is None else read_boxes(boxes_csv, root, names)
+        self.info = DatasetInfo(
+            name=os.fspath(root),
+            class_names=self.class_names,
+            splits={split: len(found) for split, found in self.splits.items()},
+            has_boxes=self.boxes is not None,
+            has_masks=False,
+            summary=f"a folder of images of {len(self.class_names)} classes",
+        )
+
+    def check(self, files: Sequence[_File]) -> None:
+        """Raises an error that names the first corrupt image, before anything long is begun."""
+        with ThreadPoolExecutor() as pool:
+            wrong = list(pool.map(lambda file: check_image(self.root / file.name), files))
+        broken = [(file, error) for file, error in zip(files, wrong, strict=True) if error is not None]
+        if broken:
+            (file, error), more = broken[0], len(broken) - 1
+            also = f" ({more} more such images)" if more else ""
+            raise KerasxaiError(f"the image {self.root / file.name} is corrupt: {error}{also}")
+
+    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+        """Returns the samples of a split; see `kerasxai.data.information.Source`."""
+        if split not in self.splits:
+            raise unknown(f"split of {self.root}", split, self.splits)
+        files = self.splits[split]
+        self.check(files)
+        columns = {
+            "name": [file.name for file in files],
+            "label": np.array([self.class_names.index(file.class_name) for file in files], np.int64),
+        }
+        dataset = tf.data.Dataset.from_tensor_slices(columns)
+        if annotations and self.boxes is not None:
+            empty = np.zeros((0, 4), np.float32)
+            boxes = tf.ragged.stack([self.boxes.get(file.name, empty) for file in files])
+            listed = tf.data.Dataset.from_tensor_slices(boxes).map(lambda one: tf.reshape(one.flat_values, (-1, 4)))
+            dataset = tf.data.Dataset.zip((dataset, listed)).map(lambda sample, found: {**sample, "boxes": found})
+        if mix is not None:
+            dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
+        return dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _with_image(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def read(name: bytes) -> np.ndarray:
+            return read_image(self.root / name.decode())
+
+        image = tf.ensure_shape(tf.numpy_function(read, [sample["name"]], tf.uint8, stateful=False), (None, None, 3))
+        return {**sample, "image": image}
