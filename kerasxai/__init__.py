@@ -13,6 +13,9 @@ from kerasxai.version import __version__
 if not (Path(__file__).parent / "callbacks").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
+# So that `import kerasxai` is enough for `keras.models.load_model`, and still imports no Keras.
+importlib.import_module("kerasxai.models.registration").register_with_keras()
+
 _NAMES = {
     "BACKBONES": "kerasxai.models",
     "DATASETS": "kerasxai.data",

@@ -80,6 +80,11 @@ class ACoLHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if erase_threshold <= 0 or erase_dilation < 0:
+            raise KerasxaiError(
+                "erase_threshold must be above 0 and erase_dilation at least 0; "
+                f"got {erase_threshold!r} and {erase_dilation!r}"
+            )
         self.num_classes = num_classes
         self.width = width
         self.erase_threshold = erase_threshold
@@ -243,18 +248,34 @@ class ACoLModel(keras.Model):
             return super().test_step(data)
 
 
-def acol(features: Any, num_classes: int, **options: Any) -> Any:
-    """Puts an `ACoLHead` on a feature map.
+def acol(
+    features: Any,
+    num_classes: int,
+    *,
+    width: int = 512,
+    erase_threshold: float = 0.6,
+    erase_dilation: int = 0,
+    smoothing: bool = False,
+    dropout: float = 0.0,
+    seed: int | None = None,
+) -> Any:
+    """Puts an `ACoLHead`, which says what the options mean, on a feature map.
 
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
-        **options: As for `ACoLHead`.
+        width: Channels of the 3x3 convolutions.
+        erase_threshold: What branch A's map in [0, 1] must reach to erase.
+        erase_dilation: By how many places the erased region is grown.
+        smoothing: Whether the features are averaged over 3x3 first.
+        dropout: Share of features dropped in training.
+        seed: Seed of the new weights.
 
     Returns:
-        Symbolic logits (B, num_classes) of branch A.
+        Symbolic logits (B, num_classes) of branch A, float32, of a layer named `acol`.
 
     Example:
         >>> logits = acol(backbone.output, 10, width=256)
     """
-    return ACoLHead(num_classes, name="acol", **options)(features)
+    head = ACoLHead(num_classes, width, erase_threshold, erase_dilation, smoothing, dropout, seed, name="acol")
+    return head(features)

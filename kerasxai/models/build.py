@@ -1,7 +1,9 @@
 """Putting a classifier together: image, backbone with its preprocessing inside, head, predictions."""
 
 import inspect
+import numbers
 import os
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -67,16 +69,21 @@ def build_classifier(
     """
     if num_classes is None:
         return _imagenet_classifier(backbone, head, weights, input_size, features, class_names, name, head_options)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 2:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise KerasxaiError(f"num_classes must be an integer of at least 2, or None; got {num_classes!r}")
     if class_names is not None and len(class_names) != num_classes:
         raise KerasxaiError(f"class_names must have {num_classes} entries, one a class; got {len(class_names)}")
     row = _head(head, head_options)
-    base, default = _base(backbone, weights, input_size)
-    place = find_features(base, default if features is None else features)
-    trunk = _cut(base, place)
-    image = keras.Input(base.inputs[0].shape[1:], name="image", dtype="float32")
-    logits = resolve(row.builder)(trunk(image), num_classes, **head_options)
+    base, shape, default = _base(backbone, weights, input_size)
+    trunk = _cut(base, find_features(base, default if features is None else features))
+    image = keras.Input(shape, name="image", dtype="float32")
+    maps = _checked(trunk(image), image)
+    try:
+        logits = resolve(row.builder)(maps, int(num_classes), **head_options)
+    except KerasxaiError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise KerasxaiError(f"cannot build head {head!r} with {head_options}: {_line(error)}") from error
     names = None if class_names is None else list(class_names)
     return resolve(row.model)(image, _predictions(logits, names), name=name or f"{base.name}_{head}")
 
@@ -89,26 +96,28 @@ def _head(name: str, options: dict[str, Any]) -> Head:
     if name not in HEADS:
         raise unknown("head", name, HEADS)
     row = HEADS[name]
-    function = resolve(row.builder)
-    parameters = set(inspect.signature(function).parameters)
-    if "options" in parameters:
-        parameters = set(inspect.signature(resolve("kerasxai.models.acol:ACoLHead")).parameters) - {"kwargs"}
+    taken = [*inspect.signature(resolve(row.builder)).parameters][2:]
     for option in options:
-        if option not in parameters:
-            raise unknown(f"option of head {name!r}:", option, sorted(parameters - {"features", "num_classes"}))
+        if option not in taken:
+            raise unknown(f"option of head {name!r}:", option, taken)
     return row
 
 
-def _base(backbone: str | keras.Model, weights: Any, input_size: InputSize) -> tuple[keras.Model, str | None]:
-    """Returns the uncut backbone from raw pixels on, and the name of the layer that heads stand on by default."""
+def _base(
+    backbone: str | keras.Model, weights: Any, input_size: InputSize
+) -> tuple[keras.Model, tuple[int | None, ...], str | None]:
+    """Returns the uncut backbone from raw pixels on, the image's shape, and where heads stand by default."""
     if isinstance(backbone, keras.Model):
         if weights not in ("imagenet", None):
             raise KerasxaiError("weights= is for backbones by name; load the weights into your own model beforehand")
-        return _own_model(backbone, input_size), None
+        return *_own_model(backbone, input_size), None
+    if not isinstance(backbone, str):
+        raise KerasxaiError(f"backbone must be a name in BACKBONES or a keras.Model; got {type(backbone).__name__}")
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
     row = BACKBONES[backbone]
-    return _named_model(row, weights, _input_shape(row, input_size), top=False), row.feature_layer
+    shape = _input_shape(row, input_size)
+    return _named_model(row, weights, shape, top=False), shape, row.feature_layer
 
 
 def _input_shape(row: Backbone, input_size: InputSize) -> tuple[int | None, int | None, int]:
@@ -119,32 +128,37 @@ def _input_shape(row: Backbone, input_size: InputSize) -> tuple[int | None, int 
 def _sides(input_size: Any) -> tuple[int | None, int | None]:
     if input_size == "any":
         return None, None
-    sides = (input_size, input_size) if isinstance(input_size, int) else input_size
-    if not (isinstance(sides, tuple | list) and len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)):
+    sides = (input_size, input_size) if isinstance(input_size, numbers.Integral) else input_size
+    if not (
+        isinstance(sides, tuple | list)
+        and len(sides) == 2
+        and all(isinstance(s, numbers.Integral) and int(s) > 0 for s in sides)
+    ):
         raise KerasxaiError(f"input_size must be a number of pixels, (height, width), or 'any'; got {input_size!r}")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
-def _own_model(model: keras.Model, input_size: InputSize) -> keras.Model:
-    """Brings a user's model into the form of a graph with one input of the wished size."""
-    graph = bool(getattr(model, "inputs", None)) and hasattr(getattr(model, "_functional", None) or model, "operations")
-    if graph and len(model.inputs) != 1:
-        raise KerasxaiError(f"a backbone must have one input, the image; {model.name!r} has {len(model.inputs)}")
-    if graph and (len(model.inputs[0].shape) != 4 or model.inputs[0].shape[-1] not in (3, None)):
-        raise KerasxaiError(f"a backbone must take images (B, H, W, 3); {model.name!r} takes {model.inputs[0].shape}")
-    if graph and input_size is None:
-        return model
-    if not graph and input_size is None:
-        raise KerasxaiError(f"{model.name!r} is a subclassed model and does not say its image size: give input_size=")
-    image = keras.Input((*_sides(input_size), 3), name="image")
-    try:
-        output = find_features(model, None).tensor if graph else None
-        inner = keras.Model(model.inputs[0], output, name=model.name) if graph else model
-        return keras.Model(image, inner(image), name=model.name)
-    except KerasxaiError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise KerasxaiError(f"{model.name!r} does not take images of size {input_size}: {_line(error)}") from error
+def _own_model(model: keras.Model, input_size: InputSize) -> tuple[keras.Model, tuple[int | None, ...]]:
+    """Returns a user's model as a graph, and the shape of its images."""
+    if not getattr(model, "inputs", None):
+        if input_size is None:
+            raise KerasxaiError(f"{model.name!r} does not say how large its images are: give input_size=")
+        shape = (*_sides(input_size), 3)
+        image = keras.Input(shape, name="image", dtype="float32")
+        try:
+            return keras.Model(image, model(image), name=model.name), shape
+        except (ValueError, TypeError) as error:
+            raise KerasxaiError(f"{model.name!r} does not take images of {shape}: {_line(error)}") from error
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
+        raise KerasxaiError(f"a backbone must take images (B, H, W, 3) alone; {model.name!r} takes {shapes}")
+    own = shapes[0][1:]
+    if input_size is None:
+        return model, own
+    wished = (*_sides(input_size), 3)
+    if any(have not in (None, want) for have, want in zip(own, wished, strict=True)):
+        raise KerasxaiError(f"{model.name!r} takes images of {own}; got input_size={input_size!r}")
+    return model, wished
 
 
 def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | None, int], top: bool) -> keras.Model:
@@ -179,14 +193,15 @@ def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | Non
 
 
 def _cut(base: keras.Model, place: Place) -> keras.Model:
-    shape = place.tensor.shape
-    if shape[1] is not None and shape[1] * shape[2] < 2:
-        side = " x ".join(str(n) for n in base.inputs[0].shape[1:3])
-        raise KerasxaiError(
-            f"images of {side} leave a map of one place at {place.name!r}: give a larger input_size or a smaller "
-            "stride as features="
-        )
     return keras.Model(base.inputs[0], place.tensor, name="backbone")
+
+
+def _checked(maps: Any, image: Any) -> Any:
+    """Refuses a map of one place, on which no explanation could show anything."""
+    if maps.shape[1:3] == (1, 1):
+        size = " x ".join(str(side) for side in image.shape[1:3])
+        raise KerasxaiError(f"images of {size} leave a map of one place: give a larger input_size or smaller features=")
+    return maps
 
 
 def _imagenet_classifier(
@@ -217,7 +232,7 @@ def _imagenet_classifier(
     base = _named_model(row, weights, shape, top=True)
     place = find_features(base, row.feature_layer)
     image = keras.Input(shape, name="image", dtype="float32")
-    x = _cut(base, place)(image)
+    x = _checked(_cut(base, place)(image), image)
     following = places(base)
     following = following[[p.tensor is place.tensor for p in following].index(True) + 1 :]
     for operation in (p.operation for p in following):
@@ -232,8 +247,8 @@ def _imagenet_classifier(
 
 
 def _line(error: BaseException) -> str:
-    """Returns the first line of an error, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Returns the beginning of an error for a message of one line; Keras may put a whole config into one."""
+    return textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" ...")
 
 
 def load(spec: str | os.PathLike[str], compile: bool = False) -> keras.Model:

@@ -82,7 +82,8 @@ def _stride(operation: Any, taken: list[Any], output: Any, before: float | None)
 def _shrinks(operation: Any, before: int | None, after: int | None) -> float:
     """Returns by how much an operation makes a map smaller: as it says itself, else as the shapes say."""
     if isinstance(operation, keras.Model) and hasattr(operation, "inputs") and operation.inputs:
-        return places(operation)[-1].stride or 1.0
+        inner = {id(place.tensor): place.stride for place in places(operation)}
+        return inner.get(id(operation.outputs[0])) or 1.0
     if isinstance(operation, keras.layers.UpSampling2D):
         return 1 / operation.size[0]
     strides = getattr(operation, "strides", None)
@@ -112,7 +113,8 @@ def find_features(model: keras.Model, features: int | str | None) -> Place:
         model: A functional or sequential model.
         features: The name of a layer; or a stride (8, 16, 32): the last map of that stride which everything passes and
             which ends a block (a rectifier, a sum or a concatenation; failing that any layer; where nothing is passed
-            by everything, as in NASNet, the last sum or concatenation); or None: the last map everything passes.
+            by everything, as in NASNet, the last of the widest sums and concatenations); or None: the
+            last map that everything passes.
 
     Returns:
         The place of the map.
@@ -140,12 +142,10 @@ def find_features(model: keras.Model, features: int | str | None) -> Place:
         return trunk[-1]
     trunk = [place for place in trunk if place.stride == features]
     at_stride = [place for place in maps if place.stride == features]
-    for choice in (
-        [p for p in trunk if _ends_a_block(p)],
-        trunk,
-        [p for p in at_stride if _ends_a_block(p)],
-        at_stride,
-    ):
+    merges = [place for place in at_stride if type(place.operation).__name__ in _MERGES]
+    widest = max((place.tensor.shape[-1] for place in merges), default=None)
+    wide = [place for place in merges if place.tensor.shape[-1] == widest]
+    for choice in ([place for place in trunk if _ends_a_block(place)], trunk, wide, at_stride):
         if choice:
             return choice[-1]
     strides = sorted({f"{place.stride:g}" for place in maps if place.stride}, key=float)
