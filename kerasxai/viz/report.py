@@ -131,7 +131,7 @@ class Report:
 
     def add_table(
         self,
-        rows: Sequence[Sequence[Any]] | Sequence[Mapping[str, Any]],
+        rows: Sequence[Sequence[Any] | Mapping[str, Any]],
         header: Sequence[str] | None = None,
         note: str = "",
         caption: str = "",
@@ -156,7 +156,7 @@ class Report:
             >>> Report("x").add_table([{"head": "gap", "loc": 0.7}, {"head": "acol", "loc": 0.8}], best={"loc": "max"})
         """
         if header is None and rows and isinstance(rows[0], Mapping):
-            header = list(dict.fromkeys(key for row in rows for key in row))
+            header = list(dict.fromkeys(key for row in rows if isinstance(row, Mapping) for key in row))
         names = list(header or ())
         cells = [[row.get(name) for name in names] if isinstance(row, Mapping) else list(row) for row in rows]
         width = len(names or (cells[0] if cells else ()))
