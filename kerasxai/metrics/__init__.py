@@ -1,6 +1,7 @@
 """How well heatmaps localize the object."""
 
 from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.evaluation import LocalizationReport
 from kerasxai.metrics.localization import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, MeanIoU, TopKLoc
 from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.pointing import EnergyPointingGame, PointingGame
@@ -10,6 +11,7 @@ __all__ = [
     "PROTOCOLS",
     "EnergyPointingGame",
     "GTKnownLoc",
+    "LocalizationReport",
     "MaskCoverage",
     "MaxBoxAcc",
     "MaxBoxAccV2",

@@ -50,12 +50,13 @@ def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
 
 
 def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: str = "kerasxai") -> NDArray[np.float64]:
-    """Returns the true boxes of one image, those without area left out.
+    """Returns the true boxes of one image; rows of zeros stand for "no box" in data sets and padding, and are left out.
 
     Args:
         boxes: `(K, 4)` x0, y0, x1, y1 in pixels of `size`; K may be 0.
         size: `(H, W)` the image's.
-        protocol: For `"wsolevaluation"` fractions are cut off, and a box that ends where it begins is one pixel.
+        protocol: For `"wsolevaluation"` fractions are cut off, and a box that ends where it begins is one pixel wide;
+            for `"kerasxai"` such a box is empty, and left out.
 
     Raises:
         KerasxaiError: The shape is wrong, or the numbers cannot be such boxes.
@@ -77,7 +78,7 @@ def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: str = "kera
             f"boxes want pixels of an image {size[0]}x{size[1]}, came {array.tolist()}; give image_size"
         )
     if protocol == "wsolevaluation":
-        return np.trunc(array)
+        return np.trunc(array[array.any(axis=1)])
     return array[(array[:, 2] > array[:, 0]) & (array[:, 3] > array[:, 1])]
 
 

@@ -66,7 +66,9 @@ class BoxMetric(Metric):
         self.grid = grid_of(protocol, given, options.get("threshold"))
         self.totals = {"images": np.zeros(1, int), "skipped": np.zeros(1, int)}
 
-    def ious(self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike], image_size: ImageSize) -> NDArray[np.float64]:
+    def ious(
+        self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike] | NDArray, image_size: ImageSize
+    ) -> NDArray[np.float64]:
         """Returns `(B, T)` best IoUs; NaN for an image without any box of positive area."""
         maps = checked_heatmaps(heatmaps)
         checked_count("boxes", boxes, len(maps))
@@ -192,7 +194,10 @@ class GTKnownLoc(BoxMetric):
 
     def update(self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike], image_size: ImageSize = None) -> None:
         """Counts a batch; arguments and errors as in `MaxBoxAcc.update`."""
-        ious = self.ious(heatmaps, boxes, image_size)
+        self.count(self.ious(heatmaps, boxes, image_size))
+
+    def count(self, ious: NDArray[np.float64]) -> None:
+        """Counts best IoUs `(B, T)` found elsewhere, at the thresholds of `grid`; a row of NaN is skipped."""
         known = ious[~np.isnan(ious).any(axis=1)]
         hits = (known >= self.options["iou_threshold"]).sum(axis=0)
         self.add(hits=hits, images=len(known), skipped=len(ious) - len(known))
@@ -272,7 +277,10 @@ class TopKLoc(BoxMetric):
             KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
         """
         ious = self.ious(heatmaps, boxes, image_size)
-        place = ranks(scores, labels, len(ious))
+        self.count(ious, ranks(scores, labels, len(ious)))
+
+    def count(self, ious: NDArray[np.float64], place: NDArray[np.int64]) -> None:
+        """Counts best IoUs `(B, T)` found elsewhere and the true classes' places `(B,)` among the scores."""
         known = ~np.isnan(ious).any(axis=1)
         within = place[known] < np.array(self.options["k"])[:, None]
         hits = np.einsum("kb,bt->kt", within.astype(int), (ious[known] >= self.options["iou_threshold"]).astype(int))
@@ -314,7 +322,7 @@ class MeanIoU(BoxMetric):
         self.grid = checked_thresholds([threshold])
         self.totals["sum"] = np.zeros(1)
 
-    def update(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike], image_size: ImageSize = None) -> None:
+    def update(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike] | NDArray, image_size: ImageSize = None) -> None:
         """Counts a batch.
 
         Args:
@@ -333,7 +341,7 @@ class MeanIoU(BoxMetric):
         known = ious[~np.isnan(ious)]
         self.add(sum=known.sum(), images=len(known), skipped=len(ious) - len(known))
 
-    def mask_ious(self, heatmaps: Heatmaps, truth: ArrayLike | Sequence[ArrayLike]) -> NDArray[np.float64]:
+    def mask_ious(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike] | NDArray) -> NDArray[np.float64]:
         """Returns `(B,)` IoUs of masks; NaN where there is no object."""
         maps = checked_heatmaps(heatmaps)
         masks = checked_masks(np.asarray(truth), len(maps))

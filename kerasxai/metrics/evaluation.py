@@ -1,0 +1,362 @@
+"""One report of where a classifier looks: accuracy and localization, by class and by size, beside blind baselines."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.metrics.base import Metric
+from kerasxai.metrics.inputs import (
+    Heatmaps,
+    checked_boxes,
+    checked_count,
+    checked_heatmaps,
+    checked_labels,
+    checked_masks,
+    painted,
+    ranks,
+    size_for,
+)
+from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, place_of
+from kerasxai.metrics.masks import MaskCoverage, PxAP
+from kerasxai.metrics.pointing import energy, hits
+from kerasxai.metrics.protocols import box_iou, own_map
+from kerasxai.metrics.sweep import clipped, largest_boxes
+
+TOP_K = (1, 5)
+# By the largest true box's share of the image: as large as a square of a third, or of two thirds, of the side.
+SIZES = {"small": (0.0, 1 / 9), "medium": (1 / 9, 4 / 9), "large": (4 / 9, np.inf)}
+CENTERED_SIDE = 0.5
+GAUSSIAN_SIGMA = 0.25
+
+
+def centered_gaussian(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Returns a heatmap `(H, W)` that knows nothing: a Gaussian in the middle, sigma a quarter of each side."""
+    offsets = [(np.arange(side) + 0.5 - side / 2) / (GAUSSIAN_SIGMA * side) for side in size]
+    return np.exp(-0.5 * (offsets[0][:, None] ** 2 + offsets[1] ** 2))
+
+
+@lru_cache(maxsize=16)
+def gaussian_boxes(size: tuple[int, int], thresholds: tuple[float, ...], protocol: str) -> NDArray[np.int64]:
+    """Returns the boxes of the centered Gaussian at every threshold."""
+    return largest_boxes(centered_gaussian(size), np.array(thresholds), size, protocol)
+
+
+class LocalizationReport:
+    """Counts all measures of `kerasxai evaluate` in one pass, and keeps a record of every image.
+
+    The heatmaps are of the true classes; Top-k Loc is then the true class among the k highest scores AND its box right
+    (see `TopKLoc`). Beside the method stand three baselines that never saw the image: `whole_image`, `centered_box`
+    (half of each side) and `centered_gaussian` (sigma a quarter of each side, swept like a heatmap).
+
+    Shares are fractions, `pxap` is in percent. To report at a threshold chosen on validation images, take
+    `result()["best_threshold"]` of the validation report and make the test report with it.
+
+    Args:
+        threshold: Of the heatmaps, in [0, 1).
+        iou_threshold: A hit is at least this.
+        protocol: `"kerasxai"` or `"wsolevaluation"`, as in `kerasxai.metrics.GTKnownLoc`. The pointing games take the
+            bilinear map under both.
+        class_names: Names of the classes, for `by_class` and the records.
+
+    Attributes:
+        records: For each image a dict, ready for JSON: `name`, `label`, `predicted`, `place` of the true class among
+            the scores (0 the highest), and where there are boxes `iou`, `box` (None where the heatmap gives none),
+            `boxes`, `share`, `pointing`, `energy`, `baselines`.
+
+    Example:
+        >>> report = LocalizationReport()
+        >>> report.update(np.eye(4)[None], scores=[[0.9, 0.1]], labels=[0], boxes=[[[0, 0, 1, 1]]])
+        >>> report.result()["gt_known_loc"], report.result()["baselines"]["centered_box"]["gt_known_loc"]
+        (1.0, 0.0)
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.2,
+        iou_threshold: float = 0.5,
+        protocol: str = "kerasxai",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.options: dict[str, Any] = {
+            "threshold": float(threshold),
+            "iou_threshold": float(iou_threshold),
+            "protocol": protocol,
+            "class_names": None if class_names is None else [str(name) for name in class_names],
+        }
+        self.records: list[dict[str, Any]] = []
+        self.boxes = GTKnownLoc(threshold, iou_threshold, protocol)
+        self.top = TopKLoc(TOP_K, threshold, iou_threshold, protocol)
+        self.gaussian = GTKnownLoc(threshold, iou_threshold, protocol)
+        self.masks = MeanIoU(threshold, "masks", protocol)
+        self.pxap, self.gaussian_pxap = PxAP(protocol), PxAP(protocol)
+        self.coverage, self.gaussian_coverage = MaskCoverage(protocol=protocol), MaskCoverage(protocol=protocol)
+
+    def metrics(self) -> dict[str, Metric]:
+        """Returns the measures inside, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Metric)}
+
+    def update(
+        self,
+        heatmaps: Heatmaps,
+        scores: ArrayLike,
+        labels: ArrayLike,
+        boxes: Sequence[ArrayLike],
+        masks: ArrayLike | None = None,
+        parts: Mapping[str, ArrayLike] | None = None,
+        names: Sequence[str] | None = None,
+        image_size: int | Sequence[int] | None = None,
+        relative: bool = True,
+    ) -> None:
+        """Counts a batch.
+
+        Args:
+            heatmaps: `(B, h, w)` or a list of `(h, w)`, of the true classes, not normalized.
+            scores: `(B, classes)` logits or probabilities.
+            labels: `(B,)` true classes.
+            boxes: For each image `(k, 4)` x0, y0, x1, y1; an image without a box counts for accuracy alone.
+            masks: `(B, H, W)` with 1 object, 0 background, 255 ignore.
+            parts: Such masks of parts of the object, by name.
+            names: `(B,)` what the images are called, for the records; their running number otherwise.
+            image_size: One side or (height, width); None for the heatmap's own size (224 for `"wsolevaluation"`).
+            relative: Boxes are fractions of width and height, as the data sets give them; otherwise pixels.
+
+        Raises:
+            KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
+        """
+        maps = checked_heatmaps(heatmaps)
+        place = ranks(scores, labels, len(maps))
+        truth = checked_labels(labels, len(maps))
+        checked_count("boxes", boxes, len(maps))
+        called = [str(len(self.records) + index) for index in range(len(maps))] if names is None else names
+        checked_count("names", called, len(maps))
+        for mask in [*([] if masks is None else [masks]), *(parts or {}).values()]:
+            checked_masks(mask, len(maps))
+        sizes = [size_for(heatmap, image_size, self.options["protocol"]) for heatmap in maps]
+        pixels = [self.to_pixels(box, size, relative) for box, size in zip(boxes, sizes, strict=True)]
+        self.count_masks(maps, masks, parts)
+        predicted = np.argmax(np.asarray(scores), axis=1)
+        for index, (heatmap, size, box) in enumerate(zip(maps, sizes, pixels, strict=True)):
+            record: dict[str, Any] = {
+                "name": str(called[index]),
+                "label": int(truth[index]),
+                "predicted": int(predicted[index]),
+                "place": int(place[index]),
+            }
+            self.records.append(record | (self.located(heatmap, box, size, place[index]) if len(box) else {}))
+
+    def to_pixels(self, boxes: ArrayLike, size: tuple[int, int], relative: bool) -> NDArray[np.float64]:
+        """Returns one image's true boxes in pixels, checked."""
+        array = np.asarray(boxes, np.float64)
+        if relative and array.size:
+            if array.max() > 1.1:
+                raise KerasxaiError(f"relative boxes want fractions, came {array.tolist()}; say relative=False")
+            array = array * [size[1], size[0], size[1], size[0]] if array.shape[-1] == 4 else array
+            # Back where whole pixels were divided by the side; the fractions are float32.
+            whole = np.rint(array)
+            array = np.where(np.abs(array - whole) < 1e-3, whole, array)
+        return checked_boxes(array, size, self.options["protocol"])
+
+    def count_masks(
+        self, maps: list[NDArray[np.float64]], masks: ArrayLike | None, parts: Mapping[str, ArrayLike] | None
+    ) -> None:
+        """Counts the measures of masks."""
+        named = ({} if masks is None else {"object": masks}) | dict(parts or {})
+        if not named or not maps:
+            return
+        shape = np.shape(next(iter(named.values())))[1:]
+        blind = [centered_gaussian((shape[0], shape[1]))] * len(maps)
+        self.coverage.update(maps, named)
+        self.gaussian_coverage.update(blind, named)
+        if masks is not None:
+            self.pxap.update(maps, masks)
+            self.gaussian_pxap.update(blind, masks)
+            self.masks.update(maps, np.asarray(masks))
+
+    def located(
+        self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], place: np.int64
+    ) -> dict[str, Any]:
+        """Counts one image with boxes, and returns its record."""
+        protocol = self.options["protocol"]
+        inclusive = protocol == "wsolevaluation"
+        at = place_of(self.boxes.grid, self.options["threshold"])
+        found = largest_boxes(heatmap, self.boxes.grid, size, protocol)
+        ious = box_iou(found, boxes, inclusive).max(axis=1)
+        blind = gaussian_boxes(size, tuple(self.boxes.grid.tolist()), protocol)
+        blind_ious = box_iou(blind, boxes, inclusive).max(axis=1)
+        self.boxes.count(ious[None])
+        self.top.count(ious[None], np.array([place]))
+        self.gaussian.count(blind_ious[None])
+        fixed = np.array([[0, 0, size[1], size[0]], centered_box(size)])
+        fixed_ious = box_iou(clipped(fixed, size) if inclusive else fixed, boxes, inclusive).max(axis=1)
+        map_here, object_here = own_map(heatmap, size), painted(boxes, size)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        return {
+            "iou": float(ious[at]),
+            "box": found[at].tolist() if found[at].any() or inclusive else None,
+            "boxes": boxes.tolist(),
+            "image_size": list(size),
+            "share": float(areas.max() / (size[0] * size[1])),
+            "pointing": hits(map_here, object_here, tolerance=15),
+            "energy": energy(map_here, object_here),
+            "baselines": {
+                "whole_image": float(fixed_ious[0]),
+                "centered_box": float(fixed_ious[1]),
+                "centered_gaussian": float(blind_ious[at]),
+            },
+        }
+
+    def merge(self, other: "LocalizationReport") -> Self:
+        """Adds what another report with the same options counted, and returns this one.
+
+        Raises:
+            KerasxaiError: The options differ.
+        """
+        if not isinstance(other, LocalizationReport) or other.options != self.options:
+            raise KerasxaiError(f"merge wants another LocalizationReport with {self.options}")
+        for mine, its in zip(self.metrics().values(), other.metrics().values(), strict=True):
+            mine.merge(its)
+        self.records = self.records + [dict(record) for record in other.records]
+        return self
+
+    def state(self) -> dict[str, Any]:
+        """Returns everything as plain numbers, lists and strings, ready for JSON."""
+        return {
+            "report": type(self).__name__,
+            "options": dict(self.options),
+            "records": [dict(record) for record in self.records],
+            "metrics": {name: metric.state() for name, metric in self.metrics().items()},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Self:
+        """Makes the report again that `state()` came from.
+
+        Raises:
+            KerasxaiError: The state is of something else.
+        """
+        if not isinstance(state, dict) or state.get("report") != cls.__name__:
+            raise KerasxaiError(f"{cls.__name__}.from_state wants a state of {cls.__name__}")
+        report = cls(**state["options"])
+        report.records = [dict(record) for record in state["records"]]
+        for name, metric in report.metrics().items():
+            setattr(report, name, type(metric).from_state(state["metrics"][name]))
+        return report
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """Returns GT-known Loc and Top-k Loc at another threshold of the sweep."""
+        place, images = place_of(self.boxes.grid, threshold), self.boxes.counted()
+        top = {f"top{k}_loc": float(row[place] / images) for k, row in zip(TOP_K, self.top.totals["hits"], strict=True)}
+        return {"gt_known_loc": self.boxes.at(threshold), **top}
+
+    def best(self, count: int = 8) -> list[dict[str, Any]]:
+        """Returns the records of highest IoU, the highest first."""
+        return sorted((record for record in self.records if "iou" in record), key=lambda record: -record["iou"])[:count]
+
+    def worst(self, count: int = 8) -> list[dict[str, Any]]:
+        """Returns the records of lowest IoU, the lowest first."""
+        return sorted((record for record in self.records if "iou" in record), key=lambda record: record["iou"])[:count]
+
+    def result(self) -> dict[str, Any]:
+        """Returns all figures, ready for JSON.
+
+        Returns:
+            `images`, `images_with_boxes`; `top1_accuracy`, `top5_accuracy` over all images; `gt_known_loc`, `top1_loc`,
+            `top5_loc`, `mean_iou`, `pointing_game`, `energy_pointing_game` at `threshold`; `best_threshold`,
+            `best_gt_known_loc` on these very images; `curve` (`thresholds`, `gt_known_loc`); `by_class` by label, and
+            `by_size`, each with the same entries; `masks` (`pxap`, `mean_iou`, `coverage` by part) where masks were
+            given; `baselines`.
+
+        Raises:
+            KerasxaiError: No image has a box.
+        """
+        swept, blind = self.boxes.result(), self.gaussian.result()
+        coverage, blind_coverage = self.covered()
+        baselines = {name: self.baseline(name) for name in ("whole_image", "centered_box", "centered_gaussian")}
+        baselines["centered_gaussian"] |= {name: blind[name] for name in ("best_threshold", "best_gt_known_loc")}
+        result = self.summary(self.records) | {
+            **{name: swept[name] for name in ("threshold", "best_threshold", "best_gt_known_loc")},
+            "iou_threshold": self.options["iou_threshold"],
+            "protocol": self.options["protocol"],
+            "curve": {"thresholds": swept["thresholds"], "gt_known_loc": swept["curve"]},
+            "by_class": self.by_class(),
+            "by_size": self.by_size(),
+            "baselines": baselines,
+        }
+        if coverage:
+            result["masks"] = coverage
+            baselines["centered_gaussian"]["masks"] = blind_coverage
+        return result
+
+    def covered(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns the mask measures of the method and of the centered Gaussian, empty where no mask has an object."""
+        pair: list[dict[str, Any]] = [{}, {}]
+        for entries, coverage, pxap in zip(
+            pair, (self.coverage, self.gaussian_coverage), (self.pxap, self.gaussian_pxap), strict=True
+        ):
+            if any(total[2].any() for total in coverage.totals.values()):
+                entries["coverage"] = dict(coverage.result())
+            if pxap.totals["positives"].any():
+                entries["pxap"] = float(pxap.result())
+        if self.masks.totals["images"][0]:
+            pair[0]["mean_iou"] = float(self.masks.result())
+        return pair[0], pair[1]
+
+    def summary(self, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Returns the figures of some records; those of boxes only where there are boxes."""
+        entries: dict[str, Any] = {"images": len(records)}
+        for k in TOP_K:
+            entries[f"top{k}_accuracy"] = float(np.mean([record["place"] < k for record in records]))
+        located = [record for record in records if "iou" in record]
+        entries["images_with_boxes"] = len(located)
+        if not located:
+            return entries
+        entries |= self.hit_rates(located, [record["iou"] for record in located])
+        entries["pointing_game"] = float(np.mean([record["pointing"] for record in located]))
+        entries["energy_pointing_game"] = float(np.mean([record["energy"] for record in located]))
+        return entries
+
+    def hit_rates(self, records: list[dict[str, Any]], ious: list[float]) -> dict[str, float]:
+        """Returns GT-known Loc, Top-k Loc and mean IoU."""
+        hit = np.array(ious) >= self.options["iou_threshold"]
+        place = np.array([record["place"] for record in records])
+        top = {f"top{k}_loc": float((hit & (place < k)).mean()) for k in TOP_K}
+        return {"gt_known_loc": float(hit.mean()), **top, "mean_iou": float(np.mean(ious))}
+
+    def baseline(self, name: str) -> dict[str, Any]:
+        """Returns the figures of one baseline."""
+        located = [record for record in self.records if "iou" in record]
+        return self.hit_rates(located, [record["baselines"][name] for record in located])
+
+    def by_class(self) -> dict[str, dict[str, Any]]:
+        """Returns the figures by label; the keys are the labels' numbers, as names may occur twice."""
+        names = self.options["class_names"] or []
+        groups: dict[int, list[dict[str, Any]]] = {}
+        for record in self.records:
+            groups.setdefault(record["label"], []).append(record)
+        return {
+            str(label): {"name": names[label] if label < len(names) else str(label), **self.summary(records)}
+            for label, records in sorted(groups.items())
+        }
+
+    def by_size(self) -> dict[str, dict[str, Any]]:
+        """Returns the figures of small (share of the image below 1/9), medium (below 4/9) and large objects."""
+        return {
+            name: self.summary([r for r in self.records if low <= r.get("share", -1) < high])
+            for name, (low, high) in SIZES.items()
+            if any(low <= r.get("share", -1) < high for r in self.records)
+        }
+
+
+def centered_box(size: tuple[int, int]) -> list[int]:
+    """Returns the box in the middle that is half as wide and half as high as the image, in whole pixels."""
+    margin = (1 - CENTERED_SIDE) / 2
+    return [
+        round(size[1] * margin),
+        round(size[0] * margin),
+        round(size[1] * (1 - margin)),
+        round(size[0] * (1 - margin)),
+    ]
