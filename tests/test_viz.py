@@ -197,10 +197,11 @@ def test_evidence_lies_where_the_heatmap_has_it() -> None:
     assert changed[:15].max() == 0 and changed[:, 40:].max() == 0
 
 
-def test_nan_leaves_the_image() -> None:
+@pytest.mark.parametrize("follow", [True, False])
+def test_nan_leaves_the_image(follow: bool) -> None:
     heatmap = np.ones((4, 4))
     heatmap[0] = np.nan
-    drawn = viz.overlay(np.full((4, 4, 3), 99.0), heatmap)
+    drawn = viz.overlay(np.full((4, 4, 3), 99.0), heatmap, follow=follow)
     assert (drawn[0] == 99).all() and (drawn[1:] != 99).any(-1).all()
 
 
@@ -341,6 +342,14 @@ def test_captions_belong_to_their_pictures() -> None:
     left, right = viz.grid([cells], captions=[["####", "", ""]]), viz.grid([cells], captions=[["", "", "####"]])
     ink = [np.flatnonzero((sheet < 100).any(axis=(0, 2))).mean() / sheet.shape[1] for sheet in (left, right)]
     assert ink[0] < 1 / 3 and ink[1] > 2 / 3
+
+
+def test_cells_and_rows_are_a_gap_apart() -> None:
+    cell = np.full((100, 100, 3), (255, 0, 0), np.uint8)
+    red = (viz.grid([[cell, cell], [cell, cell]], gap=7) == [255, 0, 0]).all(-1)
+    for axis in (0, 1):
+        places = np.flatnonzero(red.any(axis))
+        assert places.size == 200 and places[100] - places[99] == 8
 
 
 def test_grids_fit_pictures_of_other_sizes() -> None:

@@ -134,7 +134,7 @@ def overlay(
     boxes: ArrayLike | None = None,
     true_boxes: ArrayLike | None = None,
     colormap: str | None = None,
-    maximum: float | None = None,
+    maximum: ArrayLike | None = None,
     follow: bool = True,
 ) -> Picture:
     """Draws a heatmap over its image, with predicted and true boxes.
