@@ -5,10 +5,13 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
 from kerasxai.core.view import View
 from kerasxai.methods import METHODS, Method
@@ -36,21 +39,24 @@ class Explanation:
 
 
 class Explainer:
-    """Explains decisions of a Keras image classifier with one method.
+    """Explains decisions of an image classifier with one method.
 
     The model is traced at the first call and asked from then on; its weights are read live and nothing in it is
     changed, so that one explainer made before training serves until after it. Batch normalization and dropout always
     run as at inference.
 
     Args:
-        model: Any Keras model: functional, sequential, nested, subclassed, under any dtype policy.
+        model: Any Keras model: functional, sequential, nested, subclassed, under any dtype policy. For the methods
+            that only ask for scores also any function from `(N, H, W, C)` to `(N, classes)`, both NumPy; what it
+            returns is explained as it is.
         method: A name in `kerasxai.METHODS`.
         layer: Where methods explain that explain at a layer: a path such as `"backbone/top_activation"`, a name that
             only one layer has, or the layer. None takes the map that feeds the head and says so in `Explanation.layer`.
         score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
             of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
             explained by its logit, 0 by minus it.
-        batch_size: How many images are explained at once.
+        batch_size: How many images are explained at once, and how many of their own making methods run at once.
+        progress: Whether long calls show a bar on stderr; None shows it where stderr is a terminal.
         **options: The method's own options.
 
     Raises:
@@ -71,6 +77,7 @@ class Explainer:
         layer: Any = None,
         score: Score | None = None,
         batch_size: int = 32,
+        progress: bool | None = None,
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -83,8 +90,9 @@ class Explainer:
         if batch_size < 1:
             raise KerasxaiError(f"batch_size must be 1 or more, not {batch_size}")
         self.batch_size = int(batch_size)
+        self.progress = progress
         self.options = _checked_options(self.method, options)
-        self._view = View(model, layer=layer, score=score)
+        self._view = _view_of(model, self.method, layer, score, self.batch_size)
         self._warned = False
 
     def __call__(self, images: Any, targets: Any = None) -> Explanation:
@@ -103,10 +111,13 @@ class Explainer:
         """
         images = _checked_images(images)
         wanted = _checked_targets(targets, len(images))
-        parts = [
-            self._explain(images[i : i + self.batch_size], wanted[i : i + self.batch_size])
-            for i in range(0, len(images), self.batch_size)
-        ]
+        parts = []
+        with Bar(len(images), self.method.name, self.progress) as bar:
+            self._view.bar, self._view.total = bar, len(images)
+            for i in range(0, len(images), self.batch_size):
+                self._view.rows = slice(i, i + self.batch_size)
+                parts.append(self._explain(images[self._view.rows], wanted[self._view.rows]))
+                bar.reach(i + self.batch_size)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return Explanation(
             heatmaps=joined.pop("heatmaps"),
@@ -141,7 +152,23 @@ def _to_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else value
 
 
+def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_size: int) -> View:
+    if isinstance(model, keras.layers.Layer):
+        return View(model, layer=layer, score=score, batch_size=batch_size)
+    if not callable(model):
+        raise KerasxaiError(f"a Keras model or a function of images is needed, not {type(model).__name__}")
+    if not method.takes_function:
+        able = ", ".join(row.name for row in METHODS.values() if row.takes_function)
+        raise KerasxaiError(
+            f"{method.name} looks inside a Keras model, and {type(model).__name__} is none; "
+            f"methods that explain any function of images: {able}"
+        )
+    return BlackBox(model, layer=layer, score=score, batch_size=batch_size)
+
+
 def _join(values: list[Any]) -> Any:
+    if isinstance(values[0], list):
+        return [one for value in values for one in value]
     return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
 
 

@@ -18,11 +18,13 @@ def logits_of(outputs: Any) -> tuple[Any, bool]:
 
     Softmax saturates: at a probability of 1.0 its gradient is rounding noise, so that logits are explained. They are
     read off the traced graph. Outputs without such an activation are taken to be logits unless their values, seen when
-    the model runs, are those of probabilities.
+    the model runs, are those of probabilities. Where there is no graph, as behind a plain callable, nothing is undone.
 
     Args:
         outputs: A model's output in a traced pass, `(B, C)`.
     """
+    if tf.executing_eagerly():
+        return outputs, False
     logits = before_last_activation(outputs)
     return (outputs, False) if logits is None else (logits, True)
 
@@ -52,6 +54,30 @@ def class_logit(logits: Any, targets: Any) -> Any:
     if logits.shape[-1] == 1:
         return tf.where(targets == 1, 1.0, -1.0) * logits[:, 0]
     return tf.gather(logits, targets, batch_dims=1)
+
+
+def class_probability(outputs: Any, targets: Any, sure: bool) -> Any:
+    """Returns the probability of each target class, `(B,)` float32.
+
+    Args:
+        outputs: A model's output `(B, C)`.
+        targets: `(B,)` int64.
+        sure: Whether `outputs` are known to be probabilities. If not, rows that are a distribution are taken as they
+            are and others go through a softmax, or through a sigmoid where there is one unit.
+    """
+    outputs = tf.cast(outputs, tf.float32)
+    if outputs.shape[-1] == 1:
+        first = outputs[:, 0] if sure else tf.sigmoid(outputs[:, 0])
+        return tf.where(targets == 1, first, 1 - first)
+    if not sure:
+        outputs = tf.where(is_distribution(outputs)[:, None], outputs, tf.nn.softmax(outputs))
+    return tf.gather(outputs, targets, batch_dims=1)
+
+
+def is_distribution(outputs: Any) -> Any:
+    """Tells of each row of `(B, C)` whether its numbers could be the probabilities of `C` classes, `(B,)` bool."""
+    total = tf.reduce_sum(tf.cast(outputs, tf.float32), -1)
+    return (tf.abs(total - 1) < 1e-3) & tf.reduce_all(outputs >= 0, -1)
 
 
 def checked_score(score: Any, outputs: Any) -> Any:

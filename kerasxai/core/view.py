@@ -1,7 +1,7 @@
 """A view of a model: questions that are traced once and asked for any number of batches."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +10,17 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors, origin
 from kerasxai.core.layers import find_layer, input_specs, is_feature_map, last_feature_map, places, walk
-from kerasxai.core.scores import Score, checked_score, chosen_class, class_logit, logits_of
-from kerasxai.core.tracing import Call, patched, recorded
+from kerasxai.core.progress import Bar
+from kerasxai.core.scores import (
+    Score,
+    checked_score,
+    chosen_class,
+    class_logit,
+    class_probability,
+    is_distribution,
+    logits_of,
+)
+from kerasxai.core.tracing import Call, intercepted, patched, recorded
 
 # Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
@@ -38,11 +47,10 @@ class Pass:
         self.logits: Any = None
         self.doubtful = tf.constant(False)
         if isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
-            self.logits, sure = logits_of(outputs)
+            self.logits, self._sure = logits_of(outputs)
             targets = chosen_class(self.logits, targets)
-            if not sure:
-                total = tf.reduce_sum(tf.cast(outputs, tf.float32), -1)
-                self.doubtful = tf.reduce_all((tf.abs(total - 1) < 1e-3) & tf.reduce_all(outputs >= 0, -1))
+            if not self._sure:
+                self.doubtful = tf.reduce_all(is_distribution(outputs))
             view.num_classes = max(2, outputs.shape[-1])
         self.targets = targets
         self.score = self._score()
@@ -57,6 +65,12 @@ class Pass:
                 "score=, a function (outputs, targets) -> (batch,)"
             )
         return class_logit(self.logits, self.targets)
+
+    def explained(self, explain: str) -> Any:
+        """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
+        if explain == "probability" and self.logits is not None:
+            return class_probability(self.outputs, self.targets, self._sure)
+        return self.score
 
     def feature_map(self) -> Any:
         """Returns the explained layer's output `(B, h, w, K)`, in the model's own dtype.
@@ -102,20 +116,32 @@ class View:
 
     A question is a function `question(run, images, targets, *tensors, **options)` that calls `run(images, targets)`,
     which gives a `Pass`, as often as it needs and returns a dict of tensors. It is traced once for each shape beyond
-    the batch; weights are read live, so that a view made before training serves until after it.
+    the batch; weights are read live, so that a view made before training serves until after it. With
+    `run(images, targets, fed=(path, tensor))` a layer gives that tensor, and what lies below it is not computed.
 
     Args:
         model: Any Keras model. It is left exactly as it was after each trace.
         layer: A path, a name or a layer object; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
+        batch_size: How many images a method that makes images of its own sends through the model at once.
+
+    Attributes:
+        notes: What the methods told of this batch beside their maps.
+        rows: Which of all the call's images this batch is.
+        total: How many images the call has; None where there is no call around the batch.
+        bar: Shows how far the call is.
     """
 
-    def __init__(self, model: Any, layer: Any = None, score: Score | None = None) -> None:
+    def __init__(self, model: Any, layer: Any = None, score: Score | None = None, batch_size: int = 32) -> None:
         self.model = model
         self.score = score
+        self.batch_size = batch_size
         self.layer = None if layer is None else find_layer(model, layer)
         self.num_classes: int | None = None
         self.notes: dict[str, Any] = {}
+        self.rows = slice(None)
+        self.total: int | None = None
+        self.bar = Bar(0, "", shown=False)
         self._specs = input_specs(model)
         self._traced: dict[Any, Any] = {}
 
@@ -123,6 +149,13 @@ class View:
         """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
         for name, value in values.items():
             self.notes.setdefault(name, value)
+
+    def chunks(self, count: int, images: int = 1) -> Iterator[slice]:
+        """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done."""
+        for start in range(0, count, self.batch_size):
+            stop = min(start + self.batch_size, count)
+            yield slice(start, stop)
+            self.bar.advance(images * (stop - start) / count)
 
     def ask(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
@@ -150,6 +183,19 @@ class View:
         self.note(targets=answer["targets"], scores=answer["scores"], doubtful=answer["doubtful"], layer=layer_name)
         return SimpleNamespace(**answer)
 
+    def resolve(self, images: Any, targets: Any, explain: str = "logit") -> Any:
+        """Runs one clean pass: puts the predicted classes in, and notes targets and scores.
+
+        Args:
+            images: `(B, H, W, C)` float32.
+            targets: `(B,)` int64; `PREDICTED` where the predicted class is meant.
+            explain: `"logit"` for the score, `"probability"` for the probability of the target class.
+
+        Returns:
+            A namespace with `targets` `(B,)` int64 and `scores` `(B,)` float32.
+        """
+        return self.ask(clean, images, targets, explain=explain)
+
     def _check_targets(self, targets: Any) -> None:
         highest = int(tf.reduce_max(targets)) if len(targets) else 0
         if self.num_classes is not None and self.score is None and highest >= self.num_classes:
@@ -163,8 +209,8 @@ class View:
             self.model(images[:1], training=False)
         first: list[Pass] = []
 
-        def run(images: Any, targets: Any) -> Pass:
-            done = self._run(images, targets)
+        def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
+            done = self._run(images, targets, fed)
             first.append(done)
             return done
 
@@ -186,7 +232,7 @@ class View:
             raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
         return tf.TensorSpec(known.shape, tf.float32)
 
-    def _run(self, images: Any, targets: Any) -> Pass:
+    def _run(self, images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
         calls: list[Call] = []
         graph = tf.compat.v1.get_default_graph()
 
@@ -198,6 +244,8 @@ class View:
 
         with contextlib.ExitStack() as stack:
             layers = list(walk(self.model))
+            if fed is not None:
+                stack.enter_context(intercepted(find_layer(self.model, fed[0])[1], lambda *_, **__: fed[1]))
             stack.enter_context(recorded(layers, seen))
             for _, layer in layers:
                 if hasattr(layer, "explained_class"):
@@ -227,6 +275,11 @@ class View:
         if output.ref() not in ancestors(score):
             raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
         return own[0]
+
+
+def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
+    """Asks for the score of images as they are, or for the probability of their target classes."""
+    return {"scores": run(images, targets).explained(explain)}
 
 
 def _open(tensor: Any) -> Any:

@@ -23,6 +23,7 @@ class Method:
         summary: One line.
         takes_layer: Whether it explains at a layer that the user may choose.
         takes_score: Whether it explains any score, or only the logit of a class.
+        takes_function: Whether it only asks for scores, so that any function of images will do.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Method:
     summary: str
     takes_layer: bool = False
     takes_score: bool = True
+    takes_function: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -55,6 +57,14 @@ _ROWS = [
         "Selvaraju 2017, arXiv:1610.02391",
         "A layer's channels, weighted by the mean gradient of the score, positive part.",
         takes_layer=True,
+    ),
+    Method(
+        "occlusion",
+        "kerasxai.methods.occlusion:occlusion",
+        "scores only: any Keras model or function",
+        "Zeiler 2013, arXiv:1311.2901",
+        "How far the score falls when a patch hides a place.",
+        takes_function=True,
     ),
 ]
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}

@@ -1,0 +1,73 @@
+"""A view of a classifier that can only be called: no layers, no gradients, perhaps not even Keras."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.scores import Score
+from kerasxai.core.view import Pass, View
+
+
+class BlackBox(View):
+    """The face of a `View` on any function `(N, H, W, C) -> (N, classes)`.
+
+    Questions run eagerly. What the function returns is explained as it is: nothing tells logits from probabilities in
+    the outputs of a function, so that nothing is undone and nobody is warned. A single column is read as a logit, class
+    1 above zero.
+
+    Args:
+        function: Takes a float32 array and returns an array or a tensor; torch, scikit-learn or a remote service.
+        layer: None; a function has no layers.
+        score: `(outputs, targets) -> (B,)`, or None for the output of the target class.
+        batch_size: The most images that the function is given at once.
+
+    Raises:
+        KerasxaiError: A layer was given.
+
+    Example:
+        >>> view = BlackBox(lambda images: images.mean((1, 2)))
+    """
+
+    def __init__(
+        self, function: Callable[[np.ndarray], Any], layer: Any = None, score: Score | None = None, batch_size: int = 32
+    ) -> None:
+        super().__init__(lambda images: function(images), None, score, batch_size)
+        if layer is not None:
+            raise KerasxaiError("a function of images has no layers; leave layer= out")
+
+    def ask(
+        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
+    ) -> Any:
+        """Answers a question for one batch; see `View.ask`."""
+        self._check_targets(targets)
+        first: list[Pass] = []
+
+        def run(images: Any, targets: Any, fed: None = None) -> Pass:
+            first.append(Pass(self, images, self._outputs(images, targets), targets, []))
+            return first[-1]
+
+        tensors = tuple(map(tf.convert_to_tensor, tensors))
+        answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
+        answer = {"targets": first[0].targets, "scores": first[0].score} | answer
+        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=False, layer=None)
+        return SimpleNamespace(**answer)
+
+    def _outputs(self, images: Any, targets: Any) -> Any:
+        outputs = tf.convert_to_tensor(self.model(images.numpy()))
+        if self.score is None and (outputs.shape.rank != 2 or len(outputs) != len(images)):
+            raise KerasxaiError(
+                f"the function must return scores of shape ({len(images)}, classes) for {len(images)} images; "
+                f"it returned {tuple(outputs.shape)}"
+            )
+        if self.num_classes is None and outputs.shape.rank == 2:
+            self.num_classes = max(2, outputs.shape[1])
+            self._check_targets(targets)
+        return outputs
+
+    def chosen_call(self, calls: Any, score: Any) -> Any:
+        """Refuses: a function has no layers."""
+        raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")

@@ -1,0 +1,69 @@
+"""Checking the options that a user gives: kind and range, with a message that says what came."""
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from kerasxai.core.errors import KerasxaiError, unknown
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Returns an option that must be a whole number from `least` to `most`, both allowed.
+
+    Raises:
+        KerasxaiError: It is no whole number, or out of range.
+
+    Example:
+        >>> whole("samples", 50, least=2)
+        50
+    """
+    span = f"{least} or more" if most is None else f"from {least} to {most}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise KerasxaiError(f"{name} must be a whole number, {span}, not {value!r}")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        raise KerasxaiError(f"{name} must be {span}, not {value}")
+    return number
+
+
+def real(name: str, value: Any, above: float = -math.inf, below: float = math.inf) -> float:
+    """Returns an option that must be a finite number strictly between `above` and `below`.
+
+    Raises:
+        KerasxaiError: It is no finite number, or out of range.
+    """
+    ends = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+    span = " and ".join(ends) or "finite"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise KerasxaiError(f"{name} must be a number, {span}, not {value!r}")
+    number = float(value)
+    if not above < number < below:
+        raise KerasxaiError(f"{name} must be {span}, not {value}")
+    return number
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Returns an option that must be one of a few names.
+
+    Raises:
+        KerasxaiError: It is another name; the message lists the near ones.
+    """
+    known = list(known)
+    if value not in known:
+        raise unknown(name, value, known)
+    return value
+
+
+def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
+    """Returns an option that is one whole number for both sides or a pair (height, width).
+
+    Raises:
+        KerasxaiError: It is neither.
+    """
+    both = (value, value) if isinstance(value, numbers.Integral) else value
+    if not isinstance(both, (tuple, list)) or len(both) != 2:
+        raise KerasxaiError(f"{name} must be a whole number or a pair (height, width), not {value!r}")
+    return whole(name, both[0], least), whole(name, both[1], least)

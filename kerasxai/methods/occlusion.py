@@ -1,0 +1,117 @@
+"""Occlusion: hide one place after the other and see how far the score falls."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.options import pair
+from kerasxai.methods.perturbation import explained_quantity, fill_values
+
+
+def occluded_scores(
+    run: Any, images: Any, targets: Any, corners: Any, patch: Any, fill: Any, *, explain: str
+) -> dict[str, Any]:
+    """Asks for the scores `(n,)` of one image with a patch at each of the corners `(n, 2)` (top, left).
+
+    Args:
+        run: Runs the model.
+        images: `(1, H, W, C)`.
+        targets: `(1,)`.
+        corners: `(n, 2)` int32.
+        patch: `(2,)` int32, height and width.
+        fill: `(1, 1, 1, C)` or `(1, H, W, C)`, what is seen instead.
+        explain: `"logit"` or `"probability"`.
+    """
+    size = tf.shape(images)
+    rows, columns = (
+        (tf.range(size[axis + 1]) >= corners[:, axis, None])
+        & (tf.range(size[axis + 1]) < corners[:, axis, None] + patch[axis])
+        for axis in (0, 1)
+    )
+    hidden = rows[:, :, None] & columns[:, None, :]
+    seen = run(tf.where(hidden[..., None], fill, images), tf.repeat(targets, tf.shape(corners)[0]))
+    return {"scores_without": seen.explained(explain)}
+
+
+def occlusion(
+    view: Any,
+    images: Any,
+    targets: Any,
+    *,
+    patch: int | tuple[int, int] | None = None,
+    stride: int | tuple[int, int] | None = None,
+    fill: Any = "black",
+    explain: str | None = None,
+) -> Any:
+    """Occlusion: `mean over the patches P that cover a pixel of S(x) - S(x with P hidden)`, signed.
+
+    Args:
+        view: The model or function, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+        patch: Side of the patch in pixels, or (height, width); None takes a seventh of the image's shorter side (32 at
+            224), which the notes then name.
+        stride: Step from patch to patch, at most the patch; None takes half of it.
+        fill: What stands in a hidden place: `"black"` (0), `"mean"` (the image's mean color), `"gray"` (the middle of
+            the image's own range), a number, a color `(C,)` or a picture `(H, W, C)`.
+        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+
+    Returns:
+        Maps `(B, H, W)` at image size, float32, signed. The notes keep `patch` and `stride`.
+
+    Raises:
+        KerasxaiError: A patch larger than the image, or a stride that would leave pixels uncovered.
+
+    Example:
+        >>> kerasxai.Explainer(model, "occlusion", patch=32, stride=16, fill="mean")(images).heatmaps
+
+    Paper: Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, who draw the
+    probability itself with a gray square at each place; here it is the drop, and the last row and column of
+    patches are moved inwards so that every pixel is covered and every patch has the same size.
+    """
+    explain = explained_quantity(view, explain)
+    sides = images.shape[1:3]
+    patch = pair("patch", max(1, round(min(sides) / 7)) if patch is None else patch)
+    stride = pair("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride)
+    _check_cover(patch, stride, sides)
+    fills = fill_values(fill, images.numpy())
+    clean = view.resolve(images, targets, explain)
+    corners = patch_corners(sides, patch, stride)
+    maps = np.zeros(images.shape[:3])
+    covered = np.zeros(sides)
+    for top, left in corners:
+        covered[top : top + patch[0], left : left + patch[1]] += 1
+    for b in range(len(images)):
+        one = slice(b, b + 1)
+        for part in view.chunks(len(corners)):
+            seen = view.ask(
+                occluded_scores,
+                images[one],
+                clean.targets[one],
+                corners[part],
+                np.array(patch, np.int32),
+                fills[one],
+                explain=explain,
+            )
+            for (top, left), drop in zip(corners[part], (clean.scores[b] - seen.scores_without).numpy(), strict=True):
+                maps[b, top : top + patch[0], left : left + patch[1]] += drop
+    view.note(patch=patch, stride=stride)
+    return tf.convert_to_tensor(maps / covered, tf.float32)
+
+
+def patch_corners(sides: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
+    """Returns the top left corners `(n, 2)` int32 of patches that cover every pixel, row by row."""
+    starts = []
+    for side, length, step in zip(sides, patch, stride, strict=True):
+        last = side - length
+        starts.append(np.unique([*range(0, last + 1, step), last]))
+    return np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
+
+
+def _check_cover(patch: tuple[int, int], stride: tuple[int, int], sides: tuple[int, int]) -> None:
+    if patch[0] > sides[0] or patch[1] > sides[1]:
+        raise KerasxaiError(f"patch {patch} is larger than the image, which is {tuple(sides)} (height, width)")
+    if stride[0] > patch[0] or stride[1] > patch[1]:
+        raise KerasxaiError(f"stride {stride} is longer than the patch {patch}: pixels between patches stay uncovered")

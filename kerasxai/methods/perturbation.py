@@ -1,0 +1,61 @@
+"""What methods share that change the image and look at the score."""
+
+from typing import Any
+
+import numpy as np
+
+from kerasxai.core.black_box import BlackBox
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.options import choice
+
+FILLS = ("black", "mean", "gray")
+
+
+def explained_quantity(view: Any, explain: str | None, default: str = "logit") -> str:
+    """Returns `"logit"` or `"probability"`: what the user asked for, or else what the method explains by default.
+
+    A score of the user's own, and the outputs of a plain function, are explained as they are.
+
+    Raises:
+        KerasxaiError: Another name, or a wish beside a score of one's own.
+    """
+    if explain is None:
+        return "logit" if view.score is not None or isinstance(view, BlackBox) else default
+    if view.score is not None:
+        raise KerasxaiError("explain= chooses between logit and probability and means nothing beside score=")
+    return choice("explain", explain, ("logit", "probability"))
+
+
+def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
+    """Returns what hidden pixels are filled with, `(B, 1, 1, C)` or `(B, H, W, C)` float32.
+
+    Args:
+        fill: `"black"` (0), `"mean"` (each image's mean color), `"gray"` (the middle between each image's smallest and
+            largest value; nothing is guessed about the range of pixels), a number, or an array that broadcasts to
+            `(H, W, C)`: a color `(C,)`, a picture `(H, W, C)`.
+        images: `(B, H, W, C)`.
+        mean: What `"mean"` stands for where it is not the mean color of the image.
+
+    Raises:
+        KerasxaiError: Another name, or an array that does not fit.
+    """
+    if isinstance(fill, str):
+        choice("fill", fill, FILLS)
+        if fill == "mean":
+            values = images.mean((1, 2), keepdims=True, dtype=np.float64) if mean is None else mean
+        else:
+            ends = images.min((1, 2, 3), keepdims=True) / 2 + images.max((1, 2, 3), keepdims=True) / 2
+            values = np.broadcast_to(ends * (fill == "gray"), (len(images), 1, 1, images.shape[-1]))
+        return np.asarray(values, np.float32)
+    try:
+        values = np.asarray(fill, np.float32)
+        shape = images.shape[1:] if values.ndim > 1 else (1, 1, images.shape[-1])
+        values = np.broadcast_to(values, (len(images), *shape))
+    except (TypeError, ValueError):
+        values = np.asarray(np.nan)
+    if not np.isfinite(values).all():
+        raise KerasxaiError(
+            f"fill must be one of {', '.join(FILLS)}, a number, a color ({images.shape[-1]},) or a picture "
+            f"{tuple(images.shape[1:])} of finite numbers"
+        )
+    return values
