@@ -97,15 +97,15 @@ def sample_object(random: np.random.Generator, label: int, side: float) -> list[
     pattern, form = CLASSES[label].split()
     small = np.clip((128.0 - side) / 88.0, 0.0, 1.0)
     # Small objects have a relatively larger head, which otherwise would be less than two feature cells.
-    diameter = 0.62 + 0.23 * small + random.uniform(-0.03, 0.03)
-    width = random.uniform(0.72, 0.92) + 0.08 * small
+    diameter = 0.62 + 0.23 * small + random.uniform(-0.06, 0.06)
+    width = random.uniform(0.68, 0.94) + 0.06 * small
     neck = random.uniform(-0.4, 0.4)
     head_at = (0.5 + 0.3 * diameter) * np.array([np.cos(neck), np.sin(neck) * width])
     head_turn = _turned(neck + random.uniform(-0.6, 0.6)) * diameter
     tail = ribbon(
         np.array([-0.42, 0.0]),
         heading=np.pi + random.uniform(-0.6, 0.6),
-        length=random.uniform(0.3, 0.5) - 0.1 * small,
+        length=random.uniform(0.25, 0.55) - 0.1 * small,
         width=random.uniform(0.16, 0.24),
         bend=random.uniform(-1.6, 1.6),
     )
@@ -125,7 +125,7 @@ def sample_object(random: np.random.Generator, label: int, side: float) -> list[
         dark, light = light, dark
     skin = color(random, (0.2, 0.75), (0.45, 0.85))
     plain = color(random, (0.0, 0.5), (0.3, 0.8))
-    half = BODY_CONTRAST / 2.0
+    half = random.choice([-0.5, 0.5]) * BODY_CONTRAST
     shift = random.uniform(-9.0, 9.0, size=2)
     zero = np.zeros(2)
     return [

@@ -12,7 +12,7 @@ def _around(radii: np.ndarray, start: float = 0.0) -> np.ndarray:
 
 def _raw(form: str) -> np.ndarray:
     if form == "star":
-        return _around(np.tile([1.0, 0.5], 5))
+        return _around(np.tile([1.0, 0.55], 5))
     if form == "arrow":
         return np.array(
             [[1.0, 0.0], [0.0, 0.95], [0.0, 0.42], [-0.85, 0.42], [-0.85, -0.42], [0.0, -0.42], [0.0, -0.95]]
@@ -47,10 +47,18 @@ def area_and_centroid(points: np.ndarray) -> tuple[float, np.ndarray]:
     return abs(area), center
 
 
-def outline(form: str) -> np.ndarray:
-    """Returns a head's outline about its center of mass, pointing along +x, with the area of a disc of diameter 1.
+def mean_width(points: np.ndarray) -> float:
+    """Returns the width of a polygon between two parallel lines, averaged over all directions."""
+    angles = np.linspace(0.0, np.pi, 90, endpoint=False)
+    along = points @ np.stack([np.cos(angles), np.sin(angles)])
+    return float((along.max(axis=0) - along.min(axis=0)).mean())
 
-    All forms have the same area, so that the size of a head does not tell its class.
+
+def outline(form: str) -> np.ndarray:
+    """Returns a head's outline about its center of mass, pointing along +x, about as large as a disc of diameter 1.
+
+    Neither can all forms have the same area and the same width, nor may the size of a head tell its class. So their
+    sum is the same: that of the diameter of the disc of equal area, and of the width averaged over all directions.
 
     Args:
         form: A name in `FORMS`.
@@ -59,12 +67,13 @@ def outline(form: str) -> np.ndarray:
         `(n, 2)` float64 points `(x, y)`.
 
     Example:
-        >>> round(area_and_centroid(outline("star"))[0], 4) == round(3.14159265 / 4, 4)
-        True
+        >>> round(mean_width(outline("circle")), 2)
+        1.0
     """
     points = _raw(form)
     area, center = area_and_centroid(points)
-    return (points - center) * np.sqrt(np.pi / 4.0 / area)
+    size = (2.0 * np.sqrt(area / np.pi) + mean_width(points)) / 2.0
+    return (points - center) / size
 
 
 def ellipse(length: float, width: float, count: int = 48) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Head patterns and body textures as functions of the part's own coordinates."""
+"""Head patterns and body textures as functions of the part's own coordinates.
+
+All are about half light and half dark, so that the mean color of a part does not tell the class.
+"""
 
 from collections.abc import Callable
 
@@ -32,17 +35,17 @@ def spotted(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
     row = np.round(y / rise)
     shifted = x - 0.5 * step * (row % 2)
     across = shifted - step * np.round(shifted / step)
-    return _step(0.125 - np.hypot(across, y - rise * row), pixel)
+    return _step(0.137 - np.hypot(across, y - rise * row), pixel)
 
 
 def checkered(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
     """A chessboard."""
-    return np.abs(_bands(x + 0.13, 0.52, pixel) - _bands(y + 0.13, 0.52, pixel))
+    return np.abs(_bands(x, 0.52, pixel) - _bands(y + 0.13, 0.52, pixel))
 
 
 def ringed(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
     """Concentric rings."""
-    return _bands(np.hypot(x, y) + 0.05, 0.32, pixel)
+    return _bands(np.hypot(x, y) + 0.1, 0.32, pixel)
 
 
 def zigzag(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
@@ -52,7 +55,7 @@ def zigzag(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
 
 def gridded(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
     """Thin lines in two directions."""
-    lines = [_step(0.05 - np.abs(v - 0.3 * np.round(v / 0.3)), pixel) for v in (x, y)]
+    lines = [_step(0.037 - np.abs(v - 0.3 * np.round(v / 0.3)), pixel) for v in (x, y)]
     return np.maximum(*lines)
 
 
@@ -81,7 +84,7 @@ def scaly(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
         line = row + offset
         shifted = y - 0.5 * step * (line % 2)
         radius = np.hypot((x - rise * line), shifted - step * np.round(shifted / step)) / (0.72 * step)
-        best = np.where(radius < 1.0, radius**2, best)
+        best = np.where(radius < 1.0, radius**1.3, best)
     return best
 
 
