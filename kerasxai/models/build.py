@@ -171,13 +171,15 @@ def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | Non
         with warnings.catch_warnings():
             # Some builders warn that weights made for 224 pixels are used at another size, which is what was asked for.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-            return resolve(row.builder)(
+            base = resolve(row.builder)(
                 include_top=top,
                 weights=weights,
                 input_tensor=preprocess(image, row.preprocessing),
                 input_shape=shape,
                 **options,
             )
+        # The builders make a list of the one input, which Keras then wants at each call.
+        return keras.Model(image, base.outputs[0], name=base.name)
     except KerasxaiError:
         raise
     except ValueError as error:
@@ -235,14 +237,16 @@ def _imagenet_classifier(
     x = _checked(_cut(base, place)(image), image)
     following = places(base)
     following = following[[p.tensor is place.tensor for p in following].index(True) + 1 :]
-    for operation in (p.operation for p in following):
-        if operation.name != "predictions":
-            x = operation(x)
-        elif isinstance(operation, keras.layers.Dense):
-            # The name belongs to the softmax here, and a layer cannot be renamed.
-            dense = keras.layers.Dense.from_config({**operation.get_config(), "name": "logits"})
-            x = dense(x)
-            dense.set_weights(operation.get_weights())
+    for layer in (p.operation for p in following):
+        config = layer.get_config()
+        if layer.name == "predictions":
+            if isinstance(layer, keras.layers.Activation):
+                continue  # linear, because the softmax comes from us
+            config["name"] = "logits"
+        # A copy, so that `layer.output` is of this model and the name can change.
+        copy = type(layer).from_config(config)
+        x = copy(x)
+        copy.set_weights(layer.get_weights())
     return keras.Model(image, _predictions(x, imagenet_names()), name=name or base.name)
 
 

@@ -89,8 +89,7 @@ def _build(
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = keras.layers.Dropout(dropout, name="top_dropout")(x)
         x = keras.layers.Dense(1000, activation=classifier_activation, name="logits")(x)
-    source = keras.utils.get_source_inputs(input_tensor)
-    model = keras.Model(source, x, name=f"efficientnet_lite{variant}")
+    model = keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x, name=f"efficientnet_lite{variant}")
     if weights == "imagenet":
         _set_imagenet_weights(model, read_torch_weights(_weight_file(variant)), [b[0] for b in _blocks(width, depth)])
     elif weights is not None:

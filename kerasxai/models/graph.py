@@ -73,14 +73,15 @@ def places(model: keras.Model) -> list[Place]:
 def _stride(operation: Any, taken: list[Any], output: Any, before: float | None) -> float | None:
     if before is None or len(output.shape) != 4 or isinstance(operation, _GLOBAL_POOLING):
         return None
-    height, width = output.shape[1:3]
-    if (height, width) == (1, 1) and taken[0].shape[1:3] != (1, 1):
-        return None
-    return before * _shrinks(operation, taken[0].shape[1], height)
+    shrinks = _shrinks(operation, taken[0].shape[1:3], output.shape[1:3])
+    return None if shrinks is None else before * shrinks
 
 
-def _shrinks(operation: Any, before: int | None, after: int | None) -> float:
-    """Returns by how much an operation makes a map smaller: as it says itself, else as the shapes say."""
+def _shrinks(operation: Any, before: Any, after: Any) -> float | None:
+    """Returns by how much an operation makes a map smaller: as it says itself, else as the shapes say.
+
+    What leaves one place and is no convolution is a pooling over all places, and gives None.
+    """
     if isinstance(operation, keras.Model) and hasattr(operation, "inputs") and operation.inputs:
         inner = {id(place.tensor): place.stride for place in places(operation)}
         return inner.get(id(operation.outputs[0])) or 1.0
@@ -90,9 +91,11 @@ def _shrinks(operation: Any, before: int | None, after: int | None) -> float:
     if strides is not None:
         first = strides if isinstance(strides, int) else strides[0]
         return 1 / first if isinstance(operation, _ENLARGING) else float(first)
-    if not before or not after:
+    if tuple(after) == (1, 1) and tuple(before) != (1, 1):
+        return None
+    if not before[0] or not after[0]:
         return 1.0
-    return 2.0 ** round(math.log2(before / after))
+    return 2.0 ** round(math.log2(before[0] / after[0]))
 
 
 def _ends_a_block(place: Place) -> bool:
