@@ -101,6 +101,10 @@ class MaxBoxAcc(BoxMetric):
         100.0
     """
 
+    def __init__(self, protocol: str = "kerasxai", thresholds: ArrayLike | None = None) -> None:
+        super().__init__(protocol, thresholds)
+        self.totals["hits"] = np.zeros((len(IOU_LEVELS), len(self.grid)), int)
+
     def update(self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike], image_size: ImageSize = None) -> None:
         """Counts a batch.
 

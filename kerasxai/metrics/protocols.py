@@ -56,7 +56,7 @@ def resize(heatmap: NDArray[np.float64], size: tuple[int, int], kind: str = "lin
     """Resizes a heatmap `(h, w)` to `size = (H, W)`; `kind` as in `resize_matrix`, without antialiasing."""
     if heatmap.shape == size:
         return heatmap
-    with np.errstate(invalid="ignore"):  # An infinity times a zero weight; the NaN it leaves is dealt with later.
+    with np.errstate(invalid="ignore", over="ignore"):  # What is not finite then is dealt with by the caller.
         return (
             resize_matrix(size[0], heatmap.shape[0], kind) @ heatmap @ resize_matrix(size[1], heatmap.shape[1], kind).T
         )
@@ -76,12 +76,18 @@ def reference_map(heatmap: ArrayLike, size: tuple[int, int]) -> NDArray[np.float
         >>> reference_map([[1.0, 2.0, 3.0]], (1, 3)).tolist()
         [[0.0, 0.5, 1.0]]
     """
-    values = resize(checked_heatmap(heatmap), size, "cubic")
-    lowest, highest = values.min(), values.max()
-    if not np.isfinite(lowest) or not np.isfinite(highest) or lowest == highest:
+    raw = checked_heatmap(heatmap)
+    # Looked at before resizing too, whose rounding would be stretched to a map full of objects.
+    if flat(raw) or flat(values := resize(raw, size, "cubic")):
         return np.zeros(size)
-    values = values - lowest
+    values = values - values.min()
     return values / values.max()
+
+
+def flat(heatmap: NDArray[np.float64]) -> bool:
+    """Tells whether a heatmap is constant or not finite."""
+    lowest, highest = heatmap.min(), heatmap.max()
+    return bool(not np.isfinite(lowest) or not np.isfinite(highest) or lowest == highest)
 
 
 def own_map(heatmap: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
