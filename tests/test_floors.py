@@ -22,6 +22,7 @@ ALLOWED["callbacks"] = set(ALLOWED) - {"version"}
 ALLOWED["training"] = set(ALLOWED)
 ALLOWED["cli"] = set(ALLOWED)
 ALLOWED["__init__"] = {"version"}
+ALLOWED["__main__"] = {"cli"}
 FILES = [
     *sorted((ROOT / "kerasxai").rglob("*.py")),
     *sorted((ROOT / "callbacks").rglob("*.py")),

@@ -193,3 +193,13 @@ def _info(call: Call) -> LayerInfo:
     first = tf.nest.flatten(call.output)[0]
     shape = tuple(first.shape) if isinstance(first, tf.Tensor) and first.shape.rank is not None else None
     return LayerInfo(call.path, type(call.layer).__name__, shape, is_feature_map(call.output))
+
+
+def image_side(model: Any, wanted: int | None) -> tuple[int, int]:
+    """Returns the height and width that a model takes; `wanted` must agree with a model of fixed size."""
+    fixed = tuple(model.input_shape[1:3]) if getattr(model, "inputs", None) else (None, None)
+    if None in fixed:
+        return (wanted or 224, wanted or 224)
+    if wanted is not None and (wanted, wanted) != fixed:
+        raise KerasxaiError(f"the model takes images of {fixed[0]} x {fixed[1]} pixels; leave --image-size out")
+    return fixed[0], fixed[1]

@@ -1,0 +1,81 @@
+"""The command line: `kerasxai explain`, `train`, `evaluate`, ...
+
+Only the chosen command's own code is imported, so that `kerasxai --help` answers at once.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kerasxai.core.commands import Parser, command_parser, exit_status, quiet_tensorflow
+from kerasxai.core.lazy import resolve
+from kerasxai.version import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: where its arguments are (`SUMMARY`, `EXAMPLES`, `add_arguments`), and the function that does it.
+
+    The two stand apart where the second needs TensorFlow, so that help is there at once.
+    """
+
+    arguments: str
+    run: str
+
+
+COMMANDS: dict[str, Command] = {
+    "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
+    "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
+    "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
+    "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
+    "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
+    "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run"),
+    "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run"),
+    "datasets": Command("kerasxai.cli.datasets", "kerasxai.cli.datasets:run"),
+}
+
+
+def _parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {_summary(name)}" for name in COMMANDS)
+    parser = Parser(
+        prog="kerasxai",
+        description="Where does a Keras image classifier look, and is it right?",
+        epilog=f"commands:\n{listing}\n\n"
+        "examples:\n"
+        "  kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method gradcam\n"
+        "  kerasxai train --data shapes --head acol --out runs/acol\n"
+        "  kerasxai evaluate runs/acol/model.keras --data shapes --method cam\n\n"
+        "`kerasxai COMMAND --help` tells all about one command.",
+    )
+    parser.add_argument("--version", action="version", version=f"kerasxai {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do; see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the command's own arguments")
+    return parser
+
+
+def _summary(name: str) -> str:
+    return importlib.import_module(COMMANDS[name].arguments).SUMMARY
+
+
+def parser_of(name: str) -> Parser:
+    """Returns the parser of one command."""
+    return command_parser(f"kerasxai {name}", importlib.import_module(COMMANDS[name].arguments))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status.
+
+    Args:
+        arguments: The words after the program's name; None takes them from `sys.argv`.
+
+    Returns:
+        0 if all went well, 2 for a mistake of the user, which is told in one line, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = _parser().parse_args(words or ["--help"])
+    options = parser_of(chosen.command).parse_args(chosen.arguments)
+    quiet_tensorflow()
+    return exit_status(f"kerasxai {chosen.command}", lambda: resolve(COMMANDS[chosen.command].run)(options))

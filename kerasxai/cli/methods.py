@@ -1,0 +1,19 @@
+"""`kerasxai methods`: the table of explainers."""
+
+import argparse
+
+from kerasxai.cli.tables import print_table
+from kerasxai.methods import METHODS
+
+SUMMARY = "List the explainers."
+EXAMPLES = ["kerasxai methods"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints every method with what it needs and where it comes from."""
+    rows = ((row.name, row.summary, row.needs, row.paper) for row in METHODS.values())
+    print_table(("method", "what it shows", "needs", "paper"), rows)
