@@ -1,5 +1,7 @@
 """The measures: golden scores, hand-made cases, bad input, adding up and saving."""
 
+import doctest
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,12 @@ def test_gt_known_with_the_reference_protocol_is_a_point_of_the_golden_curve(gol
     assert metric.at(0.35) == curve[350]
     assert metric.result()["best_threshold"] == curve.argmax() / 1000
     assert metric.result()["best_gt_known_loc"] == curve.max()
+
+
+@pytest.mark.parametrize("module", ["base", "localization", "masks", "pointing", "protocols", "evaluation"])
+def test_examples_in_the_docstrings_run(module: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"kerasxai.metrics.{module}")).failed == 0
+    assert doctest.testmod(importlib.import_module("kerasxai.localization")).failed == 0
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -285,4 +285,7 @@ def test_resizing_is_exact_where_it_must_be(kind: str) -> None:
 
 def test_cubic_weights_are_those_of_opencv() -> None:
     # Half-way between pixels, a = -0.75: -3/32, 19/32, 19/32, -3/32.
-    np.testing.assert_allclose(resize_matrix(4, 8, "cubic")[1], [0, -3 / 32, 19 / 32, 19 / 32, -3 / 32, 0, 0, 0])
+    np.testing.assert_array_equal(resize_matrix(4, 8, "cubic")[1], [0, -3 / 32, 19 / 32, 19 / 32, -3 / 32, 0, 0, 0])
+    # In single precision; this is cv2.resize(np.eye(3), (3, 7), interpolation=cv2.INTER_CUBIC)[2] of OpenCV 5.0.0.
+    expected = [0.4198249578475952, 0.6851311922073364, -0.10495615005493164]
+    np.testing.assert_array_equal(resize_matrix(7, 3, "cubic")[2], expected)

@@ -24,11 +24,18 @@ def checked_protocol(protocol: str) -> str:
     return protocol
 
 
-def cubic_weights(distance: NDArray[np.float64], a: float = -0.75) -> NDArray[np.float64]:
-    """Keys' cubic kernel with OpenCV's a; TensorFlow's and scikit-image's is -0.5."""
-    near = (a + 2) * distance**3 - (a + 3) * distance**2 + 1
-    far = a * distance**3 - 5 * a * distance**2 + 8 * a * distance - 4 * a
-    return np.where(distance <= 1, near, far)
+def cubic_weights(fraction: NDArray[np.floating]) -> list[NDArray]:
+    """Keys' kernel at the four pixels around a place, with OpenCV's a = -0.75 (TensorFlow's is -0.5).
+
+    In single precision and in OpenCV's order of operations: the last digits decide about 8-bit levels now and then.
+    """
+    a, one, x = np.float32(-0.75), np.float32(1), fraction.astype(np.float32)
+
+    def near(t: NDArray) -> NDArray:
+        return ((a + 2) * t - (a + 3)) * t * t + one
+
+    first = ((a * (x + one) - 5 * a) * (x + one) + 8 * a) * (x + one) - 4 * a
+    return [first, near(x), near(one - x), one - first - near(x) - near(one - x)]
 
 
 @lru_cache(maxsize=64)
@@ -40,14 +47,16 @@ def resize_matrix(size_out: int, size_in: int, kind: str) -> NDArray[np.float64]
         size_in: Pixels there are.
         kind: `"linear"` (what `tf.image.resize` does) or `"cubic"` (what `cv2.resize` does).
     """
-    center = (np.arange(size_out) + 0.5) * size_in / size_out - 0.5
-    below = np.floor(center).astype(int)
+    center = (np.arange(size_out) + 0.5) * (size_in / size_out) - 0.5
+    if kind == "cubic":
+        center = center.astype(np.float32)
+    below = np.floor(center)
     fraction = center - below
+    weights = cubic_weights(fraction) if kind == "cubic" else [1 - fraction, fraction]
     matrix = np.zeros((size_out, size_in))
-    for offset in range(-1, 3) if kind == "cubic" else range(2):
-        distance = np.abs(fraction - offset)
-        weights = cubic_weights(distance) if kind == "cubic" else 1 - distance
-        np.add.at(matrix, (np.arange(size_out), np.clip(below + offset, 0, size_in - 1)), weights)
+    for offset, weight in enumerate(weights, start=-1 if kind == "cubic" else 0):
+        pixel = np.clip(below.astype(int) + offset, 0, size_in - 1)
+        np.add.at(matrix, (np.arange(size_out), pixel), weight.astype(np.float64))
     matrix.setflags(write=False)
     return matrix
 
