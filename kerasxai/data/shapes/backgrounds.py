@@ -30,6 +30,7 @@ PHOTOGRAPHS = (
 SPLITS = ("train", "validation", "test")
 _SHARES = {"train": (0.0, 0.5), "validation": (0.5, 0.75), "test": (0.75, 1.0)}
 _LONG_SIDE = 640
+_GAP = 4
 
 
 @functools.cache
@@ -47,16 +48,29 @@ def photograph(name: str) -> Image.Image:
 
 
 def region(name: str, split: str) -> tuple[int, int, int, int]:
-    """Returns the part `(x0, y0, x1, y1)` of a photograph that belongs to a split; the parts do not overlap."""
+    """Returns the part `(x0, y0, x1, y1)` of a photograph that belongs to a split; the parts lie apart.
+
+    There is a gap between them, because resizing a crop looks at a few pixels around it as well.
+    """
     image = photograph(name)
     first, last = _SHARES[split]
-    return round(first * image.width), 0, round(last * image.width), image.height
+    return round(first * image.width) + _GAP, 0, round(last * image.width) - _GAP, image.height
+
+
+def place(random: np.random.Generator, name: str, split: str) -> tuple[float, float, float, float]:
+    """Returns a random square `(x0, y0, x1, y1)` in the part of a photograph that belongs to a split.
+
+    The squares are as large in each split, so that the splits differ in content, not in sharpness.
+    """
+    left, top, right, bottom = region(name, split)
+    widths = [high - low for low, _, high, _ in (region(name, other) for other in SPLITS)]
+    side = min(*widths, bottom - top) * random.uniform(0.75, 1.0)
+    x, y = random.uniform(left, right - side), random.uniform(top, bottom - side)
+    return x, y, x + side, y + side
 
 
 def crop(random: np.random.Generator, split: str, size: int) -> np.ndarray:
     """Returns a random crop of a random photograph, turned, mirrored, tinted and brought to `size`.
-
-    The crops are as large in each split, so that the splits differ in content, not in sharpness.
 
     Args:
         random: The source of randomness.
@@ -67,12 +81,8 @@ def crop(random: np.random.Generator, split: str, size: int) -> np.ndarray:
         `(size, size, 3)` float32 in [0, 1].
     """
     name = PHOTOGRAPHS[random.integers(len(PHOTOGRAPHS))]
-    left, top, right, bottom = region(name, split)
-    widths = [high - low for low, _, high, _ in (region(name, other) for other in SPLITS)]
-    most = min(*widths, bottom - top)
-    side = most * random.uniform(0.75, 1.0)
-    x, y = random.uniform(left, right - side), random.uniform(top, bottom - side)
-    image = photograph(name).resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side))
+    square = place(random, name, split)
+    image = photograph(name).resize((size, size), Image.Resampling.BICUBIC, box=square)
     pixels = np.asarray(image, dtype=np.float32) / 255.0
     pixels = np.rot90(pixels, int(random.integers(4)))
     if random.random() < 0.5:

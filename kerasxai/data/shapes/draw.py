@@ -83,19 +83,20 @@ def _turned(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
 
-def sample_object(random: np.random.Generator, label: int, side: float) -> list[Part]:
+def sample_object(random: np.random.Generator, label: int, share: float, size: int) -> list[Part]:
     """Draws the pose and the colors of an object of a class.
 
     Args:
         random: The source of randomness.
         label: Index into `CLASSES`.
-        side: The longer side of the object's box in pixels.
+        share: The longer side of the object's box as a share of the image's side.
+        size: Side of the image in pixels.
 
     Returns:
         Tail, body and head, in the order in which they are painted; the box of their outlines begins at (0, 0).
     """
     pattern, form = CLASSES[label].split()
-    small = np.clip((128.0 - side) / 88.0, 0.0, 1.0)
+    small = (SIZES[1] - share) / (SIZES[1] - SIZES[0])
     # Small objects have a relatively larger head, which otherwise would be less than two feature cells.
     diameter = 0.62 + 0.23 * small + random.uniform(-0.06, 0.06)
     width = random.uniform(0.68, 0.94) + 0.06 * small
@@ -116,7 +117,7 @@ def sample_object(random: np.random.Generator, label: int, side: float) -> list[
     turned = [points @ frame for points in outlines]
     corners = np.concatenate(turned)
     low, high = corners.min(axis=0), corners.max(axis=0)
-    scale = side / (high - low).max()
+    scale = share * size / (high - low).max()
     placed = [(points - low) * scale for points in turned]
     origins = [(point @ frame - low) * scale for point in (np.zeros(2), np.zeros(2), head_at)]
     frames = [frame * scale, frame * scale, head_turn @ frame * scale]
@@ -253,7 +254,7 @@ def draw_sample(seed: tuple[int, ...], split: str, label: int, size: int) -> Sce
         (160, 160, 3)
     """
     random = np.random.default_rng([*seed, backgrounds.SPLITS.index(split)])
-    parts = sample_object(random, label, size * random.uniform(*SIZES))
+    parts = sample_object(random, label, random.uniform(*SIZES), size)
     extent = np.concatenate([part.outline for part in parts]).max(axis=0)
     offset = random.uniform(0.0, size - extent)
     return draw_scene(random, split, [(label, parts, offset)], size)
