@@ -1,0 +1,44 @@
+"""The README says what is true: its table of methods comes from METHODS, its commands and links exist.
+
+`python -m tests.test_readme` writes the table anew.
+"""
+
+import re
+from pathlib import Path
+
+from kerasxai.cli import COMMANDS
+from kerasxai.methods import METHODS
+
+README = Path(__file__).parent.parent / "README.md"
+TABLE = re.compile(r"(<!-- methods:.*?-->\n).*?(<!-- end of methods -->)", re.DOTALL)
+
+
+def methods_table() -> str:
+    rows = [f"| `{row.name}` | {row.summary} | {row.needs} | {row.paper} |" for row in METHODS.values()]
+    return "\n".join(["| method | what it shows | needs | paper |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def with_table(text: str) -> str:
+    return TABLE.sub(lambda match: match[1] + methods_table() + match[2], text)
+
+
+def test_the_table_of_methods_is_that_of_the_code() -> None:
+    text = README.read_text()
+    assert TABLE.search(text)
+    assert with_table(text) == text, "run: python -m tests.test_readme"
+
+
+def test_commands_and_files_that_are_named_exist() -> None:
+    text = README.read_text()
+    assert set(re.findall(r"kerasxai ([a-z]+) (?:-|runs|imagenet|MODEL)", text)) <= set(COMMANDS)
+    for link in re.findall(r"\]\((?!https)([^)]+)\)", text):
+        assert (README.parent / link).exists(), link
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = re.findall(r"^([a-z]+):", (README.parent / "Makefile").read_text(), re.MULTILINE)
+    assert {"demo", "test"} <= set(re.findall(r"^make ([a-z]+)$", README.read_text(), re.MULTILINE)) <= set(targets)
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))
