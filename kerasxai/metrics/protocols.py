@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from kerasxai.core.errors import unknown
 from kerasxai.localization import checked_heatmap, has_evidence
@@ -39,8 +40,10 @@ def cubic_weights(fraction: NDArray[np.floating]) -> list[NDArray]:
 
 
 @lru_cache(maxsize=64)
-def resize_matrix(size_out: int, size_in: int, kind: str) -> NDArray[np.float64]:
+def resize_matrix(size_out: int, size_in: int, kind: str) -> csr_array:
     """Returns the `(size_out, size_in)` matrix that resizes along one axis: pixel centers at half, border repeated.
+
+    Sparse: of two or four pixels each, and BLAS would start its threads for such small products.
 
     Args:
         size_out: Pixels wanted.
@@ -57,8 +60,7 @@ def resize_matrix(size_out: int, size_in: int, kind: str) -> NDArray[np.float64]
     for offset, weight in enumerate(weights, start=-1 if kind == "cubic" else 0):
         pixel = np.clip(below.astype(int) + offset, 0, size_in - 1)
         np.add.at(matrix, (np.arange(size_out), pixel), weight.astype(np.float64))
-    matrix.setflags(write=False)
-    return matrix
+    return csr_array(matrix)
 
 
 def resize(heatmap: NDArray[np.float64], size: tuple[int, int], kind: str = "linear") -> NDArray[np.float64]:
