@@ -38,6 +38,7 @@ MODULES = {
     "VGG16": "vgg16",
     "Xception": "xception",
 }
+LARGE = ["InceptionResNetV2", "InceptionV3", "MobileNetV2", "NASNetMobile", "ResNet50", "ResNet50V2", "Xception"]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_missing_weights_package_names_the_command(monkeypatch: pytest.MonkeyPat
         build_classifier("EfficientNetLite0", 3)
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"InceptionResNetV2", "NASNetMobile"}))
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in LARGE])
 def test_preprocessing_inside_is_that_of_keras_applications(name: str) -> None:
     """The model with its preprocessing gives what preprocess_input and the bare model with the same weights give."""
     row = BACKBONES[name]
@@ -190,15 +191,16 @@ def test_preprocessing_inside_is_that_of_keras_applications(name: str) -> None:
         assert np.abs(raw - expected).max() > 0.01 * np.abs(expected).max(), "preprocessing must matter here"
 
 
-@pytest.mark.parametrize("name", ["InceptionResNetV2", "NASNetMobile"])
+@pytest.mark.parametrize("name", LARGE)
 def test_preprocessing_inside_large_models(name: str) -> None:
-    """As above up to the first convolution only, because these two take many seconds to build and to run."""
+    """As above up to the first layer of the bare model only, because these take seconds to build twice and to run."""
     model = _named_model(BACKBONES[name], None, (96, 96, 3), top=False)
     scaled = keras.Model(model.input, model.get_layer("preprocessing").output)
     images = np.random.default_rng(0).uniform(0, 255, (1, 96, 96, 3)).astype("float32")
     expected = getattr(keras.applications, MODULES[name]).preprocess_input(images.copy())
-    np.testing.assert_allclose(scaled(images), expected, atol=1e-6)
-    assert isinstance(nodes(model)[1].operation, keras.layers.Conv2D)
+    np.testing.assert_allclose(scaled(images), expected, atol=1e-4)
+    scaling = (keras.layers.Rescaling, keras.layers.Normalization)
+    assert sum(isinstance(layer, scaling) for layer in model.layers) == 1
 
 
 @pytest.mark.parametrize(
