@@ -124,7 +124,7 @@ class Explainer:
             targets=joined.pop("targets"),
             scores=joined.pop("scores"),
             method=self.method.name,
-            layer=joined.pop("layer"),
+            layer=joined.pop("layer", None),
             notes=joined,
         )
 

@@ -85,6 +85,14 @@ KINDS: dict[str, Callable[[], Any]] = {
     "mixed_bfloat16": lambda: with_policy("mixed_bfloat16", nested),
 }
 
+# For methods of many passes: as few of them as still make a map.
+CHEAPER: dict[str, dict[str, Any]] = {
+    "occlusion": {"patch": 5, "stride": 4},
+    "rise": {"masks": 24, "grid": 4},
+    "lime": {"samples": 24, "segments": 9},
+    "kernelshap": {"samples": 48, "segments": 9},
+}
+
 
 def build(kind: str) -> Any:
     """Builds a model and gives it weights that make its scores and its normalization matter."""

@@ -53,8 +53,8 @@ class BlackBox(View):
         tensors = tuple(map(tf.convert_to_tensor, tensors))
         answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
         answer = {"targets": first[0].targets, "scores": first[0].score} | answer
-        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=False, layer=None)
-        return SimpleNamespace(**answer)
+        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=False)
+        return SimpleNamespace(layer=None, **answer)
 
     def _outputs(self, images: Any, targets: Any) -> Any:
         outputs = tf.convert_to_tensor(self.model(images.numpy()))
@@ -68,6 +68,10 @@ class BlackBox(View):
             self._check_targets(targets)
         return outputs
 
-    def chosen_call(self, calls: Any, score: Any) -> Any:
+    def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
+        """Returns False: a function is given images as the user gives them."""
+        return False
+
+    def chosen_calls(self, calls: Any, score: Any) -> Any:
         """Refuses: a function has no layers."""
         raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")

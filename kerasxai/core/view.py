@@ -170,7 +170,8 @@ class View:
             **options: Hashable settings of the question; another value is another trace.
 
         Returns:
-            A namespace of the question's tensors, with the `targets` and `scores` of its first pass.
+            A namespace of the question's tensors, with the `targets` and `scores` of its first pass, and the path of
+            the `layer` whose map it took, or None.
         """
         key = (question, tuple(sorted(options.items())), *(_open(x) for x in (images, *tensors)))
         if key not in self._traced:
@@ -180,8 +181,10 @@ class View:
         answer = function(
             tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, tensors)
         )
-        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=answer["doubtful"], layer=layer_name)
-        return SimpleNamespace(**answer)
+        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=answer["doubtful"])
+        if layer_name is not None:
+            self.note(layer=layer_name)
+        return SimpleNamespace(layer=layer_name, **answer)
 
     def resolve(self, images: Any, targets: Any, explain: str = "logit") -> Any:
         """Runs one clean pass: puts the predicted classes in, and notes targets and scores.
@@ -251,6 +254,9 @@ class View:
                 if hasattr(layer, "explained_class"):
                     stack.enter_context(patched(layer, explained_class=targets))
             outputs = self.model(tf.cast(images, self._dtype()), training=False)
+        count = 1 if fed is None else sum(call.path == fed[0] for call in calls)
+        if fed is not None and count != 1:
+            raise KerasxaiError(f"layer {fed[0]!r} is called {count} times in one pass; it cannot be fed one map")
         return Pass(self, images, outputs, targets, calls)
 
     def _dtype(self) -> Any:

@@ -1,0 +1,69 @@
+"""Ablation-CAM: channels weighted by how far the score falls without them."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.methods.perturbation import explained_quantity
+from kerasxai.methods.scorecam import layer_activations
+
+_NEAR_ZERO = 1e-3
+
+
+def ablated_scores(
+    run: Any, images: Any, targets: Any, activations: Any, channels: Any, *, layer: str, explain: str
+) -> dict[str, Any]:
+    """Asks for the scores `(n,)` of one image without each of the channels `(n,)` of a layer.
+
+    The layer is fed `activations` `(1, h, w, K)` with one channel after the other set to 0. The image is repeated for
+    what goes round the layer; where nothing does, all that lies below falls out of the traced graph.
+    """
+    count = tf.shape(channels)[0]
+    kept = 1 - tf.one_hot(channels, tf.shape(activations)[-1], dtype=activations.dtype)
+    fed = activations * kept[:, None, None, :]
+    seen = run(tf.repeat(images, count, axis=0), tf.repeat(targets, count), fed=(layer, fed))
+    return {"without": seen.explained(explain)}
+
+
+def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = None) -> Any:
+    """Ablation-CAM: `relu(sum_k w_k A_k)`, `w_k = (S - S without channel k) / S`, for all channels of a layer.
+
+    Only what lies above the layer is run again, which for the last feature map is next to nothing.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above. The notes keep `near_zero_score` `(B,)` bool.
+
+    Raises:
+        KerasxaiError: No feature map, or a layer that is called several times.
+
+    Example:
+        >>> kerasxai.Explainer(model, "ablationcam", layer="backbone/top_activation")(images).heatmaps
+
+    Paper: Desai and Ramaswamy 2020, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
+    Gradient-free Localization", WACV. Dividing by a score below 0 turns the signs around, as the formula says: the map
+    then shows what lowers the score. Departure: where |S| is under a thousandth of the largest fall, its sign and size
+    are rounding, so that nothing is divided, and `near_zero_score` in the notes is True.
+    """
+    explain = explained_quantity(view, explain)
+    seen = view.ask(layer_activations, images, targets, explain=explain)
+    numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
+    falls = np.zeros((len(images), len(numbers)), np.float32)
+    for b in range(len(images)):
+        one = slice(b, b + 1)
+        for part in view.chunks(len(numbers)):
+            asked = (images[one], seen.targets[one], seen.activations[one], numbers[part])
+            answer = view.ask(ablated_scores, *asked, layer=seen.layer, explain=explain)
+            falls[b, part] = seen.scores[b] - answer.without
+    scores = seen.scores.numpy()[:, None]
+    near_zero = np.abs(scores) < _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
+    view.note(near_zero_score=near_zero[:, 0])
+    weights = falls / np.where(near_zero, 1, scores)
+    maps = tf.einsum("bhwk,bk->bhw", tf.cast(seen.activations, tf.float32), weights)
+    return tf.nn.relu(maps)

@@ -1,0 +1,76 @@
+"""Score-CAM: channels weighted by the score of the image seen through them."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.core.options import whole
+from kerasxai.methods.perturbation import explained_quantity
+
+
+def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
+    """Asks for the explained layer's activations `(B, h, w, K)` in its own dtype, and the scores, in one pass."""
+    seen = run(images, targets)
+    return {"activations": seen.feature_map(), "scores": seen.explained(explain)}
+
+
+def channel_scores(run: Any, images: Any, targets: Any, channels: Any, *, explain: str) -> dict[str, Any]:
+    """Asks for the scores `(n,)` of one image `(1, H, W, C)` seen through each of the channels `(n, h, w)`."""
+    masks = tf.image.resize(tf.cast(channels, tf.float32)[..., None], tf.shape(images)[1:3])
+    low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+    seen = run(images * tf.math.divide_no_nan(masks - low, high - low), tf.repeat(targets, tf.shape(channels)[0]))
+    return {"through": seen.explained(explain)}
+
+
+def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = None, explain: str | None = None) -> Any:
+    """Score-CAM: `relu(sum_k w_k A_k)`, `w = softmax_k(S(x * M_k))`, `M_k` channel k enlarged and stretched to [0, 1].
+
+    A channel that is the same everywhere shows nothing, gets no pass and no weight, and is left out of the softmax.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+        channels: None takes all channels, one pass each; a number takes the so many that vary most (standard deviation
+            over the places), which costs that many passes.
+        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above. The notes keep `channels` `(B,)`: how many got a
+        pass.
+
+    Raises:
+        KerasxaiError: An option out of range, or no feature map.
+
+    Example:
+        >>> kerasxai.Explainer(model, "scorecam", channels=64)(images).heatmaps
+
+    Paper: Wang et al. 2020, "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+    arXiv:1910.01279. The score of a baseline that the paper subtracts cancels out of the softmax. Fewer channels, those
+    that vary most, are Faster Score-CAM's idea (Li 2020, github.com/tabayashi0117/Score-CAM).
+    """
+    explain = explained_quantity(view, explain)
+    seen = view.ask(layer_activations, images, targets, explain=explain)
+    activations = tf.cast(seen.activations, tf.float32).numpy()
+    most = activations.shape[-1] if channels is None else whole("channels", channels, 1, activations.shape[-1])
+    maps = np.zeros(activations.shape[:3], np.float32)
+    used = np.zeros(len(maps), np.int64)
+    for b, layer in enumerate(activations):
+        one, chosen = slice(b, b + 1), varying_channels(layer, most)
+        used[b] = len(chosen)
+        scores = []
+        for part in view.chunks(len(chosen)):
+            shown = np.moveaxis(layer[..., chosen[part]], -1, 0)
+            scores.append(view.ask(channel_scores, images[one], seen.targets[one], shown, explain=explain).through)
+        if scores:
+            maps[b] = np.maximum(layer[..., chosen] @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)
+    view.note(channels=used)
+    return tf.convert_to_tensor(maps)
+
+
+def varying_channels(layer: np.ndarray, most: int) -> np.ndarray:
+    """Returns which channels of `(h, w, K)` vary most over the places, at most so many, and none that is constant."""
+    spread = layer.std((0, 1), dtype=np.float64)
+    order = np.argsort(-spread, kind="stable")[:most]
+    return np.sort(order[np.ptp(layer[..., order], (0, 1)) > 0])
