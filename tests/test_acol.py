@@ -12,9 +12,6 @@ from kerasxai.core.tracing import patched, recorded
 from kerasxai.models import ACoLHead, ACoLModel, build_classifier
 from kerasxai.models.acol import FusedClassMaps, minmax
 
-# Keras turns its variables into arrays in a way that NumPy 2 warns of; nothing of ours does.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 CLASSES = 4
 RNG = np.random.default_rng(7)
 FEATURES = RNG.normal(size=(5, 6, 7, 3)).astype("float32")

@@ -15,9 +15,6 @@ import kerasxai
 from kerasxai.core.lazy import resolve
 from kerasxai.models import HEADS, build_classifier, class_names
 
-# Keras turns its variables into arrays in a way that NumPy 2 warns of; nothing of ours does.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 # Noise with a touch of red, green or blue, so that there is something to learn.
 IMAGES = np.random.default_rng(0).uniform(0, 200, (6, 16, 16, 3)).astype("float32")
