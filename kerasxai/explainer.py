@@ -11,10 +11,12 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.options import choice
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
 from kerasxai.core.view import View
 from kerasxai.methods import METHODS, Method
+from kerasxai.methods.smoothing import noise_options, smoothed
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,18 @@ class Explainer:
         method: A name in `kerasxai.METHODS`.
         layer: Where methods explain that explain at a layer: a path such as `"backbone/top_activation"`, a name that
             only one layer has, or the layer. None takes the map that feeds the head and says so in `Explanation.layer`.
+            Of a list of layers each gives a map, in one pass; each map is resized to the image, divided by its maximum,
+            and the `"mean"` or `"max"` of all is taken, as `fuse` says.
         score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
             of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
             explained by its logit, 0 by minus it.
         batch_size: How many images are explained at once, and how many of their own making methods run at once.
         progress: Whether long calls show a bar on stderr; None shows it where stderr is a terminal.
+        smooth: None, or the average over noisy copies of each image that any method can be put under: `"smoothgrad"`,
+            `"squaregrad"` or `"vargrad"`; see `kerasxai.methods.smoothing`. Its settings `samples=50`, `sigma=0.15` and
+            `seed=0` stand beside it; where the method has options of these names, in a dict:
+            `smooth={"average": "smoothgrad", "samples": 20}`.
+        fuse: How the maps of several layers become one; see `layer`.
         **options: The method's own options.
 
     Raises:
@@ -78,6 +87,8 @@ class Explainer:
         score: Score | None = None,
         batch_size: int = 32,
         progress: bool | None = None,
+        smooth: str | dict[str, Any] | None = None,
+        fuse: str = "mean",
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -91,16 +102,18 @@ class Explainer:
             raise KerasxaiError(f"batch_size must be 1 or more, not {batch_size}")
         self.batch_size = int(batch_size)
         self.progress = progress
+        options, self.noise = noise_options(smooth, options, _own_options(self.method))
         self.options = _checked_options(self.method, options)
         self._view = _view_of(model, self.method, layer, score, self.batch_size)
+        self._view.fuse = choice("fuse", fuse, ("mean", "max"))
         self._warned = False
 
     def __call__(self, images: Any, targets: Any = None) -> Explanation:
         """Explains images.
 
         Args:
-            images: `(N, H, W, C)`, NumPy or tensor, with the pixel range that the model takes (0 to 255 for models
-                made by `build_classifier`). Nothing is rescaled.
+            images: `(N, H, W, C)`, or `(N, C, H, W)` for a model that takes it, NumPy or tensor, with the pixel range
+                that the model takes (0 to 255 for models made by `build_classifier`). Nothing is rescaled.
             targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints.
 
         Returns:
@@ -111,6 +124,9 @@ class Explainer:
         """
         images = _checked_images(images)
         wanted = _checked_targets(targets, len(images))
+        self._view.channels_first = self._view.takes_channels_first(images.shape)
+        if self._view.channels_first:
+            images = np.moveaxis(images, 1, -1)
         parts = []
         with Bar(len(images), self.method.name, self.progress) as bar:
             self._view.bar, self._view.total = bar, len(images)
@@ -131,7 +147,11 @@ class Explainer:
     def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         self._view.notes = {}
         batch = tf.convert_to_tensor(images, tf.float32)
-        maps = self.method.function(self._view, batch, tf.convert_to_tensor(targets), **self.options)
+        wanted = tf.convert_to_tensor(targets)
+        if self.noise is None:
+            maps = self.method.function(self._view, batch, wanted, **self.options)
+        else:
+            maps = smoothed(self._view, batch, wanted, self.method, self.options, **self.noise)
         heatmaps = tf.image.resize(tf.cast(maps, tf.float32)[..., None], images.shape[1:3])[..., 0]
         notes = dict(self._view.notes)
         if bool(notes.pop("doubtful")) and self._view.score is None:
@@ -173,13 +193,16 @@ def _join(values: list[Any]) -> Any:
 
 
 def _checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
-    if options:
-        parameters = inspect.signature(method.function).parameters.values()
-        known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-        for name in options:
-            if name not in known:
-                raise unknown(f"option of {method.name}", name, known or ["none"])
+    known = _own_options(method) if options else []
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {method.name}", name, known or ["none"])
     return options
+
+
+def _own_options(method: Method) -> list[str]:
+    parameters = inspect.signature(method.function).parameters.values()
+    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _checked_images(images: Any) -> np.ndarray:

@@ -36,13 +36,19 @@ def before_last_activation(outputs: Any) -> Any | None:
     return last.inputs[0] if last.type in {"Softmax", "Sigmoid"} else None
 
 
-def ancestors(tensor: Any) -> set[Any]:
-    """Returns the references of all tensors in the same graph that `tensor` is computed from, with its own."""
-    found = {tensor.ref()}
-    waiting = [tensor]
+def ancestors(*tensors: Any, differentiable: bool = False) -> set[Any]:
+    """Returns the references of all tensors in the same graph that `tensors` are computed from, with their own.
+
+    Args:
+        *tensors: Tensors of one traced graph.
+        differentiable: Leaves out what lies behind integers, booleans and stopped gradients.
+    """
+    found = {tensor.ref() for tensor in tensors}
+    waiting = list(tensors)
     while waiting:
-        for before in waiting.pop().op.inputs:
-            if before.ref() not in found:
+        op = waiting.pop().op
+        for before in [] if differentiable and op.type == "StopGradient" else op.inputs:
+            if before.ref() not in found and (before.dtype.is_floating or not differentiable):
                 found.add(before.ref())
                 waiting.append(before)
     return found

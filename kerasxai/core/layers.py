@@ -67,19 +67,37 @@ def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
     return same[0], layers[same[0]]
 
 
-def places(tensor: Any) -> int | None:
+def places(tensor: Any, first: bool = False) -> int | None:
     """Returns how many places a map `(B, h, w, K)` has, or None where its size is not known before the run."""
-    height, width = tensor.shape[1:3]
+    height, width = tensor.shape[2:] if first else tensor.shape[1:3]
     return None if height is None or width is None else height * width
 
 
-def is_feature_map(tensor: Any) -> bool:
-    """Tells whether a traced tensor is a floating map `(B, h, w, K)` with more than one place."""
+def channels_first(calls: list[Call]) -> bool:
+    """Tells whether the map that the last of some calls gives is `(B, K, h, w)`.
+
+    Activations, normalizations and sums do not say; the last layer that does holds for them.
+    """
+    formats = (
+        getattr(call.layer, "data_format", None)
+        for call in reversed(calls)
+        if isinstance(call.output, tf.Tensor) and call.output.shape.rank == 4
+    )
+    return next((form for form in formats if form is not None), None) == "channels_first"
+
+
+def is_feature_map(tensor: Any, first: bool = False) -> bool:
+    """Tells whether a traced tensor is a floating map `(B, h, w, K)` with more than one place.
+
+    Args:
+        tensor: Anything a layer gave.
+        first: Whether channels come first, `(B, K, h, w)`.
+    """
     return (
         isinstance(tensor, tf.Tensor)
         and tensor.dtype.is_floating
         and tensor.shape.rank == 4
-        and places(tensor) not in (0, 1)
+        and places(tensor, first) not in (0, 1)
     )
 
 
@@ -104,13 +122,13 @@ def last_feature_map(calls: list[Call], score: Any) -> Call:
     attention = tuple(f"{call.path}/" for call in calls if "Attention" in type(call.layer).__name__)
     chosen: Call | None = None
     tokens_after = False
-    for call in calls:
+    for i, call in enumerate(calls):
         output = call.output
         if not isinstance(output, tf.Tensor) or output.ref() not in needed or not call.path:
             continue
         if call.path.startswith(attention):
             continue
-        if is_feature_map(output):
+        if is_feature_map(output, channels_first(calls[: i + 1])):
             if chosen is None or origin(output) is not origin(chosen.output):
                 chosen, tokens_after = call, False
         elif output.shape.rank == 3 and output.shape[1] not in (None, 1) and output.dtype.is_floating:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors, origin
-from kerasxai.core.layers import find_layer, input_specs, is_feature_map, last_feature_map, places, walk
+from kerasxai.core.layers import channels_first, find_layer, input_specs, is_feature_map, last_feature_map, places, walk
 from kerasxai.core.progress import Bar
+from kerasxai.core.rectifiers import check_reached, marked, ruled
 from kerasxai.core.scores import (
     Score,
     checked_score,
@@ -35,7 +37,8 @@ class Pass:
         targets: `(B,)` int64, the classes explained, predicted ones put in.
         score: `(B,)` float32, what is explained.
         calls: Every call of every layer, in the order in which they finished.
-        layer_name: The path of the layer whose map was asked for, if any was.
+        layer_name: The path of the layer whose map was asked for, if any was; of several, with commas between.
+        rectifiers: How many rectifiers a gradient with a rule of its own went through.
     """
 
     def __init__(self, view: "View", images: Any, outputs: Any, targets: Any, calls: list[Call]) -> None:
@@ -44,6 +47,8 @@ class Pass:
         self.outputs = outputs
         self.calls = calls
         self.layer_name: str | None = None
+        self.rectifiers = 0
+        self._turned: dict[Any, Any] = {}
         self.logits: Any = None
         self.doubtful = tf.constant(False)
         if isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
@@ -76,19 +81,43 @@ class Pass:
         """Returns the explained layer's output `(B, h, w, K)`, in the model's own dtype.
 
         Raises:
-            KerasxaiError: The layer was not called, was called several times, gives no map, or does not feed the score.
+            KerasxaiError: The layer was not called, was called several times, gives no map, does not feed the score, or
+                is one of several.
         """
-        call = self._view.chosen_call(self.calls, self.score)
-        self.layer_name = call.path
-        return call.output
+        maps = self.feature_maps()
+        if len(maps) > 1:
+            raise KerasxaiError(f"this method explains at one layer; {len(maps)} were given")
+        return maps[0]
+
+    def feature_maps(self) -> list[Any]:
+        """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
+        calls = self._view.chosen_calls(self.calls, self.score)
+        self.layer_name = ", ".join(call.path for call in calls)
+        return [self._channels_last(call) for call in calls]
+
+    def _channels_last(self, call: Call) -> Any:
+        if not channels_first(self.calls[: self.calls.index(call) + 1]):
+            return call.output
+        shown = tf.transpose(call.output, (0, 2, 3, 1))
+        self._turned[shown.ref()] = call.output
+        self._view.turned_layers.add(call.path)
+        return shown
 
     def name_of(self, tensor: Any) -> str | None:
         """Returns the path of the innermost layer that gave a tensor, or None where it came from no layer."""
         same = (c.path for c in self.calls if isinstance(c.output, tf.Tensor) and origin(c.output) is origin(tensor))
         return next(same, None)
 
-    def gradient(self, source: Any) -> Any:
+    def gradient(self, source: Any, rectifier: str | None = None) -> Any:
         """Returns the gradient of the score with respect to a tensor of this pass, float32, of the tensor's shape.
+
+        Args:
+            source: `images`, a feature map or any other tensor of this pass, or a list of them.
+            rectifier: None, or the rule of `kerasxai.core.rectifiers` for the way back through rectifiers; how many the
+                rule acted on is then in `rectifiers`.
+
+        Returns:
+            The gradient; for a list a list.
 
         Scores of a batch are summed: with `training=False` a model treats the images apart. `tf.gradients` builds what
         a `GradientTape` would build inside a traced function, but it can start from a logit found in the graph and
@@ -96,13 +125,23 @@ class Pass:
         again in float32, because small gradients would be rounded to zero.
 
         Raises:
-            KerasxaiError: The score does not depend on `source`.
+            KerasxaiError: The score does not depend on `source`, or the rule does not reach all rectifiers.
         """
+        shown = source if isinstance(source, list) else [source]
+        sources = [self._turned.get(x.ref(), x) for x in shown]
         scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
-        (gradient,) = tf.gradients(tf.reduce_sum(self.score) * scale, [source])
-        if gradient is None:
+        with ruled(rectifier) as reached:
+            gradients = tf.gradients(tf.reduce_sum(self.score) * scale, sources)
+        if any(gradient is None for gradient in gradients):
             raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
-        return tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale
+        if rectifier is not None:
+            check_reached(self.score, sources, reached, rectifier)
+            self.rectifiers = len(reached)
+        gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
+        for i, x in enumerate(shown):
+            if x.ref() in self._turned:
+                gradients[i] = tf.transpose(gradients[i], (0, 2, 3, 1))
+        return gradients if isinstance(source, list) else gradients[0]
 
 
 def _floating(calls: list[Call]) -> list[Any]:
@@ -121,27 +160,34 @@ class View:
 
     Args:
         model: Any Keras model. It is left exactly as it was after each trace.
-        layer: A path, a name or a layer object; None chooses the map that feeds the head.
+        layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
         batch_size: How many images a method that makes images of its own sends through the model at once.
 
     Attributes:
+        fuse: How the maps of several layers become one, `"mean"` or `"max"`.
         notes: What the methods told of this batch beside their maps.
         rows: Which of all the call's images this batch is.
         total: How many images the call has; None where there is no call around the batch.
         bar: Shows how far the call is.
+        channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
+        turned_layers: The layers whose maps `(B, K, h, w)` methods see as `(B, h, w, K)`.
     """
 
     def __init__(self, model: Any, layer: Any = None, score: Score | None = None, batch_size: int = 32) -> None:
         self.model = model
         self.score = score
         self.batch_size = batch_size
-        self.layer = None if layer is None else find_layer(model, layer)
+        self.fuse = "mean"
+        wanted = [] if layer is None else layer if isinstance(layer, (list, tuple)) else [layer]
+        self.layers = [find_layer(model, one) for one in wanted]
         self.num_classes: int | None = None
         self.notes: dict[str, Any] = {}
-        self.rows = slice(None)
+        self.rows: Any = slice(None)
         self.total: int | None = None
         self.bar = Bar(0, "", shown=False)
+        self.channels_first = False
+        self.turned_layers: set[str] = set()
         self._specs = input_specs(model)
         self._traced: dict[Any, Any] = {}
 
@@ -149,6 +195,22 @@ class View:
         """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
         for name, value in values.items():
             self.notes.setdefault(name, value)
+
+    @contextlib.contextmanager
+    def repeated(self, times: int, images: int) -> Iterator[None]:
+        """Lets a method explain changed copies of a batch of images, one batch of copies after the other.
+
+        What the method tells of each copy is dropped, what it tells once is kept, and the bar stands still.
+        """
+        kept = self.notes, self.rows, self.bar
+        first = 0 if isinstance(self.rows, np.ndarray) else self.rows.start or 0
+        rows = self.rows if isinstance(self.rows, np.ndarray) else np.arange(first, first + images)
+        self.notes, self.rows, self.bar = {}, np.tile(rows, times), Bar(0, "", shown=False)
+        try:
+            yield
+        finally:
+            told, (self.notes, self.rows, self.bar) = self.notes, kept
+            self.note(**{name: value for name, value in told.items() if isinstance(value, (str, int, float))})
 
     def chunks(self, count: int, images: int = 1) -> Iterator[slice]:
         """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done."""
@@ -173,7 +235,8 @@ class View:
             A namespace of the question's tensors, with the `targets` and `scores` of its first pass, and the path of
             the `layer` whose map it took, or None.
         """
-        key = (question, tuple(sorted(options.items())), *(_open(x) for x in (images, *tensors)))
+        settings = (self.channels_first, *sorted(options.items()))
+        key = (question, settings, *(_open(x) for x in (images, *tensors)))
         if key not in self._traced:
             self._traced[key] = self._trace(question, options, images, *tensors)
         function, layer_name = self._traced[key]
@@ -230,10 +293,13 @@ class View:
         known = self._specs if isinstance(self._specs, tf.TensorSpec) else None
         if known is None:
             return _open(images)
-        if not known.shape.is_compatible_with((None, *images.shape[1:])):
-            takes, came = tuple(known.shape[1:]), tuple(images.shape[1:])
+        came = tuple(images.shape[1:])
+        came = (came[2], *came[:2]) if self.channels_first else came
+        if not known.shape.is_compatible_with((None, *came)):
+            takes = tuple(known.shape[1:])
             raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
-        return tf.TensorSpec(known.shape, tf.float32)
+        order = (0, 2, 3, 1) if self.channels_first else (0, 1, 2, 3)
+        return tf.TensorSpec([known.shape[axis] for axis in order], tf.float32)
 
     def _run(self, images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
         calls: list[Call] = []
@@ -248,12 +314,16 @@ class View:
         with contextlib.ExitStack() as stack:
             layers = list(walk(self.model))
             if fed is not None:
-                stack.enter_context(intercepted(find_layer(self.model, fed[0])[1], lambda *_, **__: fed[1]))
+                path, tensor = fed
+                tensor = tf.transpose(tensor, (0, 3, 1, 2)) if path in self.turned_layers else tensor
+                stack.enter_context(intercepted(find_layer(self.model, path)[1], lambda *_, **__: tensor))
             stack.enter_context(recorded(layers, seen))
+            stack.enter_context(marked())
             for _, layer in layers:
                 if hasattr(layer, "explained_class"):
                     stack.enter_context(patched(layer, explained_class=targets))
-            outputs = self.model(tf.cast(images, self._dtype()), training=False)
+            taken = tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
+            outputs = self.model(tf.cast(taken, self._dtype()), training=False)
         count = 1 if fed is None else sum(call.path == fed[0] for call in calls)
         if fed is not None and count != 1:
             raise KerasxaiError(f"layer {fed[0]!r} is called {count} times in one pass; it cannot be fed one map")
@@ -262,11 +332,20 @@ class View:
     def _dtype(self) -> Any:
         return self._specs.dtype if isinstance(self._specs, tf.TensorSpec) else tf.float32
 
-    def chosen_call(self, calls: list[Call], score: Any) -> Call:
-        """Returns the one call of the chosen layer, or of the layer that feeds the head."""
-        if self.layer is None:
-            return last_feature_map(calls, score)
-        path, layer = self.layer
+    def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
+        """Tells whether images of a shape are `(N, C, H, W)`, for a model that works with channels first."""
+        colors = (1, 3, 4)
+        layers = (layer for _, layer in walk(self.model))
+        turned = shape[1] in colors and shape[3] not in colors
+        return turned and any(getattr(layer, "data_format", None) == "channels_first" for layer in layers)
+
+    def chosen_calls(self, calls: list[Call], score: Any) -> list[Call]:
+        """Returns the one call of each chosen layer, or of the layer that feeds the head."""
+        if not self.layers:
+            return [last_feature_map(calls, score)]
+        return [self._only_call(path, layer, calls, score) for path, layer in self.layers]
+
+    def _only_call(self, path: str, layer: Any, calls: list[Call], score: Any) -> Call:
         own = [call for call in calls if call.layer is layer]
         if not own:
             raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
@@ -276,8 +355,11 @@ class View:
         if not isinstance(output, tf.Tensor) or output.shape.rank != 4 or not output.dtype.is_floating:
             shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
             raise KerasxaiError(f"layer {path!r} gives {shapes}, not a feature map (batch, height, width, channels)")
-        if not is_feature_map(output):
-            raise KerasxaiError(f"layer {path!r} gives a map of {places(output)} place: its heatmap would be constant")
+        first = channels_first(calls[: calls.index(own[0]) + 1])
+        if not is_feature_map(output, first):
+            raise KerasxaiError(
+                f"layer {path!r} gives a map of {places(output, first)} place: its heatmap would be constant"
+            )
         if output.ref() not in ancestors(score):
             raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
         return own[0]

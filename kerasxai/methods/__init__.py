@@ -24,6 +24,11 @@ class Method:
         takes_layer: Whether it explains at a layer that the user may choose.
         takes_score: Whether it explains any score, or only the logit of a class.
         takes_function: Whether it only asks for scores, so that any function of images will do.
+        class_specific: Whether another class has another map.
+        signed: What noise averages go over, `"module:function"`, where the method ends in an absolute value: the same
+            before it, `(B, h, w, C)`.
+        finish: That last step, `"module:function"`.
+        cost: In forward passes of the model.
         even_in_score: Whether a score and its negative, as of the two classes of a single unit, have the same map.
     """
 
@@ -36,11 +41,24 @@ class Method:
     takes_score: bool = True
     takes_function: bool = False
     even_in_score: bool = False
+    class_specific: bool = True
+    signed: str = ""
+    finish: str = ""
+    cost: str = ""
 
     @property
     def function(self) -> Callable[..., Any]:
         """The function, imported when it is first asked for."""
         return resolve(self.reference)
+
+    @property
+    def signed_function(self) -> Callable[..., Any]:
+        """What noise averages go over: the function, or the same before its last step."""
+        return resolve(self.signed or self.reference)
+
+    def finished(self, maps: Any) -> Any:
+        """Takes the last step after an average over noise."""
+        return resolve(self.finish)(maps) if self.finish else maps
 
 
 _ROWS = [
@@ -51,6 +69,7 @@ _ROWS = [
         "Zhou 2016, arXiv:1512.04150; Lin 2013, arXiv:1312.4400",
         "The last feature map, weighted by the class's own weights.",
         takes_score=False,
+        cost="1",
     ),
     Method(
         "gradcam",
@@ -59,6 +78,111 @@ _ROWS = [
         "Selvaraju 2017, arXiv:1610.02391",
         "A layer's channels, weighted by the mean gradient of the score, positive part.",
         takes_layer=True,
+        cost="1",
+    ),
+    Method(
+        "gradcam++",
+        "kerasxai.methods.cam:gradcam_plus_plus",
+        "a feature map",
+        "Chattopadhay 2018, arXiv:1710.11063",
+        "Grad-CAM with weights that count each place by its share, for several objects of one class.",
+        takes_layer=True,
+        cost="1",
+    ),
+    Method(
+        "xgradcam",
+        "kerasxai.methods.cam:xgradcam",
+        "a feature map",
+        "Fu 2020, arXiv:2008.02312",
+        "Grad-CAM with gradients averaged in proportion to the activations.",
+        takes_layer=True,
+        cost="1",
+    ),
+    Method(
+        "layercam",
+        "kerasxai.methods.cam:layercam",
+        "a feature map",
+        "Jiang 2021, doi:10.1109/TIP.2021.3089943",
+        "Activations times positive gradients, place by place; also for early layers.",
+        takes_layer=True,
+        cost="1",
+    ),
+    Method(
+        "hirescam",
+        "kerasxai.methods.cam:hirescam",
+        "a feature map",
+        "Draelos 2020, arXiv:2011.08891",
+        "Activations times gradients, place by place, positive part.",
+        takes_layer=True,
+        cost="1",
+    ),
+    Method(
+        "eigencam",
+        "kerasxai.methods.cam:eigencam",
+        "a feature map",
+        "Muhammad 2020, arXiv:2008.00299",
+        "The main direction in a layer's activations, whatever the class.",
+        takes_layer=True,
+        class_specific=False,
+        cost="1",
+    ),
+    Method(
+        "saliency",
+        "kerasxai.methods.saliency:saliency",
+        "gradients at the input",
+        "Simonyan 2013, arXiv:1312.6034",
+        "How much the score hangs on each pixel: the gradient's size.",
+        even_in_score=True,
+        signed="kerasxai.methods.saliency:input_gradients",
+        finish="kerasxai.methods.saliency:strongest_color",
+        cost="2 to 3",
+    ),
+    Method(
+        "gradient*input",
+        "kerasxai.methods.saliency:gradient_input",
+        "gradients at the input",
+        "Shrikumar 2016, arXiv:1605.01713",
+        "Each pixel's share of the score, to first order.",
+        cost="2 to 3",
+    ),
+    Method(
+        "integrated_gradients",
+        "kerasxai.methods.integrated_gradients:integrated_gradients",
+        "gradients at the input",
+        "Sundararajan 2017, arXiv:1703.01365",
+        "Each pixel's share of the score's rise from a baseline image; the shares add up to it.",
+        cost="2 to 3 times steps",
+    ),
+    Method(
+        "deconvnet",
+        "kerasxai.methods.saliency:deconvnet",
+        "rectifiers (ReLU, ReLU6)",
+        "Zeiler 2013, arXiv:1311.2901",
+        "Saliency with rectified gradients instead of rectified activations.",
+        signed="kerasxai.methods.saliency:deconvnet_gradients",
+        finish="kerasxai.methods.saliency:strongest_color",
+        cost="2 to 3",
+    ),
+    Method(
+        "guided_backprop",
+        "kerasxai.methods.saliency:guided_backprop",
+        "rectifiers (ReLU, ReLU6)",
+        "Springenberg 2014, arXiv:1412.6806",
+        "Saliency through active units and positive gradients alone: sharp, hardly tied to the class.",
+        signed="kerasxai.methods.saliency:guided_gradients",
+        finish="kerasxai.methods.saliency:strongest_color",
+        cost="2 to 3",
+    ),
+    Method(
+        "guided_gradcam",
+        "kerasxai.methods.saliency:guided_gradcam",
+        "a feature map and rectifiers (ReLU, ReLU6)",
+        "Selvaraju 2017, arXiv:1610.02391",
+        "Guided backpropagation where Grad-CAM is positive.",
+        takes_layer=True,
+        signed="kerasxai.methods.saliency:guided_gradcam_colors",
+        finish="kerasxai.methods.saliency:strongest_color",
+        cost="2 to 3",
     ),
     Method(
         "occlusion",
@@ -67,6 +191,7 @@ _ROWS = [
         "Zeiler 2013, arXiv:1311.2901",
         "How far the score falls when a patch hides a place.",
         takes_function=True,
+        cost="one a patch: 169 for a patch of 32 by steps of 16 at 224",
     ),
     Method(
         "rise",
@@ -75,6 +200,7 @@ _ROWS = [
         "Petsiuk 2018, arXiv:1806.07421",
         "Random masks, averaged with the score that each leaves.",
         takes_function=True,
+        cost="one a mask: 1000",
     ),
     Method(
         "lime",
@@ -83,6 +209,7 @@ _ROWS = [
         "Ribeiro 2016, arXiv:1602.04938",
         "A linear fit of the probability to which superpixels are seen.",
         takes_function=True,
+        cost="one a sample: 1000",
     ),
     Method(
         "kernelshap",
@@ -91,6 +218,7 @@ _ROWS = [
         "Lundberg 2017, arXiv:1705.07874",
         "Shapley values of superpixels; they sum to the score's difference to a hidden image.",
         takes_function=True,
+        cost="one a sample: 1000",
     ),
     Method(
         "scorecam",
@@ -99,6 +227,7 @@ _ROWS = [
         "Wang 2020, arXiv:1910.01279",
         "A layer's channels, weighted by the score of the image seen through each, positive part.",
         takes_layer=True,
+        cost="one a channel",
     ),
     Method(
         "ablationcam",
@@ -108,6 +237,7 @@ _ROWS = [
         "A layer's channels, weighted by how far the score falls without each, positive part.",
         takes_layer=True,
         even_in_score=True,
+        cost="1, and a small part of one a channel",
     ),
 ]
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}

@@ -1,15 +1,64 @@
-"""Maps from one layer's activations and the gradients that reach them."""
+"""Maps from a layer's activations and the gradients that reach them, in one pass, at one layer or at several."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.options import choice
+
+FUSIONS: dict[str, Callable[..., Any]] = {"mean": tf.reduce_mean, "max": tf.reduce_max}
+
 
 def layer_gradients(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Asks for the explained layer's activations and gradients, both `(B, h, w, K)` float32, in one pass."""
+    """Asks for each explained layer's activations and gradients, lists of `(B, h, w, K)` float32, in one pass."""
     seen = run(images, targets)
-    activations = seen.feature_map()
-    return {"activations": tf.cast(activations, tf.float32), "gradients": seen.gradient(activations)}
+    activations = seen.feature_maps()
+    return {"activations": _float32(activations), "gradients": seen.gradient(activations)}
+
+
+def layer_activations(run: Any, images: Any, targets: Any) -> dict[str, Any]:
+    """Asks for each explained layer's activations, a list of `(B, h, w, K)` float32, in one pass."""
+    return {"activations": _float32(run(images, targets).feature_maps())}
+
+
+def _float32(tensors: list[Any]) -> list[Any]:
+    return [tf.cast(x, tf.float32) for x in tensors]
+
+
+def fused(maps: list[Any], fuse: str, size: Any) -> Any:
+    """Makes one map out of those of several layers.
+
+    Args:
+        maps: `(B, h, w)` each, of any sizes.
+        fuse: `"mean"` or `"max"` of the maps, each resized to `size` and then divided by its maximum where that is
+            positive.
+        size: Height and width of the result.
+
+    Returns:
+        `(B, *size)`; a single map comes back as it is.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    resized = tf.stack([tf.image.resize(one[..., None], size)[..., 0] for one in maps])
+    highest = tf.reduce_max(resized, (2, 3), keepdims=True)
+    return FUSIONS[choice("fuse", fuse, FUSIONS)](tf.where(highest > 0, resized / highest, resized), 0)
+
+
+def weighted_maps(activations: list[Any], gradients: list[Any], weights_of: Callable[[Any, Any], Any]) -> list[Any]:
+    """Returns `relu(sum_k w_k A_k)` of each layer, `w = weights_of(A, g)`: `(B, 1, 1, K)` or one for each place."""
+    pairs = zip(activations, gradients, strict=True)
+    return [tf.nn.relu(tf.reduce_sum(weights_of(a, g) * a, -1)) for a, g in pairs]
+
+
+def mean_gradients(activations: Any, gradients: Any) -> Any:
+    """Returns Grad-CAM's weights, `(B, 1, 1, K)`."""
+    return tf.reduce_mean(gradients, (1, 2), keepdims=True)
+
+
+def _weighted(view: Any, images: Any, targets: Any, weights_of: Callable[[Any, Any], Any]) -> Any:
+    seen = view.ask(layer_gradients, images, targets)
+    return fused(weighted_maps(seen.activations, seen.gradients, weights_of), view.fuse, images.shape[1:3])
 
 
 def gradcam(view: Any, images: Any, targets: Any) -> Any:
@@ -29,6 +78,135 @@ def gradcam(view: Any, images: Any, targets: Any) -> Any:
     Paper: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", arXiv:1610.02391. The score is the
     logit before softmax, as there.
     """
-    seen = view.ask(layer_gradients, images, targets)
-    weights = tf.reduce_mean(seen.gradients, (1, 2), keepdims=True)
-    return tf.nn.relu(tf.reduce_sum(weights * seen.activations, -1))
+    return _weighted(view, images, targets, mean_gradients)
+
+
+def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
+    """Grad-CAM++: `relu(sum_k w_k A_k)`, `w_k = sum_ij a relu(g)`, `a = g^2 / (2 g^2 + sum_ab(A_ab) g^3)`.
+
+    `a` is 0 where its divisor is. It is computed as `1 / (2 + sum_ab(A_ab) g)`, which is the same and loses no small
+    gradients to the powers.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above.
+
+    Example:
+        >>> kerasxai.Explainer(model, "gradcam++")(images).heatmaps
+
+    Paper: Chattopadhay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
+    arXiv:1710.11063. The score differentiated there is the exponential of the logit; the exponential cancels out of `a`
+    and is a common factor of the rest, so that `g` is the gradient of the logit here. Departure: that factor is left
+    out.
+    """
+
+    def weights(a: Any, g: Any) -> Any:
+        divisor = 2 + tf.reduce_sum(a, (1, 2), keepdims=True) * g
+        # Where g is 0, relu(g) is too, so that `a` need not be set to 0 there.
+        return tf.reduce_sum(tf.math.divide_no_nan(tf.nn.relu(g), divisor), (1, 2), keepdims=True)
+
+    return _weighted(view, images, targets, weights)
+
+
+def xgradcam(view: Any, images: Any, targets: Any) -> Any:
+    """XGrad-CAM: `relu(sum_k w_k A_k)`, `w_k = sum_ij(g_k A_k) / sum_ij(A_k)`; 0 where the channel adds up to 0.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above. Before the rectifier they add up to `sum(g A)`.
+
+    Example:
+        >>> kerasxai.Explainer(model, "xgradcam")(images).heatmaps
+
+    Paper: Fu et al. 2020, "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs",
+    arXiv:2008.02312. The weights are averages only where the activations are not negative; on a layer with both signs a
+    channel's sum may be near 0 and its weight huge.
+    """
+
+    def weights(a: Any, g: Any) -> Any:
+        return tf.math.divide_no_nan(*(tf.reduce_sum(x, (1, 2), keepdims=True) for x in (g * a, a)))
+
+    return _weighted(view, images, targets, weights)
+
+
+def layercam(view: Any, images: Any, targets: Any) -> Any:
+    """LayerCAM: `relu(sum_k relu(g_k) A_k)`, each place with its own weight.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above.
+
+    Example:
+        >>> kerasxai.Explainer(model, "layercam", layer=["block3", "block5"], fuse="max")(images).heatmaps
+
+    Paper: Jiang et al. 2021, "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE TIP,
+    doi:10.1109/TIP.2021.3089943. Departure: the paper puts the maps of early layers through `tanh` before it fuses
+    several by their maximum; here each is divided by its maximum.
+    """
+    return _weighted(view, images, targets, lambda a, g: tf.nn.relu(g))
+
+
+def hirescam(view: Any, images: Any, targets: Any) -> Any:
+    """HiResCAM: `relu(sum_k g_k A_k)`, each place with its own weight; Grad-CAM where the head averages over places.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above.
+
+    Example:
+        >>> kerasxai.Explainer(model, "hirescam")(images).heatmaps
+
+    Paper: Draelos and Carin 2020, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural
+    networks", arXiv:2011.08891.
+    """
+    return _weighted(view, images, targets, lambda a, g: g)
+
+
+def eigencam(view: Any, images: Any, targets: Any) -> Any:
+    """Eigen-CAM: the activations `(h w, K)` projected on their first right singular vector, whatever the class.
+
+    The vector is found through the smaller of the two Gram matrices, `(h w, h w)` or `(K, K)`, in float64.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        images: `(B, H, W, C)` float32.
+        targets: `(B,)` int64 classes; -1 stands for the predicted one. They only decide which score is told.
+
+    Returns:
+        Maps `(B, h, w)` at the layer's size, float32, signed, with a mean that is not negative.
+
+    Example:
+        >>> kerasxai.Explainer(model, "eigencam")(images).heatmaps
+
+    Paper: Muhammad and Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", arXiv:2008.00299. The
+    activations are not centered, as there. A singular vector has no sign of its own; departure: it is chosen.
+    """
+    seen = view.ask(layer_activations, images, targets)
+    return fused([_first_component(a) for a in seen.activations], view.fuse, images.shape[1:3])
+
+
+def _first_component(activations: Any) -> Any:
+    batch, height, width, channels = activations.shape
+    matrix = tf.cast(tf.reshape(activations, (batch, height * width, channels)), tf.float64)
+    by_place = height * width <= channels
+    values, vectors = tf.linalg.eigh(tf.matmul(matrix, matrix, transpose_a=not by_place, transpose_b=by_place))
+    first = vectors[..., -1:]
+    projected = tf.sqrt(tf.nn.relu(values[:, None, -1:])) * first if by_place else tf.matmul(matrix, first)
+    sign = tf.where(tf.reduce_sum(projected, 1, keepdims=True) < 0, -1.0, 1.0)
+    return tf.cast(tf.reshape(projected * tf.cast(sign, tf.float64), (batch, height, width)), tf.float32)
