@@ -1,7 +1,10 @@
 """Finding a TFDS builder by name and preparing it once, with one clear line where that fails."""
 
+import contextlib
+import io
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +74,11 @@ def prepare(builder: Any, name: str) -> None:
             "prepare it where there is, or use 'shapes' or a folder of images"
         )
     try:
-        builder.download_and_prepare()
+        if makes_itself:
+            print(f"Making the data set {name!r} in {builder.data_dir}; this is done once.", file=sys.stderr)
+        # TFDS tells of a download of unknown size, which is not what happens; its progress bars go to stderr.
+        with contextlib.redirect_stdout(io.StringIO()) if makes_itself else contextlib.nullcontext():
+            builder.download_and_prepare()
     except Exception as error:  # whatever a download, an unpacker or a disk may raise
         what = "make" if makes_itself else "download and prepare"
         raise KerasxaiError(
