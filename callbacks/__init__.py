@@ -1,1 +1,7 @@
 """Keras callbacks that explain and measure while a model trains."""
+
+from kerasxai.callbacks.drawing import draw_timeline
+from kerasxai.callbacks.explanation import ExplanationCallback
+from kerasxai.callbacks.localization import LocalizationCallback
+
+__all__ = ["ExplanationCallback", "LocalizationCallback", "draw_timeline"]

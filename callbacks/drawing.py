@@ -1,0 +1,139 @@
+"""The sheet of one epoch and the timeline of all."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.callbacks.map_files import Images, MapFiles, Maps
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.viz import grid, map_legend, overlay, robust_maximum, save_png, timeline, to_picture
+
+_MOST_COLUMNS = 10
+_SHEET_COLUMNS = 4
+
+
+def pictures_of(images: NDArray) -> NDArray[np.uint8]:
+    """Returns images as they are drawn.
+
+    This is for the eye alone; the model gets the images as they are. Floats that do not lie in [0, 255], or all in
+    [0, 1], are stretched from the lowest to the highest value of all images. Of other than one or three channels the
+    mean is drawn.
+
+    Args:
+        images: `(N, H, W, C)`.
+
+    Returns:
+        `(N, H, W, 3)` uint8.
+    """
+    shown = images.astype(np.float32)
+    shown = shown if shown.shape[-1] in (1, 3) else shown.mean(axis=-1, keepdims=True)
+    if images.dtype != np.uint8:
+        lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
+        if lowest >= 0 and highest <= 1:
+            shown = shown * 255
+        elif lowest < 0 or highest > 255:
+            shown = (shown - lowest) * (255 / ((highest - lowest) or 1))
+    return np.stack([to_picture(image) for image in shown])
+
+
+def draw_map(images: Images, maps: Maps, index: int, signed: bool) -> NDArray[np.uint8]:
+    """Draws one map over its image, scaled by its own highest values."""
+    heatmap = maps.heatmaps[index]
+    return overlay(images.pictures[index], heatmap, signed=signed, maximum=robust_maximum(heatmap))
+
+
+def caption(images: Images, maps: Maps, index: int) -> str:
+    """Returns the class explained and its score, as `cat 3.1`."""
+    return f"{images.name_of(int(maps.targets[index]))} {maps.scores[index]:.1f}"
+
+
+def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArray[np.uint8]:
+    """Draws the maps of one epoch; below each stands the class explained, its score, and the true class if another."""
+    count, signed = len(images.pictures), maps.signed
+    columns = min(_SHEET_COLUMNS, count)
+    cells = [draw_map(images, maps, i, signed) for i in range(count)]
+    texts = [caption(images, maps, i) for i in range(count)]
+    for i, label in enumerate(images.labels.tolist()):
+        if label not in (-1, maps.targets[i]):
+            texts[i] += f"\ntrue: {images.name_of(label)}"
+    return grid(
+        _in_rows(cells, columns),
+        captions=_in_rows(texts, columns),
+        title=title,
+        note=note,
+        legend=map_legend(signed=signed),
+    )
+
+
+def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most_columns: int = _MOST_COLUMNS) -> Path:
+    """Makes the timeline of a training from what `ExplanationCallback` has kept, also of one that was killed.
+
+    One row an image, one column an epoch, the state before training first if it was drawn. Each map is scaled by its
+    own highest values: a timeline shows where the evidence lies, not how much there is.
+
+    Args:
+        log_dir: The callback's `log_dir`.
+        method: One of its methods.
+        most_columns: Of more epochs, that many are shown, evenly spread.
+
+    Returns:
+        The path of the picture, `log_dir/heatmaps/METHOD/timeline.png`.
+
+    Raises:
+        KerasxaiError: The folder holds no maps of the method.
+
+    Example:
+        >>> draw_timeline("runs/first", "gradcam")
+        PosixPath('runs/first/heatmaps/gradcam/timeline.png')
+    """
+    files = MapFiles(log_dir)
+    images = files.load_images()
+    epochs = files.epochs(method, images.identity)
+    if not epochs:
+        raise KerasxaiError(f"{files.maps(method, 0).parent} holds no maps of the images in {files.folder / 'maps'}")
+    numbers, signed = list(epochs), any(epochs.values())
+    load = lru_cache(maxsize=most_columns)(lambda column: files.load(method, numbers[column]))
+
+    def cell(index: int, column: int) -> NDArray[np.uint8]:
+        return draw_map(images, load(column), index, signed)
+
+    def text(index: int, column: int) -> str:
+        return caption(images, load(column), index)
+
+    indices, labels = range(len(images.pictures)), images.labels.tolist()
+    picture = timeline(
+        [_Lazy(len(numbers), partial(cell, i)) for i in indices],
+        ["before training" if epoch == 0 else epoch for epoch in numbers],
+        row_labels=[images.name_of(label) if label >= 0 else str(i + 1) for i, label in enumerate(labels)],
+        captions=[_Lazy(len(numbers), partial(text, i)) for i in indices],
+        originals=list(images.pictures),
+        title=f"{method} through training",
+        most_columns=most_columns,
+        legend=map_legend(signed=signed),
+    )
+    return save_png(files.timeline(method), picture)
+
+
+def _in_rows(items: list[Any], columns: int) -> list[list[Any]]:
+    return [items[start : start + columns] for start in range(0, len(items), columns)]
+
+
+class _Lazy(Sequence):
+    """A sequence that makes an item when it is asked for: a timeline shows few of many epochs."""
+
+    def __init__(self, count: int, make: Callable[[int], Any]) -> None:
+        self._count, self._make = count, make
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._make(index)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._make(index) for index in range(self._count))

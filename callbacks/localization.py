@@ -1,0 +1,245 @@
+"""`LocalizationCallback`: how well heatmaps find the object, epoch by epoch, as figures in `logs`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.callbacks.care import Care, companions, is_due
+from kerasxai.callbacks.samples import batches, class_indices, fields_of, warn_if_reshuffled
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.scores import PREDICTED
+from kerasxai.core.view import View
+from kerasxai.explainer import Explainer
+from kerasxai.methods import METHODS
+from kerasxai.metrics import GTKnownLoc, LocalizationReport, MeanIoU, PointingGame, PxAP, TopKLoc
+from kerasxai.metrics.inputs import ranks
+
+FIGURES = (
+    "gt_known_loc",
+    "top1_loc",
+    "mean_iou",
+    "pointing_game",
+    "top5_loc",
+    "best_gt_known_loc",
+    "best_threshold",
+    "pxap",
+)
+_DEFAULT = FIGURES[:4]
+_SWEPT = {"best_gt_known_loc", "best_threshold"}
+
+
+def class_scores(run: Any, images: Any, targets: Any) -> dict[str, Any]:
+    """Asks a view for the scores of all classes, `(B, classes)` float32; a single unit means two classes."""
+    logits = run(images, targets).logits
+    if logits is None:
+        raise KerasxaiError("expected a model with one output (batch, classes)")
+    logits = tf.cast(logits, tf.float32)
+    return {"logits": tf.concat([-logits, logits], -1) if logits.shape[-1] == 1 else logits}
+
+
+class LocalizationCallback(keras.callbacks.Callback):
+    """Measures after each epoch how well the heatmaps of the true classes find the object.
+
+    The figures go into `logs`, so that `ModelCheckpoint(monitor="val_gt_known_loc", mode="max")` and `EarlyStopping`
+    can use them and `History` keeps them: fractions, as `kerasxai.metrics.LocalizationReport` defines them over the
+    images with boxes. Callbacks run in the order of their list: this one must stand BEFORE those that use its figures;
+    for those that monitor one, that is checked at train begin.
+
+    With `every` above 1, the epochs between repeat the figures of the last measured one, since Keras' callbacks warn
+    where a figure is missing. To `EarlyStopping` they are epochs without improvement, so its `patience` must be `every`
+    or more, which is checked too. `results` holds what was measured, by epoch.
+
+    Data are read batch by batch. Training is not touched: its weights are bit by bit those without the callback. A
+    failure warns once, training goes on, and the figures are left out until measuring succeeds.
+
+    Args:
+        data: A `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them (`image`, `label`, `boxes`
+            relative to width and height, perhaps `mask`), or of tuples in this order, batched or not; or one dict or
+            tuple of whole arrays, boxes padded to `(N, k, 4)` with -1 or a list of `(k, 4)`.
+        method: A name in `kerasxai.METHODS`.
+        every: Measure after every so many epochs; after the first and the last planned epoch in any case.
+        prefix: Before each figure's name in `logs`.
+        threshold: Of the heatmaps, a fraction of the maximum in [0, 1).
+        iou_threshold: A hit is at least this.
+        figures: Of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
+            thresholds are tried, `best_gt_known_loc` and `best_threshold`; and `pxap` (percent), which needs masks.
+        layer: As for `kerasxai.Explainer`.
+        batch_size: How many images are explained at once.
+        **options: The method's own options.
+
+    Attributes:
+        results: Number of epochs done -> figure -> value, for the epochs that were measured.
+
+    Raises:
+        KerasxaiError: An argument is wrong, or the data have no labels or boxes; at train begin also for a layer or
+            option that does not exist, and for a callback that uses a figure but stands before this one.
+
+    Example:
+        >>> localization = kerasxai.callbacks.LocalizationCallback(kerasxai.data.load("shapes", split="validation"))
+        >>> best = keras.callbacks.ModelCheckpoint(
+        ...     "best.keras", monitor="val_gt_known_loc", mode="max", save_best_only=True
+        ... )
+        >>> history = model.fit(train_data, epochs=5, callbacks=[localization, best])
+        >>> history.history["val_gt_known_loc"]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        method: str = "cam",
+        every: int = 1,
+        prefix: str = "val_",
+        threshold: float = 0.2,
+        iou_threshold: float = 0.5,
+        figures: Iterable[str] = _DEFAULT,
+        *,
+        layer: Any = None,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise unknown("method", method, METHODS)
+        if every < 1 or batch_size < 1:
+            raise KerasxaiError(f"every and batch_size must be 1 or more, came every={every}, batch_size={batch_size}")
+        self.figures = _checked_figures(figures)
+        _check_fields(data, self.figures)
+        warn_if_reshuffled(data, "LocalizationCallback")
+        self.data, self.method, self.every, self.prefix = data, method, every, prefix
+        self.threshold, self.iou_threshold = threshold, iou_threshold
+        self.batch_size = batch_size
+        self.options = ({} if layer is None else {"layer": layer}) | options
+        self.results: dict[int, dict[str, float]] = {}
+        self._counts()  # Complains of thresholds out of range.
+        self._care = Care("LocalizationCallback")
+        self._explainer: Explainer | None = None
+        self._view: View | None = None
+        self._last: dict[str, float] | None = None
+        self._first = True
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the figures in `logs`."""
+        return [self.prefix + figure for figure in self.figures]
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Makes the explainer, which serves all epochs, and looks at the other callbacks."""
+        self._check_companions(companions(self))
+        self._care = Care("LocalizationCallback")
+        self._explainer = Explainer(
+            self.model, self.method, **{"batch_size": self.batch_size, "progress": False} | self.options
+        )
+        self._view = View(self.model, batch_size=self.batch_size)
+        self._last, self._first = None, True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, and puts the figures into `logs`."""
+        if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
+            self._first, self._last = False, None
+            with self._care.about(f"measure the localization of {self.method}", "training goes on without its figures"):
+                self._last = self.results[epoch + 1] = self._measured()
+        if logs is not None and self._last is not None:
+            logs.update({self.prefix + name: value for name, value in self._last.items()})
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Lets go of the traces, which hold on to the model's graph."""
+        self._explainer = self._view = None
+
+    def _measured(self) -> dict[str, float]:
+        counts = self._counts()
+        for batch in batches(self.data, self.batch_size):
+            self._count(counts, batch)
+        found: dict[str, Any] = {}
+        for metric in counts.values():
+            found = dict(metric.result()) | found
+        return {figure: float(found[figure]) for figure in self.figures}
+
+    def _counts(self) -> dict[str, Any]:
+        """Returns the measures, empty: of the sweep over all thresholds only where a figure needs it."""
+        thresholds = None if _SWEPT & set(self.figures) else [self.threshold]
+        counts: dict[str, Any] = {
+            "boxes": GTKnownLoc(self.threshold, self.iou_threshold, thresholds=thresholds),
+            "top": TopKLoc((1, 5), self.threshold, self.iou_threshold, thresholds=thresholds),
+            "iou": MeanIoU(self.threshold),
+        }
+        if "pointing_game" in self.figures:
+            counts["pointing"] = PointingGame()
+        if "pxap" in self.figures:
+            counts["masks"] = PxAP()
+        return counts
+
+    def _count(self, counts: dict[str, Any], batch: dict[str, list[Any]]) -> None:
+        assert self._explainer is not None and self._view is not None
+        images = _stacked(batch["image"])
+        labels = class_indices(np.stack(batch["label"]))
+        heatmaps = self._explainer(images, labels).heatmaps
+        nobody = np.full(len(images), PREDICTED)
+        scores = self._view.ask(class_scores, tf.convert_to_tensor(images), tf.convert_to_tensor(nobody)).logits.numpy()
+        size = heatmaps.shape[1:3]
+        # The report's own way from fractions to pixels, so that its figures are these.
+        to_pixels = LocalizationReport().to_pixels
+        boxes = [to_pixels(found, size, relative=True) for found in batch["boxes"]]
+        ious = counts["boxes"].ious(heatmaps, boxes, size)
+        counts["boxes"].count(ious)
+        counts["top"].count(ious, ranks(scores, labels, len(images)))
+        at = int(np.abs(counts["boxes"].grid - self.threshold).argmin())
+        known = ious[:, at][~np.isnan(ious[:, at])]
+        counts["iou"].add(sum=known.sum(), images=len(known), skipped=len(ious) - len(known))
+        if "pointing" in counts:
+            counts["pointing"].update(heatmaps, boxes, image_size=size)
+        if "masks" in counts:
+            counts["masks"].update(heatmaps, np.stack(batch["mask"]))
+
+    def _check_companions(self, others: list[Any]) -> None:
+        """Complains of callbacks that would look for a figure before it is there, or stop before the next one is."""
+        here = next(place for place, other in enumerate(others) if other is self)
+        for place, other in enumerate(others):
+            figure = getattr(other, "monitor", None)
+            if figure not in self.names:
+                continue
+            who = type(other).__name__
+            if place < here:
+                raise KerasxaiError(
+                    f"{who} monitors {figure!r} but stands before LocalizationCallback, which measures it: "
+                    "callbacks run in the order of the list; put LocalizationCallback first"
+                )
+            patience = getattr(other, "patience", None)
+            if patience is not None and patience < self.every and isinstance(other, keras.callbacks.EarlyStopping):
+                raise KerasxaiError(
+                    f"EarlyStopping with patience={patience} stops between two measurements of {figure!r}, which is "
+                    f"measured every {self.every} epochs; give it a patience of {self.every} or more"
+                )
+
+
+def _checked_figures(figures: Iterable[str]) -> tuple[str, ...]:
+    chosen = (figures,) if isinstance(figures, str) else tuple(figures)
+    for figure in chosen:
+        if figure not in FIGURES:
+            raise unknown("figure", figure, FIGURES)
+    if not chosen:
+        raise KerasxaiError(f"expected at least one figure of {', '.join(FIGURES)}, came none")
+    return chosen
+
+
+def _check_fields(data: Any, figures: tuple[str, ...]) -> None:
+    there = fields_of(data)
+    needed = ["image", "label", "boxes", *(["mask"] if "pxap" in figures else [])]
+    missing = [name for name in needed if name not in there]
+    if missing:
+        raise KerasxaiError(
+            f"localization is measured on {', '.join(needed)}; the data have no {' and no '.join(missing)} "
+            f"(came {', '.join(there) or 'nothing'})"
+        )
+    shape = getattr(there["boxes"], "shape", None)
+    if shape is not None and len(shape) and shape[-1] not in (4, None, 0):
+        raise KerasxaiError(f"expected boxes of x0, y0, x1, y1 relative to the image, came shape {tuple(shape)}")
+
+
+def _stacked(images: list[Any]) -> np.ndarray:
+    sizes = {np.shape(image) for image in images}
+    if len(sizes) > 1:
+        raise KerasxaiError(f"expected images of one size, came {', '.join(map(str, sorted(sizes)))}")
+    return np.stack(images).astype(np.float32)
