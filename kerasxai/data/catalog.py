@@ -12,7 +12,7 @@ from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.lazy import resolve
 from kerasxai.data import DatasetRow, masks
 from kerasxai.data.information import DatasetInfo
-from kerasxai.data.preparing import make_builder, name_splits, prepare, row_of
+from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 
 _NAME_FEATURES = ("file_name", "image/filename", "filename", "image/file_name", "id", "image_id", "image/id")
 
@@ -175,9 +175,10 @@ class TfdsSource:
             first, _, rest = path.partition("/") if path not in self.builder.info.features else (path, "", "")
             tree[first] = True if not rest else {**tree.get(first, {}), rest: True}
         try:
-            dataset = self.builder.as_dataset(
-                split=expression, decoders=tfds.decode.PartialDecoding(tree), shuffle_files=False
-            )
+            with quiet():
+                dataset = self.builder.as_dataset(
+                    split=expression, decoders=tfds.decode.PartialDecoding(tree), shuffle_files=False
+                )
         except ValueError as error:
             raise KerasxaiError(f"cannot read the split {split!r} of {self.info.name}: {error}") from error
         mask_reader = (

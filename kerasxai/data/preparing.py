@@ -2,10 +2,11 @@
 
 import contextlib
 import io
+import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -15,6 +16,18 @@ from kerasxai.core.lazy import resolve
 from kerasxai.data import DATASETS, DatasetRow
 
 _PROBE = ("storage.googleapis.com", 443)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps TFDS from warning about its own inner life (its deprecated properties, folders that it will fill)."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def row_of(name: str) -> DatasetRow:
@@ -33,11 +46,13 @@ def make_builder(name: str, row: DatasetRow, data_dir: str | os.PathLike[str] | 
     """Returns the TFDS builder of a name, not yet prepared."""
     folder = None if data_dir is None else os.fspath(data_dir)
     if row.builder is not None:
-        return resolve(row.builder)(data_dir=folder)
+        with quiet():
+            return resolve(row.builder)(data_dir=folder)
     if not is_dataset(name):
         raise unknown("data set", name, [*DATASETS, *tfds.list_builders(with_community_datasets=False)])
     try:
-        return tfds.builder(name, data_dir=folder)
+        with quiet():
+            return tfds.builder(name, data_dir=folder)
     except (ValueError, ImportError, AttributeError) as error:
         raise KerasxaiError(f"TFDS cannot open {name!r}: {_first_line(error)}") from error
 
@@ -63,8 +78,9 @@ def prepare(builder: Any, name: str) -> None:
     Raises:
         KerasxaiError: There is no network, the download fails, files must be fetched by hand, or the disk refuses.
     """
-    if builder.is_prepared():
-        return
+    with quiet():
+        if builder.is_prepared():
+            return
     makes_itself = row_of(name).builder is not None
     # Under TFDS' own mocking nothing is downloaded, whatever the builder is.
     mocked = not hasattr(type(builder).download_and_prepare, "__wrapped__")
