@@ -219,6 +219,18 @@ def test_golden_boxes(golden: dict[str, np.ndarray], version: int) -> None:
     assert compared == 96
 
 
+@pytest.mark.parametrize("every", [False, True])
+@pytest.mark.parametrize("value", [0.0, 0.1, 2.0, -3.0, np.nan])
+def test_reference_takes_the_first_pixel_where_nothing_stands(value: float, every: bool) -> None:
+    """Whatever the ratio of sizes: rounding must not turn a constant into a map of objects."""
+    for side in (3, 7, 24):
+        found = best_ious(
+            np.full((side, side + 1), value), [[0, 0, 1, 1]], np.arange(10) / 10, (50, 47), REFERENCE, every
+        )
+        assert found.tolist() == [0.25] * 10
+        assert not reference_map(np.full((side, side + 1), value), (50, 47)).any()
+
+
 FIXTURES = [
     (
         [[0, 0, 0, 0, 0], [0, 0.4, 0.4, 0.4, 0.6], [0, 0.4, 1, 0.8, 0.6], [0, 0.4, 0.4, 0.4, 0.6]],

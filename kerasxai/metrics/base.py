@@ -38,7 +38,7 @@ class Metric:
             if name in self.totals and len(one) != len(two):
                 length = max(len(one), len(two))
                 one, two = (np.pad(x, [(0, length - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in (one, two))
-            self.totals[name] = one + two if name in self.totals else two.copy()
+            self.totals[name] = one + two if name in self.totals else two
 
     def merge(self, other: "Metric") -> Self:
         """Adds what another measure counted, and returns this one.
