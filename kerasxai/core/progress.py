@@ -56,6 +56,8 @@ class Bar:
         from rich.console import Console
         from rich.progress import Progress
 
-        self._progress = Progress(console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        # On a terminal the bar goes when the call is over; in a file its last state stays.
+        self._progress = Progress(console=console, transient=console.is_terminal)
         self._task = self._progress.add_task(self._description, total=self.total)
         self._progress.start()

@@ -98,7 +98,10 @@ def _stretched(image: np.ndarray) -> np.ndarray:
 def _cut(image: np.ndarray, segmentation: str, segments: int) -> np.ndarray:
     if segmentation == "slic":
         return slic(image, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
-    return quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=image.shape[-1] == 3, rng=0)
+    # Without three colors there is no Lab, whose values go to 100: the weight of color against distance stays the same.
+    colors = image.shape[-1] == 3
+    image = image if colors else image * 100
+    return quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=colors, rng=0)
 
 
 def _without_gaps(labels: np.ndarray) -> np.ndarray:
