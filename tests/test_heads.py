@@ -53,7 +53,7 @@ def policy(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("depth", [0, 2])
 def test_gap_logit_is_the_mean_of_the_class_activation_map(depth: int) -> None:
     model = build_classifier(tiny(), 3, "gap", depth=depth, width=5, seed=1)
-    features = part(model, "head_conv2") if depth else np.asarray(model.get_layer("backbone")(IMAGES))
+    features = part(model, "head_conv2_relu") if depth else np.asarray(model.get_layer("backbone")(IMAGES))
     assert features.shape[-1] == (6 if depth == 0 else 5)
     maps = features @ model.get_layer("logits").kernel.numpy()
     np.testing.assert_allclose(maps.mean((1, 2)), part(model, "logits"), rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.tracing import patched
-from kerasxai.models.heads import initializer
+from kerasxai.models.heads import convolution, initializer
 
 
 def minmax(maps: Any) -> Any:
@@ -49,12 +49,14 @@ class ACoLHead(keras.layers.Layer):
     it is at least `erase_threshold`. That class is the true one while `ACoLModel` fits or evaluates, and the one that
     branch A predicts otherwise. No gradient passes through the erasing.
 
-    Departures from the authors' code: branches are 512 wide, not 1024; the smoothing is an option and off, because
+    Departures from the authors' code: branches are 512 wide, not 1024, and batch-normalized (`normalize=False` is
+    theirs); the smoothing is an option and off, because
     others use it with VGG alone; a constant map erases nothing instead of giving NaN; `erase_dilation` is ours.
 
     Args:
         num_classes: Number of classes.
         width: Channels of the 3x3 convolutions.
+        normalize: Whether batch normalization stands between each of them and its ReLU.
         erase_threshold: Where A's map in [0, 1] reaches this, features are erased; above 1 nothing is.
         erase_dilation: By how many places the erased region is grown, so that its rim does not give the class away.
         smoothing: Whether the features are averaged over 3x3 first, the zeros of the padding counted.
@@ -72,6 +74,7 @@ class ACoLHead(keras.layers.Layer):
         self,
         num_classes: int,
         width: int = 512,
+        normalize: bool = True,
         erase_threshold: float = 0.6,
         erase_dilation: int = 0,
         smoothing: bool = False,
@@ -87,6 +90,7 @@ class ACoLHead(keras.layers.Layer):
             )
         self.num_classes = num_classes
         self.width = width
+        self.normalize = normalize
         self.erase_threshold = erase_threshold
         self.erase_dilation = erase_dilation
         self.smoothing = smoothing
@@ -99,22 +103,17 @@ class ACoLHead(keras.layers.Layer):
         self.fused = FusedClassMaps(name="fused_class_maps", dtype="float32")
 
     def _branch(self, name: str, number: int) -> list[keras.layers.Layer]:
-        def convolution(place: int, channels: int, size: int, part: str, activation: str | None) -> keras.layers.Layer:
-            return keras.layers.Conv2D(
-                channels,
-                size,
-                padding="same",
-                activation=activation,
-                kernel_initializer=initializer(self.seed, number + place),
-                name=f"{name}_{part}",
-                dtype=self.dtype_policy,
-            )
+        def kernel(place: int) -> keras.initializers.Initializer:
+            return initializer(self.seed, number + place)
 
+        policy = self.dtype_policy
         return [
-            convolution(0, self.width, 3, "conv1", "relu"),
-            convolution(1, self.width, 3, "conv2", "relu"),
-            keras.layers.Dropout(self.dropout, name=f"{name}_dropout", dtype=self.dtype_policy),
-            convolution(2, self.num_classes, 1, "class_maps", None),
+            *convolution(self.width, f"{name}_conv1", self.normalize, kernel(0), policy),
+            *convolution(self.width, f"{name}_conv2", self.normalize, kernel(1), policy),
+            keras.layers.Dropout(self.dropout, name=f"{name}_dropout", dtype=policy),
+            keras.layers.Conv2D(
+                self.num_classes, 1, kernel_initializer=kernel(2), name=f"{name}_class_maps", dtype=policy
+            ),
         ]
 
     def build(self, input_shape: Any) -> None:
@@ -177,13 +176,25 @@ class ACoLHead(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that this head was made with."""
-        names = ("num_classes", "width", "erase_threshold", "erase_dilation", "smoothing", "dropout", "seed")
+        names = (
+            "num_classes",
+            "width",
+            "normalize",
+            "erase_threshold",
+            "erase_dilation",
+            "smoothing",
+            "dropout",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+_TRAINED_APART = (keras.layers.Dropout, keras.layers.BatchNormalization)
 
 
 def _run(layers: list[keras.layers.Layer], x: Any, training: bool | None) -> Any:
     for layer in layers:
-        x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
+        x = layer(x, training=training) if isinstance(layer, _TRAINED_APART) else layer(x)
     return x
 
 
@@ -253,6 +264,7 @@ def acol(
     num_classes: int,
     *,
     width: int = 512,
+    normalize: bool = True,
     erase_threshold: float = 0.6,
     erase_dilation: int = 0,
     smoothing: bool = False,
@@ -265,6 +277,7 @@ def acol(
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
         width: Channels of the 3x3 convolutions.
+        normalize: Whether batch normalization stands between each of them and its ReLU.
         erase_threshold: What branch A's map in [0, 1] must reach to erase.
         erase_dilation: By how many places the erased region is grown.
         smoothing: Whether the features are averaged over 3x3 first.
@@ -277,5 +290,6 @@ def acol(
     Example:
         >>> logits = acol(backbone.output, 10, width=256)
     """
-    head = ACoLHead(num_classes, width, erase_threshold, erase_dilation, smoothing, dropout, seed, name="acol")
-    return head(features)
+    return ACoLHead(
+        num_classes, width, normalize, erase_threshold, erase_dilation, smoothing, dropout, seed, name="acol"
+    )(features)
