@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kerasxai.core.commands import Parser, command_parser, exit_status, quiet_tensorflow
+from kerasxai.core.commands import Parser, command_parser, exit_status, import_tensorflow
 from kerasxai.core.lazy import resolve
 from kerasxai.version import __version__
 
@@ -23,6 +23,7 @@ class Command:
 
     arguments: str
     run: str
+    tensorflow: bool = True
 
 
 COMMANDS: dict[str, Command] = {
@@ -31,9 +32,9 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
     "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
-    "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run"),
-    "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run"),
-    "datasets": Command("kerasxai.cli.datasets", "kerasxai.cli.datasets:run"),
+    "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),
+    "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run", tensorflow=False),
+    "datasets": Command("kerasxai.cli.datasets", "kerasxai.cli.datasets:run", tensorflow=False),
 }
 
 
@@ -77,5 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = _parser().parse_args(words or ["--help"])
     options = parser_of(chosen.command).parse_args(chosen.arguments)
-    quiet_tensorflow()
-    return exit_status(f"kerasxai {chosen.command}", lambda: resolve(COMMANDS[chosen.command].run)(options))
+    return exit_status(f"kerasxai {chosen.command}", lambda: _carry_out(COMMANDS[chosen.command], options))
+
+
+def _carry_out(command: Command, options: argparse.Namespace) -> None:
+    if command.tensorflow:
+        import_tensorflow()
+    resolve(command.run)(options)

@@ -16,7 +16,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     """
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=1000)
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")

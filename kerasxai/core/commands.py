@@ -1,10 +1,12 @@
 """What every command has in common: its parser, its options as people write them, and its exit status."""
 
 import argparse
+import importlib
 import json
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -54,16 +56,32 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
     return 0
 
 
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's notes about the machine from burying what a command prints."""
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its notes about the machine, which would bury what a command prints.
+
+    They are written by compiled code before any setting of it is read, so that the file descriptor itself has to look
+    away; if the import fails, what was written is shown.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
 
 
 def run_module(name: str, options: ModuleType, run: Callable[[argparse.Namespace], Any]) -> int:
     """Carries out a command that is called as a module, `python -m NAME`, and returns its exit status."""
     prog = f"python -m {name}"
     parsed = command_parser(prog, options).parse_args()
-    quiet_tensorflow()
     return exit_status(prog, lambda: run(parsed))
 
 
