@@ -1,6 +1,7 @@
 """What every method must keep to on every kind of model."""
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import kerasxai
 from kerasxai.core.layers import walk
 
 model_of = functools.cache(zoo.build)
+model_of_two_outputs = functools.cache(lambda: zoo.with_weights(zoo.two_outputs))
 
 
 @functools.cache
@@ -72,8 +74,9 @@ def test_another_target_is_another_map_without_another_trace(method: str, kind: 
     second = explain(zoo.images(2), targets=1)
     third = explain(zoo.images(5), targets=np.array([0, 1, 0, 1, 0]))
     assert len(explain._view._traced) == traces
-    even = kind == "single_sigmoid" and kerasxai.METHODS[method].even_in_score
-    assert np.allclose(first.heatmaps[:2], second.heatmaps) == even
+    row = kerasxai.METHODS[method]
+    same = not row.class_specific or (kind == "single_sigmoid" and row.even_in_score)
+    assert np.allclose(first.heatmaps[:2], second.heatmaps) == same
     np.testing.assert_allclose(third.heatmaps[1], second.heatmaps[1], **tolerance(kind))
 
 
@@ -119,6 +122,17 @@ def test_bad_targets_and_images_are_refused(method: str) -> None:
     assert explain(images).heatmaps.shape == (2, zoo.SIZE, zoo.SIZE), "a failed call must not poison the next"
 
 
+def test_any_score_of_a_model_with_several_outputs_is_explained(method: str) -> None:
+    if not kerasxai.METHODS[method].takes_score:
+        pytest.skip("explains the logit of a class only")
+    model = model_of_two_outputs()
+    settings = zoo.CHEAPER.get(method, {})
+    explain = kerasxai.Explainer(model, method, score=lambda outputs, targets: outputs["size"][:, 0], **settings)
+    explanation = explain(zoo.images(2), targets=0)
+    np.testing.assert_allclose(explanation.scores, model(zoo.images(2))["size"][:, 0], rtol=1e-5)
+    assert np.ptp(explanation.heatmaps) > 0
+
+
 def test_unknown_options_are_refused(method: str) -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match=f"unknown option of {method} 'colour'"):
+    with pytest.raises(kerasxai.KerasxaiError, match=re.escape(f"unknown option of {method} 'colour'")):
         kerasxai.Explainer(model_of("functional"), method, colour=3)

@@ -65,6 +65,26 @@ class Subclassed(keras.Model):
         return keras.ops.softmax(self.top(self.pool(x)))
 
 
+def channels_first() -> Any:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = layers.Permute((3, 1, 2))(inputs)
+    x = layers.Conv2D(6, 3, strides=2, padding="same", data_format="channels_first")(x)
+    x = layers.ReLU()(layers.BatchNormalization(axis=1)(x))
+    # Not as many channels as columns: Keras 3.15 then adds the bias along the wrong axis.
+    x = layers.Conv2D(7, 3, padding="same", data_format="channels_first", name="last")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_first")(layers.ReLU(name="last_relu")(x))
+    return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax", name="top")(x))
+
+
+def two_outputs() -> Any:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = inputs
+    for layer in convolutions():
+        x = layer(x)
+    pooled = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, {"size": layers.Dense(1)(pooled), "class": layers.Dense(CLASSES)(pooled)})
+
+
 def with_policy(policy: str, build: Callable[[], Any] = functional) -> Any:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -81,6 +101,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "nested": nested,
     "subclassed": Subclassed,
     "single_sigmoid": single_sigmoid,
+    "channels_first": channels_first,
     "mixed_float16": lambda: with_policy("mixed_float16"),
     "mixed_bfloat16": lambda: with_policy("mixed_bfloat16", nested),
 }
@@ -96,8 +117,13 @@ CHEAPER: dict[str, dict[str, Any]] = {
 
 def build(kind: str) -> Any:
     """Builds a model and gives it weights that make its scores and its normalization matter."""
+    return with_weights(KINDS[kind])
+
+
+def with_weights(make: Callable[[], Any]) -> Any:
+    """Builds a model from a function as `build` does."""
     keras.utils.set_random_seed(3)
-    model = KINDS[kind]()
+    model = make()
     model(images(1), training=False)
     generator = np.random.default_rng(5)
     model.set_weights(

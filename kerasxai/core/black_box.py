@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.passes import Pass
 from kerasxai.core.scores import Score
-from kerasxai.core.view import Pass, View
+from kerasxai.core.view import View
 
 
 class BlackBox(View):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_SAME_VALUE = {"Identity", "Cast", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
-_SAME_ORDER = _SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
+SAME_VALUE = {"Identity", "Cast", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
+_SAME_ORDER = SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
 _ADDITIONS = {"BiasAdd", "AddV2", "Add"}
 
 
-def origin(tensor: Any, through: Iterable[str] = _SAME_VALUE) -> Any:
+def origin(tensor: Any, through: Iterable[str] = SAME_VALUE) -> Any:
     """Returns the tensor that `tensor` only passes on: what stands before identities and casts."""
     through = set(through)
     while tensor.op.type in through:
@@ -75,9 +75,10 @@ def pooled_map(tensor: Any) -> Any | None:
     if pooled.op.type != "Mean" or pooled.op.inputs[0].shape.rank != 4:
         return None
     axes = tf.get_static_value(pooled.op.inputs[1])
-    if axes is None or sorted(np.ravel(axes) % 4) != [1, 2]:
-        return None
-    return origin(pooled.op.inputs[0])
+    axes = [] if axes is None else sorted(np.ravel(axes) % 4)
+    if axes == [1, 2]:
+        return origin(pooled.op.inputs[0])
+    return tf.transpose(pooled.op.inputs[0], (0, 2, 3, 1)) if axes == [2, 3] else None
 
 
 def pooled_then_dense(logits: Any) -> tuple[Any, Any] | None:

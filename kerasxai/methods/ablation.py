@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.methods.cam import one_by_one
 from kerasxai.methods.perturbation import explained_quantity
 from kerasxai.methods.scorecam import layer_activations
 
@@ -51,6 +52,8 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     then shows what lowers the score. Departure: where |S| is under a thousandth of the largest fall, its sign and size
     are rounding, so that nothing is divided, and `near_zero_score` in the notes is True.
     """
+    if len(view.layers) > 1:
+        return one_by_one(ablationcam, view, images, targets, explain=explain)
     explain = explained_quantity(view, explain)
     seen = view.ask(layer_activations, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)

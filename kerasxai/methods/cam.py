@@ -45,6 +45,15 @@ def fused(maps: list[Any], fuse: str, size: Any) -> Any:
     return FUSIONS[choice("fuse", fuse, FUSIONS)](tf.where(highest > 0, resized / highest, resized), 0)
 
 
+def one_by_one(function: Callable[..., Any], view: Any, images: Any, targets: Any, **options: Any) -> Any:
+    """Fuses the maps of a method that looks at one layer at a time."""
+    maps = []
+    for layer in view.layers:
+        with view.at(layer):
+            maps.append(function(view, images, targets, **options))
+    return fused(maps, view.fuse, images.shape[1:3])
+
+
 def weighted_maps(activations: list[Any], gradients: list[Any], weights_of: Callable[[Any, Any], Any]) -> list[Any]:
     """Returns `relu(sum_k w_k A_k)` of each layer, `w = weights_of(A, g)`: `(B, 1, 1, K)` or one for each place."""
     pairs = zip(activations, gradients, strict=True)

@@ -1,0 +1,145 @@
+"""One traced forward pass, and what a question may ask of it."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.graph import SAME_VALUE, origin
+from kerasxai.core.layers import channels_first
+from kerasxai.core.rectifiers import check_reached, ruled
+from kerasxai.core.scores import (
+    checked_score,
+    chosen_class,
+    class_logit,
+    class_probability,
+    is_distribution,
+    logits_of,
+)
+from kerasxai.core.tracing import Call
+
+# Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
+_HALF_PRECISION_SCALE = 1024.0
+
+
+class Pass:
+    """One traced forward pass: everything that a question may want to look at.
+
+    Attributes:
+        images: What went in, `(B, H, W, C)` float32.
+        outputs: What came out, as the model's structure.
+        targets: `(B,)` int64, the classes explained, predicted ones put in.
+        score: `(B,)` float32, what is explained.
+        calls: Every call of every layer, in the order in which they finished.
+        layer_name: The path of the layer whose map was asked for, if any was; of several, with commas between.
+        rectifiers: How many rectifiers a gradient with a rule of its own went through.
+    """
+
+    def __init__(self, view: Any, images: Any, outputs: Any, targets: Any, calls: list[Call]) -> None:
+        self._view = view
+        self.images = images
+        self.outputs = outputs
+        self.calls = calls
+        self.layer_name: str | None = None
+        self.rectifiers = 0
+        self._turned: dict[Any, Any] = {}
+        self.logits: Any = None
+        self.doubtful = tf.constant(False)
+        if isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
+            self.logits, self._sure = logits_of(outputs)
+            targets = chosen_class(self.logits, targets)
+            if not self._sure:
+                self.doubtful = tf.reduce_all(is_distribution(outputs))
+            view.num_classes = max(2, outputs.shape[-1])
+        self.targets = targets
+        self.score = self._score()
+
+    def _score(self) -> Any:
+        if self._view.score is not None:
+            return checked_score(self._view.score(self.outputs, self.targets), self.outputs)
+        if self.logits is None:
+            shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
+            raise KerasxaiError(
+                f"the model's output is not (batch, classes) but {shapes}; say what to explain with "
+                "score=, a function (outputs, targets) -> (batch,)"
+            )
+        return class_logit(self.logits, self.targets)
+
+    def explained(self, explain: str) -> Any:
+        """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
+        if explain == "probability" and self.logits is not None:
+            return class_probability(self.outputs, self.targets, self._sure)
+        return self.score
+
+    def feature_map(self) -> Any:
+        """Returns the explained layer's output `(B, h, w, K)`, in the model's own dtype.
+
+        Raises:
+            KerasxaiError: The layer was not called, was called several times, gives no map, does not feed the score, or
+                is one of several.
+        """
+        maps = self.feature_maps()
+        if len(maps) > 1:
+            raise KerasxaiError(f"this method explains at one layer; {len(maps)} were given")
+        return maps[0]
+
+    def feature_maps(self) -> list[Any]:
+        """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
+        calls = self._view.chosen_calls(self.calls, self.score)
+        self.layer_name = ", ".join(call.path for call in calls)
+        return [self._channels_last(call) for call in calls]
+
+    def _channels_last(self, call: Call) -> Any:
+        if not channels_first(self.calls[: self.calls.index(call) + 1]):
+            return call.output
+        shown = tf.transpose(call.output, (0, 2, 3, 1))
+        self._turned[shown.ref()] = call.output
+        self._view.turned_layers.add(call.path)
+        return shown
+
+    def name_of(self, tensor: Any) -> str | None:
+        """Returns the path of the innermost layer that gave a tensor, or None where it came from no layer."""
+        through = [*SAME_VALUE, "Transpose"]
+        outputs = ((call.path, call.output) for call in self.calls if isinstance(call.output, tf.Tensor))
+        return next((path for path, x in outputs if origin(x, through) is origin(tensor, through)), None)
+
+    def gradient(self, source: Any, rectifier: str | None = None) -> Any:
+        """Returns the gradient of the score with respect to a tensor of this pass, float32, of the tensor's shape.
+
+        Args:
+            source: `images`, a feature map or any other tensor of this pass, or a list of them.
+            rectifier: None, or the rule of `kerasxai.core.rectifiers` for the way back through rectifiers; how many the
+                rule acted on is then in `rectifiers`.
+
+        Returns:
+            The gradient; for a list a list.
+
+        Scores of a batch are summed: with `training=False` a model treats the images apart. `tf.gradients` builds what
+        a `GradientTape` would build inside a traced function, but it can start from a logit found in the graph and
+        obeys overridden rules of rectifiers. For a float16 pass the score is scaled up, and the gradient down
+        again in float32, because small gradients would be rounded to zero.
+
+        Raises:
+            KerasxaiError: The score does not depend on `source`, or the rule does not reach all rectifiers.
+        """
+        shown = source if isinstance(source, list) else [source]
+        sources = [self._turned.get(x.ref(), x) for x in shown]
+        scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
+        with ruled(rectifier) as reached:
+            gradients = tf.gradients(tf.reduce_sum(self.score) * scale, sources)
+        if any(gradient is None for gradient in gradients):
+            raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
+        if rectifier is not None:
+            check_reached(self.score, sources, reached, rectifier)
+            self.rectifiers = len(reached)
+        gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
+        for i, x in enumerate(shown):
+            if x.ref() in self._turned:
+                gradients[i] = tf.transpose(gradients[i], (0, 2, 3, 1))
+        return gradients if isinstance(source, list) else gradients[0]
+
+
+def _floating(calls: list[Call]) -> list[Any]:
+    return [
+        x for call in calls for x in tf.nest.flatten(call.output) if isinstance(x, tf.Tensor) and x.dtype.is_floating
+    ]
