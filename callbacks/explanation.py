@@ -16,9 +16,10 @@ from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps, identity_of
 from kerasxai.callbacks.samples import class_indices, samples, warn_if_reshuffled
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.files import atomic_path
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
-from kerasxai.viz import TensorBoardSink, save_png
+from kerasxai.viz import TensorBoardSink, encode_png
 
 _WRITE = "write its files"
 
@@ -173,10 +174,12 @@ class ExplanationCallback(keras.callbacks.Callback):
     def _write_sheet(self, name: str, epoch: int, maps: Maps, layer: str | None) -> None:
         when = "before training" if epoch == 0 else f"after epoch {epoch}"
         sheet = draw_sheet(self._followed, maps, f"{name} {when}", "" if layer is None else f"at {layer}")
+        data = encode_png(sheet)
         if self.png:
-            save_png(self._files.sheet(name, epoch), sheet)
+            with atomic_path(self._files.sheet(name, epoch)) as temporary:
+                temporary.write_bytes(data)
         if self._sink is not None:
-            self._sink.image(name, sheet, epoch)
+            self._sink.encoded(name, [data], (sheet.shape[0], sheet.shape[1]), epoch)
             self._sink.flush()
 
     def _warn_of_other_images(self) -> None:

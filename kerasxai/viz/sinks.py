@@ -1,8 +1,11 @@
 """Where pictures go: PNG files and TensorBoard."""
 
+import itertools
 import os
 import re
+import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -114,7 +117,7 @@ class TensorBoardSink:
         self.log_dir = Path(log_dir)
         self._writer: Any = None
         try:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            import tensorboard.compat.proto.event_pb2  # noqa: F401
         except ImportError as error:
             if required:
                 raise KerasxaiError(
@@ -123,7 +126,7 @@ class TensorBoardSink:
             return
         try:
             self.log_dir.mkdir(parents=True, exist_ok=True)
-            self._writer = EventFileWriter(str(self.log_dir), filename_suffix=".kerasxai")
+            self._writer = _EventFile(self.log_dir)
         except OSError as error:
             raise KerasxaiError(f"cannot write {self.log_dir}: {error.strerror or error}") from error
 
@@ -143,15 +146,23 @@ class TensorBoardSink:
         """
         if not self.enabled:
             return
+        batch = _batch(pictures)
+        height, width = batch[0].shape[:2]
+        self.encoded(tag, [encode_png(picture) for picture in batch], (height, width), step, description)
+
+    def encoded(
+        self, tag: str, pictures: Sequence[bytes], size: tuple[int, int], step: int, description: str = ""
+    ) -> None:
+        """Writes pictures that are PNG bytes already, each of `size` = (height, width); otherwise as `image`."""
+        if not self.enabled:
+            return
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
         from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
         from tensorboard.compat.proto.types_pb2 import DT_STRING
         from tensorboard.plugins.image.metadata import create_summary_metadata
 
-        batch = _batch(pictures)
-        height, width = batch[0].shape[:2]
         # The images plugin's own layout: width, height, then one encoded picture each.
-        strings = [str(width).encode(), str(height).encode(), *(encode_png(picture) for picture in batch)]
+        strings = [str(size[1]).encode(), str(size[0]).encode(), *pictures]
         tensor = TensorProto(
             dtype=DT_STRING,
             tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(strings))]),
@@ -195,7 +206,35 @@ class TensorBoardSink:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         summary = Summary(value=[Summary.Value(tag=tag, **value)])
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.add(Event(wall_time=time.time(), step=step, summary=summary))
+
+
+class _EventFile:
+    """One growing file of events.
+
+    TensorBoard's own writer takes its checksums in Python, a quarter of a second for a picture of a megabyte.
+    """
+
+    _count = itertools.count()
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        now = time.time()
+        name = f"{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(self._count)}.kerasxai"
+        self._records = tf.io.TFRecordWriter(str(folder / f"events.out.tfevents.{name}"))
+        self.add(Event(wall_time=now, file_version="brain.Event:2"))
+        self.flush()
+
+    def add(self, event: Any) -> None:
+        self._records.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        self._records.flush()
+
+    def close(self) -> None:
+        self._records.close()
 
 
 def _batch(pictures: ArrayLike) -> list[Picture]:
