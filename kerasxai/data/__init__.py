@@ -23,6 +23,7 @@ class DatasetRow:
         mask: "package.module:function" that turns the stored mask into 1 object, 0 background, 255 ignore.
         parts: Path of a mask whose values number the parts of the object.
         feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
+        image_size: The side at which it is meant to be looked at; None: whatever suits the network.
         citation: Where the data set comes from.
     """
 
@@ -34,6 +35,7 @@ class DatasetRow:
     mask: str | None = None
     parts: str | None = None
     feature_stride: int = 32
+    image_size: int | None = None
     citation: str = ""
 
 
@@ -45,7 +47,8 @@ DATASETS: dict[str, DatasetRow] = {
         builder="kerasxai.data.shapes.builder:Shapes",
         mask="kerasxai.data.masks:nonzero",
         parts="part_mask",
-        feature_stride=16,
+        feature_stride=8,
+        image_size=160,
     ),
     "caltech_birds2011": DatasetRow(
         summary="CUB-200-2011: 200 bird species, one box and one mask an image (1.1 GB)",

@@ -143,6 +143,7 @@ class TfdsSource:
             has_masks=self.features.mask is not None,
             has_parts=self.features.parts is not None,
             feature_stride=self.row.feature_stride,
+            image_size=self.row.image_size,
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),
         )

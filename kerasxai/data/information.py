@@ -17,6 +17,7 @@ class DatasetInfo:
         has_masks: Whether samples carry `mask`.
         has_parts: Whether samples carry `part_mask`.
         feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
+        image_size: The side at which it is meant to be looked at; None: whatever suits the network.
         summary: One line.
         citation: Where it comes from.
     """
@@ -28,6 +29,7 @@ class DatasetInfo:
     has_masks: bool
     has_parts: bool = False
     feature_stride: int = 32
+    image_size: int | None = None
     summary: str = ""
     citation: str = ""
 

@@ -1,0 +1,221 @@
+"""Training and evaluation from end to end, on a folder of small images with boxes."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasxai
+from kerasxai.cli import main
+from kerasxai.training import train as train_module
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.evaluate import evaluate
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.train import epochs_of, train
+
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Red and blue squares on noise, 12 for training, 4 for validation and 4 for testing of each color."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    rows = []
+    for split, count in (("train", 12), ("validation", 4), ("test", 4)):
+        for label, channel in (("blue", 2), ("red", 0)):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                image = generator.integers(60, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+                x, y = generator.integers(2, SIDE - 22, 2)
+                image[y : y + 20, x : x + 20] = 30
+                image[y : y + 20, x : x + 20, channel] = 250
+                name = f"{split}/{label}/{number}.png"
+                Image.fromarray(image).save(folder / name)
+                rows.append([name, x, y, x + 20, y + 20])
+    with (folder / "boxes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["filename", "x_min", "y_min", "x_max", "y_max"], *rows])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(photos: Path) -> TrainConfig:
+    return TrainConfig(
+        data=str(photos),
+        features="block2b_add",
+        image_size=SIDE,
+        head_epochs=1,
+        epochs=2,
+        batch_size=8,
+        learning_rate=1e-2,
+        boxes_csv=str(photos / "boxes.csv"),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "gap"
+    assert train(config, out, methods=("cam",), explain_images=2, verbose=0) == out / "model.keras"
+    return out
+
+
+def weights_of(path: Path) -> list[np.ndarray]:
+    return kerasxai.models.load(path).get_weights()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    for first, second in zip(weights_of(one), weights_of(other), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> None:
+    rows = RunFolder(finished).rows
+    assert [(row["phase"], row["epoch"]) for row in rows] == [("head", 0), ("finetune", 1), ("finetune", 2)]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_gt_known_loc", "seconds"} <= set(rows[0])
+    assert json.loads((finished / "config.json").read_text())["image_size"] == SIDE
+    assert (finished / "command.txt").read_text().strip()
+    with Image.open(finished / "history.png") as plot:
+        assert plot.size[0] > 100
+    assert list(finished.glob("heatmaps/*/timeline.png"))
+    assert not list(finished.rglob("*.tmp-*"))
+    assert kerasxai.models.class_names(kerasxai.models.load(finished / "model.keras")) == ["blue", "red"]
+
+
+def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
+    info = kerasxai.data.info(config.data)
+    model = train_module._new_model(config, info, SIDE)
+    train_module._prepare(model, config, "head", 3)
+    assert [w.path.split("/")[0] for w in model.trainable_weights] == ["logits"]
+    train_module._prepare(model, config, "finetune", 3)
+    trained = {w.path for w in model.trainable_weights}
+    assert 1 < len(trained) < len(model.weights)
+    assert not any("bn" in path for path in trained), "batch normalization stays frozen"
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = RunFolder.keep
+    for dies_after in (1, 2):
+
+        def killed(self: RunFolder, model: Any, row: dict[str, Any], after: int = dies_after) -> None:
+            keep(self, model, row)
+            if len(self.rows) == after:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(RunFolder, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
+        assert len(RunFolder(tmp_path / "run").rows) == dies_after
+    monkeypatch.setattr(RunFolder, "keep", keep)
+    model = train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
+    assert_same_weights(model, finished / "model.keras")
+    before, after = RunFolder(finished).rows, RunFolder(tmp_path / "run").rows
+    assert [row["val_loss"] for row in before] == [row["val_loss"] for row in after]
+
+
+def test_boxes_and_drawing_do_not_touch_what_is_learned(config: TrainConfig, finished: Path, tmp_path: Path) -> None:
+    stripped = train(replace(config, boxes_csv=None), tmp_path / "run", methods=(), verbose=0)
+    assert_same_weights(stripped, finished / "model.keras")
+    assert "val_gt_known_loc" not in RunFolder(tmp_path / "run").rows[0]
+
+
+def test_a_finished_run_is_left_alone_and_another_config_is_refused(config: TrainConfig, finished: Path) -> None:
+    written = (finished / "model.keras").stat().st_mtime_ns
+    assert train(config, finished, verbose=0) == finished / "model.keras"
+    assert (finished / "model.keras").stat().st_mtime_ns == written
+    with pytest.raises(kerasxai.KerasxaiError, match="seed was 0, is 1"):
+        train(replace(config, seed=1), finished, verbose=0)
+
+
+def test_patience_ends_a_phase(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.rows = [{"phase": "head", "epoch": n, "val_loss": loss} for n, loss in enumerate([3.0, 1.0, 2.0, 2.0])]
+    assert folder.stale("head", 2)
+    assert not folder.stale("head", 3)
+    assert not folder.stale("finetune", 1)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 0}, {"finetune_share": 1.5}, {"head_epochs": 0, "epochs": 0}])
+def test_a_config_out_of_range_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(kerasxai.KerasxaiError):
+        TrainConfig(data="shapes", **change)
+
+
+def test_random_weights_have_no_first_phase() -> None:
+    config = TrainConfig(data="shapes", weights="none", head_epochs=3, epochs=2)
+    assert epochs_of(config, "head") == (0, 0)
+    assert epochs_of(config, "finetune") == (0, 2)
+
+
+def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_path: Path) -> None:
+    model = kerasxai.models.load(finished / "model.keras")
+    result = evaluate(model, config.data, method="cam", boxes_csv=config.boxes_csv, out=tmp_path, batch_size=3)
+    assert result["images"] == 8
+    assert result["tuned"]["split"] == "validation"
+    assert set(result["by_class"]) == {"0", "1"}
+    assert set(result["baselines"]) == {"whole_image", "centered_box", "centered_gaussian"}
+    outputs = np.concatenate(
+        [model.predict_on_batch(x) for x, _ in kerasxai.data.training_pairs(config.data, "test", SIDE, 4)]
+    )
+    labels = np.concatenate([y for _, y in kerasxai.data.training_pairs(config.data, "test", SIDE, 4)])
+    assert result["top1_accuracy"] == (outputs.argmax(-1) == labels).mean()
+    on_disk = json.loads((tmp_path / "evaluation.json").read_text())
+    assert on_disk["gt_known_loc"] == result["gt_known_loc"]
+    assert len(json.loads((tmp_path / "records.json").read_text())) == 8
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "evaluation.json",
+        "records.json",
+        "cases.png",
+        "threshold.png",
+    }
+    limited = evaluate(model, config.data, boxes_csv=config.boxes_csv, limit=5, batch_size=3, tune_split=None)
+    assert limited["images"] == 5
+    assert "tuned" not in limited
+
+
+def test_evaluate_tells_mistakes_in_one_line(
+    finished: Path, config: TrainConfig, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(finished / "model.keras")
+    other = tmp_path / "classes"
+    for label in "abc":
+        (other / label).mkdir(parents=True)
+        for number in range(10):
+            Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(other / label / f"{number}.png")
+    (other / "boxes.csv").write_text("filename,x_min,y_min,x_max,y_max\na/0.png,0,0,4,4\n")
+    for words, message in [
+        (["--data", str(photos)], "has no boxes"),
+        (["--data", str(photos), "--boxes", config.boxes_csv or "", "--split", "nope"], "no split 'nope'"),
+        (["--data", str(other), "--boxes", str(other / "boxes.csv")], "the model has 2 classes"),
+        (["--data", str(tmp_path / "nothing")], "nothing"),
+    ]:
+        assert main(["evaluate", model, *words]) == 2
+        told = capsys.readouterr().err
+        assert message in told
+        assert told.count("\n") == 1
+    assert not (finished / "evaluation_cam").exists()
+
+
+def test_train_tells_mistakes_in_one_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one_class = tmp_path / "one"
+    (one_class / "a").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(one_class / "a" / "0.png")
+    (tmp_path / "empty").mkdir()
+    run = str(tmp_path / "run")
+    for words in (
+        ["--data", str(one_class), "--out", run],
+        ["--data", str(tmp_path / "empty"), "--out", run],
+        ["--data", str(photos), "--out", run, "--features", "nope"],
+        ["--data", str(photos), "--out", run, "--explain", "gradcm"],
+        ["--data", str(photos), "--out", run, "--head-option", "depht=2"],
+    ):
+        assert main(["train", *words]) == 2
+        told = capsys.readouterr().err
+        assert told.count("\n") == 1, told
+    assert not (tmp_path / "run" / "model.keras").exists()

@@ -1,0 +1,100 @@
+"""What a training run is told; kept in its folder, so that it can be gone on with and repeated."""
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a run learns.
+
+    Attributes:
+        data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
+        backbone: A name in `kerasxai.BACKBONES`.
+        head: A name in `kerasxai.HEADS`.
+        head_options: Options of that head, as `build_classifier` takes them.
+        weights: "imagenet", "none", or a path.
+        features: The stride (8, 16, 32) or the layer of the backbone that the head stands on; None: the data set's
+            own recommendation, or the backbone's last map.
+        image_size: Side in pixels; None: the data set's own recommendation, or the backbone's.
+        head_epochs: Epochs of the first phase: the head alone, the backbone frozen.
+        epochs: Epochs of the second phase: the head and the upper backbone.
+        batch_size: Images a step.
+        learning_rate: AdamW's peak rate in the first phase, cosine decay.
+        finetune_rate: The same for the second phase.
+        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
+        patience: A phase ends when the validation loss has not improved for so many epochs.
+        mixed_precision: Compute in half precision, keep the weights in single.
+        seed: Of weights, order and augmentation.
+        data_dir: Where TensorFlow Datasets keeps its files.
+        boxes_csv: Boxes for a folder of images; read for measuring, never for training.
+    """
+
+    data: str
+    backbone: str = "EfficientNetLite0"
+    head: str = "gap"
+    head_options: dict[str, Any] = field(default_factory=dict)
+    weights: str = "imagenet"
+    features: int | str | None = None
+    image_size: int | None = None
+    head_epochs: int = 3
+    epochs: int = 5
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    finetune_rate: float = 1e-4
+    finetune_share: float = 0.5
+    patience: int = 5
+    mixed_precision: bool = False
+    seed: int = 0
+    data_dir: str | None = None
+    boxes_csv: str | None = None
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[float, float]] = {
+            "head_epochs": (0, 10_000),
+            "epochs": (0, 10_000),
+            "batch_size": (1, 65_536),
+            "learning_rate": (1e-9, 10),
+            "finetune_rate": (1e-9, 10),
+            "finetune_share": (0, 1),
+            "patience": (1, 10_000),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise KerasxaiError(f"{name} must be within {low:g} and {high:g}, not {value:g}")
+        if self.head_epochs + self.epochs == 0:
+            raise KerasxaiError("head_epochs and epochs are both 0: there is nothing to train")
+
+    def write(self, folder: Path) -> None:
+        """Writes `config.json` and the exact command that made the run, `command.txt`."""
+        with atomic_path(folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        with atomic_path(folder / "command.txt") as temporary:
+            temporary.write_text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+
+    def check_same(self, folder: Path) -> None:
+        """Refuses to go on in a folder that holds another run.
+
+        Raises:
+            KerasxaiError: The folder's config differs; the message names what differs.
+        """
+        path = folder / "config.json"
+        if not path.exists():
+            return
+        before = json.loads(path.read_text())
+        now = json.loads(json.dumps(asdict(self)))
+        differing = [
+            f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
+            for item in fields(self)
+            if before.get(item.name) != now[item.name]
+        ]
+        if differing:
+            raise KerasxaiError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")

@@ -1,0 +1,237 @@
+"""The whole road on the embedded data: photographs explained, three heads trained and measured, one report."""
+
+import argparse
+import json
+import os
+import time
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skimage.data
+import tensorflow as tf
+
+from kerasxai import data, models, viz
+from kerasxai.core.files import atomic_path
+from kerasxai.explainer import Explainer
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.evaluate import evaluate
+from kerasxai.training.tables import FIGURES, evaluation_rows
+from kerasxai.training.train import train
+
+PHOTOGRAPHS = {"cat": skimage.data.chelsea, "coffee cup": skimage.data.coffee, "rocket": skimage.data.rocket}
+HEADS: dict[str, dict[str, Any]] = {
+    "gap": {"depth": 2, "width": 128},
+    "conv1x1": {"depth": 2, "width": 128},
+    "acol": {"width": 128},
+}
+"""The options of each head; all have as many layers above the backbone, so that only the head's kind differs."""
+METHODS = ("cam", "gradcam")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the demo and prints where the report lies."""
+    started = time.monotonic()
+    report = demo(options.out, options.head_epochs, options.epochs, options.data_dir, options.seed)
+    print(f"\nreport: {report.resolve()}  ({(time.monotonic() - started) / 60:.1f} minutes)")
+    if options.open:
+        webbrowser.open(report.resolve().as_uri())
+
+
+def demo(out: str | Path, head_epochs: int = 3, epochs: int = 3, data_dir: str | None = None, seed: int = 0) -> Path:
+    """Explains photographs with an untouched network, trains and measures three heads, and writes one HTML report.
+
+    What is there already from an earlier call with the same settings is not done again.
+
+    Args:
+        out: Folder of everything that is written.
+        head_epochs: Epochs of each head alone.
+        epochs: Epochs of fine-tuning.
+        data_dir: Where TensorFlow Datasets keeps its files.
+        seed: Of weights, order and augmentation.
+
+    Returns:
+        The path of the report.
+    """
+    out = Path(out)
+    clock = _Clock(out / "seconds.json")
+    report = viz.Report(
+        "Where does it look, and is it right?",
+        "Three classifiers learn to name drawn objects on photographs. No box is ever shown to them; boxes and masks "
+        "only measure, afterwards, whether their heatmaps find the object.",
+    )
+    clock.measure("photographs", _photographs, report)
+    info = clock.measure("data", _prepared, data_dir)
+    _show_data(report, info, data_dir)
+    evaluations, classes = {}, info.class_names
+    for head, head_options in HEADS.items():
+        config = TrainConfig(
+            data="shapes", head=head, head_options=head_options, head_epochs=head_epochs, epochs=epochs,
+            data_dir=data_dir, seed=seed,
+        )  # fmt: skip
+        print(f"\n{head}")
+        folder = out / head
+        path = clock.measure(f"train {head}", train, config, folder, METHODS)
+        evaluations[head] = clock.measure(f"evaluate {head}", _evaluation, path, folder / "evaluation_cam", data_dir)
+    _compare(report, evaluations)
+    for head, evaluation in evaluations.items():
+        _show_head(report, head, out / head, evaluation, classes)
+    _show_time(report, clock.seconds)
+    with atomic_path(out / "evaluations.json") as temporary:
+        temporary.write_text(json.dumps(evaluations, indent=2) + "\n")
+    return report.write(out / "report.html")
+
+
+class _Clock:
+    """Keeps how long each stage took, also where a later call finds it done."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def measure(self, stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        begun = time.monotonic()
+        result = work(*arguments)
+        self.seconds[stage] = max(round(time.monotonic() - begun, 1), self.seconds.get(stage, 0.0))
+        with atomic_path(self.path) as temporary:
+            temporary.write_text(json.dumps(self.seconds, indent=2) + "\n")
+        return result
+
+
+def _prepared(data_dir: str | None) -> Any:
+    return data.info("shapes", data_dir=data_dir)
+
+
+def _evaluation(model: Path, out: Path, data_dir: str | None) -> dict[str, Any]:
+    """Evaluates, or reads what an earlier call measured of the same model."""
+    written = out / "evaluation.json"
+    if written.exists() and written.stat().st_mtime > model.stat().st_mtime:
+        return json.loads(written.read_text())
+    return evaluate(models.load(model), "shapes", data_dir=data_dir, out=out)
+
+
+def _photographs(report: viz.Report) -> None:
+    model = models.load("imagenet:EfficientNetLite0")
+    names = models.imagenet_names()
+    originals = {name: np.asarray(load()) for name, load in PHOTOGRAPHS.items()}
+    images = np.stack([tf.image.resize(image, model.input_shape[1:3], antialias=True) for image in originals.values()])
+    probabilities = model.predict_on_batch(images)
+    predicted = [f"{names[row.argmax()]}, {row.max():.0%}" for row in probabilities]
+    columns = [list(originals.values())]
+    for method in METHODS:
+        heatmaps = Explainer(model, method)(images).heatmaps
+        columns.append(
+            [viz.overlay(image, heatmap) for image, heatmap in zip(originals.values(), heatmaps, strict=True)]
+        )
+    sheet = viz.grid(
+        [list(row) for row in zip(*columns, strict=True)],
+        row_labels=predicted,
+        column_labels=["photograph", *METHODS],
+        cell_size=(220, 320),
+    )
+    report.add_section(
+        "Photographs, explained by an untouched network",
+        "EfficientNet-Lite0, untouched since ImageNet. Warm colors mark the evidence for the class that it predicts.",
+    )
+    report.add_picture(sheet, "The predicted class with its probability, and where the evidence lies.")
+
+
+def _show_data(report: viz.Report, info: Any, data_dir: str | None) -> None:
+    shown: dict[int, list[Any]] = {label: [] for label in range(info.num_classes)}
+    for sample in data.load("shapes", "test", None, data_dir=data_dir).as_numpy_iterator():
+        cells = shown[int(sample["label"])]
+        if len(cells) < 2:
+            height, width = sample["image"].shape[:2]
+            boxes = sample["boxes"] * [width, height, width, height]
+            cells.append(viz.draw_boxes(sample["image"], boxes, viz.TRUE_COLOR))
+        if all(len(cells) == 2 for cells in shown.values()):
+            break
+    rows = [[shown[label][n] for label in range(first, first + 4)] for first in (0, 4) for n in range(2)]
+    captions = [[info.class_names[label] for label in range(first, first + 4)] for first in (0, 4) for _ in range(2)]
+    report.add_section(
+        "The data: shapes",
+        f"{', '.join(f'{count} images for {split}' for split, count in info.splits.items())}, made on this machine. "
+        "Each object has a head that names its class, a larger body whose texture it shares with one other class, and "
+        "a tail that says nothing. Place, size, hue, background and the scattered distractors say nothing either.",
+    )
+    report.add_picture(viz.grid(rows, captions=captions, cell_size=190), "Test images with their true boxes.")
+
+
+def _coverage(evaluation: dict[str, Any], part: str, measure: str, threshold: str = "0.5") -> float:
+    return evaluation["masks"]["coverage"][part][measure][threshold]
+
+
+def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None:
+    report.add_section(
+        "The figures",
+        "GT-known Loc is the share of test images in which the box around the largest part of the true class's heatmap "
+        "above a threshold overlaps the true box with an IoU of at least 0.5. The second threshold was chosen on the "
+        "validation images. The baselines never looked at the image: whoever does not beat them has found nothing.",
+    )
+    rows = []
+    for head, evaluation in evaluations.items():
+        rows += [[f"{head}: {name}", *rest] for name, *rest in evaluation_rows(evaluation)[:2]]
+    rows += evaluation_rows(next(iter(evaluations.values())))[2:]
+    report.add_table(rows, ["", "threshold", *FIGURES.values()])
+    table = [
+        {
+            "head": head,
+            "accuracy": evaluation["top1_accuracy"],
+            "body recall at 0.5": _coverage(evaluation, "body", "recall"),
+            "head recall at 0.5": _coverage(evaluation, "head", "recall"),
+            "object precision at 0.5": _coverage(evaluation, "object", "precision"),
+            "body recall at 0.2": _coverage(evaluation, "body", "recall", "0.2"),
+            "PxAP": evaluation["masks"]["pxap"],
+        }
+        for head, evaluation in evaluations.items()
+    ]
+    report.add_table(
+        table,
+        note="How much of each part lies above the threshold. ACoL erases what convinces its first branch most, so "
+        "that its second must look elsewhere: it covers more of the body, which is not the same as a better box.",
+    )
+    first = next(iter(evaluations.values()))
+    curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
+    report.add_picture(
+        viz.plot_curves(
+            first["curve"]["thresholds"], curves, y_label="GT-known Loc", marks={"fixed": first["threshold"]}
+        ),
+        "GT-known Loc against the threshold, on the test images.",
+    )
+
+
+def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str, Any], classes: Any) -> None:
+    report.add_section(f"Head {head}")
+    report.add_figures(
+        [
+            ("accuracy", evaluation["top1_accuracy"]),
+            ("GT-known Loc at 20 %", evaluation["gt_known_loc"]),
+            ("with the threshold from validation", evaluation["tuned"]["gt_known_loc"]),
+            ("mean IoU", evaluation["mean_iou"]),
+        ]
+    )
+    report.add_picture(folder / "history.png", "Training, epoch by epoch.")
+    for timeline in sorted(folder.glob("heatmaps/*/timeline.png")):
+        report.add_picture(
+            timeline, f"{timeline.parent.name}: the same validation images, before training and after each epoch."
+        )
+    report.add_picture(folder / "evaluation_cam" / "cases.png", "The best and the worst boxes on the test images.")
+    with report.details("By class and by size"):
+        for key in ("by_class", "by_size"):
+            report.add_table(
+                [
+                    [it.get("name", name), it["images"], it["top1_accuracy"], *(it[figure] for figure in FIGURES)]
+                    for name, it in evaluation[key].items()
+                ],
+                [key.removeprefix("by_"), "images", "accuracy", *FIGURES.values()],
+            )
+    report.add_details("The command and its settings", (folder / "config.json").read_text())
+
+
+def _show_time(report: viz.Report, seconds: dict[str, float]) -> None:
+    report.add_section("How long it took")
+    rows: list[list[Any]] = [[stage, spent] for stage, spent in seconds.items()]
+    report.add_table([*rows, ["all", sum(seconds.values())]], ["stage", "seconds"], digits=1)
+    report.add_text(f"On {os.cpu_count()} cores.")

@@ -1,0 +1,255 @@
+"""Measuring a classifier: accuracy, and how well its heatmaps localize the object.
+
+Run it as `kerasxai evaluate ...` or `python -m kerasxai.training.evaluate ...`.
+"""
+
+import argparse
+import itertools
+import json
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.progress import track
+
+from kerasxai import data, models, viz
+from kerasxai.core.commands import run_module
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+from kerasxai.core.layers import image_side
+from kerasxai.explainer import Explainer, Explanation
+from kerasxai.metrics import LocalizationReport
+from kerasxai.training import evaluate_options
+from kerasxai.training.tables import print_evaluation
+
+PARTS = {"head": 1, "body": 2, "tail": 3}
+"""What the values of a part mask mean, in the embedded data."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluates as the command line says, prints the table and tells where the results lie."""
+    out = options.out
+    if out is None:
+        is_file = not options.model.startswith("imagenet:")
+        out = Path(options.model).parent / f"evaluation_{options.method}" if is_file else Path("evaluation")
+    evaluation = evaluate(
+        models.load(options.model),
+        options.data,
+        options.split,
+        method=options.method,
+        layer=options.layer,
+        tune_split=None if options.tune_split == "none" else options.tune_split,
+        threshold=options.threshold,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        image_size=options.image_size,
+        data_dir=options.data_dir,
+        boxes_csv=options.boxes_csv,
+        out=out,
+        **dict(options.option),
+    )
+    print_evaluation(evaluation)
+    print(f"figures and pictures: {out}")
+
+
+def evaluate(
+    model: keras.Model,
+    name_or_path: str,
+    split: str = "test",
+    *,
+    method: str = "cam",
+    layer: Any = None,
+    tune_split: str | None = "validation",
+    threshold: float = 0.2,
+    limit: int | None = None,
+    batch_size: int = 32,
+    image_size: int | None = None,
+    data_dir: str | None = None,
+    boxes_csv: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+    **method_options: Any,
+) -> dict[str, Any]:
+    """Measures accuracy and localization of a model on a split of a data set.
+
+    The heatmap of each image's true class is thresholded at a share of its maximum, and the largest component's box is
+    compared with the true boxes. The best threshold is chosen on another split and applied here, because a threshold
+    chosen on the measured images flatters.
+
+    Args:
+        model: A Keras classifier that knows the data set's classes.
+        name_or_path: As for `kerasxai.data.load`.
+        split: What is measured.
+        method: A name in `kerasxai.METHODS`.
+        layer: As for `kerasxai.Explainer`.
+        tune_split: Where the best threshold is chosen; None leaves it out.
+        threshold: The fixed threshold, in [0, 1).
+        limit: Measure so many images of each split only.
+        batch_size: Images at once.
+        image_size: Side in pixels, for models that take any; None: 224.
+        data_dir: As for `kerasxai.data.load`.
+        boxes_csv: As for `kerasxai.data.load`.
+        out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`; None writes nothing.
+        progress: Show a progress bar.
+        **method_options: Options of the method.
+
+    Returns:
+        What `kerasxai.metrics.LocalizationReport.result` returns, and `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
+        `top5_loc` at the threshold that was best on `tune_split`.
+
+    Raises:
+        KerasxaiError: The data set has no boxes or no such split, or does not fit the model.
+
+    Example:
+        >>> evaluate(model, "shapes", method="cam")["gt_known_loc"]
+    """
+    where = {"data_dir": data_dir, "boxes_csv": boxes_csv}
+    info = data.info(name_or_path, **where)
+    _check(info, model, split, tune_split)
+    explainer = Explainer(model, method, layer=layer, batch_size=batch_size, **method_options)
+    side = _square_side(model, image_size)
+
+    def measured(part: str) -> tuple[LocalizationReport, str | None]:
+        report, explained = LocalizationReport(threshold, class_names=info.class_names), None
+        batches = data.load(name_or_path, part, side, batch_size=batch_size, **where).as_numpy_iterator()
+        for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {part}", progress):
+            explained = add_batch(report, explainer, model, batch).layer
+        return report, explained
+
+    tuned = None if tune_split is None else measured(tune_split)[0].result()["best_threshold"]
+    report, explained_layer = measured(split)
+    evaluation = report.result() | {"data": info.name, "split": split, "method": method, "layer": explained_layer}
+    if tuned is not None:
+        evaluation["tuned"] = {"split": tune_split, "threshold": tuned, **report.at(tuned)}
+    if out is not None:
+        samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
+        _write(Path(out), evaluation, report, draw_cases(report, explainer, samples))
+    return evaluation
+
+
+def add_batch(
+    report: LocalizationReport, explainer: Explainer, model: keras.Model, batch: Mapping[str, Any]
+) -> Explanation:
+    """Explains the true classes of one batch of `kerasxai.data.load` and counts it.
+
+    Args:
+        report: Where to count.
+        explainer: Explains the model.
+        model: For the predictions.
+        batch: `image`, `label`, `boxes`, and what there is of `mask`, `part_mask` and `name`.
+
+    Returns:
+        The explanation of the batch.
+    """
+    images = np.asarray(batch["image"], np.float32)
+    labels = np.asarray(batch["label"])
+    explanation = explainer(images, labels)
+    parts = None
+    if "part_mask" in batch:
+        parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}
+    report.update(
+        explanation.heatmaps,
+        scores=model.predict_on_batch(images),
+        labels=labels,
+        boxes=data.unpad_boxes(batch["boxes"]),
+        masks=batch.get("mask"),
+        parts=parts,
+        names=[_text(name) for name in batch["name"]] if "name" in batch else None,
+    )
+    return explanation
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def _check(info: Any, model: keras.Model, split: str, tune_split: str | None) -> None:
+    if not info.has_boxes:
+        raise KerasxaiError(
+            f"{info.name} has no boxes, and localization needs some; for a folder give --boxes FILE.csv"
+        )
+    for name in (split, tune_split):
+        if name is not None and name not in info.splits:
+            raise KerasxaiError(f"{info.name} has no split {name!r}; there are: {', '.join(info.splits)}")
+    classes = model.output_shape[-1]
+    if classes != info.num_classes:
+        raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
+
+
+def _square_side(model: keras.Model, wanted: int | None) -> int:
+    height, width = image_side(model, wanted)
+    if height != width:
+        raise KerasxaiError(f"data sets are read as squares, and the model takes {height} x {width}")
+    return height
+
+
+def _limited(
+    batches: Iterable[dict[str, Any]], count: int, batch_size: int, limit: int | None, title: str, progress: bool
+) -> Iterator[dict[str, Any]]:
+    left = count if limit is None else min(limit, count)
+    shown = track(batches, title, total=-(-left // batch_size), transient=True, disable=not progress)
+    for batch in shown:
+        yield {name: values[:left] for name, values in batch.items()}
+        left -= batch_size
+        if left <= 0:
+            return
+
+
+def draw_cases(
+    report: LocalizationReport, explainer: Explainer, samples: Iterable[Mapping[str, Any]], count: int = 6
+) -> np.ndarray:
+    """Draws the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
+
+    Args:
+        report: Of the same images in the same order.
+        explainer: What it was made with.
+        samples: Of `kerasxai.data.load`, one by one.
+        count: How many of each kind.
+
+    Returns:
+        A sheet `(H, W, 3)` uint8.
+    """
+    order = {id(record): number for number, record in enumerate(report.records)}
+    chosen = [report.best(count), report.worst(count)]
+    wanted = {order[id(record)] for row in chosen for record in row}
+    numbered = itertools.islice(enumerate(samples), max(wanted) + 1)
+    images = {number: sample["image"] for number, sample in numbered if number in wanted}
+    names = report.options["class_names"]
+
+    def cell(record: dict[str, Any]) -> np.ndarray:
+        image = images[order[id(record)]]
+        heatmap = explainer(image[None], record["label"]).heatmaps[0]
+        boxes = None if record["box"] is None else [record["box"]]
+        return viz.overlay(image, heatmap, boxes=boxes, true_boxes=record["boxes"])
+
+    return viz.grid(
+        [[cell(record) for record in row] for row in chosen],
+        row_labels=["best", "worst"],
+        captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
+        title=f"{explainer.method.name}: boxes at {report.options['threshold']:.0%} of the maximum",
+        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
+    )
+
+
+def _write(out: Path, evaluation: dict[str, Any], report: LocalizationReport, cases: np.ndarray) -> None:
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    for name, content in (("evaluation", {"command": command, **evaluation}), ("records", report.records)):
+        with atomic_path(out / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    viz.save_png(out / "cases.png", cases)
+    curve = evaluation["curve"]
+    marks = {"fixed": evaluation["threshold"]}
+    if "tuned" in evaluation:
+        marks["chosen on " + evaluation["tuned"]["split"]] = evaluation["tuned"]["threshold"]
+    plot = viz.plot_curves(
+        curve["thresholds"], {evaluation["method"]: curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
+    )
+    viz.save_png(out / "threshold.png", plot)
+
+
+if __name__ == "__main__":
+    sys.exit(run_module("kerasxai.training.evaluate", evaluate_options, run))

@@ -1,0 +1,46 @@
+"""The arguments of `kerasxai evaluate`. Nothing here imports TensorFlow."""
+
+import argparse
+from pathlib import Path
+
+from kerasxai.core.commands import parse_option
+from kerasxai.methods import METHODS
+
+SUMMARY = "Measure accuracy and localization."
+EXAMPLES = [
+    "kerasxai evaluate runs/gap/model.keras --data shapes --method cam",
+    "kerasxai evaluate runs/gap/model.keras --data shapes --method gradcam --layer backbone/top_activation",
+    "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
+]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the data and the method."""
+    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
+    parser.add_argument("--split", default="test", help="what is measured (default: %(default)s)")
+    parser.add_argument(
+        "--tune-split",
+        default="validation",
+        help="where the best threshold is chosen, which the measured split must not do; none: only the fixed threshold"
+        " (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--method", default="cam", choices=METHODS, metavar="NAME", help="explainer (default: %(default)s)"
+    )
+    parser.add_argument("--layer", help="for methods that explain at a layer")
+    parser.add_argument(
+        "--option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of the method"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.2,
+        help="of a heatmap's maximum, for boxes and masks (default: %(default)s)",
+    )
+    parser.add_argument("--limit", type=int, help="measure so many images only")
+    parser.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")
+    parser.add_argument("--image-size", type=int, help="side in pixels, for models that take any (default: 224)")
+    parser.add_argument("--data-dir", help="where TensorFlow Datasets keeps its files")
+    parser.add_argument("--boxes", dest="boxes_csv", metavar="FILE", help="CSV with boxes for a folder of images")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: beside the model, or evaluation/)")

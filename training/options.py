@@ -1,0 +1,71 @@
+"""The arguments of `kerasxai train`. Nothing here imports TensorFlow."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from kerasxai.core.commands import parse_option
+from kerasxai.models import BACKBONES, HEADS
+from kerasxai.training.config import TrainConfig
+
+SUMMARY = "Fine-tune a classifier and watch where it looks."
+EXAMPLES = [
+    "kerasxai train --data shapes --backbone EfficientNetLite0 --head gap --out runs/gap",
+    "kerasxai train --data shapes --head acol --head-option erase_threshold=0.6 --out runs/acol",
+    "kerasxai train --data oxford_iiit_pet --backbone ResNet50 --features 16 --epochs 10 --out runs/pets",
+    "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
+]
+_DEFAULTS = {item.name: item.default for item in fields(TrainConfig)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds one argument for each field of `TrainConfig`, and what is drawn on the way."""
+
+    def add(flag: str, help: str, **settings: Any) -> None:
+        name = settings.get("dest", flag.lstrip("-").replace("-", "_"))
+        settings.setdefault("default", _DEFAULTS.get(name))
+        shown = "" if settings["default"] in (None, False) else " (default: %(default)s)"
+        parser.add_argument(flag, help=help + shown, **settings)
+
+    parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the run; given again, the run goes on")
+    add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
+    add("--head", f"one of {', '.join(HEADS)}", choices=sorted(HEADS), metavar="NAME")
+    parser.add_argument(
+        "--head-option",
+        action="append",
+        default=[],
+        type=parse_option,
+        metavar="NAME=VALUE",
+        help="an option of the head",
+    )
+    add("--weights", "imagenet, none, or a file of weights")
+    add("--features", "stride (8, 16, 32) or layer of the backbone that the head stands on", type=_stride_or_layer)
+    add("--image-size", "side in pixels", type=int)
+    add("--head-epochs", "epochs of the first phase: the head alone", type=int)
+    add("--epochs", "epochs of the second phase: head and upper backbone", type=int)
+    add("--batch-size", "images a step", type=int)
+    add("--learning-rate", "peak rate of the first phase", type=float)
+    add("--finetune-rate", "peak rate of the second phase", type=float)
+    add("--finetune-share", "share of the backbone's layers that the second phase trains", type=float)
+    add("--patience", "epochs without a better validation loss before a phase ends", type=int)
+    add("--mixed-precision", "compute in half precision", action="store_true")
+    add("--seed", "of weights, order and augmentation", type=int)
+    add("--data-dir", "where TensorFlow Datasets keeps its files")
+    add("--boxes", "CSV with boxes for a folder of images, for measuring only", dest="boxes_csv", metavar="FILE")
+    parser.add_argument(
+        "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
+    )
+    parser.add_argument("--explain-images", type=int, default=8, help="images drawn each epoch (default: %(default)s)")
+    parser.add_argument("--explain-every", type=int, default=1, help="epochs between drawings (default: %(default)s)")
+
+
+def config_of(options: argparse.Namespace) -> TrainConfig:
+    """Returns the config that parsed arguments mean."""
+    values = {item.name: getattr(options, item.name) for item in fields(TrainConfig) if item.name != "head_options"}
+    return TrainConfig(**values, head_options=dict(options.head_option))
+
+
+def _stride_or_layer(text: str) -> int | str:
+    return int(text) if text.isdigit() else text

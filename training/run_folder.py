@@ -1,0 +1,139 @@
+"""The folder of a training run: what is done, what is best, and where to go on."""
+
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+
+MONITOR = "val_loss"
+
+
+class RunFolder:
+    """Everything that a run has written; all decisions are read off its rows, so that a killed run goes on as it was.
+
+    Args:
+        path: The folder; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise KerasxaiError(f"cannot write to {path}: {error.strerror}") from error
+        self.rows = self._read_rows()
+
+    @property
+    def history(self) -> Path:
+        """The table of all epochs."""
+        return self.path / "history.csv"
+
+    @property
+    def best(self) -> Path:
+        """The model of the epoch with the lowest validation loss so far."""
+        return self.checkpoints / "best.keras"
+
+    @property
+    def model(self) -> Path:
+        """The finished model; it is there only when the run is done."""
+        return self.path / "model.keras"
+
+    def last(self) -> tuple[Path, int] | None:
+        """Returns the newest checkpoint and its epoch, or None at the start of a run."""
+        found = sorted(self.checkpoints.glob("epoch_*.keras"))
+        return (found[-1], int(found[-1].stem.split("_")[1])) if found else None
+
+    def rows_of(self, phase: str) -> list[dict[str, Any]]:
+        """Returns the rows of one phase, in order."""
+        return [row for row in self.rows if row["phase"] == phase]
+
+    def stale(self, phase: str, patience: int) -> bool:
+        """Tells whether the validation loss of a phase has not improved for `patience` epochs."""
+        losses = [row[MONITOR] for row in self.rows_of(phase)]
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    def keep(self, model: keras.Model, row: dict[str, Any]) -> None:
+        """Keeps an epoch: the model first, then the row, so that a row never stands without its model."""
+        checkpoint = self.checkpoints / f"epoch_{row['epoch']:04d}.keras"
+        with atomic_path(checkpoint) as temporary:
+            model.save(temporary)
+        if all(row[MONITOR] < before[MONITOR] for before in self.rows):
+            with atomic_path(self.best) as temporary:
+                temporary.write_bytes(checkpoint.read_bytes())
+        self.rows.append(row)
+        self._write_rows()
+        for old in self.checkpoints.glob("epoch_*.keras"):
+            if old != checkpoint:
+                old.unlink()
+
+    def finish(self) -> None:
+        """Puts the best model in its place and removes the checkpoints."""
+        with atomic_path(self.model) as temporary:
+            temporary.write_bytes(self.best.read_bytes())
+        for path in self.checkpoints.iterdir():
+            path.unlink()
+        self.checkpoints.rmdir()
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file into the folder."""
+        with atomic_path(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def _write_rows(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with atomic_path(self.history) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def _read_rows(self) -> list[dict[str, Any]]:
+        if not self.history.exists():
+            return []
+        with self.history.open(newline="") as file:
+            rows = [{name: _value(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
+        newest = self.last()
+        # A run that was killed between a checkpoint and its row does that epoch again.
+        return rows if newest is None else [row for row in rows if row["epoch"] <= newest[1]]
+
+
+def _value(text: str) -> Any:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+class KeepEpochs(keras.callbacks.Callback):
+    """Keeps each epoch in the run's folder and ends a phase that no longer improves.
+
+    Stands last among the callbacks, so that what the others put into the logs is kept too.
+    """
+
+    def __init__(self, folder: RunFolder, phase: str, patience: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.phase = phase
+        self.patience = patience
+        self._begun = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Starts the epoch's clock."""
+        self._begun = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps the epoch, and stops where patience has run out."""
+        seconds = round(time.monotonic() - self._begun, 2)
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        self.folder.keep(self.model, {"phase": self.phase, "epoch": epoch, "seconds": seconds, **figures})
+        if self.folder.stale(self.phase, self.patience):
+            self.model.stop_training = True

@@ -1,0 +1,62 @@
+"""Printing figures of an evaluation."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+FIGURES = {
+    "gt_known_loc": "GT-known Loc",
+    "top1_loc": "Top-1 Loc",
+    "top5_loc": "Top-5 Loc",
+    "mean_iou": "mean IoU",
+    "pointing_game": "pointing game",
+    "energy_pointing_game": "energy in box",
+}
+
+
+def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    """Returns the rows of the main table: the method at both thresholds, then the baselines that saw no image."""
+
+    def row(name: str, threshold: float | None, figures: dict[str, Any]) -> list[str]:
+        shares = [f"{figures[key]:.3f}" if key in figures else "" for key in FIGURES]
+        return [name, "" if threshold is None else f"{threshold:.3f}", *shares]
+
+    method = evaluation["method"]
+    rows = [row(method, evaluation["threshold"], evaluation)]
+    if "tuned" in evaluation:
+        tuned = evaluation["tuned"]
+        rows.append(row(f"{method}, threshold from {tuned['split']}", tuned["threshold"], tuned))
+    rows += [row(f"baseline: {name.replace('_', ' ')}", None, it) for name, it in evaluation["baselines"].items()]
+    return rows
+
+
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    """Prints an evaluation as people read it: accuracy, localization beside the baselines, by size, by class."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)
+    console.print(
+        f"{evaluation['data']}/{evaluation['split']}: {evaluation['images']} images, "
+        f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
+    )
+    _print(console, ["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
+    for key, title in (("by_size", "object size"), ("by_class", "class")):
+        rows = [
+            [str(it.get("name", name)), str(it["images"]), f"{it['top1_accuracy']:.3f}", *_shares(it)]
+            for name, it in evaluation[key].items()
+        ]
+        _print(console, [title, "images", "top-1", *FIGURES.values()], rows)
+
+
+def _shares(figures: dict[str, Any]) -> list[str]:
+    return [f"{figures[key]:.3f}" if key in figures else "" for key in FIGURES]
+
+
+def _print(console: Console, columns: list[str], rows: list[list[str]]) -> None:
+    table = Table(header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

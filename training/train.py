@@ -1,0 +1,222 @@
+"""Fine-tuning a classifier in two phases: the head alone, then the head and the upper backbone.
+
+Run it as `kerasxai train ...` or `python -m kerasxai.training.train ...`.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasxai import data, models, viz
+from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
+from kerasxai.core.commands import run_module
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.methods import METHODS
+from kerasxai.training import options
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.options import config_of
+from kerasxai.training.run_folder import KeepEpochs, RunFolder
+
+PHASES = ("head", "finetune")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains as the command line says and tells where the results lie."""
+    methods = [name.strip() for name in options.explain.split(",") if name.strip()]
+    train(config_of(options), options.out, methods, options.explain_images, options.explain_every)
+    print(f"trained model and heatmaps: {options.out}")
+
+
+def train(
+    config: TrainConfig,
+    out: str | Path,
+    methods: Sequence[str] = ("cam", "gradcam"),
+    explain_images: int = 8,
+    explain_every: int = 1,
+    verbose: int | str = "auto",
+) -> Path:
+    """Trains a classifier; a run that was stopped goes on where it was, to the same weights.
+
+    Only images and labels are read for training, and the validation loss alone decides which epoch is best: boxes and
+    masks are looked at for the localization figures in the history and nowhere else.
+
+    Args:
+        config: What to train.
+        out: The run's folder: `config.json`, `command.txt`, `history.csv`, `history.png`, `heatmaps/`, and at the end
+            `model.keras`.
+        methods: Explainers that are drawn each epoch, on the first validation images.
+        explain_images: How many images are drawn.
+        explain_every: Epochs between drawings.
+        verbose: As `keras.Model.fit` takes it.
+
+    Returns:
+        The path of the finished model.
+
+    Raises:
+        KerasxaiError: The data, the backbone or an option is wrong, or the folder holds another run.
+
+    Example:
+        >>> train(TrainConfig(data="shapes", head="gap"), "runs/gap")
+    """
+    for name in methods:
+        if name not in METHODS:
+            raise unknown("method", name, METHODS)
+    out = Path(out)
+    config.check_same(out)
+    folder = RunFolder(out)
+    if folder.model.exists():
+        return folder.model
+    info = data.info(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    for split in ("train", "validation"):
+        if split not in info.splits:
+            raise KerasxaiError(f"{config.data} has no split {split!r}, only {', '.join(info.splits)}")
+    config.write(out)
+    keras.utils.set_random_seed(config.seed)
+    with _policy(config.mixed_precision):
+        for phase in PHASES:
+            _run_phase(config, folder, info, phase, (methods, explain_images, explain_every), verbose)
+    folder.finish()
+    history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
+    viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) for row in folder.rows]))
+    return folder.model
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[str]:
+    return [name for name in dict.fromkeys(k for row in rows for k in row) if name not in ("phase", "epoch", "seconds")]
+
+
+@contextlib.contextmanager
+def _policy(mixed_precision: bool) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16" if mixed_precision else "float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _run_phase(
+    config: TrainConfig, folder: RunFolder, info: Any, phase: str, drawing: tuple[Any, int, int], verbose: Any
+) -> None:
+    start, end = epochs_of(config, phase)
+    done = folder.rows_of(phase)
+    if len(done) >= end - start or folder.stale(phase, config.patience):
+        return
+    size = image_size(config, info)
+    newest = folder.last()
+    steps = -(-info.splits["train"] // config.batch_size)
+    if done and newest is not None:
+        model = models.load(newest[0], compile=True)
+    else:
+        model = models.load(folder.best) if folder.rows else _new_model(config, info, size)
+        _prepare(model, config, phase, steps * (end - start))
+    pairs = data.training_pairs(
+        config.data, "train", size, config.batch_size, flip=True, cache=_fits(info, size), seed=config.seed,
+        data_dir=config.data_dir,
+    )  # fmt: skip
+    validation = data.training_pairs(
+        config.data, "validation", size, config.batch_size, seed=config.seed, data_dir=config.data_dir
+    )
+    # Each pass over the pairs has an order and an augmentation of its own; the passes already made are left out.
+    first = start + len(done)
+    model.fit(
+        pairs.repeat().skip(steps * first),
+        steps_per_epoch=steps,
+        initial_epoch=first,
+        epochs=end,
+        validation_data=validation,
+        shuffle=False,  # the pairs come mixed
+        callbacks=_callbacks(config, folder, info, size, phase, drawing),
+        verbose=verbose,
+    )
+
+
+def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
+    """Returns the first epoch of a phase and the one after its last, counted through both phases."""
+    head = 0 if config.weights == "none" else config.head_epochs
+    return (0, head) if phase == "head" else (head, head + config.epochs)
+
+
+def image_size(config: TrainConfig, info: Any) -> int:
+    """Returns the side of the images: the config's, the data set's own, or the backbone's."""
+    return config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
+
+
+def _fits(info: Any, size: int) -> bool:
+    """Tells whether the resized training images may stay in memory: up to 1 GiB of bytes."""
+    return info.splits["train"] * size * size * 3 <= 2**30
+
+
+def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
+    features = config.features
+    if features is None and info.feature_stride < 32:
+        features = info.feature_stride
+    return models.build_classifier(
+        config.backbone,
+        info.num_classes,
+        config.head,
+        weights=None if config.weights == "none" else config.weights,
+        input_size=size,
+        features=features,
+        class_names=info.class_names,
+        seed=config.seed,
+        **config.head_options,
+    )
+
+
+def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:
+    """Chooses what a phase trains, and compiles.
+
+    Batch normalization stays frozen in a pretrained backbone: its statistics are worth more than those of few images.
+    """
+    backbone = model.get_layer("backbone")
+    from_scratch = config.weights == "none"
+    backbone.trainable = from_scratch or phase == "finetune"
+    if backbone.trainable and not from_scratch:
+        lowest = round(len(backbone.layers) * (1 - config.finetune_share))
+        for number, layer in enumerate(backbone.layers):
+            layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
+    rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
+    model.compile(
+        keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, steps), weight_decay=1e-4),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        # On a CPU, XLA makes depthwise convolutions several times slower.
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+    )
+
+
+def _callbacks(
+    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: tuple[Any, int, int]
+) -> list[keras.callbacks.Callback]:
+    methods, count, every = drawing
+    annotated = data.load(
+        config.data, "validation", size, data_dir=config.data_dir, boxes_csv=config.boxes_csv, seed=config.seed,
+        batch_size=config.batch_size,
+    )  # fmt: skip
+    callbacks: list[keras.callbacks.Callback] = []
+    if info.has_boxes:
+        callbacks.append(LocalizationCallback(annotated, method="cam"))
+    if methods and count:
+        callbacks.append(
+            ExplanationCallback(
+                annotated,
+                "true",
+                methods,
+                folder.path,
+                every=every,
+                class_names=info.class_names,
+                count=count,
+            )
+        )
+    return [*callbacks, KeepEpochs(folder, phase, config.patience)]
+
+
+if __name__ == "__main__":
+    sys.exit(run_module("kerasxai.training.train", options, run))
