@@ -205,7 +205,7 @@ def _checked_methods(methods: Any) -> dict[str, dict[str, Any]]:
 def _taken(images: Any, count: int) -> tuple[NDArray, NDArray[np.int64] | None]:
     """Returns the images that are followed and their labels, if they have any."""
     whole = np.ndim(images) == 4 if hasattr(images, "__array__") else False
-    found = list(itertools.islice(samples(images), None if whole else count))
+    found = list(itertools.islice(samples(images, ("image", "label")), None if whole else count))
     if not found:
         raise KerasxaiError("there are no images to explain")
     shapes = {np.shape(sample["image"]) for sample in found}

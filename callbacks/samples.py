@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 
-_NAMES = ("image", "label", "boxes", "mask")
+NAMES = ("image", "label", "boxes", "mask")
 _RESHUFFLING = ("_reshuffle_each_iteration", "_rerandomize")
 
 Sample = dict[str, Any]
 
 
-def samples(data: Any) -> Iterator[Sample]:
+def samples(data: Any, names: Sequence[str] = NAMES) -> Iterator[Sample]:
     """Gives samples one by one.
 
     Args:
@@ -32,7 +32,7 @@ def samples(data: Any) -> Iterator[Sample]:
         KerasxaiError: The images are neither single ones nor batches.
     """
     for element in _elements(data):
-        fields = {name: _rows(value) for name, value in named(element).items()}
+        fields = {name: _rows(value) for name, value in named(element).items() if name in names}
         rank = np.ndim(fields.get("image", 0))
         if rank not in (3, 4):
             raise KerasxaiError(f"expected images (height, width, channels) or batches of them, came {_form(element)}")
@@ -59,9 +59,9 @@ def batches(data: Any, size: int) -> Iterator[dict[str, list[Any]]]:
 def named(element: Any) -> dict[str, Any]:
     """Returns the fields of one element by name; a tuple's stand in the order image, label, boxes, mask."""
     if isinstance(element, Mapping):
-        return {name: element[name] for name in _NAMES if name in element}
+        return {name: element[name] for name in NAMES if name in element}
     if isinstance(element, (tuple, list)):
-        return dict(zip(_NAMES, element, strict=False))
+        return dict(zip(NAMES, element, strict=False))
     return {"image": element}
 
 
@@ -127,8 +127,9 @@ def _rows(value: Any) -> Any:
 
 
 def _without_padding(boxes: Any) -> np.ndarray:
-    boxes = np.asarray(boxes, np.float32).reshape(-1, np.shape(boxes)[-1] if np.size(boxes) else 4)
-    if boxes.shape[1] != 4:
+    boxes = np.asarray(boxes, np.float32)
+    boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, came {boxes.shape}")
     # kerasxai.data fills batches up with rows of -1.
     return boxes[boxes[:, 2] >= 0]

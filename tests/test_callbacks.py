@@ -1,0 +1,319 @@
+"""Explaining while training: what is written, and that training does not notice."""
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+from PIL import Image
+
+from kerasxai.callbacks import ExplanationCallback, LocalizationCallback, draw_timeline
+from kerasxai.callbacks.drawing import pictures_of
+from kerasxai.callbacks.map_files import MapFiles
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.view import View
+from kerasxai.explainer import Explainer
+from kerasxai.viz import TensorBoardSink
+
+IMAGES = zoo.images(3, seed=7)
+LABELS = np.array([0, 3, 1])
+BOXES = np.array([[[0.1, 0.1, 0.6, 0.7]], [[0.5, 0.2, 0.9, 0.9]], [[0.0, 0.0, 0.5, 0.5]]], "float32")
+TRAINING = zoo.images(24, seed=8), np.arange(24) % zoo.CLASSES
+
+
+def compiled(kind: str = "functional", **options: Any) -> Any:
+    model = zoo.build(kind)
+    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", **options)
+    return model
+
+
+def fit(model: Any, *callbacks: Any, epochs: int = 1, **options: Any) -> Any:
+    return model.fit(*TRAINING, batch_size=8, epochs=epochs, verbose=0, callbacks=list(callbacks), **options)
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as file:
+        return np.asarray(file)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("functional", {}),
+        ("functional", {"run_eagerly": True}),
+        ("subclassed", {"jit_compile": True}),
+        ("mixed_float16", {"steps_per_execution": 2}),
+    ],
+    ids=str,
+)
+def test_training_is_bit_identical(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
+    def train(*callbacks: Any) -> tuple[list[np.ndarray], list[Any]]:
+        model = compiled(kind, **options)
+        model.get_layer(index=-2 if kind == "functional" else 0).activity_regularizer = keras.regularizers.L2(0.01)
+        keras.utils.set_random_seed(4)
+        if kind == "subclassed":
+            data = tf.data.Dataset.from_tensor_slices(TRAINING).shuffle(24).batch(8)
+            history = model.fit(data, shuffle=False, epochs=3, verbose=0, callbacks=list(callbacks))
+        else:
+            history = fit(model, *callbacks, epochs=3)
+        state = [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+        # The next numbers of every global generator tell whether anybody drew from it on the way.
+        drawn = [np.random.random(), random.random(), float(tf.random.uniform(())), keras.random.uniform(()).numpy()]  # noqa: NPY002
+        return state, [*drawn, *history.history["loss"]]
+
+    plain, plain_numbers = train()
+    watched, watched_numbers = train(
+        LocalizationCallback((IMAGES, LABELS, BOXES), "gradcam"),
+        ExplanationCallback(IMAGES, methods=["gradcam", "rise"] if not options else ["gradcam"], log_dir=tmp_path),
+    )
+    assert plain_numbers == watched_numbers
+    for one, two in zip(plain, watched, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (tmp_path / "heatmaps" / "gradcam" / "timeline.png").exists()
+
+
+def test_files_hold_what_the_explainer_says_at_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[Any] = []
+    trace = View._trace
+    monkeypatch.setattr(View, "_trace", lambda *args: traced.append(args[1]) or trace(*args))
+    expected: dict[int, Any] = {}
+    # Made of another view, so that the callback's own cannot be wrong together with it.
+    model = compiled()
+    explainer = Explainer(model, "gradcam")
+    expected[0] = explainer(IMAGES, LABELS)
+    before = len(traced)
+    keep = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: expected.__setitem__(epoch + 1, explainer(IMAGES, LABELS))
+    )
+    callback = ExplanationCallback(IMAGES, "true", labels=LABELS, log_dir=tmp_path, tensorboard=False)
+    fit(model, callback, keep, epochs=2)
+    assert len(traced) == before + 1
+    names = [f"epoch_{epoch:03d}" for epoch in range(3)]
+    assert files_below(tmp_path) == {
+        "heatmaps/gradcam/timeline.png",
+        "heatmaps/maps/images.npz",
+        *(f"heatmaps/gradcam/{name}.png" for name in names),
+        *(f"heatmaps/maps/gradcam/{name}.npz" for name in names),
+    }
+    files = MapFiles(tmp_path)
+    for epoch, explanation in expected.items():
+        maps = files.load("gradcam", epoch)
+        np.testing.assert_array_equal(maps.targets, LABELS)
+        np.testing.assert_array_equal(maps.scores, explanation.scores)
+        highest = explanation.heatmaps.max(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(maps.heatmaps, explanation.heatmaps, rtol=1e-3, atol=1e-3 * highest.max())
+    assert not np.array_equal(expected[0].scores, expected[2].scores)
+    sheets = [picture(files.sheet("gradcam", epoch)) for epoch in range(3)]
+    assert not np.array_equal(sheets[0], sheets[2])
+
+
+def test_pictures_appear_in_tensorboard(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util import tensor_util
+
+    callback = ExplanationCallback(IMAGES, 2, methods=("gradcam", "cam"), log_dir=tmp_path, every=2)
+    fit(compiled(), callback, epochs=3)
+    events = EventAccumulator(str(tmp_path / "explanations"), size_guidance={"tensors": 0}).Reload()
+    assert set(events.PluginTagToContent("images")) == {"gradcam", "cam"}
+    for method in ("gradcam", "cam"):
+        assert [event.step for event in events.Tensors(method)] == [0, 2, 3]
+        for event in events.Tensors(method):
+            width, height, png = tensor_util.make_ndarray(event.tensor_proto).tolist()
+            file = tmp_path / "heatmaps" / method / f"epoch_{event.step:03d}.png"
+            shown = np.asarray(Image.open(io.BytesIO(png)))
+            assert shown.shape == (int(height), int(width), 3)
+            np.testing.assert_array_equal(shown, picture(file))
+
+
+def test_a_training_that_goes_on_continues_the_timeline(tmp_path: Path) -> None:
+    def callback(images: np.ndarray = IMAGES) -> ExplanationCallback:
+        return ExplanationCallback(images, log_dir=tmp_path, tensorboard=False)
+
+    def epochs() -> list[int]:
+        files = MapFiles(tmp_path)
+        found = files.epochs("gradcam", files.load_images().identity)
+        sheets = sorted(int(path.stem[-3:]) for path in files.sheet("gradcam", 0).parent.glob("epoch_*.png"))
+        assert sheets == sorted(found)
+        return list(found)
+
+    model = compiled()
+    fit(model, callback(), epochs=3)
+    two, three = (MapFiles(tmp_path).sheet("gradcam", epoch).read_bytes() for epoch in (2, 3))
+    timeline = MapFiles(tmp_path).timeline("gradcam")
+    width = picture(timeline).shape[1]
+    again = callback()
+    fit(model, again, initial_epoch=2, epochs=4)
+    assert epochs() == [0, 1, 2, 3, 4]
+    assert MapFiles(tmp_path).sheet("gradcam", 2).read_bytes() == two
+    assert MapFiles(tmp_path).sheet("gradcam", 3).read_bytes() != three
+    assert picture(timeline).shape[1] > width
+    # A second `fit` that counts from the beginning is a new training: of later epochs nothing stays.
+    fit(model, again, epochs=1)
+    assert epochs() == [0, 1]
+    with pytest.warns(UserWarning, match="maps of other images; the timeline begins anew"):
+        fit(model, callback(IMAGES[:2]), initial_epoch=1, epochs=2)
+    assert list(MapFiles(tmp_path).epochs("gradcam", MapFiles(tmp_path).load_images().identity)) == [1, 2]
+
+
+def test_a_killed_training_leaves_a_timeline_to_be_drawn(tmp_path: Path) -> None:
+    def stop(epoch: int, logs: Any) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    killer = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(), ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=False), killer, epochs=4)
+    path = tmp_path / "heatmaps" / "gradcam" / "timeline.png"
+    assert not path.exists()
+    assert draw_timeline(tmp_path) == path
+    assert picture(path).shape[1] > 4 * 96
+    with pytest.raises(KerasxaiError, match="holds no maps"):
+        draw_timeline(tmp_path, "cam")
+    with pytest.raises(KerasxaiError, match="expected the images of an ExplanationCallback"):
+        draw_timeline(tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    callback = ExplanationCallback(IMAGES, methods=("gradcam", "cam"), log_dir=tmp_path / "file" / "logs")
+    model = compiled()
+    for _ in range(2):
+        with pytest.warns(UserWarning) as caught:
+            history = fit(model, callback, epochs=2)
+        assert len(history.history["loss"]) == 2
+        (warning,) = caught
+        assert "ExplanationCallback could not write its files: KerasxaiError: cannot write" in str(warning.message)
+        assert "training goes on" in str(warning.message)
+
+
+def test_a_method_that_cannot_explain_warns_once_and_is_left_out(tmp_path: Path) -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((16, 16, 3)), *zoo.convolutions(), layers.Flatten(), layers.Dense(5, "relu"), layers.Dense(4)]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = ExplanationCallback(IMAGES, methods=("cam", "gradcam"), log_dir=tmp_path, tensorboard=False)
+    with pytest.warns(UserWarning) as caught:
+        fit(model, callback, epochs=2)
+    (warning,) = caught
+    assert "could not explain with cam" in str(warning.message)
+    assert "training goes on without cam" in str(warning.message)
+    assert not (tmp_path / "heatmaps" / "cam").exists()
+    assert (tmp_path / "heatmaps" / "gradcam" / "epoch_002.png").exists()
+
+
+def test_maps_of_a_diverged_model_are_drawn(tmp_path: Path) -> None:
+    model = compiled()
+    model.set_weights([np.full_like(w, np.nan) for w in model.get_weights()])
+    fit(model, ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=False))
+    assert np.isnan(MapFiles(tmp_path).load("gradcam", 1).heatmaps).all()
+    assert (tmp_path / "heatmaps" / "gradcam" / "timeline.png").exists()
+
+
+def test_layers_and_options_reach_the_methods_and_mistakes_stop_training_at_once(tmp_path: Path) -> None:
+    methods = {"gradcam": {}, "occlusion": {"patch": 8, "stride": 8}}
+    callback = ExplanationCallback(
+        IMAGES, methods=methods, layer="convolutions_first", log_dir=tmp_path, tensorboard=False, png=False
+    )
+    model = compiled()
+    fit(model, callback)
+    assert not list(tmp_path.rglob("epoch_*.png"))
+    expected = Explainer(model, "gradcam", layer="convolutions_first")(IMAGES).heatmaps
+    found = MapFiles(tmp_path).load("gradcam", 1).heatmaps
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.max())
+    before = model.get_weights()
+    for options in ({"layer": "nonsense"}, {"methods": {"gradcam": {"nonsense": 1}}}):
+        with pytest.raises(KerasxaiError, match=r"unknown .* 'nonsense'"):
+            fit(model, ExplanationCallback(IMAGES, log_dir=tmp_path, **options))
+    np.testing.assert_array_equal(before[0], model.get_weights()[0])
+
+
+def test_images_come_in_any_form() -> None:
+    one_hot = np.eye(4)[LABELS]
+    samples = [{"image": image, "label": label, "name": "x"} for image, label in zip(IMAGES, LABELS, strict=True)]
+    dataset = tf.data.Dataset.from_tensor_slices
+    forms: list[Any] = [
+        samples,
+        (IMAGES, LABELS),
+        {"image": IMAGES, "label": LABELS, "boxes": list(BOXES)},
+        dataset((IMAGES, LABELS)),
+        dataset((IMAGES, one_hot)).batch(2),
+        dataset((IMAGES, LABELS[:, None], np.ones(3))).batch(2),
+        dataset({"image": IMAGES, "label": LABELS, "boxes": BOXES}).batch(2).repeat(),
+    ]
+    for form in forms:
+        callback = ExplanationCallback(form, "true", count=3)
+        np.testing.assert_array_equal(callback.images, IMAGES)
+        assert callback.targets is not None
+        np.testing.assert_array_equal(callback.targets, LABELS)
+    for form in (IMAGES, tf.constant(IMAGES), list(IMAGES), dataset(IMAGES), dataset(IMAGES).batch(2)):
+        callback = ExplanationCallback(form, "true", labels=one_hot)
+        np.testing.assert_array_equal(callback.images, IMAGES)
+    assert len(ExplanationCallback(zoo.images(20)).images) == 20
+    assert len(ExplanationCallback(dataset(zoo.images(20))).images) == 16
+
+
+def test_a_dataset_that_shuffles_anew_is_warned_of() -> None:
+    dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).shuffle(3)
+    with pytest.warns(UserWarning, match="shuffled anew at each reading"):
+        ExplanationCallback(dataset.batch(2).prefetch(1))
+    steady = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).shuffle(3, seed=1, reshuffle_each_iteration=False)
+    ExplanationCallback(steady.batch(2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"images": IMAGES[0, 0]}, "expected images"),
+        ({"images": IMAGES[:0]}, "no images"),
+        ({"images": [IMAGES[0], IMAGES[0, :8]]}, "of one size"),
+        ({"images": {"picture": IMAGES}}, "a dict of picture"),
+        ({"images": (IMAGES, LABELS[:2])}, "one label for each of 3"),
+        ({"targets": "true"}, "give labels="),
+        ({"targets": "predictd"}, "nearest: predicted"),
+        ({"targets": [1, 2]}, "one label for each of 3"),
+        ({"targets": -1}, "counted from 0"),
+        ({"labels": [0.5, 1, 2]}, "counted from 0"),
+        ({"methods": "gradcm"}, "nearest: gradcam"),
+        ({"methods": ()}, "at least one method"),
+        ({"every": 0}, "every=0"),
+        ({"pictures": IMAGES[:1]}, "expected pictures"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_told_before_training(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(KerasxaiError, match=message):
+        ExplanationCallback(**{"images": IMAGES} | arguments)
+
+
+def test_pictures_are_stretched_for_the_eye_alone() -> None:
+    ramp = np.linspace(0, 1, 64).reshape(1, 8, 8, 1)
+    full = pictures_of(np.round(ramp * 255).astype(np.uint8))
+    assert full.shape == (1, 8, 8, 3)
+    np.testing.assert_array_equal(pictures_of(ramp), full)
+    np.testing.assert_array_equal(pictures_of(ramp * 2 - 1), full)
+    np.testing.assert_array_equal(pictures_of(ramp * 255), full)
+    np.testing.assert_array_equal(pictures_of(np.repeat(ramp, 5, axis=-1)), full)
+    dim = (ramp * 100).astype(np.float32)
+    np.testing.assert_array_equal(pictures_of(dim)[..., 0], np.rint(dim)[..., 0])
+    assert pictures_of(np.zeros((1, 4, 4, 3), np.uint8) + 1).max() == 1
+    shown = ExplanationCallback(IMAGES, pictures=lambda images: (images + 1) * 127.5)._followed.pictures
+    np.testing.assert_allclose(shown, (IMAGES + 1) * 127.5, atol=0.51)
+
+
+def test_tensorboard_that_is_wanted_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TensorBoardSink, "enabled", property(lambda self: False))
+    callback = ExplanationCallback(IMAGES, log_dir=tmp_path, png=False)
+    fit(compiled(), callback)
+    assert not list(tmp_path.rglob("epoch_*.png"))
+    assert MapFiles(tmp_path).maps("gradcam", 1).exists()
