@@ -89,8 +89,8 @@ def rise(
 
     Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
     The score there is a probability; here it is the logit, as for the other methods, unless `explain="probability"`.
-    The mean of the logits, which may be far from 0, adds its own noise to the map: with 400 masks, two seeds correlated at
-    0.29 and 0.33 on two photos, with the probability at 0.34 and 0.63.
+    The mean of the logits, which may be far from 0, adds its own noise to the map: with 400 masks, two seeds correlated
+    at 0.29 and 0.33 on two photos, with the probability at 0.34 and 0.63.
     """
     explain = explained_quantity(view, explain)
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
