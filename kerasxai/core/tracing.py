@@ -75,9 +75,9 @@ def intercepted(layer: Any, around: Callable[..., Any]) -> Iterator[None]:
         yield
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
-    """One call of one layer, as it was seen in a traced pass."""
+    """One call of one layer, as it was seen in a traced pass; equal to itself alone."""
 
     path: str
     layer: Any
