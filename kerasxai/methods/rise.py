@@ -76,7 +76,7 @@ def rise(
         grid: s, or (rows, columns) of cells over the image.
         probability: p, above 0 and below 1.
         seed: Mask i is the same for the same seed, in every batch and for every image.
-        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+        explain: `"logit"` or `"probability"` of the class; None takes the probability, or the score that the user gave.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed where the score is.
@@ -88,11 +88,11 @@ def rise(
         >>> kerasxai.Explainer(model, "rise", masks=4000, seed=1)(images).heatmaps
 
     Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
-    The score there is a probability; here it is the logit, as for the other methods, unless `explain="probability"`.
-    The mean of the logits, which may be far from 0, adds its own noise to the map: with 400 masks, two seeds correlated
-    at 0.29 and 0.33 on two photos, with the probability at 0.34 and 0.63.
+    The score is a probability, as there, and not the logit of the other methods: the mean of the logits, which may be
+    far from 0, adds its own noise to the map. With 400 masks two seeds correlated at 0.29 and 0.33 on two photos, with
+    the probability at 0.34 and 0.63.
     """
-    explain = explained_quantity(view, explain)
+    explain = explained_quantity(view, explain, "probability")
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
     grid, probability = pair("grid", grid), real("probability", probability, 0, 1)
     clean = view.resolve(images, targets, explain)

@@ -93,7 +93,11 @@ class LocalizationReport:
         self.gaussian = GTKnownLoc(threshold, iou_threshold, protocol)
         self.masks = MeanIoU(threshold, "masks", protocol)
         self.pxap, self.gaussian_pxap = PxAP(protocol), PxAP(protocol)
-        self.coverage, self.gaussian_coverage = MaskCoverage(protocol=protocol), MaskCoverage(protocol=protocol)
+        # Of stretched maps whatever the protocol: ACoL joins stretched maps, and parts are compared between heads.
+        self.coverage, self.gaussian_coverage = (
+            MaskCoverage(protocol="wsolevaluation"),
+            MaskCoverage(protocol="wsolevaluation"),
+        )
 
     def metrics(self) -> dict[str, Metric]:
         """Returns the measures inside, by name."""
