@@ -41,7 +41,7 @@ def samples(data: Any, names: Sequence[str] = NAMES) -> Iterator[Sample]:
             fields = {name: [value] for name, value in fields.items()}
         for name, value in fields.items():
             if len(value) != count:
-                raise KerasxaiError(f"expected one {name} for each of {count} images, came {len(value)}")
+                raise KerasxaiError(f"expected {name} for each of {count} images, came {len(value)}")
         for i in range(count):
             sample = {name: value[i] for name, value in fields.items()}
             if "boxes" in sample:

@@ -84,7 +84,12 @@ def test_training_is_bit_identical(kind: str, options: dict[str, Any], tmp_path:
 def test_files_hold_what_the_explainer_says_at_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[Any] = []
     trace = View._trace
-    monkeypatch.setattr(View, "_trace", lambda *args: traced.append(args[1]) or trace(*args))
+
+    def counted(*arguments: Any) -> Any:
+        traced.append(arguments[1])
+        return trace(*arguments)
+
+    monkeypatch.setattr(View, "_trace", counted)
     expected: dict[int, Any] = {}
     # Made of another view, so that the callback's own cannot be wrong together with it.
     model = compiled()
@@ -278,7 +283,7 @@ def test_a_dataset_that_shuffles_anew_is_warned_of() -> None:
         ({"images": IMAGES[:0]}, "no images"),
         ({"images": [IMAGES[0], IMAGES[0, :8]]}, "of one size"),
         ({"images": {"picture": IMAGES}}, "a dict of picture"),
-        ({"images": (IMAGES, LABELS[:2])}, "one label for each of 3"),
+        ({"images": (IMAGES, LABELS[:2])}, "label for each of 3 images, came 2"),
         ({"targets": "true"}, "give labels="),
         ({"targets": "predictd"}, "nearest: predicted"),
         ({"targets": [1, 2]}, "one label for each of 3"),

@@ -127,7 +127,7 @@ def test_data_come_in_any_form() -> None:
         np.testing.assert_array_equal(class_indices(np.stack(joined["label"])), LABELS)
         for one, other in zip(joined["boxes"], whole["boxes"], strict=True):
             np.testing.assert_array_equal(one, other)
-    with pytest.raises(KerasxaiError, match="one boxes for each of 10"):
+    with pytest.raises(KerasxaiError, match="boxes for each of 10"):
         list(batches((IMAGES, LABELS, BOXES[1:]), 4))
 
 
