@@ -188,7 +188,7 @@ def test_a_baseline_for_each_image_and_a_random_one_do_not_depend_on_the_batch(m
         assert small.notes["completeness_error"].shape == (5,)
 
 
-class AtMostFour(layers.Layer):
+class AtMostFour(keras.layers.Layer):
     """Fails on a larger batch when the model runs."""
 
     def call(self, inputs: Any) -> Any:
