@@ -48,10 +48,10 @@ def draw_map(images: Images, maps: Maps, index: int, signed: bool) -> NDArray[np
 
 
 def caption(images: Images, maps: Maps, index: int) -> str:
-    """Returns the class explained and its score, as `cat 3.14`."""
+    """Returns the class explained and its score, as `cat: 3.14`."""
     # Adding zero turns -0.0 into 0.0.
     score = round(float(maps.scores[index]), 2) + 0.0
-    return f"{images.name_of(int(maps.targets[index]))} {score:.2f}"
+    return f"{images.name_of(int(maps.targets[index]))}: {score:.2f}"
 
 
 def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArray[np.uint8]:
