@@ -1,5 +1,6 @@
 """`ExplanationCallback`: the same images, explained from epoch to epoch."""
 
+import importlib.util
 import itertools
 import os
 import warnings
@@ -56,7 +57,7 @@ class ExplanationCallback(keras.callbacks.Callback):
             None for the images themselves, floats stretched to [0, 255] where they lie in [0, 1] or go beyond.
         layer: As for `kerasxai.Explainer`, for those methods that explain at a layer.
         png: Whether to write the sheets as files.
-        tensorboard: Whether to write for TensorBoard; None where it is installed.
+        tensorboard: Whether to write for TensorBoard, which must be installed then; None where it is installed.
         batch_size: How many images are explained at once.
 
     Raises:
@@ -89,6 +90,8 @@ class ExplanationCallback(keras.callbacks.Callback):
         super().__init__()
         if every < 1 or count < 1:
             raise KerasxaiError(f"every and count must be 1 or more, came every={every}, count={count}")
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise KerasxaiError("TensorBoard is not installed; install it with: pip install 'kerasxai[tensorboard]'")
         self.methods = _checked_methods(methods)
         self.log_dir = Path(log_dir)
         self.every, self.layer, self.batch_size = every, layer, batch_size
@@ -119,7 +122,7 @@ class ExplanationCallback(keras.callbacks.Callback):
             self._files.save_images(self._followed)
         if self.tensorboard is not False:
             with self._care.about(_WRITE):
-                self._sink = TensorBoardSink(self.log_dir / "explanations", required=bool(self.tensorboard))
+                self._sink = TensorBoardSink(self.log_dir / "explanations", required=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draws, before the first epoch, the model as it is; an epoch that a former training drew stays."""

@@ -2,6 +2,7 @@
 
 import io
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from kerasxai.callbacks.map_files import MapFiles
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.view import View
 from kerasxai.explainer import Explainer
-from kerasxai.viz import TensorBoardSink
 
 IMAGES = zoo.images(3, seed=7)
 LABELS = np.array([0, 3, 1])
@@ -316,9 +316,12 @@ def test_pictures_are_stretched_for_the_eye_alone() -> None:
     np.testing.assert_allclose(shown, (IMAGES + 1) * 127.5, atol=0.51)
 
 
-def test_tensorboard_that_is_wanted_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TensorBoardSink, "enabled", property(lambda self: False))
-    callback = ExplanationCallback(IMAGES, log_dir=tmp_path, png=False)
-    fit(compiled(), callback)
-    assert not list(tmp_path.rglob("epoch_*.png"))
-    assert MapFiles(tmp_path).maps("gradcam", 1).exists()
+def test_without_tensorboard_the_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "tensorboard"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(KerasxaiError, match="TensorBoard is not installed"):
+        ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=True)
+    fit(compiled(), ExplanationCallback(IMAGES, log_dir=tmp_path))
+    assert (tmp_path / "heatmaps" / "gradcam" / "epoch_001.png").exists()
+    assert not (tmp_path / "explanations").exists()
