@@ -1,0 +1,144 @@
+"""The output of any layer of any model, batch by batch, from one traced pass."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.layers import channels_first, find_layer, input_specs, last_feature_map, walk
+from kerasxai.core.tracing import Call, recorded
+from kerasxai.features.stream import Batch, batches
+
+
+def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
+    """Runs a model in the graph that is being traced, and returns a layer's path and its output.
+
+    Args:
+        model: Any Keras model.
+        layer: A path, a name that only one layer has, a layer; None takes the last feature map that the output
+            depends on.
+        images: `(B, H, W, C)`, a tensor of the graph.
+
+    Returns:
+        The path, and the output in the model's own dtype; maps with channels last, `(B, h, w, K)`.
+
+    Raises:
+        KerasxaiError: The layer is not called, or several times, or gives no tensor with a batch.
+    """
+    calls, outputs = run_recorded(model, images)
+    return chosen_output(model, layer, calls, outputs)
+
+
+def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
+    """Runs a model in the graph that is being traced, and returns the calls of its layers and its outputs."""
+    graph = tf.compat.v1.get_default_graph()
+    calls: list[Call] = []
+
+    def seen(call: Call) -> None:
+        # What is made inside a loop belongs to the loop's own graph and cannot be looked at from here.
+        if all(isinstance(x, tf.Tensor) and x.graph is graph for x in tf.nest.flatten(call.output)):
+            calls.append(call)
+
+    spec = input_specs(model)
+    dtype = spec.dtype if isinstance(spec, tf.TensorSpec) else tf.float32
+    if isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(images.shape):
+        turned = tf.transpose(images, (0, 3, 1, 2)) if images.shape.rank == 4 else images
+        if not spec.shape.is_compatible_with(turned.shape):
+            raise KerasxaiError(
+                f"the model {model.name!r} takes images of shape {tuple(spec.shape[1:])}, not {tuple(images.shape[1:])}"
+            )
+        images = turned
+    with recorded(walk(model), seen):
+        outputs = model(tf.cast(images, dtype), training=False)
+    return calls, outputs
+
+
+def chosen_output(model: Any, layer: Any, calls: list[Call], outputs: Any) -> tuple[str, Any]:
+    """Returns the path and the output of one layer among the calls of a traced pass; see `traced_output`."""
+    if layer is None:
+        call = last_feature_map(calls, tf.nest.flatten(outputs)[0])
+    else:
+        path, found = find_layer(model, layer)
+        own = [call for call in calls if call.layer is found]
+        if not own:
+            raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
+        if len(own) > 1:
+            raise KerasxaiError(f"layer {path!r} is called {len(own)} times in one pass; it has no one output")
+        call = own[0]
+    output = call.output
+    if not isinstance(output, tf.Tensor) or output.shape.rank is None or output.shape.rank < 2:
+        shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
+        raise KerasxaiError(f"layer {call.path!r} gives {shapes}, not one tensor with a batch")
+    if output.shape.rank == 4 and channels_first(calls[: calls.index(call) + 1]):
+        output = tf.transpose(output, (0, 2, 3, 1))
+    return call.path, output
+
+
+class Capture:
+    """Asks for a layer's output, traced once for each size of image; weights are read live.
+
+    Args:
+        model: Any Keras model: functional, sequential, nested, subclassed. It is left exactly as it was.
+        layer: As for `traced_output`.
+        finish: What becomes of the output in the same graph, `finish(output, *more) -> tensors`; None leaves it.
+
+    Attributes:
+        path: The layer's path, known after the first batch.
+
+    Example:
+        >>> capture = Capture(model, "backbone/stem")
+        >>> capture(images).shape
+        TensorShape([8, 112, 112, 32])
+    """
+
+    def __init__(self, model: Any, layer: Any = None, finish: Callable[..., Any] | None = None) -> None:
+        self.model = model
+        self.layer = layer
+        self.path: str | None = None if layer is None else find_layer(model, layer)[0]
+        self._finish = finish
+        self._traced: dict[Any, Any] = {}
+
+    def __call__(self, images: Any, *more: Any) -> Any:
+        """Returns what `finish` makes of the output for images `(B, H, W, C)`."""
+        tensors = [tf.convert_to_tensor(images), *map(tf.convert_to_tensor, more)]
+        tensors[0] = tf.cast(tensors[0], tf.float32)
+        specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in tensors]
+        key = tuple((spec.shape, spec.dtype) for spec in specs)
+        if key not in self._traced:
+            if not self.model.built:
+                self.model(tensors[0][:1], training=False)
+            self._traced[key] = tf.function(self._trace, autograph=False).get_concrete_function(*specs)
+        return self._traced[key](*tensors)
+
+    def over(self, data: Any, batch_size: int) -> Iterator[tuple[Batch, Any]]:
+        """Yields each batch of the data with what the layer gives for it."""
+        for batch in batches(data, batch_size):
+            yield batch, self(batch["image"])
+
+    def _trace(self, images: Any, *more: Any) -> Any:
+        self.path, output = traced_output(self.model, self.layer, images)
+        return output if self._finish is None else self._finish(output, *more)
+
+
+def map_of(output: Any, path: str | None = None) -> Any:
+    """Returns an output as a float32 map `(B, h, w, K)`; that of a dense layer is a map of one place.
+
+    Raises:
+        KerasxaiError: The output is neither `(B, h, w, K)` nor `(B, K)`.
+    """
+    if output.shape.rank == 2:
+        output = output[:, None, None, :]
+    if output.shape.rank != 4:
+        raise KerasxaiError(f"expected a layer that gives (batch, height, width, channels), came {tuple(output.shape)}")
+    return tf.cast(output, tf.float32)
+
+
+def chosen_channels(maps: Any, channels: Sequence[int] | None) -> Any:
+    """Returns the chosen channels of maps `(B, h, w, K)`; None: all."""
+    if channels is None:
+        return maps
+    wrong = [channel for channel in channels if not 0 <= channel < maps.shape[-1]]
+    if wrong or not len(channels):
+        raise KerasxaiError(f"channels must be of 0 to {maps.shape[-1] - 1}, came {wrong or 'none'}")
+    return tf.gather(maps, list(channels), axis=-1)

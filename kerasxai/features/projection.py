@@ -1,0 +1,99 @@
+"""Embeddings in two dimensions, with a figure for how far they can be believed."""
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
+
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.features.embedding import Embeddings
+
+PROJECTIONS = ("pca", "tsne", "umap")
+_FIRST = 50
+_MOST = 2000
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Points in the plane.
+
+    Attributes:
+        points: `(N, 2)` float32.
+        method: How they were found.
+        trustworthiness: In [0, 1]: whether the nearest neighbors of a point in the plane were near before too (Venna
+            and Kaski 2001); 1 if all were, about 0.5 for points thrown at random.
+        neighbors: How many neighbors that looks at.
+        measured: Over how many points it was measured; of more than 2,000 a random draw, since its cost is quadratic.
+        explained: The share of the variance in the plane, for `"pca"`, else None.
+    """
+
+    points: NDArray[np.float32]
+    method: str
+    trustworthiness: float
+    neighbors: int
+    measured: int
+    explained: float | None = None
+
+
+def project(
+    vectors: Embeddings | ArrayLike, method: str = "pca", *, seed: int = 0, neighbors: int = 10, **options: Any
+) -> Projection:
+    """Lays vectors out in the plane.
+
+    Args:
+        vectors: `(N, D)`, at least 4 of them, or `Embeddings`.
+        method: `"pca"`; `"tsne"`, of the first 50 principal components as its authors advise; `"umap"`, where
+            umap-learn is installed.
+        seed: Of what is random. A principal axis points to where its largest entry is positive.
+        neighbors: How many neighbors trustworthiness looks at; less than half of the vectors.
+        **options: Of scikit-learn's `PCA` or `TSNE`, or of `umap.UMAP`, such as `perplexity=20`.
+
+    Raises:
+        KerasxaiError: An unknown method, too few vectors, or UMAP is not installed.
+
+    Example:
+        >>> found = project(embed(model, images), "tsne")
+        >>> found.points.shape, found.trustworthiness
+        ((500, 2), 0.97)
+    """
+    if method not in PROJECTIONS:
+        raise unknown("projection", method, PROJECTIONS)
+    matrix = np.asarray(vectors.vectors if isinstance(vectors, Embeddings) else vectors, np.float32)
+    if matrix.ndim != 2 or len(matrix) < 4 or matrix.shape[1] < 2:
+        raise KerasxaiError(f"expected at least 4 vectors (N, D) to project, came shape {matrix.shape}")
+    explained = None
+    if method == "pca":
+        pca = PCA(**{"n_components": 2, "random_state": seed, "svd_solver": "full"} | options)
+        points, explained = pca.fit_transform(matrix), float(pca.explained_variance_ratio_.sum())
+    elif method == "tsne":
+        points = _tsne(matrix, seed, options)
+    else:
+        points = _umap(matrix, seed, options)
+    chosen = np.random.default_rng(seed).permutation(len(matrix))[:_MOST]
+    near = max(1, min(neighbors, (len(chosen) - 1) // 2))
+    believed = float(trustworthiness(matrix[chosen], points[chosen], n_neighbors=near))
+    return Projection(points.astype(np.float32), method, believed, near, len(chosen), explained)
+
+
+def _tsne(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
+    first = min(_FIRST, *matrix.shape)
+    if matrix.shape[1] > _FIRST:
+        matrix = PCA(first, random_state=seed).fit_transform(matrix)
+    # Each point needs some three times as many others as the perplexity says.
+    perplexity = min(30.0, max(1.0, (len(matrix) - 1) / 3))
+    settings = {"perplexity": perplexity, "init": "pca", "learning_rate": "auto", "random_state": seed} | options
+    return TSNE(**settings).fit_transform(matrix)
+
+
+def _umap(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
+    if importlib.util.find_spec("umap") is None:
+        raise KerasxaiError("UMAP is not installed; install it with: pip install umap-learn, or take pca or tsne")
+    umap = importlib.import_module("umap")
+    return np.asarray(
+        umap.UMAP(**{"n_neighbors": min(15, len(matrix) - 1), "random_state": seed} | options).fit_transform(matrix)
+    )
