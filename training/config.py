@@ -19,7 +19,8 @@ class TrainConfig:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
         backbone: A name in `kerasxai.BACKBONES`.
         head: A name in `kerasxai.HEADS`.
-        head_options: Options of that head, as `build_classifier` takes them.
+        head_options: Options of that head, as `build_classifier` takes them; on an early map of the backbone gap and
+            conv1x1 have `depth=2`, and all heads `width=128`, unless it says otherwise.
         weights: "imagenet", "none", or a path.
         features: The stride (8, 16, 32) or the layer of the backbone that the head stands on; None: the data set's
             own recommendation, or the backbone's last map.
@@ -47,8 +48,8 @@ class TrainConfig:
     head_epochs: int = 3
     epochs: int = 5
     batch_size: int = 32
-    learning_rate: float = 1e-3
-    finetune_rate: float = 1e-4
+    learning_rate: float = 3e-3
+    finetune_rate: float = 3e-4
     finetune_share: float = 0.5
     patience: int = 5
     mixed_precision: bool = False

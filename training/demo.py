@@ -23,11 +23,13 @@ from kerasxai.training.train import train
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "coffee cup": skimage.data.coffee, "rocket": skimage.data.rocket}
 HEADS: dict[str, dict[str, Any]] = {
-    "gap": {"depth": 2, "width": 128},
-    "conv1x1": {"depth": 2, "width": 128},
-    "acol": {"width": 128},
+    "gap": {"depth": 2, "width": 96},
+    "conv1x1": {"depth": 2, "width": 96},
+    "acol": {"width": 96},
 }
 """The options of each head; all have as many layers above the backbone, so that only the head's kind differs."""
+FEATURES = "block3b_add"
+"""Stride 8, receptive field 67 pixels: what sees the whole object everywhere cannot show which part of it counts."""
 METHODS = ("cam", "gradcam")
 
 
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         webbrowser.open(report.resolve().as_uri())
 
 
-def demo(out: str | Path, head_epochs: int = 3, epochs: int = 3, data_dir: str | None = None, seed: int = 0) -> Path:
+def demo(out: str | Path, head_epochs: int = 2, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
     """Explains photographs with an untouched network, trains and measures three heads, and writes one HTML report.
 
     What is there already from an earlier call with the same settings is not done again.
@@ -68,8 +70,8 @@ def demo(out: str | Path, head_epochs: int = 3, epochs: int = 3, data_dir: str |
     evaluations, classes = {}, info.class_names
     for head, head_options in HEADS.items():
         config = TrainConfig(
-            data="shapes", head=head, head_options=head_options, head_epochs=head_epochs, epochs=epochs,
-            data_dir=data_dir, seed=seed,
+            data="shapes", head=head, head_options=head_options, features=FEATURES, head_epochs=head_epochs,
+            epochs=epochs, learning_rate=5e-3, finetune_rate=1e-3, finetune_share=1.0, data_dir=data_dir, seed=seed,
         )  # fmt: skip
         print(f"\n{head}")
         folder = out / head

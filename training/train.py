@@ -166,8 +166,22 @@ def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
         features=features,
         class_names=info.class_names,
         seed=config.seed,
-        **config.head_options,
+        **head_options(config, features is not None),
     )
+
+
+def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
+    """Returns the options of the head: the config's, and what suits a head on an early map where it says nothing.
+
+    Args:
+        config: What is trained.
+        early: Whether the head stands below the backbone's last map. Features from there name no class yet: two
+            convolutions have to put them together, and 128 channels are enough for what they see.
+    """
+    suited = {"depth": 2, "width": 128} if early else {}
+    if config.head == "acol":
+        suited.pop("depth", None)
+    return suited | config.head_options
 
 
 def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:

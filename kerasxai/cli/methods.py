@@ -15,5 +15,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints every method with what it needs and where it comes from."""
-    rows = ((row.name, row.summary, row.needs, row.paper) for row in METHODS.values())
-    print_table(("method", "what it shows", "needs", "paper"), rows)
+    rows = ((row.name, row.summary, row.needs, row.cost, row.paper) for row in METHODS.values())
+    print_table(("method", "what it shows", "needs", "forward passes", "paper"), rows)

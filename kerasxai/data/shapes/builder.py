@@ -28,8 +28,8 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         400
     """
 
-    VERSION = tfds.core.Version("1.0.2")
-    RELEASE_NOTES = {"1.0.2": "First release."}  # noqa: RUF012  (TFDS reads a plain dict)
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012  (TFDS reads a plain dict)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
