@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.folding import folded
 from kerasxai.core.graph import ancestors
 from kerasxai.core.layers import channels_first, find_layer, input_specs, is_feature_map, last_feature_map, places, walk
 from kerasxai.core.passes import Pass
@@ -33,6 +34,7 @@ class View:
         layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
         batch_size: How many images a method that makes images of its own sends through the model at once.
+        fold: Whether batch normalizations are folded into the convolutions before them; see `kerasxai.core.folding`.
 
     Attributes:
         fuse: How the maps of several layers become one, `"mean"` or `"max"`.
@@ -44,8 +46,11 @@ class View:
         turned_layers: The layers whose maps `(B, K, h, w)` methods see as `(B, h, w, K)`.
     """
 
-    def __init__(self, model: Any, layer: Any = None, score: Score | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self, model: Any, layer: Any = None, score: Score | None = None, batch_size: int = 32, fold: bool = True
+    ) -> None:
         self.model = model
+        self.fold = fold
         self.score = score
         self.batch_size = batch_size
         self.fuse = "mean"
@@ -194,6 +199,8 @@ class View:
 
         with contextlib.ExitStack() as stack:
             layers = list(walk(self.model))
+            if self.fold:
+                stack.enter_context(folded(layers, lambda: self._explained(calls)))
             if fed is not None:
                 path, tensor = fed
                 tensor = tf.transpose(tensor, (0, 3, 1, 2)) if path in self.turned_layers else tensor
@@ -209,6 +216,11 @@ class View:
         if fed is not None and count != 1:
             raise KerasxaiError(f"layer {fed[0]!r} is called {count} times in one pass; it cannot be fed one map")
         return Pass(self, images, outputs, targets, calls)
+
+    def _explained(self, calls: list[Call]) -> list[Any]:
+        """Returns what the layers gave so far that the user chose."""
+        chosen = [layer for _, layer in self.layers]
+        return [x for call in calls if call.layer in chosen for x in tf.nest.flatten(call.output) if tf.is_tensor(x)]
 
     def _dtype(self) -> Any:
         return self._specs.dtype if isinstance(self._specs, tf.TensorSpec) else tf.float32

@@ -1,0 +1,99 @@
+"""Folding batch normalizations into the convolutions before them, in the traced graph alone.
+
+At inference a batch normalization is `x * scale + shift`, one number for each channel, and so is what comes out of a
+convolution when its kernel is multiplied by `scale`. The product is taken in the graph, from the live variables: it
+costs one multiplication a weight and a pass, saves two operations on every map, and can never be stale.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasxai.core.tracing import intercepted
+
+_ADDITIONS = {"AddV2", "BiasAdd"}
+_CONVOLUTIONS = {"Conv2D": tf.raw_ops.Conv2D, "DepthwiseConv2dNative": tf.raw_ops.DepthwiseConv2dNative}
+_IMAGES = 2
+_SETTINGS = ("strides", "padding", "explicit_paddings", "data_format", "dilations")
+
+
+@contextlib.contextmanager
+def folded(layers: Iterable[tuple[str, Any]], kept: Callable[[], Iterable[Any]]) -> Iterator[None]:
+    """Folds batch normalizations into convolutions wherever one follows the other in a traced pass.
+
+    The convolution's own output stays in the graph for whoever looks at it, and is not computed where nobody does.
+    Only float32 maps with channels last are folded; in half precision the product would be rounded otherwise.
+
+    Args:
+        layers: Pairs of path and layer, as `kerasxai.core.layers.walk` gives them.
+        kept: Called at each normalization; gives the tensors that must stay on the way to the score.
+    """
+    with contextlib.ExitStack() as stack:
+        for _, layer in layers:
+            if _foldable(layer):
+
+                def around(original: Any, inputs: Any, *args: Any, layer: Any = layer, **kwargs: Any) -> Any:
+                    training = args[0] if args else kwargs.get("training")
+                    found = None if training else _convolution_before(inputs, {x.ref() for x in kept()})
+                    return _normalized(layer, *found) if found else original(inputs, *args, **kwargs)
+
+                stack.enter_context(intercepted(layer, around))
+        yield
+
+
+def _foldable(layer: Any) -> bool:
+    return (
+        isinstance(layer, keras.layers.BatchNormalization)
+        and type(layer).call is keras.layers.BatchNormalization.call
+        and layer.axis in (-1, 3)
+    )
+
+
+def _convolution_before(tensor: Any, kept: set[Any]) -> tuple[Any, Any] | None:
+    """Returns the convolution that a tensor comes from and the bias `(K,)` added between, or None."""
+    bias: Any = 0.0
+    while tensor.ref() not in kept and tensor.dtype == tf.float32 and tensor.shape.rank == 4:
+        op = tensor.op
+        if op.type in _CONVOLUTIONS and op.get_attr("data_format") == b"NHWC":
+            return (op, bias) if _pays(op) else None
+        if op.type in _ADDITIONS:
+            # A bias comes as (K,) or (1, 1, 1, K); what has places or images of its own is a sum of maps.
+            if op.inputs[1].shape.num_elements() != tensor.shape[-1]:
+                return None
+            bias += tf.reshape(op.inputs[1], [-1])
+        elif op.type != "Identity":
+            return None
+        tensor = op.inputs[0]
+    return None
+
+
+def _pays(op: Any) -> bool:
+    """Tells whether scaling a kernel costs less than it saves on the maps of two images.
+
+    Folding all made one image through ResNet50 7 % slower, whose late kernels are a hundred times larger than its maps.
+    """
+    sides = op.outputs[0].shape[1:3]
+    if not sides.is_fully_defined():
+        return True
+    weights = op.inputs[1].shape.num_elements() / op.outputs[0].shape[3]
+    return weights <= _IMAGES * sides.num_elements()
+
+
+def _normalized(layer: Any, op: Any, bias: Any) -> Any:
+    """Returns what a normalization makes of a convolution's output and a bias `(K,)`, as one convolution and bias."""
+    scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
+    if layer.scale:
+        scale *= tf.convert_to_tensor(layer.gamma)
+    shift = (bias - tf.convert_to_tensor(layer.moving_mean)) * scale
+    if layer.center:
+        shift += tf.convert_to_tensor(layer.beta)
+    images, kernel = op.inputs
+    # A depthwise kernel (h, w, C, M) gives the channels C * M in this order.
+    by_channel = tf.reshape(scale, kernel.shape[2:]) if op.type == "DepthwiseConv2dNative" else scale
+    settings = {name: op.get_attr(name) for name in _SETTINGS}
+    settings |= {name: settings[name].decode() for name in ("padding", "data_format")}
+    folded = _CONVOLUTIONS[op.type](input=images, filter=kernel * by_channel, **settings)
+    return tf.nn.bias_add(folded, shift)

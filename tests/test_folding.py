@@ -1,0 +1,163 @@
+"""Folded normalizations must change nothing but the time."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+
+import kerasxai
+from kerasxai.core.graph import ancestors
+from kerasxai.core.view import View, clean
+
+layers = keras.layers
+SIZE = 16
+
+
+def block(x: Any, name: str, convolution: Any, activation: str | None = "relu") -> Any:
+    x = layers.BatchNormalization(name=f"{name}_normalization")(convolution(x))
+    return layers.Activation(activation, name=f"{name}_activation")(x)
+
+
+def convolutional() -> Any:
+    """Every convolution that is folded, each with another bias, stride, padding and dilation; and a residual sum."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = block(inputs, "first", layers.Conv2D(6, 3, strides=2, padding="same", name="first"))
+    x = block(x, "depthwise", layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", use_bias=False))
+    y = block(x, "separable", layers.SeparableConv2D(12, 3, padding="same"))
+    y = block(y, "dilated", layers.Conv2D(12, 3, dilation_rate=2, padding="same", use_bias=False, name="dilated"), None)
+    x = layers.BatchNormalization(scale=False, name="after_sum")(layers.Add()([x, y]))
+    x = block(x, "last", layers.Conv2D(8, 3, padding="valid", name="last"))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(zoo.CLASSES, activation="softmax")(x))
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return zoo.with_weights(convolutional)
+
+
+def operations(view: View) -> list[str]:
+    """Returns the types of the operations on maps that the one traced question of a view runs."""
+    ((concrete, _),) = view._traced.values()
+    run = [x.deref() for x in ancestors(*concrete.outputs)]
+    return sorted(x.op.type for x in run if x.shape.rank == 4 and x.shape[0] is None)
+
+
+def ask(model: Any, fold: bool, layer: Any = None) -> tuple[np.ndarray, list[str]]:
+    view = View(model, layer=layer, fold=fold)
+    answer = view.ask(clean, tf.constant(zoo.images(3)), tf.constant([0, 1, 2], tf.int64))
+    return answer.scores.numpy(), operations(view)
+
+
+def test_scores_are_the_same_and_the_normalizations_gone(model: Any) -> None:
+    plain, before = ask(model, False)
+    folded, after = ask(model, True)
+    np.testing.assert_allclose(folded, plain, rtol=2e-6, atol=2e-6 * np.abs(plain).max())
+    assert not np.array_equal(folded, plain)
+    assert before.count("Conv2D") == after.count("Conv2D") == 4
+    assert before.count("DepthwiseConv2dNative") == after.count("DepthwiseConv2dNative") == 2
+    assert (before.count("Mul"), before.count("AddV2"), before.count("BiasAdd")) == (6, 7, 3)
+    # The normalization of the sum stays.
+    assert (after.count("Mul"), after.count("AddV2"), after.count("BiasAdd")) == (1, 2, 5)
+
+
+@pytest.mark.parametrize("method", kerasxai.METHODS)
+def test_maps_are_the_same(model: Any, method: str) -> None:
+    options = zoo.CHEAPER.get(method, {})
+    plain, folded = (
+        kerasxai.Explainer(model, method, fold=fold, **options)(zoo.images(3), targets=1) for fold in (False, True)
+    )
+    assert plain.layer == folded.layer
+    scale = np.abs(plain.heatmaps).max()
+    assert scale > 0
+    np.testing.assert_allclose(folded.heatmaps, plain.heatmaps, rtol=2e-5, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("layer", ["first", "dilated", "last", "last_normalization"])
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "ablationcam"])
+def test_an_explained_convolution_stays_on_the_way_to_the_score(model: Any, method: str, layer: str) -> None:
+    plain, folded = (
+        kerasxai.Explainer(model, method, layer=layer, fold=fold)(zoo.images(2), targets=1) for fold in (False, True)
+    )
+    assert plain.heatmaps.max() > 0
+    np.testing.assert_allclose(folded.heatmaps, plain.heatmaps, rtol=2e-5, atol=2e-5 * plain.heatmaps.max())
+
+
+def test_new_weights_are_seen() -> None:
+    model = zoo.with_weights(convolutional)
+    explain = kerasxai.Explainer(model, "saliency")
+    before = explain(zoo.images(2), targets=0)
+    for layer in ("first", "first_normalization"):
+        changed = model.get_layer(layer)
+        changed.set_weights([w * 1.5 for w in changed.get_weights()])
+        after = explain(zoo.images(2), targets=0)
+        fresh = kerasxai.Explainer(model, "saliency", fold=False)(zoo.images(2), targets=0)
+        np.testing.assert_allclose(after.heatmaps, fresh.heatmaps, rtol=2e-5, atol=2e-5 * fresh.heatmaps.max())
+        assert not np.allclose(after.heatmaps, before.heatmaps, rtol=1e-3)
+        before = after
+
+
+class Doubled(layers.BatchNormalization):
+    """A normalization with a call of its own is not Keras' own."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return 2 * super().call(inputs, training=training, mask=mask)
+
+
+class AlwaysTraining(keras.Model):
+    """A normalization that a model runs on the batch's own statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.GlobalAveragePooling2D()]
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        convolution, normalization, pool = self.parts
+        return pool(keras.ops.relu(normalization(convolution(inputs), training=True)))
+
+
+def of_one(normalization: Any, kernel_size: int = 3, **settings: Any) -> Any:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = normalization(layers.Conv2D(4, kernel_size, **settings)(inputs))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D(dtype="float32")(layers.ReLU()(x)))
+
+
+LEFT_ALONE = {
+    "a call of its own": lambda: of_one(Doubled()),
+    "another axis": lambda: of_one(layers.BatchNormalization(axis=1)),
+    "an activation between": lambda: of_one(layers.BatchNormalization(), activation="relu"),
+    "half precision": lambda: zoo.with_policy("mixed_float16", lambda: of_one(layers.BatchNormalization())),
+    "a kernel larger than its maps": lambda: of_one(layers.BatchNormalization(), strides=8, kernel_size=9),
+}
+
+
+@pytest.mark.parametrize("case", LEFT_ALONE)
+def test_what_is_no_such_pair_is_left_alone(case: str) -> None:
+    model = zoo.with_weights(LEFT_ALONE[case])
+    plain, before = ask(model, False)
+    folded, after = ask(model, True)
+    np.testing.assert_array_equal(folded, plain)
+    assert before == after
+
+
+def test_statistics_of_the_batch_are_left_alone() -> None:
+    model = AlwaysTraining()
+    model(zoo.images(1), training=False)
+    assert ask(model, False)[1] == ask(model, True)[1]
+
+
+def test_models_of_any_image_size_are_folded() -> None:
+    def any_size() -> Any:
+        inputs = keras.Input((None, None, 3))
+        x = block(inputs, "only", layers.Conv2D(4, 3))
+        return keras.Model(inputs, layers.GlobalAveragePooling2D()(x))
+
+    model = zoo.with_weights(any_size)
+    plain, before = ask(model, False)
+    folded, after = ask(model, True)
+    np.testing.assert_allclose(folded, plain, rtol=2e-6)
+    assert "Mul" in before
+    assert "Mul" not in after
