@@ -22,9 +22,9 @@ class Augmentation:
         KerasxaiError: One is negative.
     """
 
-    jitter: float = 12.0
-    scale: float = 0.15
-    rotation: float = 10.0
+    jitter: float = 20.0
+    scale: float = 0.5
+    rotation: float = 15.0
 
     def __post_init__(self) -> None:
         if min(self.jitter, self.scale, self.rotation) < 0:
