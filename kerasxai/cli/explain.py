@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         default="gradcam",
         metavar="NAME[,NAME]",
-        help="one or more of `kerasxai methods` (default: gradcam)",
+        help="one or more of `kerasxai methods`, or all (default: gradcam)",
     )
     parser.add_argument("--layer", help="for methods that explain at a layer; see `kerasxai layers` (default: chosen)")
     parser.add_argument("--target", metavar="CLASS", help="class index or name (default: the predicted class)")
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Explains the images, prints the predictions, and writes overlays, raw maps and `explanations.json`."""
-    names = [name.strip() for name in options.method.split(",") if name.strip()]
+    names = list(METHODS) if options.method == "all" else split_names(options.method)
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
@@ -90,6 +90,11 @@ def run(options: argparse.Namespace) -> None:
     layers = {explanation.method: explanation.layer for explanation in explanations if explanation.layer}
     if layers:
         print("explained at " + ", ".join(f"{layer} ({method})" for method, layer in layers.items()))
+
+
+def split_names(text: str) -> list[str]:
+    """Returns the names in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _explainer(model: Any, name: str, options: argparse.Namespace, settings: dict[str, Any], several: bool) -> Any:
@@ -152,7 +157,7 @@ def _write(
     files, cells = [], [image]
     for explanation in explanations:
         heatmap = explanation.heatmaps[index]
-        cells.append(viz.overlay(image, heatmap))
+        cells.append(viz.draw_heatmap(image, heatmap, METHODS[explanation.method].pixelwise))
         with atomic_path(out / f"{stem}_{explanation.method}.npy") as temporary:
             np.save(temporary, heatmap)
         files.append(out / f"{stem}_{explanation.method}.png")

@@ -29,6 +29,7 @@ class Method:
             before it, `(B, h, w, C)`.
         finish: That last step, `"module:function"`.
         cost: In forward passes of the model.
+        pixelwise: Whether the map is scattered over single pixels, and is better drawn alone than over the image.
         even_in_score: Whether a score and its negative, as of the two classes of a single unit, have the same map.
     """
 
@@ -45,6 +46,7 @@ class Method:
     signed: str = ""
     finish: str = ""
     cost: str = ""
+    pixelwise: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -136,6 +138,7 @@ _ROWS = [
         signed="kerasxai.methods.saliency:input_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
         cost="2 to 3",
+        pixelwise=True,
     ),
     Method(
         "gradient*input",
@@ -144,6 +147,7 @@ _ROWS = [
         "Shrikumar 2016, arXiv:1605.01713",
         "Each pixel's share of the score, to first order.",
         cost="2 to 3",
+        pixelwise=True,
     ),
     Method(
         "integrated_gradients",
@@ -152,6 +156,7 @@ _ROWS = [
         "Sundararajan 2017, arXiv:1703.01365",
         "Each pixel's share of the score's rise from a baseline image; the shares add up to it.",
         cost="2 to 3 times steps",
+        pixelwise=True,
     ),
     Method(
         "deconvnet",
@@ -162,6 +167,7 @@ _ROWS = [
         signed="kerasxai.methods.saliency:deconvnet_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
         cost="2 to 3",
+        pixelwise=True,
     ),
     Method(
         "guided_backprop",
@@ -172,6 +178,7 @@ _ROWS = [
         signed="kerasxai.methods.saliency:guided_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
         cost="2 to 3",
+        pixelwise=True,
     ),
     Method(
         "guided_gradcam",
@@ -183,6 +190,7 @@ _ROWS = [
         signed="kerasxai.methods.saliency:guided_gradcam_colors",
         finish="kerasxai.methods.saliency:strongest_color",
         cost="2 to 3",
+        pixelwise=True,
     ),
     Method(
         "occlusion",

@@ -8,6 +8,7 @@ from kerasxai.viz.overlays import (
     TRUE_COLOR,
     colorize,
     draw_boxes,
+    draw_heatmap,
     overlay,
     robust_maximum,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "TensorBoardSink",
     "colorize",
     "draw_boxes",
+    "draw_heatmap",
     "encode_png",
     "grid",
     "map_legend",

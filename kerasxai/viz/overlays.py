@@ -177,6 +177,30 @@ def overlay(
     return result
 
 
+def draw_heatmap(image: ArrayLike, heatmap: ArrayLike, pixelwise: bool = False, signed: bool | None = None) -> Picture:
+    """Draws a heatmap the way that suits its kind.
+
+    Args:
+        image: As for `overlay`.
+        heatmap: `(h, w)`.
+        pixelwise: Maps that are scattered over single pixels, as gradients at the input are, cannot be seen over an
+            image: they are drawn alone, up to their 99th percentile. All others are laid over the image.
+        signed: As for `colorize`.
+
+    Returns:
+        A picture of the image's size, `(H, W, 3)` uint8.
+
+    Example:
+        >>> draw_heatmap(np.zeros((8, 8, 3)), np.eye(8), pixelwise=True).shape
+        (8, 8, 3)
+    """
+    if not pixelwise:
+        return overlay(image, heatmap, signed=signed)
+    array = np.asarray(heatmap, np.float32)
+    resized = resize_heatmap(array, to_picture(image).shape[:2])
+    return colorize(resized, signed=signed, maximum=robust_maximum(resized, 99))
+
+
 def draw_boxes(
     image: ArrayLike, boxes: ArrayLike, color: Color = PREDICTED_COLOR, width: int | None = None, dashed: bool = False
 ) -> Picture:

@@ -27,8 +27,8 @@ CLASSES = (
 BODY_OF = ("wavy", "wavy", "scaly", "scaly", "mottled", "mottled", "woven", "woven")
 HEAD, BODY, TAIL = 1, 2, 3
 SIZES = (0.25, 0.8)
-# At 0.35 networks named the class by the body first (70 % of the maxima of class activation maps lay there), so that there
-# was nothing left to find beside the head; at 0.10 hardly any network learns it.
+# At 0.35 networks named the class by the body first: 70 % of the maxima of class activation maps lay there, so that
+# nothing was left to find beside the head.
 BODY_CONTRAST = 0.16
 _OVERSAMPLING = 4
 

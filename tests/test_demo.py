@@ -1,0 +1,60 @@
+"""The whole road on a few of its images: real data, real weights, real files, one report."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from kerasxai.cli import main
+from kerasxai.data.shapes import builder
+from kerasxai.training.demo import HEADS
+
+
+class Page(HTMLParser):
+    """Collects what a page shows and what it would have to fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.pictures, self.fetched, self.words = 0, [], []  # type: ignore[var-annotated]
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        source = values.get("src") or ""
+        self.pictures += tag == "img" and source.startswith("data:")
+        outside = [source, values.get("href") or ""] if tag in {"img", "script", "link", "iframe"} else []
+        self.fetched += [url for url in outside if url and not url.startswith(("data:", "#"))]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.mark.timeout(900)
+def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(builder, "COUNTS", {"train": 32, "validation": 16, "test": 16})
+    words = ["demo", "--out", str(tmp_path / "demo"), "--data-dir", str(tmp_path / "data")]
+    words += ["--head-epochs", "1", "--epochs", "1"]
+    assert main(words) == 0
+    assert str(tmp_path / "demo" / "report.html") in capsys.readouterr().out.replace("\n", "")
+    page = Page((tmp_path / "demo" / "report.html").read_text())
+    assert not page.fetched, "the report opens from disk, without a network"
+    text = " ".join(page.words)
+    for head in HEADS:
+        folder = tmp_path / "demo" / head
+        assert (folder / "model.keras").exists()
+        assert (folder / "heatmaps" / "gradcam" / "timeline.png").exists()
+        assert f"Head {head}" in text
+    # Photographs, data, curves; and for each head its history, two timelines and its cases.
+    assert page.pictures >= 3 + 4 * len(HEADS)
+    evaluations = json.loads((tmp_path / "demo" / "evaluations.json").read_text())
+    for evaluation in evaluations.values():
+        assert evaluation["images"] == 16
+        assert f"{evaluation['gt_known_loc']:.3f}" in text
+        assert 0 <= evaluation["masks"]["coverage"]["body"]["recall"]["0.5"] <= 1
+    written = (tmp_path / "demo" / "gap" / "model.keras").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (tmp_path / "demo" / "gap" / "model.keras").stat().st_mtime_ns == written
+    assert json.loads((tmp_path / "demo" / "evaluations.json").read_text()) == evaluations
