@@ -55,7 +55,7 @@ def test_the_score_climbs(model: Any, parametrization: str, start: Any) -> None:
     # Each step sees other augmentations, so that it is the mean of some steps and pictures that climbs.
     means = found.scores.mean(1).reshape(4, 12).mean(1)
     assert (np.diff(means) > 0).all(), means
-    assert found.images.shape == (10, 16, 16, 3) and 0 <= found.images.min() and found.images.max() <= 255
+    assert found.images.shape == (10, 16, 16, 3) and found.images.min() >= 0 and found.images.max() <= 255
     np.testing.assert_array_equal(found.targets, [0] * 5 + [3] * 5)
 
 
@@ -115,7 +115,7 @@ def test_augmentation_moves_by_the_seed_alone_and_not_at_all_at_zero() -> None:
     np.testing.assert_array_equal(moved[0], moved[2])
     assert np.abs(moved[0] - moved[1]).max() > 0.1
     shifted = np.stack([Augmentation(4, 0, 0)(same[:1], tf.constant([[9, i]])).numpy()[0] for i in range(8)])
-    assert 0 <= shifted.min() and shifted.max() <= 1
+    assert shifted.min() >= 0 and shifted.max() <= 1
 
 
 @pytest.mark.parametrize(
