@@ -1,5 +1,6 @@
 """Drawing: overlays, grids, files, reports."""
 
+from kerasxai.viz.animation import save_animation
 from kerasxai.viz.grids import grid, map_legend, timeline
 from kerasxai.viz.overlays import (
     EVIDENCE_COLORMAP,
@@ -14,7 +15,9 @@ from kerasxai.viz.overlays import (
 )
 from kerasxai.viz.pixels import encode_png, to_picture
 from kerasxai.viz.plots import plot_curves, plot_history
+from kerasxai.viz.projector import write_projector
 from kerasxai.viz.report import Report
+from kerasxai.viz.scatter import plot_scatter, scatter_page
 from kerasxai.viz.sinks import PNGSink, TensorBoardSink, save_png
 
 __all__ = [
@@ -34,8 +37,12 @@ __all__ = [
     "overlay",
     "plot_curves",
     "plot_history",
+    "plot_scatter",
     "robust_maximum",
+    "save_animation",
     "save_png",
+    "scatter_page",
     "timeline",
     "to_picture",
+    "write_projector",
 ]

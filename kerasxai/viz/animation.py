@@ -1,0 +1,46 @@
+"""Pictures one after the other, as a GIF or WebP."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+from kerasxai.viz.pixels import to_picture
+
+
+def save_animation(
+    path: str | os.PathLike[str], frames: Sequence[ArrayLike], seconds: float = 0.1, rest: float = 1.5
+) -> Path:
+    """Writes an animation that begins again when it is over.
+
+    Args:
+        path: Ends in `.gif` or `.webp`; WebP keeps all colors and is smaller.
+        frames: Pictures of one size, as `to_picture` takes them.
+        seconds: How long each is shown.
+        rest: How long the last one is shown.
+
+    Returns:
+        The path.
+
+    Raises:
+        KerasxaiError: Another suffix, no frame, or frames of other sizes.
+
+    Example:
+        >>> save_animation("out/ascent.gif", [np.zeros((8, 8, 3)), np.full((8, 8, 3), 255)]).name
+        'ascent.gif'
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".gif", ".webp"):
+        raise KerasxaiError(f"expected a path that ends in .gif or .webp, came {path}")
+    pictures = [to_picture(frame) for frame in frames]
+    if not pictures or len({picture.shape for picture in pictures}) > 1:
+        raise KerasxaiError(f"expected frames of one size, came {sorted({p.shape for p in pictures}) or 'none'}")
+    images = [Image.fromarray(picture) for picture in pictures]
+    durations = [round(1000 * seconds)] * (len(images) - 1) + [round(1000 * max(rest, seconds))]
+    with atomic_path(path) as temporary:
+        images[0].save(temporary, save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return path
