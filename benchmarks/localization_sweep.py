@@ -1,4 +1,4 @@
-"""How long the sweep over 1000 thresholds takes, by kind of map: `python -m benchmarks.localization_sweep`.
+"""How long the sweep over 1000 thresholds takes, by kind of map: `python -m benchmarks localization`.
 
 Maps of 224x224, protocol "wsolevaluation", best IoU at every threshold. `single` takes the largest contour, `multi` all
 of them with the holes. `labeling` is the plain way beside it: one `scipy.ndimage.label` for each distinct threshold,
@@ -59,10 +59,12 @@ def milliseconds(function: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
+
+
+def run(arguments: argparse.Namespace) -> None:
+    repeats = arguments.repeats
     print(f"median of {repeats}, CPU milliseconds a map")
     print(f"{'map':22}{'single':>10}{'multi':>10}{'labeling':>10}")
     for name, heatmap in maps(np.random.default_rng(0)).items():
@@ -71,7 +73,3 @@ def main() -> None:
         multi = milliseconds(partial(sweep, every=True), repeats)
         plain = milliseconds(partial(labeling, heatmap), max(1, repeats // 3))
         print(f"{name:22}{single:10.1f}{multi:10.1f}{plain:10.1f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,35 @@
+"""All that is measured: `python -m benchmarks`, or one part of it, `python -m benchmarks speed --help`."""
+
+import argparse
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks import drawing, localization_sweep, memory, speed
+
+PARTS = {"speed": speed, "memory": memory, "drawing": drawing, "localization": localization_sweep}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parts = parser.add_subparsers(dest="part", metavar="{" + ",".join(PARTS) + "}", help="default: all, one by one")
+    for name, module in PARTS.items():
+        summary = (module.__doc__ or "").partition("\n")[0]
+        module.add_arguments(
+            parts.add_parser(name, help=summary, description=module.__doc__, formatter_class=_Formatter)
+        )
+    arguments = parser.parse_args()
+    if arguments.part:
+        PARTS[arguments.part].run(arguments)
+        return
+    for name, module in PARTS.items():
+        print(f"\n== {name}")
+        module.run(parser.parse_args([name]))
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What is measured, and what it may cost."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+STEPS, NOISY, PATCH, STRIDE, SAMPLES, MASKS = 50, 50, 32, 16, 1000, 1000
+
+
+@dataclass(frozen=True)
+class Case:
+    """One method at one batch size.
+
+    Attributes:
+        name: The method, or what peers call an average over noise.
+        batch: How many images are explained at once.
+        target: What it may cost at most, in forward passes of the model on the same batch; None where none was set.
+        method: The method in `kerasxai.METHODS`, where the name is another.
+        options: Its options.
+    """
+
+    name: str
+    batch: int
+    target: float | None = None
+    method: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def many(self) -> bool:
+        """Whether it takes dozens of passes."""
+        return self.target is not None and self.target > 5
+
+
+def _both(name: str, at_16: float | None, at_1: float | None) -> list[Case]:
+    return [Case(name, 16, at_16), Case(name, 1, at_1)]
+
+
+CASES = [
+    *(
+        case
+        for name in ("cam", "gradcam", "gradcam++", "layercam", "hirescam", "xgradcam")
+        for case in _both(name, 1.1, 1.2)
+    ),
+    *_both("eigencam", None, None),
+    *(case for name in ("saliency", "guided_backprop", "deconvnet") for case in _both(name, 2.4, 2.5)),
+    *_both("gradient*input", None, None),
+    *_both("guided_gradcam", 3.3, 3.4),
+    Case("ablationcam", 16, 8),
+    Case("integrated_gradients", 1, 60, options={"steps": STEPS}),
+    Case("smoothgrad", 1, 45, "saliency", {"smooth": "smoothgrad", "samples": NOISY}),
+    Case("occlusion", 1, 50, options={"patch": PATCH, "stride": STRIDE}),
+    Case("scorecam", 1, 450),
+    Case("lime", 1, 350, options={"samples": SAMPLES}),
+    Case("kernelshap", 1, 350, options={"samples": SAMPLES}),
+    Case("rise", 1, 300, options={"masks": MASKS}),
+]

@@ -1,0 +1,121 @@
+"""How long methods take, as ratios to one forward pass: `python -m benchmarks speed`.
+
+Models have random weights, images are noise: time does not depend on either. Every round runs the forward pass, our
+method and the peers' one after the other, so that a busy machine slows all alike; a ratio is taken in each round, and
+the median over rounds is told. CPU time (of all threads) is what the ratio is of; wall time stands beside it.
+"""
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import kerasxai
+from benchmarks.cases import CASES, Case
+from benchmarks.peers import PEERS, installed
+
+SIZE = 224
+Seconds = tuple[float, float]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = list(dict.fromkeys(case.name for case in CASES))
+    parser.add_argument("--models", nargs="+", default=["MobileNetV2", "ResNet50"], help="in keras.applications")
+    parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
+    parser.add_argument("--batches", nargs="+", type=int, default=[16, 1], choices=[16, 1])
+    parser.add_argument("--repeats", type=int, default=7, help="rounds for methods of few passes; many get a third")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="which peers; none if nothing follows (default: all)")
+    parser.add_argument("--no-fold", dest="fold", action="store_false", help="leave batch normalizations as they are")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    found, missing = installed()
+    peers = found if arguments.peers is None else [name for name in arguments.peers if name in found]
+    if missing:
+        print(f"peers that are not installed, and not measured: {', '.join(missing)}")
+    for name in arguments.models:
+        cases = [case for case in CASES if case.name in arguments.methods and case.batch in arguments.batches]
+        measure(name, cases, arguments.repeats, peers, arguments.fold)
+
+
+def measure(model_name: str, cases: list[Case], repeats: int, peers: list[str], fold: bool) -> None:
+    """Prints one table for one model, a line for each case as it is done."""
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, model_name)(weights=None)
+    others = {name: PEERS[name](model) for name in peers}
+    forward = tf.function(lambda images: model(images, training=False), autograph=False)
+    print(f"\n{model_name}, {SIZE}x{SIZE}; ratios to one forward pass of the same batch, CPU time (wall time)")
+    header = f"{'method':22}{'batch':>5}{'target':>8}{'ours':>16}{'first call':>12}{'forward':>10}"
+    print(header + "".join(f"{name:>16}" for name in peers), flush=True)
+    for case in cases:
+        print(_line(case, model, forward, others, repeats, fold), flush=True)
+        gc.collect()
+
+
+def _line(case: Case, model: Any, forward: Any, others: dict[str, Any], repeats: int, fold: bool) -> str:
+    generator = np.random.default_rng(0)
+    images = generator.uniform(-1, 1, (case.batch, SIZE, SIZE, 3)).astype(np.float32)
+    targets = generator.integers(0, model.output_shape[-1], case.batch)
+    tensor = tf.constant(images)
+    explain = kerasxai.Explainer(model, case.method or case.name, fold=fold, progress=False, **case.options)
+    runs: dict[str, Callable[[], Any]] = {"ours": lambda: explain(images, targets)}
+    for name, explainers in others.items():
+        if case.name in explainers:
+            runs[name] = lambda peer=explainers[case.name]: peer(images, targets)
+    forward(tensor)
+    first, failed = _first_calls(runs)
+    rounds = max(1, repeats // 3) if case.many else repeats
+    passes = 20 if case.many else 3
+    ratios: dict[str, list[Seconds]] = {name: [] for name in runs}
+    base: list[Seconds] = []
+    for _ in range(rounds):
+        before = _of_several(lambda: forward(tensor), passes)
+        taken = {name: _seconds(function) for name, function in runs.items()}
+        after = _of_several(lambda: forward(tensor), passes)
+        once = ((before[0] + after[0]) / 2, (before[1] + after[1]) / 2)
+        base.append(once)
+        for name, (cpu, wall) in taken.items():
+            ratios[name].append((cpu / once[0], wall / once[1]))
+    shown = {name: _shown(values) for name, values in ratios.items()} | dict.fromkeys(failed, "failed")
+    target = "" if case.target is None else f"{case.target:g}"
+    line = f"{case.name:22}{case.batch:5}{target:>8}{shown['ours']:>16}{first['ours']:11.1f}s"
+    line += f"{1000 * statistics.median(cpu for cpu, _ in base):8.0f}ms"
+    return line + "".join(f"{shown.get(name, ''):>16}" for name in others)
+
+
+def _first_calls(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], list[str]]:
+    """Calls each once, and takes out the peers that fail; returns wall seconds, and who failed."""
+    seconds, failed = {}, []
+    for name in list(runs):
+        try:
+            seconds[name] = _seconds(runs[name])[1]
+        except Exception as error:
+            if name == "ours":
+                raise
+            print(f"{name} failed: {type(error).__name__}: {error}")
+            failed.append(name)
+            del runs[name]
+    return seconds, failed
+
+
+def _seconds(function: Callable[[], Any]) -> Seconds:
+    cpu, wall = time.process_time(), time.perf_counter()
+    function()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def _of_several(function: Callable[[], Any], times: int) -> Seconds:
+    taken = [_seconds(function) for _ in range(times)]
+    return statistics.median(cpu for cpu, _ in taken), statistics.median(wall for _, wall in taken)
+
+
+def _shown(ratios: list[Seconds]) -> str:
+    cpu, wall = (statistics.median(values) for values in zip(*ratios, strict=True))
+    digits = 0 if cpu >= 20 else 2
+    return f"{cpu:.{digits}f} ({wall:.{digits}f})"
