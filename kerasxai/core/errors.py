@@ -19,7 +19,7 @@ def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> Ke
 
     Example:
         >>> str(unknown("method", "gradcm", ["cam", "gradcam"]))
-        "unknown method 'gradcm'; nearest: gradcam, cam"
+        "unknown method 'gradcm'; nearest: gradcam"
     """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=most, cutoff=0.5)
