@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import skimage.data
 import tensorflow as tf
+from PIL import Image
 
 from kerasxai import data, models, viz
 from kerasxai.core.files import atomic_path
@@ -161,8 +162,14 @@ def _show_data(report: viz.Report, info: Any, data_dir: str | None) -> None:
     report.add_picture(viz.grid(rows, captions=captions, cell_size=190), "Test images with their true boxes.")
 
 
-def _coverage(evaluation: dict[str, Any], part: str, measure: str, threshold: str = "0.5") -> float:
-    return evaluation["masks"]["coverage"][part][measure][threshold]
+def _coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
+    return evaluation["masks"]["coverage"][part][measure]["0.5"]
+
+
+def _read(path: Path) -> np.ndarray:
+    """Reads a picture as pixels, which the report may store more tightly than the file does."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None:
@@ -181,18 +188,19 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
         {
             "head": head,
             "accuracy": evaluation["top1_accuracy"],
-            "body recall at 0.5": _coverage(evaluation, "body", "recall"),
-            "head recall at 0.5": _coverage(evaluation, "head", "recall"),
-            "object precision at 0.5": _coverage(evaluation, "object", "precision"),
-            "body recall at 0.2": _coverage(evaluation, "body", "recall", "0.2"),
+            "body recall": _coverage(evaluation, "body", "recall"),
+            "head recall": _coverage(evaluation, "head", "recall"),
+            "tail recall": _coverage(evaluation, "tail", "recall"),
+            "object precision": _coverage(evaluation, "object", "precision"),
             "PxAP": evaluation["masks"]["pxap"],
         }
         for head, evaluation in evaluations.items()
     ]
     report.add_table(
         table,
-        note="How much of each part lies above the threshold. ACoL erases what convinces its first branch most, so "
-        "that its second must look elsewhere: it covers more of the body, which is not the same as a better box.",
+        note="How much of each part of the object lies above half of the map, stretched to its own range. ACoL erases "
+        "what convinces its first branch most, so that its second must look elsewhere: it covers more of the body, which "
+        "is not the same as a better box.",
     )
     first = next(iter(evaluations.values()))
     curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
@@ -214,12 +222,15 @@ def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str
             ("mean IoU", evaluation["mean_iou"]),
         ]
     )
-    report.add_picture(folder / "history.png", "Training, epoch by epoch.")
+    report.add_picture(_read(folder / "history.png"), "Training, epoch by epoch.")
     for timeline in sorted(folder.glob("heatmaps/*/timeline.png")):
         report.add_picture(
-            timeline, f"{timeline.parent.name}: the same validation images, before training and after each epoch."
+            _read(timeline),
+            f"{timeline.parent.name}: the same validation images, before training and after each epoch.",
         )
-    report.add_picture(folder / "evaluation_cam" / "cases.png", "The best and the worst boxes on the test images.")
+    report.add_picture(
+        _read(folder / "evaluation_cam" / "cases.png"), "The best and the worst boxes on the test images."
+    )
     with report.details("By class and by size"):
         for key in ("by_class", "by_size"):
             report.add_table(

@@ -83,7 +83,7 @@ def train(
             _run_phase(config, folder, info, phase, (methods, explain_images, explain_every), verbose)
     folder.finish()
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
-    viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) for row in folder.rows]))
+    viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
     return folder.model
 
 
