@@ -1,7 +1,8 @@
 """Keras callbacks that explain and measure while a model trains."""
 
 from kerasxai.callbacks.drawing import draw_timeline
+from kerasxai.callbacks.embedding import EmbeddingCallback
 from kerasxai.callbacks.explanation import ExplanationCallback
 from kerasxai.callbacks.localization import LocalizationCallback
 
-__all__ = ["ExplanationCallback", "LocalizationCallback", "draw_timeline"]
+__all__ = ["EmbeddingCallback", "ExplanationCallback", "LocalizationCallback", "draw_timeline"]

@@ -47,7 +47,8 @@ def test_the_page_holds_all_and_needs_nothing() -> None:
     html = page()
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", html) and "&lt;b&gt;" in html
     assert html.count("</script>") == 2
-    data = json.loads(re.search(r'id="data">(.*?)</script>', html, re.S).group(1))
+    (inside,) = re.findall(r'id="data">(.*?)</script>', html, re.S)
+    data = json.loads(inside)
     assert data["names"] == NAMES and data["labels"] == ["a</script>", "b", "c"]
     assert data["classes"] == LABELS.tolist() and len(data["points"]) == COUNT
     # Distances keep their proportions, y points down.
@@ -67,7 +68,7 @@ _FLAGS = (
 def test_a_browser_shows_the_point_and_its_image(tmp_path: Path) -> None:
     path, shot = tmp_path / "page.html", tmp_path / "shot.png"
     path.write_text(page(), encoding="utf-8")
-    command = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}"]
+    command = [str(CHROMIUM), *_FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}"]
     subprocess.run([*command, f"{path.as_uri()}#point-29"], check=True, capture_output=True, timeout=120)
     picture = np.asarray(Image.open(shot).convert("RGB")).astype(int)
     aside, plane = picture[:, -240:], picture[:, :-240]
@@ -106,7 +107,7 @@ def test_an_animation_has_all_frames(tmp_path: Path, suffix: str) -> None:
     frames = [np.full((8, 10, 3), level, np.uint8) for level in (0, 120, 255)]
     path = viz.save_animation(tmp_path / f"film{suffix}", frames)
     with Image.open(path) as film:
-        assert film.n_frames == 3
+        assert getattr(film, "n_frames", 1) == 3
         film.seek(1)
         assert abs(np.asarray(film.convert("RGB")).mean() - 120) < 3
 

@@ -28,6 +28,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
+    "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
     "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),

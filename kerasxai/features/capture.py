@@ -87,7 +87,7 @@ class Capture:
         path: The layer's path, known after the first batch.
 
     Example:
-        >>> capture = Capture(model, "backbone/stem")
+        >>> capture = Capture(model, "backbone/stem_activation")
         >>> capture(images).shape
         TensorShape([8, 112, 112, 32])
     """

@@ -16,7 +16,7 @@ from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.features.capture import Capture
 
-_POOLS = ("mean", "max", "flatten")
+POOLS = ("mean", "max", "flatten")
 _NO_LABEL = -1
 
 
@@ -88,11 +88,11 @@ def embed(
         >>> embeddings.vectors.shape, embeddings.names[0]
         ((4800, 1280), 'train_00000')
     """
-    if pool not in _POOLS:
-        raise unknown("pool", pool, _POOLS)
-    capture = Capture(model, layer, lambda output: _pooled(output, pool))
+    if pool not in POOLS:
+        raise unknown("pool", pool, POOLS)
+    capture = Capture(model, layer, lambda output: pooled(output, pool))
     if path is None:
-        return _in_memory(capture, data, batch_size)
+        return embed_with(capture, data, batch_size)
     path = Path(path)
     if path.suffix != ".npy":
         raise KerasxaiError(f"expected a path that ends in .npy, came {path}")
@@ -126,7 +126,8 @@ def index_path(path: Path) -> Path:
     return path.with_name(path.name + ".tsv")
 
 
-def _pooled(output: Any, pool: str) -> Any:
+def pooled(output: Any, pool: str) -> Any:
+    """Returns one vector an image, `(B, D)` float32, of a traced layer's output; see `embed`."""
     output = tf.cast(output, tf.float32)
     axes = list(range(1, output.shape.rank - 1))
     if pool == "flatten" or not axes:
@@ -134,7 +135,8 @@ def _pooled(output: Any, pool: str) -> Any:
     return (tf.reduce_mean if pool == "mean" else tf.reduce_max)(output, axes)
 
 
-def _in_memory(capture: Capture, data: Any, batch_size: int) -> Embeddings:
+def embed_with(capture: Capture, data: Any, batch_size: int) -> Embeddings:
+    """Embeds in memory with a trace that is there already, whose outputs are vectors."""
     names: list[str] = []
     labels: list[int] = []
     parts = []

@@ -76,7 +76,7 @@ def top_patches(
         KerasxaiError: There is no such layer or channel, it gives no map, or its receptive field cannot be read.
 
     Example:
-        >>> found = top_patches(model, kerasxai.data.load("shapes"), "backbone/block4_0", channels=[3, 17])
+        >>> found = top_patches(model, kerasxai.data.load("shapes"), "backbone/block4b_add", channels=[3, 17])
         >>> found.values.shape, found.names[0][0]
         ((2, 9), 'train_00042')
     """

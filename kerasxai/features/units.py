@@ -35,7 +35,7 @@ def activations(
         KerasxaiError: There is no such layer or channel, or the layer gives no map.
 
     Example:
-        >>> activations(model, images, "backbone/block4_0", channels=[3, 17]).shape
+        >>> activations(model, images, "backbone/block4b_add", channels=[3, 17]).shape
         (8, 14, 14, 2)
     """
     capture = Capture(model, layer, lambda output: chosen_channels(map_of(output), channels))
@@ -188,7 +188,7 @@ def dissect(
 
     Example:
         >>> parts = ["head", "body", "tail"]
-        >>> found = dissect(model, shapes, "backbone/block4_0", concepts=parts, masks="part_mask")
+        >>> found = dissect(model, shapes, "backbone/block4b_add", concepts=parts, masks="part_mask")
         >>> found.best(1)
         [(17, 'head', 0.21)]
     """

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import image_side, input_specs
@@ -61,7 +62,7 @@ def visualize(model: Any, target: int | Sequence[int], seed: int | Sequence[int]
 
     Example:
         >>> picture = visualize(model, 340)  # zebra
-        >>> channel = visualize(model, 7, layer="backbone/block4_0", size=160)
+        >>> channel = visualize(model, 7, layer="backbone/block4b_add", size=160)
     """
     images = ascend(model, target, seed, **options).images
     return images[0] if np.ndim(target) == 0 and np.ndim(seed) == 0 else images
@@ -174,7 +175,7 @@ def ascend(
 def robust_probabilities(
     model: Any,
     images: np.ndarray,
-    targets: int | Sequence[int],
+    targets: ArrayLike,
     *,
     samples: int = 16,
     seed: int = 0,

@@ -1,20 +1,17 @@
 """Pictures one after the other, as a GIF or WebP."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from numpy.typing import ArrayLike
 from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 from kerasxai.viz.pixels import to_picture
+from kerasxai.viz.scatter import Pictures
 
 
-def save_animation(
-    path: str | os.PathLike[str], frames: Sequence[ArrayLike], seconds: float = 0.1, rest: float = 1.5
-) -> Path:
+def save_animation(path: str | os.PathLike[str], frames: Pictures, seconds: float = 0.1, rest: float = 1.5) -> Path:
     """Writes an animation that begins again when it is over.
 
     Args:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 from kerasxai.viz.pixels import encode_png
-from kerasxai.viz.scatter import sprite
+from kerasxai.viz.scatter import Pictures, sprite
 
 _LARGEST = 8192
 _CONFIGURATION = """embeddings {{
@@ -32,7 +32,7 @@ def write_projector(
     vectors: ArrayLike,
     names: Sequence[str] | None = None,
     labels: Sequence[str | int] | None = None,
-    thumbnails: Sequence[ArrayLike] | None = None,
+    thumbnails: Pictures | None = None,
     thumbnail_size: int = 64,
     tensor_name: str = "embedding",
 ) -> Path:

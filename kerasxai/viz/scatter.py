@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 import matplotlib
@@ -20,6 +20,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.viz.pixels import Picture, resize_picture, to_picture
 from kerasxai.viz.plots import _COLORS, _RC, _figure, _pixels
 
+Pictures: TypeAlias = Sequence[ArrayLike] | NDArray[Any]
 _LEGEND = 24
 _NO_CLASS = "no class"
 
@@ -36,7 +37,7 @@ def plot_scatter(
     points: ArrayLike,
     labels: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
-    thumbnails: Sequence[ArrayLike] | None = None,
+    thumbnails: Pictures | None = None,
     title: str = "",
     note: str = "",
     most_thumbnails: int = 60,
@@ -74,7 +75,8 @@ def plot_scatter(
         # One class after the other would hide the first ones where they overlap.
         order = np.random.default_rng(0).permutation(len(places))
         shades = np.array(colors)[classes]
-        axes.scatter(*places[order].T, c=shades[order], s=14, linewidths=0.3, edgecolors="white", zorder=2)
+        x, y = places[order].T
+        axes.scatter(x, y, c=shades[order], s=14, linewidths=0.3, edgecolors="white", zorder=2)
         for number in range(min(len(names), _LEGEND)):
             axes.scatter([], [], c=colors[number], s=28, label=names[number])
         if len(names) > 1:
@@ -95,7 +97,7 @@ def plot_scatter(
 
 def scatter_page(
     points: ArrayLike,
-    thumbnails: Sequence[ArrayLike],
+    thumbnails: Pictures,
     names: Sequence[str] | None = None,
     labels: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
@@ -158,7 +160,7 @@ def scatter_page(
     )
 
 
-def sprite(thumbnails: Sequence[ArrayLike], size: int = 64) -> tuple[Picture, int]:
+def sprite(thumbnails: Pictures, size: int = 64) -> tuple[Picture, int]:
     """Lays small pictures out in one square sheet, row by row, as TensorBoard's projector wants them.
 
     Returns:
@@ -227,4 +229,4 @@ def _put(axes: Any, picture: Picture, place: NDArray, color: str) -> None:
     small = resize_picture(picture, (64, 64))
     image = OffsetImage(small, zoom=0.42)
     frame = {"edgecolor": color, "linewidth": 1.6, "boxstyle": "square,pad=0.02"}
-    axes.add_artist(AnnotationBbox(image, place, frameon=True, bboxprops=frame, pad=0.1, zorder=3))
+    axes.add_artist(AnnotationBbox(image, (place[0], place[1]), frameon=True, bboxprops=frame, pad=0.1, zorder=3))

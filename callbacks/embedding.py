@@ -1,0 +1,216 @@
+"""`EmbeddingCallback`: how the classes separate in a layer, epoch by epoch."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.linalg import orthogonal_procrustes
+from sklearn.metrics import silhouette_score
+
+from kerasxai.callbacks.care import Care, companions, is_due
+from kerasxai.callbacks.drawing import pictures_of
+from kerasxai.callbacks.samples import class_indices, fields_of, samples, warn_if_reshuffled
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.layers import find_layer
+from kerasxai.features.capture import Capture
+from kerasxai.features.embedding import POOLS, Embeddings, embed_with, pooled
+from kerasxai.features.neighbors import NeighborIndex
+from kerasxai.features.projection import PROJECTIONS, project
+from kerasxai.viz import TensorBoardSink, plot_scatter, save_png
+
+FIGURES = ("silhouette", "knn_accuracy")
+_PICTURE = "draw the embedding"
+
+
+class EmbeddingCallback(keras.callbacks.Callback):
+    """Embeds the same images after each epoch, measures how far the classes are apart, and draws them in the plane.
+
+    Into `logs` go, for `History`, `EarlyStopping` and the rest, which must stand after this callback in the list:
+
+    * `silhouette` in [-1, 1]: how much nearer an image's own class is than the next one, by cosine (Rousseeuw 1987);
+    * `knn_accuracy` in [0, 1]: how often the majority of an image's `neighbors` nearest others is of its class; of
+      classes equally frequent there, the one with the nearest image counts.
+
+    Epochs are counted by what is done: `log_dir/embedding/epoch_003.png` shows the model after the third epoch and
+    `epoch_000.png` before training. A picture by PCA is turned to lie on the one before it as well as can be, so that
+    what moves from one to the next is the embedding. With `every` above 1 the epochs between repeat the last figures,
+    since Keras' callbacks warn where a figure is missing. Training is not touched: its weights are bit by bit those
+    without the callback. What fails warns once and training goes on, without the figures until measuring succeeds.
+
+    Args:
+        data: Images with labels, as a `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them or of
+            `(image, label)`, batched or not, or `(images, labels)` as arrays; of at least two classes. The first
+            `count` are taken, once and now.
+        layer: A path, name or layer; None takes the last feature map, averaged over its places.
+        log_dir: Where to draw; None draws nothing.
+        every: Measure after every so many epochs; after the first and the last planned one in any case.
+        count: How many images at the most; the silhouette's cost grows with their square.
+        neighbors: Of k-NN accuracy.
+        projection: `"pca"`, `"tsne"` or `"umap"`.
+        pool: As for `kerasxai.features.embed`.
+        prefix: Before the figures' names in `logs`.
+        class_names: For the legend.
+        thumbnails: Whether images are drawn on some of the points.
+        tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None where it is installed.
+        batch_size: How many images are embedded at once.
+
+    Attributes:
+        results: Number of epochs done -> figure -> value, for the epochs that were measured, 0 before training.
+
+    Raises:
+        KerasxaiError: An argument is wrong, or the data have no labels or only one class; at train begin also for a
+            layer that the model does not have.
+
+    Example:
+        >>> embedding = kerasxai.callbacks.EmbeddingCallback(kerasxai.data.load("shapes", split="validation"))
+        >>> history = model.fit(train_data, epochs=5, callbacks=[embedding])
+        >>> history.history["val_knn_accuracy"]
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        layer: Any = None,
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        every: int = 1,
+        count: int = 1000,
+        neighbors: int = 5,
+        projection: str = "pca",
+        pool: str = "mean",
+        prefix: str = "val_",
+        class_names: Sequence[str] | None = None,
+        thumbnails: bool = True,
+        tensorboard: bool | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        for name, value in (("every", every), ("count", count), ("neighbors", neighbors), ("batch_size", batch_size)):
+            if value < 1:
+                raise KerasxaiError(f"{name} must be 1 or more, came {value}")
+        for kind, chosen, known in (("projection", projection, PROJECTIONS), ("pool", pool, POOLS)):
+            if chosen not in known:
+                raise unknown(kind, chosen, known)
+        warn_if_reshuffled(data, "EmbeddingCallback")
+        self.images, self.labels = _taken(data, count)
+        if neighbors >= len(self.images):
+            raise KerasxaiError(f"{neighbors} neighbors need more than {len(self.images)} images")
+        self.layer, self.every, self.neighbors, self.pool = layer, every, neighbors, pool
+        self.log_dir = None if log_dir is None else Path(log_dir)
+        self.projection, self.prefix, self.batch_size = projection, prefix, batch_size
+        self.class_names, self.thumbnails, self.tensorboard = class_names, thumbnails, tensorboard
+        self.results: dict[int, dict[str, float]] = {}
+        self._care = Care("EmbeddingCallback")
+        self._capture: Capture | None = None
+        self._sink: TensorBoardSink | None = None
+        self._points: np.ndarray | None = None
+        self._last: dict[str, float] | None = None
+        self._first = True
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Looks for the layer, and makes the trace, which serves all epochs."""
+        if self.layer is not None:
+            find_layer(self.model, self.layer)
+        self._check_companions(companions(self))
+        self._care = Care("EmbeddingCallback")
+        self._capture = Capture(self.model, self.layer, lambda output: pooled(output, self.pool))
+        self._points = self._last = None
+        self._first = True
+        if self.log_dir is not None and self.tensorboard is not False:
+            with self._care.about(_PICTURE):
+                self._sink = TensorBoardSink(self.log_dir / "embedding", required=bool(self.tensorboard))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, before the first epoch, the model as it is."""
+        if self._first and epoch == 0:
+            self._measure(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Measures, draws, and puts the figures into `logs`."""
+        if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
+            self._first = False
+            self._last = self._measure(epoch + 1)
+        if logs is not None and self._last is not None:
+            logs.update({self.prefix + name: value for name, value in self._last.items()})
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Lets go of the trace, which holds on to the model's graph."""
+        self._capture = None
+        with self._care.about(_PICTURE):
+            if self._sink is not None:
+                self._sink.close()
+        self._sink = None
+
+    def _check_companions(self, others: list[Any]) -> None:
+        """Complains of callbacks that would look for a figure before it is there."""
+        names = [self.prefix + figure for figure in FIGURES]
+        for other in others[: next(place for place, other in enumerate(others) if other is self)]:
+            if getattr(other, "monitor", None) in names:
+                raise KerasxaiError(
+                    f"{type(other).__name__} monitors {other.monitor!r} but stands before EmbeddingCallback, which "
+                    "measures it: callbacks run in the order of the list; put EmbeddingCallback first"
+                )
+
+    def _measure(self, done: int) -> dict[str, float] | None:
+        embeddings: Embeddings | None = None
+        figures: dict[str, float] | None = None
+        with self._care.about("measure the embedding", "training goes on without its figures"):
+            assert self._capture is not None
+            embeddings = embed_with(self._capture, self.images, self.batch_size)
+            figures = self.results[done] = self._figures(embeddings.vectors)
+        if embeddings is not None and figures is not None and self.log_dir is not None:
+            with self._care.about(_PICTURE):
+                self._draw(done, embeddings.vectors, figures)
+        return figures
+
+    def _figures(self, vectors: np.ndarray) -> dict[str, float]:
+        index = NeighborIndex(vectors, labels=self.labels)
+        found = index.neighbors_of(k=self.neighbors).labels
+        assert found is not None
+        votes = (found[:, :, None] == found[:, None, :]).sum(2)
+        # The first of the most frequent is the one whose nearest image is the nearest.
+        majority = np.take_along_axis(found, votes.argmax(1)[:, None], 1)[:, 0]
+        return {
+            "silhouette": float(silhouette_score(vectors, self.labels, metric="cosine")),
+            "knn_accuracy": float((majority == self.labels).mean()),
+        }
+
+    def _draw(self, done: int, vectors: np.ndarray, figures: dict[str, float]) -> None:
+        assert self.log_dir is not None
+        found = project(vectors, self.projection)
+        points = found.points
+        if self._points is not None:
+            turned, _ = orthogonal_procrustes(points - points.mean(0), self._points - self._points.mean(0))
+            points = points @ turned.astype(points.dtype)
+        self._points = points
+        when = "before training" if done == 0 else f"after epoch {done}"
+        told = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        note = f"{told}; {found.method}, trustworthiness {found.trustworthiness:.3f}"
+        shown = self._pictures() if self.thumbnails else None
+        picture = plot_scatter(points, self.labels, self.class_names, shown, f"Embedding {when}", note)
+        save_png(self.log_dir / "embedding" / f"epoch_{done:03d}.png", picture)
+        if self._sink is not None:
+            self._sink.image("embedding", picture, done)
+            self._sink.flush()
+
+    def _pictures(self) -> np.ndarray:
+        return pictures_of(self.images)
+
+
+def _taken(data: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    if "label" not in fields_of(data):
+        raise KerasxaiError("the embedding's classes are measured with labels, and the data have none")
+    found = list(itertools.islice(samples(data), count))
+    if not found:
+        raise KerasxaiError("there are no images to embed")
+    shapes = {np.shape(sample["image"]) for sample in found}
+    if len(shapes) > 1:
+        raise KerasxaiError(f"expected images of one size, came {', '.join(map(str, sorted(shapes)))}")
+    labels = class_indices(np.stack([sample["label"] for sample in found]))
+    if len(np.unique(labels)) < 2 or len(np.unique(labels)) == len(labels):
+        raise KerasxaiError(f"expected at least two classes, one of them with two images, came labels {labels[:8]}")
+    return np.stack([sample["image"] for sample in found]), labels

@@ -1,0 +1,277 @@
+"""The pages of `kerasxai inspect`, each a function that adds one section and returns one line for the terminal."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.cli.explain import name_of, resized
+from kerasxai.cli.inspect_work import Work
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import atomic_path
+from kerasxai.features.embedding import embed
+from kerasxai.features.fields import receptive_field
+from kerasxai.features.kernels import filters
+from kerasxai.features.neighbors import NeighborIndex, Neighbors
+from kerasxai.features.projection import project
+from kerasxai.features.stream import batches
+from kerasxai.features.units import activation_quantiles, activations, dissect
+from kerasxai.features.visualization import ascend, robust_probabilities
+from kerasxai.viz import grid, overlay, plot_scatter, save_animation, scatter_page, write_projector
+
+_MOST_KERNELS = 64
+_IMAGES = 6
+_QUERIES = 6
+_NEIGHBORS = 7
+_FRAMES = 24
+_IOU_OF_DETECTORS = 0.04
+
+
+def filters_page(work: Work) -> str:
+    """The kernels of the first convolution, or of the layer where it has some."""
+    try:
+        found = filters(work.model, work.options.layer, sort=True)
+    except KerasxaiError:
+        found = filters(work.model, sort=True)
+    shown = min(_MOST_KERNELS, len(found.kernels))
+    if found.kernels.shape[-1] in (1, 3):
+        pictures = [_enlarged(tile) for tile in found.tiles()[:shown]]
+        rows = [pictures[start : start + 16] for start in range(0, shown, 16)]
+        picture = grid(rows, cell_size=56, gap=6)
+    else:
+        slices = found.slices(most=12)[: min(12, shown)]
+        labels = [f"channel {channel}" for channel in found.channels[: len(slices)]]
+        picture = grid([[_enlarged(one) for one in row] for row in slices], labels, cell_size=56, gap=6)
+    work.save("filters.png", picture)
+    work.report.add_section("Filters", f"Kernels of `{found.layer}`, the largest norm first; gray is zero.")
+    work.report.add_picture(picture, f"{shown} of {len(found.kernels)} kernels of {_shape(found.kernels.shape[1:])}")
+    return f"{len(found.kernels)} kernels of {found.layer}"
+
+
+def activations_page(work: Work) -> str:
+    """Maps of the chosen channels over some images, cut at their quantile over the data."""
+    channels, quantile = work.channels, work.options.quantile
+    thresholds = activation_quantiles(
+        work.model, work.images, work.layer, quantile, channels=channels, batch_size=work.options.batch_size
+    )
+    batch = next(batches(work.images, _IMAGES))
+    maps = activations(work.model, batch["image"], work.layer, channels)
+    rows: list[list[Any]] = [list(batch["image"])]
+    for k in range(len(channels)):
+        large = tf.image.resize(maps[..., k : k + 1], batch["image"].shape[1:3]).numpy()[..., 0]
+        rows.append(
+            [
+                overlay(image, np.maximum(one - thresholds[k], 0))
+                for image, one in zip(batch["image"], large, strict=True)
+            ]
+        )
+    picture = grid(rows, ["image", *(f"channel {channel}" for channel in channels)], cell_size=112)
+    work.save("activations.png", picture)
+    work.report.add_section(
+        "Activations",
+        f"Where channels of `{work.layer}` exceed their own {quantile:.1%} quantile over the data; a channel that "
+        "attends to none of these images shows nothing.",
+    )
+    work.report.add_picture(picture, lossless=False)
+    return f"{len(channels)} channels over {len(maps)} images"
+
+
+def patches_page(work: Work) -> str:
+    """The patches that excite the chosen channels most."""
+    found = work.patches
+    rows = [[None if crop is None else crop for crop in row] for row in found.crops]
+    captions = [
+        [f"{value:.2f} {name}" if name else "" for value, name in zip(values, names, strict=True)]
+        for values, names in zip(found.values, found.names, strict=True)
+    ]
+    labels = [f"channel {channel}" for channel in found.channels]
+    picture = grid(rows, labels, captions=captions, cell_size=112, caption_lines=1)
+    work.save("patches.png", picture)
+    field = receptive_field(work.model, work.layer, work.side, gates=False)
+    sides = "all of the image" if None in field.size else f"{field.size[0]} x {field.size[1]} pixels"
+    work.report.add_section(
+        "Patches",
+        f"What excites each channel of `{work.layer}` most, one patch an image. A unit sees {sides}, every "
+        f"{field.stride[0]} pixels; the patches are cut so, within the image.",
+    )
+    work.report.add_picture(picture, lossless=False)
+    work.figures["receptive_field"] = {"size": field.size, "stride": field.stride, "start": field.start}
+    return f"{found.values.shape[1]} of {len(found.channels)} channels; receptive field {sides}"
+
+
+def dissection_page(work: Work) -> str:
+    """The units that fit a class or a part best."""
+    if not work.info.has_masks:
+        raise KerasxaiError(f"dissection needs masks, and {work.options.data} has none")
+    work.report.add_section(
+        "Units and concepts",
+        f"IoU of each unit of `{work.layer}`, cut at its {work.options.quantile:.1%} quantile, with the masks of the "
+        f"data, over all images. Network dissection calls a unit a detector above {_IOU_OF_DETECTORS}.",
+    )
+    kinds = [("mask", list(work.info.class_names)), *([("part_mask", _parts(work))] if work.info.has_parts else [])]
+    told = []
+    for masks, concepts in kinds:
+        found = dissect(
+            work.model,
+            work.images,
+            work.layer,
+            concepts=concepts,
+            masks=masks,
+            quantile=work.options.quantile,
+            batch_size=work.options.batch_size,
+        )
+        best = found.best(10)
+        detectors = int((np.nan_to_num(found.ious).max(1) > _IOU_OF_DETECTORS).sum())
+        what = "classes" if masks == "mask" else "parts"
+        work.report.add_table(best, ["channel", "concept", "IoU"], f"{detectors} of {len(found.ious)} units", what)
+        work.figures[f"best_units_of_{what}"] = best
+        told.append(f"channel {best[0][0]} is '{best[0][1]}' (IoU {best[0][2]:.2f})")
+        with atomic_path(work.out / f"ious_{what}.npy") as temporary:
+            np.save(temporary, found.ious)
+    return "; ".join(told)
+
+
+def classes_page(work: Work) -> str:
+    """Pictures that the model takes for the chosen classes."""
+    options, seeds = work.options, list(range(work.options.seeds))
+    size = options.image_size
+    found = ascend(work.model, work.targets, seeds, size=size, steps=options.steps, frames=_FRAMES)
+    sure = robust_probabilities(work.model, found.images, found.targets).mean(1)
+    names = [name_of(int(target), work.classes) for target in found.targets]
+    files = []
+    for i in range(len(names)):
+        stem = f"class_{found.targets[i]}_seed{found.seeds[i]}"
+        work.save(f"{stem}.png", found.images[i])
+        files.append(save_animation(work.out / f"{stem}.webp", found.frames[:, i]))
+    work.report.add_section(
+        "Class pictures",
+        "Gradient ascent on the image maximizes the class; below, the mean probability of the class under 16 fresh "
+        "shifts, scalings and rotations. The pictures move: they show how they came about.",
+    )
+    captions = [f"{name}: {share:.1%}" for name, share in zip(names, sure, strict=True)]
+    work.report.add_pictures(list(zip(files, captions, strict=True)), columns=4)
+    work.figures["class_pictures"] = [
+        {"class": name, "seed": int(seed), "probability": float(share)}
+        for name, seed, share in zip(names, found.seeds, sure, strict=True)
+    ]
+    return ", ".join(captions)
+
+
+def neighbors_page(work: Work, queries: list[np.ndarray]) -> str:
+    """Queries and their nearest images, and how often those are of the same class."""
+    work.report.add_section("Nearest neighbors", f"By the cosine of what `{work.layer}` gives, averaged over places.")
+    if work.options.index is not None:
+        index, pictures = NeighborIndex.load(work.options.index), None
+    else:
+        index, pictures = NeighborIndex(work.embeddings), work.thumbnails
+        index.save(work.out / "index.npz")
+    told = f"{len(index)} images"
+    if index.labels is not None and work.options.index is None:
+        precision = index.precision_at([k for k in (1, 5, 10) if k < len(index)])
+        work.report.add_figures([(f"precision at {k}", share) for k, share in precision.items()])
+        work.figures["precision"] = precision
+        told += ", " + ", ".join(f"precision at {k} {share:.2f}" for k, share in precision.items())
+    if queries:
+        vectors = embed(work.model, resized(queries, work.side), work.layer, batch_size=work.options.batch_size)
+        found, shown, names = index.query(vectors, _NEIGHBORS), queries, list(work.options.query)
+    else:
+        rows = np.linspace(0, len(index) - 1, min(_QUERIES, len(index))).astype(int)
+        found = index.neighbors_of(rows, _NEIGHBORS)
+        shown, names = [work.thumbnails[i] for i in rows], [_label(work, index, i) for i in rows]
+    work.figures["neighbors"] = [
+        {"query": name, "neighbors": near, "distances": far}
+        for name, near, far in zip(names, found.names, found.distances.tolist(), strict=True)
+    ]
+    if pictures is None:
+        # An index holds names and vectors, not images.
+        rows_of = zip(names, found.names, strict=True)
+        work.report.add_table([[name, ", ".join(near)] for name, near in rows_of], ["query", "nearest first"])
+        return told
+    picture = _neighbor_sheet(work, index, shown, names, found, pictures)
+    work.save("neighbors.png", picture)
+    work.report.add_picture(picture, lossless=False)
+    return told
+
+
+def projection_page(work: Work) -> str:
+    """All images in the plane."""
+    embeddings, method = work.embeddings, work.options.projection
+    found = project(embeddings, method)
+    names = list(work.info.class_names)
+    note = f"{method}, trustworthiness {found.trustworthiness:.3f} at {found.neighbors} neighbors"
+    picture = plot_scatter(found.points, embeddings.labels, names, work.thumbnails, note=note)
+    work.save("projection.png", picture)
+    page = scatter_page(
+        found.points,
+        work.thumbnails,
+        embeddings.names,
+        embeddings.labels,
+        names,
+        f"{work.layer} of {work.options.data}",
+        note,
+    )
+    with atomic_path(work.out / "projection.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    labels = None if embeddings.labels is None else [name_of(int(i), names) for i in embeddings.labels]
+    write_projector(work.out / "projector", embeddings.vectors, embeddings.names, labels, work.thumbnails)
+    work.report.add_section(
+        "Projection",
+        f"The embedding in the plane by {method}. Trustworthiness tells whether neighbors in the plane were neighbors "
+        "before: 1 if all were, about 0.5 by chance. Distances between clusters mean little. `projection.html` beside "
+        "this page shows the image under the pointer; `tensorboard --logdir projector` shows all dimensions.",
+    )
+    figures = [("trustworthiness", found.trustworthiness, f"{found.neighbors} neighbors, {found.measured} images")]
+    work.report.add_figures(figures)
+    work.report.add_picture(picture, note, lossless=False)
+    work.figures["projection"] = {"method": method, "trustworthiness": found.trustworthiness}
+    return note
+
+
+PAGES: dict[str, Callable[..., str]] = {
+    "filters": filters_page,
+    "activations": activations_page,
+    "patches": patches_page,
+    "dissection": dissection_page,
+    "classes": classes_page,
+    "neighbors": neighbors_page,
+    "projection": projection_page,
+}
+
+
+def _neighbor_sheet(
+    work: Work, index: NeighborIndex, shown: list[Any], names: list[str], found: Neighbors, pictures: np.ndarray
+) -> np.ndarray:
+    rows = [[one, *(pictures[i] for i in near)] for one, near in zip(shown, found.indices, strict=True)]
+    captions = [
+        [name, *(f"{_label(work, index, i)} {far:.2f}" for i, far in zip(near, distances, strict=True))]
+        for name, near, distances in zip(names, found.indices, found.distances, strict=True)
+    ]
+    columns = ["query", *(str(number + 1) for number in range(found.indices.shape[1]))]
+    return grid(rows, column_labels=columns, captions=captions, cell_size=112)
+
+
+def _label(work: Work, index: NeighborIndex, row: int) -> str:
+    if index.labels is None:
+        return index.names[row]
+    return name_of(int(index.labels[row]), list(work.info.class_names))
+
+
+def _parts(work: Work) -> list[str]:
+    if work.options.parts:
+        return [name.strip() for name in work.options.parts.split(",")]
+    highest = 0
+    for batch in batches(work.images, work.options.batch_size):
+        masks = np.concatenate([np.ravel(mask) for mask in batch["part_mask"]])
+        highest = max(highest, int(masks[masks != 255].max(initial=0)))
+    return [f"part {number + 1}" for number in range(highest)]
+
+
+def _enlarged(tile: np.ndarray) -> np.ndarray:
+    """Returns a small tile with each weight as a block: a smooth enlargement would invent what lies between."""
+    times = max(1, 56 // max(tile.shape[:2]))
+    return tile.repeat(times, 0).repeat(times, 1)
+
+
+def _shape(sizes: Any) -> str:
+    return " x ".join(map(str, sizes))

@@ -1,0 +1,171 @@
+"""What `kerasxai inspect` does: opens model and data, and goes from page to page."""
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasxai import data, models
+from kerasxai.cli.explain import class_index
+from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
+from kerasxai.cli.tables import print_table
+from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.files import atomic_path
+from kerasxai.core.layers import image_side
+from kerasxai.features.capture import Capture
+from kerasxai.features.embedding import Embeddings, embed
+from kerasxai.features.patches import Patches, top_patches
+from kerasxai.features.stream import batches
+from kerasxai.viz import Report, save_png, to_picture
+from kerasxai.viz.pixels import resize_picture
+
+_CHANNELS = 8
+_THUMBNAIL = 64
+
+
+@dataclass
+class Work:
+    """What the pages share.
+
+    Attributes:
+        options: The command's.
+        model: The model.
+        side: Height and width of its images.
+        classes: The model's class names, if it has any.
+        report: The page.
+        figures: What was measured, for `inspection.json`.
+    """
+
+    options: argparse.Namespace
+    model: Any
+    side: tuple[int, int]
+    classes: list[str] | None
+    report: Report
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Path:
+        """The folder."""
+        return self.options.out
+
+    @cached_property
+    def info(self) -> data.DatasetInfo:
+        """What the data are."""
+        return data.info(self.options.data, data_dir=self.options.data_dir)
+
+    @cached_property
+    def images(self) -> Any:
+        """The data, resized, at most `--count` of them."""
+        options = self.options
+        if self.side[0] != self.side[1]:
+            raise KerasxaiError(f"data are read as squares, and the model takes {self.side[0]} x {self.side[1]}")
+        found = data.load(options.data, options.split, self.side[0], data_dir=options.data_dir)
+        return found.take(options.count)
+
+    @cached_property
+    def layer(self) -> str:
+        """The layer's path."""
+        capture = Capture(self.model, self.options.layer)
+        capture(np.zeros((1, *self.side, 3), np.float32))
+        assert capture.path is not None
+        return capture.path
+
+    @cached_property
+    def channels(self) -> list[int]:
+        """The channels shown."""
+        if self.options.channels is not None:
+            return [_whole(text) for text in self.options.channels.split(",")]
+        return self.patches.channels.tolist()
+
+    @cached_property
+    def patches(self) -> Patches:
+        """The strongest patches: of the channels asked for, or of those whose best patch stands out most."""
+        options = self.options
+        chosen = None if options.channels is None else [_whole(text) for text in options.channels.split(",")]
+        settings = {"k": options.patches, "batch_size": options.batch_size}
+        if chosen is None:
+            found = top_patches(self.model, self.images, self.layer, crops=False, **settings)
+            chosen = np.argsort(-np.nan_to_num(found.values).mean(1), kind="stable")[:_CHANNELS].tolist()
+        return top_patches(self.model, self.images, self.layer, channels=chosen, **settings)
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """The layer's vector of each image, also on the disk."""
+        path = self.out / "embeddings.npy"
+        return embed(self.model, self.images, self.layer, path=path, batch_size=self.options.batch_size)
+
+    @cached_property
+    def thumbnails(self) -> np.ndarray:
+        """A small picture of each image, `(N, h, w, 3)` uint8."""
+        size = (_THUMBNAIL, _THUMBNAIL)
+        loader = batches(self.images, self.options.batch_size)
+        return np.stack([resize_picture(to_picture(image), size) for batch in loader for image in batch["image"]])
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """The classes that pictures are made of."""
+        return [class_index(text.strip(), self.classes) for text in self.options.target.split(",")]
+
+    def save(self, name: str, picture: Any) -> Path:
+        """Writes a picture to the folder."""
+        return save_png(self.out / name, picture)
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Makes the pages one after the other, and writes the report when all are there."""
+    # Imported here, since the pages need the class above.
+    from kerasxai.cli.inspect_pages import PAGES
+
+    wanted = _wanted(options)
+    queries = [data.read_image(path) for path in options.query]
+    model = models.load(options.model)
+    side = image_side(model, options.image_size)
+    report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
+    work = Work(options, model, side, models.class_names(model), report)
+    if options.show is None and "dissection" in wanted and not work.info.has_masks:
+        wanted.remove("dissection")
+    report.add_figures(
+        [("layer", work.layer), *([("data", f"{options.data}, {options.split}")] if options.data else [])]
+    )
+    rows = []
+    for part in wanted:
+        summary = PAGES[part](work, queries) if part == "neighbors" else PAGES[part](work)
+        rows.append((part, summary))
+    report.write(work.out / "report.html")
+    with atomic_path(work.out / "inspection.json") as temporary:
+        told = {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}
+        temporary.write_text(json.dumps(told, indent=2))
+    print_table(("part", "found"), rows)
+    print(f"report: {work.out / 'report.html'}")
+
+
+def _wanted(options: argparse.Namespace) -> list[str]:
+    """Returns the parts that are shown, checked before anything slow begins."""
+    if options.show is None:
+        wanted = [part for part in PARTS if part in WITHOUT_DATA or options.data]
+        if options.index is not None and not options.data:
+            wanted.append("neighbors")
+        return [part for part in wanted if part != "classes" or options.target]
+    wanted = [part.strip() for part in options.show.split(",") if part.strip()]
+    for part in wanted:
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+        if part not in WITHOUT_DATA and not options.data and not (part == "neighbors" and options.index):
+            raise KerasxaiError(f"{part} needs images: give --data")
+    if "classes" in wanted and not options.target:
+        raise KerasxaiError("classes needs to know which: give --target")
+    if options.index is not None and not options.query:
+        raise KerasxaiError("--index needs images to find neighbors of: give --query")
+    if not wanted:
+        raise KerasxaiError(f"--show is empty; parts are {', '.join(PARTS)}")
+    return wanted
+
+
+def _whole(text: str) -> int:
+    if not text.strip().isdigit():
+        raise KerasxaiError(f"--channels are whole numbers with commas between, not {text!r}")
+    return int(text)
