@@ -199,8 +199,8 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
     report.add_table(
         table,
         note="How much of each part of the object lies above half of the map, stretched to its own range. ACoL erases "
-        "what convinces its first branch most, so that its second must look elsewhere: it covers more of the body, which "
-        "is not the same as a better box.",
+        "what convinces its first branch most, so that its second must look elsewhere: it covers more of the body, "
+        "which is not the same as a better box.",
     )
     first = next(iter(evaluations.values()))
     curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
