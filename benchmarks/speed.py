@@ -3,6 +3,10 @@
 Models have random weights, images are noise: time does not depend on either. Every round runs the forward pass, our
 method and the peers' one after the other, so that a busy machine slows all alike; a ratio is taken in each round, and
 the median over rounds is told. CPU time (of all threads) is what the ratio is of; wall time stands beside it.
+
+`naive` is the plainest way in the same process: as many plain passes (or gradients at the input) as the method takes
+samples, in batches of 32, and nothing else. Methods of many passes are to be compared with it, because what a pass
+costs in a batch of 32, beside the pass of one image that ratios are to, differs from machine to machine.
 """
 
 import argparse
@@ -49,20 +53,40 @@ def measure(model_name: str, cases: list[Case], repeats: int, peers: list[str], 
     keras.utils.set_random_seed(0)
     model = getattr(keras.applications, model_name)(weights=None)
     others = {name: PEERS[name](model) for name in peers}
-    forward = tf.function(lambda images: model(images, training=False), autograph=False)
+    naive = Naive(model) if any(case.passes for case in cases) else None
     print(f"\n{model_name}, {SIZE}x{SIZE}; ratios to one forward pass of the same batch, CPU time (wall time)")
-    header = f"{'method':22}{'batch':>5}{'target':>8}{'ours':>16}{'first call':>12}{'forward':>10}"
+    header = f"{'method':22}{'batch':>5}{'target':>8}{'ours':>16}{'first call':>12}{'forward':>10}{'naive':>8}"
     print(header + "".join(f"{name:>16}" for name in peers), flush=True)
     for case in cases:
-        print(_line(case, model, forward, others, repeats, fold), flush=True)
+        print(_line(case, model, naive, others, repeats, fold), flush=True)
         gc.collect()
 
 
-def _line(case: Case, model: Any, forward: Any, others: dict[str, Any], repeats: int, fold: bool) -> str:
+class Naive:
+    """Plain passes of a model, each traced once; `seconds` of one of 32 images in a batch."""
+
+    def __init__(self, model: Any) -> None:
+        images = tf.random.uniform((32, SIZE, SIZE, 3), -1, 1)
+
+        @tf.function(autograph=False)
+        def gradients(images: Any) -> Any:
+            return tf.gradients(model(images, training=False)[:, 0], images)
+
+        forward = tf.function(lambda images: model(images, training=False), autograph=False)
+        self._functions = {False: lambda: forward(images), True: lambda: gradients(images)}
+        for function in self._functions.values():
+            function()
+
+    def seconds(self, gradients: bool) -> float:
+        return _of_several(self._functions[gradients], 3)[0] / 32
+
+
+def _line(case: Case, model: Any, naive: Naive | None, others: dict[str, Any], repeats: int, fold: bool) -> str:
     generator = np.random.default_rng(0)
     images = generator.uniform(-1, 1, (case.batch, SIZE, SIZE, 3)).astype(np.float32)
     targets = generator.integers(0, model.output_shape[-1], case.batch)
     tensor = tf.constant(images)
+    forward = tf.function(lambda images: model(images, training=False), autograph=False)
     explain = kerasxai.Explainer(model, case.method or case.name, fold=fold, progress=False, **case.options)
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: explain(images, targets)}
     for name, explainers in others.items():
@@ -70,22 +94,26 @@ def _line(case: Case, model: Any, forward: Any, others: dict[str, Any], repeats:
             runs[name] = lambda peer=explainers[case.name]: peer(images, targets)
     forward(tensor)
     first, failed = _first_calls(runs)
-    rounds = max(1, repeats // 3) if case.many else repeats
-    passes = 20 if case.many else 3
+    rounds = max(1, repeats // 3) if case.passes else repeats
+    passes = 20 if case.passes else 3
     ratios: dict[str, list[Seconds]] = {name: [] for name in runs}
     base: list[Seconds] = []
+    plain: list[float] = []
     for _ in range(rounds):
         before = _of_several(lambda: forward(tensor), passes)
         taken = {name: _seconds(function) for name, function in runs.items()}
         after = _of_several(lambda: forward(tensor), passes)
         once = ((before[0] + after[0]) / 2, (before[1] + after[1]) / 2)
         base.append(once)
+        if naive is not None and case.passes:
+            plain.append(case.passes * naive.seconds(case.gradients) / once[0])
         for name, (cpu, wall) in taken.items():
             ratios[name].append((cpu / once[0], wall / once[1]))
     shown = {name: _shown(values) for name, values in ratios.items()} | dict.fromkeys(failed, "failed")
     target = "" if case.target is None else f"{case.target:g}"
     line = f"{case.name:22}{case.batch:5}{target:>8}{shown['ours']:>16}{first['ours']:11.1f}s"
     line += f"{1000 * statistics.median(cpu for cpu, _ in base):8.0f}ms"
+    line += f"{statistics.median(plain):8.0f}" if plain else " " * 8
     return line + "".join(f"{shown.get(name, ''):>16}" for name in others)
 
 

@@ -98,10 +98,17 @@ class View:
             told, (self.notes, self.rows, self.bar) = self.notes, kept
             self.note(**{name: value for name, value in told.items() if isinstance(value, (str, int, float))})
 
-    def chunks(self, count: int, images: int = 1) -> Iterator[slice]:
-        """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done."""
-        for start in range(0, count, self.batch_size):
-            stop = min(start + self.batch_size, count)
+    def chunks(self, count: int, images: int = 1, size: int | None = None) -> Iterator[slice]:
+        """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done.
+
+        Args:
+            count: How many samples.
+            images: How many images they explain.
+            size: How many samples make a batch, if not `batch_size`.
+        """
+        size = size or self.batch_size
+        for start in range(0, count, size):
+            stop = min(start + size, count)
             yield slice(start, stop)
             self.bar.advance(images * (stop - start) / count)
 

@@ -10,6 +10,8 @@ from kerasxai.methods.perturbation import explained_quantity
 from kerasxai.methods.scorecam import layer_activations
 
 _NEAR_ZERO = 1e-3
+# A network's early maps take several times the memory of its images; a batch of ablated maps may take eight times that.
+_ROOM = 8
 
 
 def ablated_scores(
@@ -58,9 +60,10 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     seen = view.ask(layer_activations, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
+    together = max(1, _ROOM * images[0].shape.num_elements() // seen.activations[0].shape.num_elements())
     for b in range(len(images)):
         one = slice(b, b + 1)
-        for part in view.chunks(len(numbers)):
+        for part in view.chunks(len(numbers), size=together * view.batch_size):
             asked = (images[one], seen.targets[one], seen.activations[one], numbers[part])
             answer = view.ask(ablated_scores, *asked, layer=seen.layer, explain=explain)
             falls[b, part] = seen.scores[b] - answer.without

@@ -96,7 +96,9 @@ def smoothed(
         maps = tf.reshape(tf.cast(maps, tf.float32), (len(numbers), count, *maps.shape[1:]))
         # Adding up deviations from means keeps the variance exact where it is small beside the mean.
         here = tf.reduce_mean(maps, 0)
-        spread += tf.reduce_sum((maps - here) ** 2, 0) + (here - mean) ** 2 * (start * len(numbers) / numbers.stop)
+        if average != "smoothgrad":
+            within = tf.reduce_sum(tf.square(maps - here), 0)
+            spread += within + tf.square(here - mean) * (start * len(numbers) / numbers.stop)
         mean += (here - mean) * (len(numbers) / numbers.stop)
         view.bar.advance(count * len(numbers) / samples)
     averages = {"smoothgrad": mean, "squaregrad": mean**2 + spread / samples, "vargrad": spread / samples}
