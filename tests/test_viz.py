@@ -274,3 +274,13 @@ def test_predicted_and_true_boxes_differ_in_color_and_dashes(cat: np.ndarray) ->
     assert true[20, 20:180].all() and predicted[20, 20:180].any() and not predicted[20, 20:180].all()
     both = viz.overlay(cat, np.eye(5), boxes=box, true_boxes=box)
     assert has_color(both, viz.TRUE_COLOR) and has_color(both, viz.PREDICTED_COLOR), "where they agree, both show"
+
+
+def test_heatmaps_are_drawn_the_way_that_suits_their_kind() -> None:
+    image = np.full((12, 16, 3), 90, np.uint8)
+    heatmap = np.linspace(5, 6, 12 * 16, dtype=np.float32).reshape(12, 16)
+    np.testing.assert_array_equal(viz.draw_heatmap(image, heatmap), viz.overlay(image, heatmap))
+    np.testing.assert_array_equal(viz.draw_heatmap(image, heatmap, relative=True), viz.overlay(image, heatmap - 5))
+    alone = viz.draw_heatmap(image, heatmap[:6, :8], pixelwise=True)
+    assert alone.shape == image.shape
+    np.testing.assert_array_equal(alone, viz.draw_heatmap(255 - image, heatmap[:6, :8], pixelwise=True))

@@ -157,7 +157,8 @@ def _write(
     files, cells = [], [image]
     for explanation in explanations:
         heatmap = explanation.heatmaps[index]
-        cells.append(viz.draw_heatmap(image, heatmap, METHODS[explanation.method].pixelwise))
+        row = METHODS[explanation.method]
+        cells.append(viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative))
         with atomic_path(out / f"{stem}_{explanation.method}.npy") as temporary:
             np.save(temporary, heatmap)
         files.append(out / f"{stem}_{explanation.method}.png")

@@ -30,6 +30,7 @@ class Method:
         finish: That last step, `"module:function"`.
         cost: In forward passes of the model.
         pixelwise: Whether the map is scattered over single pixels, and is better drawn alone than over the image.
+        relative: Whether only the differences within a map mean anything, so that it is drawn from its lowest value on.
         even_in_score: Whether a score and its negative, as of the two classes of a single unit, have the same map.
     """
 
@@ -47,6 +48,7 @@ class Method:
     finish: str = ""
     cost: str = ""
     pixelwise: bool = False
+    relative: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -209,6 +211,7 @@ _ROWS = [
         "Random masks, averaged with the score that each leaves.",
         takes_function=True,
         cost="one a mask: 1000",
+        relative=True,
     ),
     Method(
         "lime",

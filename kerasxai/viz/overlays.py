@@ -177,7 +177,13 @@ def overlay(
     return result
 
 
-def draw_heatmap(image: ArrayLike, heatmap: ArrayLike, pixelwise: bool = False, signed: bool | None = None) -> Picture:
+def draw_heatmap(
+    image: ArrayLike,
+    heatmap: ArrayLike,
+    pixelwise: bool = False,
+    relative: bool = False,
+    signed: bool | None = None,
+) -> Picture:
     """Draws a heatmap the way that suits its kind.
 
     Args:
@@ -185,6 +191,7 @@ def draw_heatmap(image: ArrayLike, heatmap: ArrayLike, pixelwise: bool = False, 
         heatmap: `(h, w)`.
         pixelwise: Maps that are scattered over single pixels, as gradients at the input are, cannot be seen over an
             image: they are drawn alone, up to their 99th percentile. All others are laid over the image.
+        relative: Only the differences within the map mean anything: it is drawn from its lowest value on.
         signed: As for `colorize`.
 
     Returns:
@@ -194,9 +201,11 @@ def draw_heatmap(image: ArrayLike, heatmap: ArrayLike, pixelwise: bool = False, 
         >>> draw_heatmap(np.zeros((8, 8, 3)), np.eye(8), pixelwise=True).shape
         (8, 8, 3)
     """
-    if not pixelwise:
-        return overlay(image, heatmap, signed=signed)
     array = np.asarray(heatmap, np.float32)
+    if relative:
+        array = array - array.min()
+    if not pixelwise:
+        return overlay(image, array, signed=signed)
     resized = resize_heatmap(array, to_picture(image).shape[:2])
     return colorize(resized, signed=signed, maximum=robust_maximum(resized, 99))
 
