@@ -74,10 +74,14 @@ def test_a_browser_shows_the_point_and_its_image(tmp_path: Path) -> None:
     aside, plane = picture[:, -240:], picture[:, :-240]
     # Image 29 is white on the tinted square where nothing was shown before; the classes' colors are on the plane.
     assert (aside[100:280, 30:200] == 255).all(-1).mean() > 0.9
+    # The frame around the image is as high as it is wide: the last two lines of its color from the top down.
+    lines = np.flatnonzero((aside[:, 120] == (217, 222, 227)).all(-1))
+    assert abs(lines[-1] - lines[-2] - 207) < 3, lines
     for color in class_colors(3):
         rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
         shade = np.rint(0.8 * rgb + 0.2 * 255)
         assert (np.abs(plane - shade).max(-1) <= 2).sum() > 50, color
+        assert (np.abs(aside - rgb).max(-1) <= 2).sum() > 30, color
 
 
 def test_the_projector_reads_what_was_written(tmp_path: Path) -> None:

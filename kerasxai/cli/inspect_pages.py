@@ -18,7 +18,7 @@ from kerasxai.features.projection import project
 from kerasxai.features.stream import batches
 from kerasxai.features.units import activation_quantiles, activations, dissect
 from kerasxai.features.visualization import ascend, robust_probabilities
-from kerasxai.viz import grid, overlay, plot_scatter, save_animation, scatter_page, write_projector
+from kerasxai.viz import grid, plot_scatter, save_animation, scatter_page, write_projector
 
 _MOST_KERNELS = 64
 _IMAGES = 6
@@ -50,43 +50,37 @@ def filters_page(work: Work) -> str:
 
 
 def activations_page(work: Work) -> str:
-    """Maps of the chosen channels over some images, cut at their quantile over the data."""
-    channels, quantile = work.channels, work.options.quantile
+    """The images that excite the chosen channels most, bright where the channel exceeds its quantile over the data."""
+    found, quantile = work.patches, work.options.quantile
+    channels = found.channels.tolist()
     thresholds = activation_quantiles(
         work.model, work.images, work.layer, quantile, channels=channels, batch_size=work.options.batch_size
     )
-    batch = next(batches(work.images, _IMAGES))
-    maps = activations(work.model, batch["image"], work.layer, channels)
-    rows: list[list[Any]] = [list(batch["image"])]
-    for k in range(len(channels)):
-        large = tf.image.resize(maps[..., k : k + 1], batch["image"].shape[1:3]).numpy()[..., 0]
-        rows.append(
-            [
-                overlay(image, np.maximum(one - thresholds[k], 0))
-                for image, one in zip(batch["image"], large, strict=True)
-            ]
-        )
-    picture = grid(rows, ["image", *(f"channel {channel}" for channel in channels)], cell_size=112)
+    chosen = found.images[:, :_IMAGES]
+    images = _images_at(work, set(chosen[chosen >= 0].tolist()))
+    rows = []
+    for k, numbers in enumerate(chosen):
+        shown = np.stack([images[i] for i in numbers if i >= 0])
+        maps = activations(work.model, shown, work.layer, [channels[k]])
+        active = tf.image.resize(maps, shown.shape[1:3]).numpy() > thresholds[k]
+        rows.append(list(np.where(active, shown, shown * 0.25)))
+    picture = grid(rows, [f"channel {channel}" for channel in channels], cell_size=144)
     work.save("activations.png", picture)
     work.report.add_section(
         "Activations",
-        f"Where channels of `{work.layer}` exceed their own {quantile:.1%} quantile over the data; a channel that "
-        "attends to none of these images shows nothing.",
+        f"The images that excite channels of `{work.layer}` most, bright where the channel exceeds its own "
+        f"{quantile:.1%} quantile over the data.",
     )
     work.report.add_picture(picture, lossless=False)
-    return f"{len(channels)} channels over {len(maps)} images"
+    return f"{len(channels)} channels over {len(images)} images"
 
 
 def patches_page(work: Work) -> str:
     """The patches that excite the chosen channels most."""
     found = work.patches
-    rows = [[None if crop is None else crop for crop in row] for row in found.crops]
-    captions = [
-        [f"{value:.2f} {name}" if name else "" for value, name in zip(values, names, strict=True)]
-        for values, names in zip(found.values, found.names, strict=True)
-    ]
+    captions = [["" if np.isnan(value) else f"{value:.2f}" for value in values] for values in found.values]
     labels = [f"channel {channel}" for channel in found.channels]
-    picture = grid(rows, labels, captions=captions, cell_size=112, caption_lines=1)
+    picture = grid(found.crops, labels, captions=captions, cell_size=112)
     work.save("patches.png", picture)
     field = receptive_field(work.model, work.layer, work.side, gates=False)
     sides = "all of the image" if None in field.size else f"{field.size[0]} x {field.size[1]} pixels"
@@ -96,6 +90,12 @@ def patches_page(work: Work) -> str:
         f"{field.stride[0]} pixels; the patches are cut so, within the image.",
     )
     work.report.add_picture(picture, lossless=False)
+    with work.report.details("Which images"):
+        texts = [
+            [channel, ", ".join(filter(None, names))]
+            for channel, names in zip(found.channels, found.names, strict=True)
+        ]
+        work.report.add_table(texts, ["channel", "strongest first"])
     work.figures["receptive_field"] = {"size": field.size, "stride": field.stride, "start": field.start}
     return f"{found.values.shape[1]} of {len(found.channels)} channels; receptive field {sides}"
 
@@ -265,6 +265,15 @@ def _parts(work: Work) -> list[str]:
         masks = np.concatenate([np.ravel(mask) for mask in batch["part_mask"]])
         highest = max(highest, int(masks[masks != 255].max(initial=0)))
     return [f"part {number + 1}" for number in range(highest)]
+
+
+def _images_at(work: Work, numbers: set[int]) -> dict[int, np.ndarray]:
+    """Returns the images at some places of the data, from one more pass over it."""
+    found, done = {}, 0
+    for batch in batches(work.images, work.options.batch_size):
+        found.update({done + i: one for i, one in enumerate(batch["image"]) if done + i in numbers})
+        done += len(batch["image"])
+    return found
 
 
 def _enlarged(tile: np.ndarray) -> np.ndarray:

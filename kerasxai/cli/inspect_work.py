@@ -75,18 +75,11 @@ class Work:
         return capture.path
 
     @cached_property
-    def channels(self) -> list[int]:
-        """The channels shown."""
-        if self.options.channels is not None:
-            return [_whole(text) for text in self.options.channels.split(",")]
-        return self.patches.channels.tolist()
-
-    @cached_property
     def patches(self) -> Patches:
         """The strongest patches: of the channels asked for, or of those whose best patch stands out most."""
         options = self.options
         chosen = None if options.channels is None else [_whole(text) for text in options.channels.split(",")]
-        settings = {"k": options.patches, "batch_size": options.batch_size}
+        settings: dict[str, Any] = {"k": options.patches, "batch_size": options.batch_size}
         if chosen is None:
             found = top_patches(self.model, self.images, self.layer, crops=False, **settings)
             chosen = np.argsort(-np.nan_to_num(found.values).mean(1), kind="stable")[:_CHANNELS].tolist()
@@ -145,6 +138,8 @@ def inspect(options: argparse.Namespace) -> None:
 
 def _wanted(options: argparse.Namespace) -> list[str]:
     """Returns the parts that are shown, checked before anything slow begins."""
+    if options.index is not None and not options.query:
+        raise KerasxaiError("--index needs images to find neighbors of: give --query")
     if options.show is None:
         wanted = [part for part in PARTS if part in WITHOUT_DATA or options.data]
         if options.index is not None and not options.data:
@@ -158,8 +153,6 @@ def _wanted(options: argparse.Namespace) -> list[str]:
             raise KerasxaiError(f"{part} needs images: give --data")
     if "classes" in wanted and not options.target:
         raise KerasxaiError("classes needs to know which: give --target")
-    if options.index is not None and not options.query:
-        raise KerasxaiError("--index needs images to find neighbors of: give --query")
     if not wanted:
         raise KerasxaiError(f"--show is empty; parts are {', '.join(PARTS)}")
     return wanted
