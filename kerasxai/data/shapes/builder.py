@@ -22,7 +22,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     needs stops at the head, and how much of the body it covers can be measured.
 
     Example:
-        >>> builder = Shapes(data_dir="/tmp/tensorflow_datasets")
+        >>> builder = Shapes(data_dir="data")
         >>> builder.download_and_prepare()
         >>> len(builder.as_dataset(split="test"))
         400
