@@ -33,7 +33,7 @@ def xplique(model: Any) -> dict[str, Explain]:
         "occlusion": attributions.Occlusion(model, patch_size=PATCH, patch_stride=STRIDE),
         "rise": attributions.Rise(model, nb_samples=MASKS),
         # Without a map of segments it would fit a weight for each pixel.
-        "lime": Lime(model, nb_samples=SAMPLES, map_to_interpret_space=_squares),
+        "lime": Lime(model, batch_size=32, nb_samples=SAMPLES, map_to_interpret_space=_squares),
     }
     classes = model.output_shape[-1]
     return {name: _with_one_hot(explainer, classes) for name, explainer in made.items()}

@@ -1,5 +1,6 @@
 """Ablation-CAM: channels weighted by how far the score falls without them."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     seen = view.ask(layer_activations, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
-    together = max(1, _ROOM * images[0].shape.num_elements() // seen.activations[0].shape.num_elements())
+    together = max(1, _ROOM * math.prod(images.shape[1:]) // math.prod(seen.activations.shape[1:]))
     for b in range(len(images)):
         one = slice(b, b + 1)
         for part in view.chunks(len(numbers), size=together * view.batch_size):
