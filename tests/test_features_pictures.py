@@ -64,12 +64,19 @@ _FLAGS = (
 )
 
 
+_POINTER = """<script>sheet.addEventListener("load", () => {
+  const [x, y] = place(29), box = plane.getBoundingClientRect();
+  plane.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + x + 3, clientY: box.top + y - 3}));
+})</script></body>"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the page is not looked at in a real browser")
-def test_a_browser_shows_the_point_and_its_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("script", "address"), [("</body>", "#point-29"), (_POINTER, "")], ids=["address", "pointer"])
+def test_a_browser_shows_the_point_and_its_image(tmp_path: Path, script: str, address: str) -> None:
     path, shot = tmp_path / "page.html", tmp_path / "shot.png"
-    path.write_text(page(), encoding="utf-8")
+    path.write_text(page().replace("</body>", script), encoding="utf-8")
     command = [str(CHROMIUM), *_FLAGS.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}"]
-    subprocess.run([*command, f"{path.as_uri()}#point-29"], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, f"{path.as_uri()}{address}"], check=True, capture_output=True, timeout=120)
     picture = np.asarray(Image.open(shot).convert("RGB")).astype(int)
     aside, plane = picture[:, -240:], picture[:, :-240]
     # Image 29 is white on the tinted square where nothing was shown before; the classes' colors are on the plane.
