@@ -19,7 +19,7 @@ rocket that scikit-image ships, averaged; its eigenvectors times the roots of it
 longest column is one.
 """
 
-# A pixel is 0.5 + 0.5 * tanh(CONTRAST * value); with waves of unit variance the picture starts in soft gray.
+# Black and white lie at infinity behind the tanh that makes pixels; images to start from come this near to them.
 _LOGIT_LIMIT = 0.98
 
 
