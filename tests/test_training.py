@@ -102,19 +102,20 @@ def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
 def test_a_killed_run_goes_on_to_the_same_weights(
     config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = RunFolder.keep
-    for dies_after in (1, 2):
+    """Killed once between two epochs, and once between an epoch's checkpoint and its row."""
+    write = RunFolder._write_rows
+    for rows, row_is_written in ((1, True), (2, False)):
 
-        def killed(self: RunFolder, model: Any, row: dict[str, Any], after: int = dies_after) -> None:
-            keep(self, model, row)
+        def killed(self: RunFolder, after: int = rows, written: bool = row_is_written) -> None:
+            if written or len(self.rows) < after:
+                write(self)
             if len(self.rows) == after:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(RunFolder, "keep", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(RunFolder, "_write_rows", killed)
             train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
-        assert len(RunFolder(tmp_path / "run").rows) == dies_after
-    monkeypatch.setattr(RunFolder, "keep", keep)
+        assert len(RunFolder(tmp_path / "run").rows) == 1
     model = train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
     assert_same_weights(model, finished / "model.keras")
     before, after = RunFolder(finished).rows, RunFolder(tmp_path / "run").rows
@@ -220,4 +221,4 @@ def test_train_tells_mistakes_in_one_line(photos: Path, tmp_path: Path, capsys: 
         assert main(["train", *words]) == 2
         told = capsys.readouterr().err
         assert told.count("\n") == 1, told
-    assert not (tmp_path / "run" / "model.keras").exists()
+    assert not (tmp_path / "run").exists(), "a mistake leaves no folder behind"

@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 
 MONITOR = "val_loss"
@@ -18,16 +17,12 @@ class RunFolder:
     """Everything that a run has written; all decisions are read off its rows, so that a killed run goes on as it was.
 
     Args:
-        path: The folder; made if it is not there.
+        path: The folder; made when the first file is written.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise KerasxaiError(f"cannot write to {path}: {error.strerror}") from error
         self.rows = self._read_rows()
 
     @property
@@ -45,10 +40,9 @@ class RunFolder:
         """The finished model; it is there only when the run is done."""
         return self.path / "model.keras"
 
-    def last(self) -> tuple[Path, int] | None:
-        """Returns the newest checkpoint and its epoch, or None at the start of a run."""
-        found = sorted(self.checkpoints.glob("epoch_*.keras"))
-        return (found[-1], int(found[-1].stem.split("_")[1])) if found else None
+    def checkpoint(self, epoch: int) -> Path:
+        """Returns where the model of an epoch is kept until the next one is."""
+        return self.checkpoints / f"epoch_{epoch:04d}.keras"
 
     def rows_of(self, phase: str) -> list[dict[str, Any]]:
         """Returns the rows of one phase, in order."""
@@ -60,8 +54,11 @@ class RunFolder:
         return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
 
     def keep(self, model: keras.Model, row: dict[str, Any]) -> None:
-        """Keeps an epoch: the model first, then the row, so that a row never stands without its model."""
-        checkpoint = self.checkpoints / f"epoch_{row['epoch']:04d}.keras"
+        """Keeps an epoch: the model first, then the row, so that a row never stands without its model.
+
+        A run that is killed in between goes on from the last row and does the epoch again.
+        """
+        checkpoint = self.checkpoint(row["epoch"])
         with atomic_path(checkpoint) as temporary:
             model.save(temporary)
         if all(row[MONITOR] < before[MONITOR] for before in self.rows):
@@ -97,10 +94,7 @@ class RunFolder:
         if not self.history.exists():
             return []
         with self.history.open(newline="") as file:
-            rows = [{name: _value(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
-        newest = self.last()
-        # A run that was killed between a checkpoint and its row does that epoch again.
-        return rows if newest is None else [row for row in rows if row["epoch"] <= newest[1]]
+            return [{name: _value(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
 
 
 def _value(text: str) -> Any:

@@ -76,14 +76,16 @@ def train(
     for split in ("train", "validation"):
         if split not in info.splits:
             raise KerasxaiError(f"{config.data} has no split {split!r}, only {', '.join(info.splits)}")
-    config.write(out)
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):
+        # Built before anything is written, so that a mistake in the config leaves no folder behind.
+        model = None if folder.rows else _new_model(config, info, image_size(config, info))
+        config.write(out)
         for phase in PHASES:
-            _run_phase(config, folder, info, phase, (methods, explain_images, explain_every), verbose)
-    folder.finish()
+            _run_phase(config, folder, info, phase, model, (methods, explain_images, explain_every), verbose)
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
+    folder.finish()
     return folder.model
 
 
@@ -102,19 +104,24 @@ def _policy(mixed_precision: bool) -> Iterator[None]:
 
 
 def _run_phase(
-    config: TrainConfig, folder: RunFolder, info: Any, phase: str, drawing: tuple[Any, int, int], verbose: Any
+    config: TrainConfig,
+    folder: RunFolder,
+    info: Any,
+    phase: str,
+    model: keras.Model | None,
+    drawing: tuple[Any, int, int],
+    verbose: Any,
 ) -> None:
     start, end = epochs_of(config, phase)
     done = folder.rows_of(phase)
     if len(done) >= end - start or folder.stale(phase, config.patience):
         return
     size = image_size(config, info)
-    newest = folder.last()
     steps = -(-info.splits["train"] // config.batch_size)
-    if done and newest is not None:
-        model = models.load(newest[0], compile=True)
+    if done:
+        model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
     else:
-        model = models.load(folder.best) if folder.rows else _new_model(config, info, size)
+        model = models.load(folder.best) if folder.rows or model is None else model
         _prepare(model, config, phase, steps * (end - start))
     pairs = data.training_pairs(
         config.data, "train", size, config.batch_size, flip=True, cache=_fits(info, size), seed=config.seed,
