@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.features.embedding import Embeddings
@@ -16,6 +17,7 @@ from kerasxai.features.embedding import Embeddings
 PROJECTIONS = ("pca", "tsne", "umap")
 _FIRST = 50
 _MOST = 2000
+_FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def _tsne(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
     # Each point needs some three times as many others as the perplexity says.
     perplexity = min(30.0, max(1.0, (len(matrix) - 1) / 3))
     settings = {"perplexity": perplexity, "init": "pca", "learning_rate": "auto", "random_state": seed} | options
-    return TSNE(**settings).fit_transform(matrix)
+    # Of few points each of many steps is so short that threads on busy cores do little but wait for one another.
+    with threadpool_limits(1 if len(matrix) < _FEW else None):
+        return TSNE(**settings).fit_transform(matrix)
 
 
 def _umap(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
