@@ -10,7 +10,9 @@ costs in a batch of 32, beside the pass of one image that ratios are to, differs
 """
 
 import argparse
+import contextlib
 import gc
+import io
 import statistics
 import time
 from collections.abc import Callable
@@ -133,9 +135,11 @@ def _first_calls(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], 
 
 
 def _seconds(function: Callable[[], Any]) -> Seconds:
-    cpu, wall = time.process_time(), time.perf_counter()
-    function()
-    return time.process_time() - cpu, time.perf_counter() - wall
+    # Some peers show a bar for each batch.
+    with contextlib.redirect_stdout(io.StringIO()):
+        cpu, wall = time.process_time(), time.perf_counter()
+        function()
+        return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def _of_several(function: Callable[[], Any], times: int) -> Seconds:
