@@ -1,8 +1,9 @@
 """How long methods take, as ratios to one forward pass: `python -m benchmarks speed`.
 
 Models have random weights, images are enlarged noise, which superpixels can be cut from. Every round runs the forward
-pass, our method and the peers' one after the other, so that a busy machine slows all alike; a ratio is taken in each round, and
-the median over rounds is told. CPU time (of all threads) is what the ratio is of; wall time stands beside it.
+pass, our method and the peers' one after the other, so that a busy machine slows all alike; a ratio is taken in each
+round, and the median over rounds is told. CPU time (of all threads) is what the ratio is of; wall time stands beside
+it.
 
 `naive` is the plainest way in the same process: as many plain passes (or gradients at the input) as the method takes
 samples, in batches of 32, and nothing else. Methods of many passes are to be compared with it, because what a pass
