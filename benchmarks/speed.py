@@ -137,7 +137,7 @@ def _first_calls(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], 
 
 def _seconds(function: Callable[[], Any]) -> Seconds:
     # Some peers show a bar for each batch.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         cpu, wall = time.process_time(), time.perf_counter()
         function()
         return time.process_time() - cpu, time.perf_counter() - wall
