@@ -205,7 +205,7 @@ class TestShapes:
         info = kerasxai.data.info("shapes", data_dir=shapes_dir)
         assert info.num_classes == 8 and info.class_names[1] == "spotted arrow"
         assert info.splits == {"train": 24, "validation": 8, "test": 8}
-        assert info.has_boxes and info.has_masks and info.has_parts and info.feature_stride == 16
+        assert info.has_boxes and info.has_masks and info.has_parts and info.feature_stride == 8
 
     def test_a_sample(self, shapes_dir: Path) -> None:
         for sample in kerasxai.data.load("shapes", "test", 160, data_dir=shapes_dir).as_numpy_iterator():

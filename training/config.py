@@ -1,12 +1,11 @@
 """What a training run is told; kept in its folder, so that it can be gone on with and repeated."""
 
 import json
-import shlex
-import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from kerasxai.core.commands import command_line
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 
@@ -79,7 +78,7 @@ class TrainConfig:
         with atomic_path(folder / "config.json") as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
         with atomic_path(folder / "command.txt") as temporary:
-            temporary.write_text(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
+            temporary.write_text(command_line() + "\n")
 
     def check_same(self, folder: Path) -> None:
         """Refuses to go on in a folder that holds another run.

@@ -6,7 +6,6 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.training.evaluate ...`.
 import argparse
 import itertools
 import json
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from kerasxai import data, models, viz
-from kerasxai.core.commands import run_module
+from kerasxai.core.commands import command_line, run_module
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 from kerasxai.core.layers import image_side
@@ -122,7 +121,13 @@ def evaluate(
 
     tuned = None if tune_split is None else measured(tune_split)[0].result()["best_threshold"]
     report, explained_layer = measured(split)
-    evaluation = report.result() | {"data": info.name, "split": split, "method": method, "layer": explained_layer}
+    evaluation = report.result() | {
+        "command": command_line(),
+        "data": info.name,
+        "split": split,
+        "method": method,
+        "layer": explained_layer,
+    }
     if tuned is not None:
         evaluation["tuned"] = {"split": tune_split, "threshold": tuned, **report.at(tuned)}
     if out is not None:
@@ -236,8 +241,7 @@ def draw_cases(
 
 
 def _write(out: Path, evaluation: dict[str, Any], report: LocalizationReport, cases: np.ndarray) -> None:
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    for name, content in (("evaluation", {"command": command, **evaluation}), ("records", report.records)):
+    for name, content in (("evaluation", evaluation), ("records", report.records)):
         with atomic_path(out / f"{name}.json") as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
     viz.save_png(out / "cases.png", cases)

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 from scipy.special import softmax
 
 from kerasxai.cli.tables import print_table
-from kerasxai.core.commands import parse_option
+from kerasxai.core.commands import command_line, parse_option
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.methods import METHODS
@@ -84,8 +82,9 @@ def run(options: argparse.Namespace) -> None:
             rows.append((path, told, explained[0], files[-1]))
             records.append(_record(path, predicted[i], explanations, i, explained, files))
     with atomic_path(options.out / "explanations.json") as temporary:
-        command = shlex.join(["kerasxai", *sys.argv[1:]])
-        temporary.write_text(json.dumps({"command": command, "model": options.model, "images": records}, indent=2))
+        temporary.write_text(
+            json.dumps({"command": command_line(), "model": options.model, "images": records}, indent=2)
+        )
     print_table(("image", "predicted", "explained", "picture"), rows)
     layers = {explanation.method: explanation.layer for explanation in explanations if explanation.layer}
     if layers:
