@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         webbrowser.open(report.resolve().as_uri())
 
 
-def demo(out: str | Path, head_epochs: int = 2, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
+def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
     """Explains photographs with an untouched network, trains and measures three heads, and writes one HTML report.
 
     What is there already from an earlier call with the same settings is not done again.
