@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +80,9 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_gt_known_loc", "seconds"} <= set(rows[0])
     assert json.loads((finished / "config.json").read_text())["image_size"] == SIDE
     assert (finished / "command.txt").read_text().strip()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["best"] == min(rows, key=lambda row: row["val_loss"])
+    assert metrics["epochs"] == 3
     with Image.open(finished / "history.png") as plot:
         assert plot.size[0] > 100
     assert list(finished.glob("heatmaps/*/timeline.png"))
@@ -148,6 +152,14 @@ def test_patience_ends_a_phase(tmp_path: Path) -> None:
 def test_a_config_out_of_range_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(kerasxai.KerasxaiError):
         TrainConfig(data="shapes", **change)
+
+
+def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(config: TrainConfig, tmp_path: Path) -> None:
+    half = replace(config, mixed_precision=True, head_epochs=0, epochs=1, boxes_csv=None)
+    model = kerasxai.models.load(train(half, tmp_path / "run", methods=(), verbose=0))
+    assert model.get_layer("backbone").compute_dtype == "float16"
+    assert model.get_layer("predictions").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
 
 
 def test_random_weights_have_no_first_phase() -> None:

@@ -78,6 +78,11 @@ class RunFolder:
             path.unlink()
         self.checkpoints.rmdir()
 
+    def summary(self) -> dict[str, Any]:
+        """Returns the figures of the epoch whose model is kept, and what the whole run took."""
+        best = min(self.rows, key=lambda row: row[MONITOR])
+        return {"best": best, "epochs": len(self.rows), "seconds": round(sum(row["seconds"] for row in self.rows), 1)}
+
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file into the folder."""
         with atomic_path(self.path / name) as temporary:

@@ -48,8 +48,8 @@ def train(
 
     Args:
         config: What to train.
-        out: The run's folder: `config.json`, `command.txt`, `history.csv`, `history.png`, `heatmaps/`, and at the end
-            `model.keras`.
+        out: The run's folder: `config.json`, `command.txt`, `history.csv`, `heatmaps/`, and at the end
+            `history.png`, `metrics.json` and `model.keras`.
         methods: Explainers that are drawn each epoch, on the first validation images.
         explain_images: How many images are drawn.
         explain_every: Epochs between drawings.
@@ -85,6 +85,7 @@ def train(
             _run_phase(config, folder, info, phase, model, (methods, explain_images, explain_every), verbose)
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
+    folder.write_json("metrics.json", folder.summary())
     folder.finish()
     return folder.model
 
