@@ -76,7 +76,7 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
         )  # fmt: skip
         print(f"\n{head}")
         folder = out / head
-        path = clock.measure(f"train {head}", train, config, folder, METHODS)
+        path = clock.measure(f"train {head}", train, config, folder, METHODS, 8, 1, 100)
         evaluations[head] = clock.measure(f"evaluate {head}", _evaluation, path, folder / "evaluation_cam", data_dir)
     _compare(report, evaluations)
     for head, evaluation in evaluations.items():

@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
     )
     parser.add_argument("--explain-images", type=int, default=8, help="images drawn each epoch (default: %(default)s)")
+    parser.add_argument(
+        "--localize-images",
+        type=int,
+        help="validation images measured each epoch, where there are boxes (default: all)",
+    )
     parser.add_argument("--explain-every", type=int, default=1, help="epochs between drawings (default: %(default)s)")
 
 

@@ -29,7 +29,9 @@ PHASES = ("head", "finetune")
 def run(options: argparse.Namespace) -> None:
     """Trains as the command line says and tells where the results lie."""
     methods = [name.strip() for name in options.explain.split(",") if name.strip()]
-    train(config_of(options), options.out, methods, options.explain_images, options.explain_every)
+    train(
+        config_of(options), options.out, methods, options.explain_images, options.explain_every, options.localize_images
+    )
     print(f"trained model and heatmaps: {options.out}")
 
 
@@ -39,6 +41,7 @@ def train(
     methods: Sequence[str] = ("cam", "gradcam"),
     explain_images: int = 8,
     explain_every: int = 1,
+    localize_images: int | None = None,
     verbose: int | str = "auto",
 ) -> Path:
     """Trains a classifier; a run that was stopped goes on where it was, to the same weights.
@@ -53,6 +56,7 @@ def train(
         methods: Explainers that are drawn each epoch, on the first validation images.
         explain_images: How many images are drawn.
         explain_every: Epochs between drawings.
+        localize_images: How many validation images are measured each epoch, rounded up to whole batches; None: all.
         verbose: As `keras.Model.fit` takes it.
 
     Returns:
@@ -82,7 +86,9 @@ def train(
         model = None if folder.rows else _new_model(config, info, image_size(config, info))
         config.write(out)
         for phase in PHASES:
-            _run_phase(config, folder, info, phase, model, (methods, explain_images, explain_every), verbose)
+            _run_phase(
+                config, folder, info, phase, model, (methods, explain_images, explain_every, localize_images), verbose
+            )
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
     folder.write_json("metrics.json", folder.summary())
@@ -110,7 +116,7 @@ def _run_phase(
     info: Any,
     phase: str,
     model: keras.Model | None,
-    drawing: tuple[Any, int, int],
+    drawing: tuple[Any, int, int, int | None],
     verbose: Any,
 ) -> None:
     start, end = epochs_of(config, phase)
@@ -215,16 +221,18 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
 
 
 def _callbacks(
-    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: tuple[Any, int, int]
+    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: tuple[Any, int, int, int | None]
 ) -> list[keras.callbacks.Callback]:
-    methods, count, every = drawing
+    methods, count, every, measured = drawing
     annotated = data.load(
         config.data, "validation", size, data_dir=config.data_dir, boxes_csv=config.boxes_csv, seed=config.seed,
         batch_size=config.batch_size,
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = []
     if info.has_boxes:
-        callbacks.append(LocalizationCallback(annotated, method="cam"))
+        callbacks.append(
+            LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
+        )
     if methods and count:
         callbacks.append(
             ExplanationCallback(
