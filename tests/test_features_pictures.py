@@ -64,10 +64,11 @@ _FLAGS = (
 )
 
 
-_POINTER = """<script>sheet.addEventListener("load", () => {
+# The sheet may have been loaded before this script is read; the page's own handler of that comes first.
+_POINTER = """<script>sheet.decode().then(() => setTimeout(() => {
   const [x, y] = place(29), box = plane.getBoundingClientRect();
   plane.dispatchEvent(new PointerEvent("pointermove", {clientX: box.left + x + 3, clientY: box.top + y - 3}));
-})</script></body>"""
+}, 100))</script></body>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: the page is not looked at in a real browser")
