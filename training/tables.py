@@ -19,8 +19,7 @@ def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
     """Returns the rows of the main table: the method at both thresholds, then the baselines that saw no image."""
 
     def row(name: str, threshold: float | None, figures: dict[str, Any]) -> list[str]:
-        shares = [f"{figures[key]:.3f}" if key in figures else "" for key in FIGURES]
-        return [name, "" if threshold is None else f"{threshold:.3f}", *shares]
+        return [name, "" if threshold is None else f"{threshold:.3f}", *_shares(figures)]
 
     method = evaluation["method"]
     rows = [row(method, evaluation["threshold"], evaluation)]
