@@ -24,6 +24,7 @@ _NAMES = {
     "HEADS": "kerasxai.models",
     "KerasxaiError": "kerasxai.core.errors",
     "METHODS": "kerasxai.methods",
+    "RECIPES": "kerasxai.training.recipes",
     "build_classifier": "kerasxai.models",
     "list_layers": "kerasxai.core.layers",
 }

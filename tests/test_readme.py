@@ -8,9 +8,12 @@ from pathlib import Path
 
 from kerasxai.cli import COMMANDS
 from kerasxai.methods import METHODS
+from kerasxai.training.recipes import RECIPES
 
 README = Path(__file__).parent.parent / "README.md"
 TABLE = re.compile(r"(<!-- methods:.*?-->\n).*?(<!-- end of methods -->)", re.DOTALL)
+
+RECIPE_TABLE = re.compile(r"(<!-- recipes:.*?-->\n).*?(<!-- end of recipes -->)", re.DOTALL)
 
 
 def methods_table() -> str:
@@ -18,13 +21,20 @@ def methods_table() -> str:
     return "\n".join(["| method | what it shows | needs | paper |", "|---|---|---|---|", *rows]) + "\n"
 
 
+def recipes_table() -> str:
+    rows = [f"| `{row.name}` | `{row.head}` | {row.summary} | {row.paper} |" for row in RECIPES.values()]
+    return "\n".join(["| recipe | head | what it does | paper |", "|---|---|---|---|", *rows]) + "\n"
+
+
 def with_table(text: str) -> str:
-    return TABLE.sub(lambda match: match[1] + methods_table() + match[2], text)
+    text = TABLE.sub(lambda match: match[1] + methods_table() + match[2], text)
+    return RECIPE_TABLE.sub(lambda match: match[1] + recipes_table() + match[2], text)
 
 
-def test_the_table_of_methods_is_that_of_the_code() -> None:
+def test_the_tables_are_those_of_the_code() -> None:
     text = README.read_text()
     assert TABLE.search(text)
+    assert RECIPE_TABLE.search(text)
     assert with_table(text) == text, "run: python -m tests.test_readme"
 
 

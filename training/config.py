@@ -1,13 +1,14 @@
 """What a training run is told; kept in its folder, so that it can be gone on with and repeated."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from kerasxai.core.commands import command_line
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
+from kerasxai.training.recipes import head_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class TrainConfig:
     Attributes:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
         backbone: A name in `kerasxai.BACKBONES`.
-        head: A name in `kerasxai.HEADS`.
+        recipe: A name in `kerasxai.RECIPES`, or None.
+        recipe_options: Options of the recipe; those that its own piece does not take are the head's.
+        head: A name in `kerasxai.HEADS`; empty: the recipe's, or gap.
         head_options: Options of that head, as `build_classifier` takes them; on an early map of the backbone gap and
             conv1x1 have `depth=2`, and all heads `width=128`, unless it says otherwise.
         weights: "imagenet", "none", or a path.
@@ -39,7 +42,9 @@ class TrainConfig:
 
     data: str
     backbone: str = "EfficientNetLite0"
-    head: str = "gap"
+    recipe: str | None = None
+    recipe_options: dict[str, Any] = field(default_factory=dict)
+    head: str = ""
     head_options: dict[str, Any] = field(default_factory=dict)
     weights: str = "imagenet"
     features: int | str | None = None
@@ -57,6 +62,7 @@ class TrainConfig:
     boxes_csv: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "head", head_of(self.recipe, self.head))
         limits: dict[str, tuple[float, float]] = {
             "head_epochs": (0, 10_000),
             "epochs": (0, 10_000),
@@ -89,8 +95,9 @@ class TrainConfig:
         path = folder / "config.json"
         if not path.exists():
             return
-        before = json.loads(path.read_text())
         now = json.loads(json.dumps(asdict(self)))
+        # What an older version did not write was as it is by default.
+        before = _defaults() | json.loads(path.read_text())
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)
@@ -98,3 +105,10 @@ class TrainConfig:
         ]
         if differing:
             raise KerasxaiError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+        for item in fields(TrainConfig)
+    }

@@ -8,11 +8,12 @@ from typing import Any
 from kerasxai.core.commands import parse_option
 from kerasxai.models import BACKBONES, HEADS
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.recipes import RECIPES
 
 SUMMARY = "Fine-tune a classifier and watch where it looks."
 EXAMPLES = [
     "kerasxai train --data shapes --backbone EfficientNetLite0 --head gap --out runs/gap",
-    "kerasxai train --data shapes --head acol --head-option erase_threshold=0.6 --out runs/acol",
+    "kerasxai train --data shapes --recipe acol --recipe-option erase_threshold=0.5 --out runs/acol",
     "kerasxai train --data oxford_iiit_pet --backbone ResNet50 --features 16 --epochs 10 --out runs/pets",
     "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
 ]
@@ -31,7 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
     parser.add_argument("--out", required=True, type=Path, help="folder of the run; given again, the run goes on")
     add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
-    add("--head", f"one of {', '.join(HEADS)}", choices=sorted(HEADS), metavar="NAME")
+    add("--recipe", f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", choices=sorted(RECIPES), metavar="NAME")
+    parser.add_argument(
+        "--recipe-option",
+        action="append",
+        default=[],
+        type=parse_option,
+        metavar="NAME=VALUE",
+        help="an option of the recipe, or of its head",
+    )
+    parser.add_argument(
+        "--head",
+        default="",
+        choices=sorted(HEADS),
+        metavar="NAME",
+        help=f"one of {', '.join(HEADS)} (default: the recipe's, or gap)",
+    )
     parser.add_argument(
         "--head-option",
         action="append",
@@ -68,8 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def config_of(options: argparse.Namespace) -> TrainConfig:
     """Returns the config that parsed arguments mean."""
-    values = {item.name: getattr(options, item.name) for item in fields(TrainConfig) if item.name != "head_options"}
-    return TrainConfig(**values, head_options=dict(options.head_option))
+    apart: dict[str, Any] = {"head_options": dict(options.head_option), "recipe_options": dict(options.recipe_option)}
+    values = {item.name: getattr(options, item.name) for item in fields(TrainConfig) if item.name not in apart}
+    return TrainConfig(**values, **apart)
 
 
 def _stride_or_layer(text: str) -> int | str:

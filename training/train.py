@@ -21,6 +21,7 @@ from kerasxai.methods import METHODS
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.options import config_of
+from kerasxai.training.recipes import share_options
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 
 PHASES = ("head", "finetune")
@@ -185,7 +186,7 @@ def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
 
 
 def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
-    """Returns the options of the head: the config's, and what suits a head on an early map where it says nothing.
+    """Returns the options of the head: the config's, the recipe's, and on an early map what suits a head there.
 
     Args:
         config: What is trained.
@@ -195,7 +196,7 @@ def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
     suited = {"depth": 2, "width": 128} if early else {}
     if config.head == "acol":
         suited.pop("depth", None)
-    return suited | config.head_options
+    return suited | share_options(config.recipe, config.recipe_options)[1] | config.head_options
 
 
 def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:

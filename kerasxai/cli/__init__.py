@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),
     "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run", tensorflow=False),
+    "recipes": Command("kerasxai.cli.recipes", "kerasxai.cli.recipes:run", tensorflow=False),
     "datasets": Command("kerasxai.cli.datasets", "kerasxai.cli.datasets:run", tensorflow=False),
 }
 
@@ -48,7 +49,7 @@ def _parser() -> Parser:
         epilog=f"commands:\n{listing}\n\n"
         "examples:\n"
         "  kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method gradcam\n"
-        "  kerasxai train --data shapes --head acol --out runs/acol\n"
+        "  kerasxai train --data shapes --recipe acol --out runs/acol\n"
         "  kerasxai evaluate runs/acol/model.keras --data shapes --method cam\n\n"
         "`kerasxai COMMAND --help` tells all about one command.",
     )
