@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 import kerasxai.data
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import DATASETS, DatasetRow
-from kerasxai.data.catalog import find_features, to_rgb, to_xyxy
+from kerasxai.data.catalog import find_features, to_rgb, to_xyxy, without_empty
 from kerasxai.data.preparing import name_splits
 
 # In (ymin, xmin, ymax, xmax), as TFDS has it; all four numbers differ.
@@ -141,14 +141,99 @@ class TestSeveralObjects:
         assert sample["label"] == 7
         np.testing.assert_allclose(sample["boxes"], [[0.2, 0.1, 0.8, 0.9], [0.5, 0.5, 0.7, 0.6]])
 
-    def test_a_data_set_without_a_row_works_as_well(self, example: dict[str, Any]) -> None:
+    @pytest.mark.parametrize("name", ["voc", "voc/2012"])
+    def test_other_years_work_as_well(self, name: str, example: dict[str, Any]) -> None:
         with mocked(example):
-            sample = first(kerasxai.data.load("voc/2012", split="train", image_size=16))
+            sample = first(kerasxai.data.load(name, split="train", image_size=16))
         assert sample["label"] == 7 and sample["boxes"].shape == (2, 4)
 
     def test_images_without_objects_are_left_out(self, picture: np.ndarray) -> None:
         with mocked(voc(picture, [], [])):
             assert not list(kerasxai.data.load("voc/2007", split="test", image_size=16))
+
+
+def coco(picture: np.ndarray, objects: list[tuple[list[float], int, bool]]) -> dict[str, Any]:
+    boxes, labels, crowds = [list(column) for column in zip(*objects, strict=True)] if objects else ([], [], [])
+    return {
+        "image": picture,
+        "image/filename": "000000000139.jpg",
+        "image/id": 139,
+        "objects": {
+            "area": [7] * len(labels),
+            "bbox": [tfds.features.BBox(*box) for box in boxes] if boxes else np.zeros((0, 4), np.float32),
+            "id": list(range(len(labels))),
+            "is_crowd": crowds,
+            "label": labels,
+        },
+    }
+
+
+class TestCrowds:
+    crowd = ([0.0, 0.0, 1.0, 1.0], 5, True)
+    small = ([0.5, 0.0, 0.75, 0.25], 5, False)
+    large = ([0.0, 0.5, 0.75, 1.0], 9, False)
+
+    @pytest.mark.parametrize("name", ["coco", "coco/2014", "coco/2017"])
+    def test_a_crowd_gives_neither_the_label_nor_a_box(self, name: str, picture: np.ndarray) -> None:
+        with mocked(coco(picture, [self.crowd, self.small, self.large])):
+            sample = first(kerasxai.data.load(name, split="train", image_size=16))
+        assert sample["label"] == 9 and sample["name"] == b"000000000139.jpg"
+        np.testing.assert_allclose(sample["boxes"], [[0.5, 0.0, 1.0, 0.75]])
+        with mocked(coco(picture, [self.crowd, self.small])):
+            sample = first(kerasxai.data.load(name, split="train", image_size=16))
+        assert sample["label"] == 5
+        np.testing.assert_allclose(sample["boxes"], [[0.0, 0.5, 0.25, 0.75]])
+
+    def test_the_same_label_is_trained_on(self, picture: np.ndarray) -> None:
+        with mocked(coco(picture, [self.crowd, self.small, self.large])):
+            _, labels = next(iter(kerasxai.data.training_pairs("coco/2017", "train", 8, 2)))
+        assert labels.numpy().tolist() == [9, 9]
+
+    @pytest.mark.parametrize("objects", [[], [crowd]])
+    def test_nothing_but_a_crowd_is_no_image(self, picture: np.ndarray, objects: list[Any]) -> None:
+        with mocked(coco(picture, objects)):
+            assert not list(kerasxai.data.load("coco/2017", split="train", image_size=16))
+
+
+def test_cars_have_one_box(picture: np.ndarray) -> None:
+    example = {"image": picture, "label": 195, "id": "00001", "bbox": tfds.features.BBox(*BOX)}
+    with mocked(example):
+        sample = first(kerasxai.data.load("cars196", split="test", image_size=None))
+    assert set(sample) == {"image", "label", "name", "boxes"}
+    assert sample["label"] == 195 and sample["name"] == b"00001"
+    np.testing.assert_allclose(sample["boxes"], [XYXY])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_dogs_have_as_many_boxes_as_dogs(count: int, picture: np.ndarray) -> None:
+    boxes = [tfds.features.BBox(0.25, 0.125 * i, 0.75, 0.5) for i in range(count)]
+    example = {
+        "image": picture,
+        "image/filename": "n02085620_7.jpg",
+        "label": 119,
+        "objects": {"bbox": boxes or np.zeros((0, 4), np.float32)},
+    }
+    with mocked(example):
+        batch = first(kerasxai.data.load("stanford_dogs", split="test", image_size=16, batch_size=2))
+    assert batch["label"].tolist() == [119, 119]
+    assert batch["boxes"].shape == (2, count, 4)
+    for found in kerasxai.data.unpad_boxes(batch["boxes"]):
+        np.testing.assert_allclose(found, np.array([[0.125 * i, 0.25, 0.5, 0.75] for i in range(count)]).reshape(-1, 4))
+
+
+def test_a_mask_of_background_alone_has_no_box(picture: np.ndarray) -> None:
+    trimap = np.full((8, 16, 1), 2, np.uint8)
+    example = {
+        "image": picture,
+        "label": 0,
+        "species": 0,
+        "file_name": "cat.jpg",
+        "segmentation_mask": trimap,
+        "head_bbox": tfds.features.BBox(0.0, 0.0, 0.0, 0.0),
+    }
+    with mocked(example):
+        sample = first(kerasxai.data.load("oxford_iiit_pet", split="test", image_size=None))
+    assert sample["boxes"].shape == (0, 4) and not sample["mask"].any()
 
 
 @pytest.mark.parametrize("read", [kerasxai.data.training_pairs, kerasxai.data.load])
@@ -172,7 +257,13 @@ def test_every_row_fits_its_builder(name: str, tmp_path: Path) -> None:
     assert len(found.class_names) > 1
     annotated = {"caltech_birds2011", "oxford_iiit_pet"}
     assert (found.mask is not None) == (name in annotated)
-    assert (found.boxes is None) == (name in {"oxford_iiit_pet", "imagenet_v2"})
+    assert (found.boxes is None) == (name in {"oxford_iiit_pet", "imagenet2012", "imagenet_v2"})
+
+
+def test_groups_that_nobody_took_apart_are_found_without_a_row(tmp_path: Path) -> None:
+    features = tfds.builder("open_images_v4/200k", data_dir=str(tmp_path)).info.features
+    found = find_features("open_images_v4", features, DatasetRow(""))
+    assert (found.label, found.boxes, found.crowds) == ("bobjects/label", "bobjects/bbox", "bobjects/is_group_of")
 
 
 def test_instance_masks_are_found_in_the_sequence(tmp_path: Path) -> None:
@@ -213,6 +304,7 @@ def test_class_number_masks_have_255_for_ignored() -> None:
         ("YXYX", [2, 2, 6, 8]),
         ("XYXY", [2, 2, 8, 6]),
         ("XYWH", [2, 2, 6, 4]),
+        ("REL_XYWH", [0.125, 0.25, 0.375, 0.5]),
     ],
 )
 def test_all_box_formats_of_tfds(box_format: str, stored: list[float], picture: np.ndarray) -> None:
@@ -222,7 +314,9 @@ def test_all_box_formats_of_tfds(box_format: str, stored: list[float], picture: 
 
 def test_boxes_are_cut_at_the_border_and_empty_ones_dropped(picture: np.ndarray) -> None:
     stored = tf.constant([[0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 1.2, 0.75]])
-    np.testing.assert_allclose(to_xyxy(stored, "REL_YXYX", tf.constant(picture)), [[0.5, 0.5, 0.75, 1.0]])
+    cut = to_xyxy(stored, "REL_YXYX", tf.constant(picture))
+    np.testing.assert_allclose(cut, [[0.0] * 4, [0.5, 0.5, 0.75, 1.0]])
+    np.testing.assert_allclose(without_empty(cut), [[0.5, 0.5, 0.75, 1.0]])
 
 
 def test_other_kinds_of_images_become_rgb() -> None:
@@ -246,6 +340,9 @@ def test_splits_are_named() -> None:
     }
     assert name_splits(["test"], row) == {"test": "test"}
     assert name_splits(["train", "validation", "test"], DATASETS["coco/2017"])["test"] == "validation"
+    unlabeled = name_splits(["train", "validation", "test"], DATASETS["imagenet2012"])
+    assert unlabeled == {"train": "train[:99%]", "validation": "train[99%:]", "test": "validation"}
+    assert name_splits(["train", "validation", "test"], DATASETS["voc/2012"])["test"] == "validation[50%:]"
 
 
 @pytest.mark.parametrize("name", ["voc/2012", "caltech_birds2011"])
@@ -289,7 +386,7 @@ def test_unknown_names_and_splits(picture: np.ndarray, tmp_path: Path) -> None:
         kerasxai.data.load(str(tmp_path / "nothing"))
     with pytest.raises(KerasxaiError, match="cannot open 'voc/1066'"):
         kerasxai.data.load("voc/1066", data_dir=tmp_path)
-    with pytest.raises(KerasxaiError, match="boxes_csv belongs to a folder"):
+    with pytest.raises(KerasxaiError, match="cannot read the boxes in"):
         kerasxai.data.load("cars196", boxes_csv="boxes.csv")
 
 

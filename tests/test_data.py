@@ -161,7 +161,7 @@ class TestBoxes:
             ([("test/a/0.png", 5, 0, 5, 3)], "line 2: the box has no area: x 5 to 5"),
             ([("test/a/0.png", 5, 0, 10, 3)], r"line 2: the box \(5, 0, 10, 3\) leaves the image of 9 x 6"),
             ([("test/a/0.png", -1, 0, 10, 3)], "line 2: .* leaves the image"),
-            ([("test/a/0.png", "nan", 0, 10, 3)], "line 2: the box has no area"),
+            ([("test/a/0.png", "nan", 0, 10, 3)], "line 2: x_min is no number: 'nan'"),
             ([], "no boxes"),
         ],
     )

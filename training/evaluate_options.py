@@ -42,5 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")
     parser.add_argument("--image-size", type=int, help="side in pixels, for models that take any (default: 224)")
     parser.add_argument("--data-dir", help="where TensorFlow Datasets keeps its files")
-    parser.add_argument("--boxes", dest="boxes_csv", metavar="FILE", help="CSV with boxes for a folder of images")
+    parser.add_argument(
+        "--boxes",
+        dest="boxes_csv",
+        metavar="FILE",
+        help="CSV with boxes by file name, or wsolevaluation's localization.txt",
+    )
     parser.add_argument("--out", type=Path, help="folder to write to (default: beside the model, or evaluation/)")

@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mixed-precision", "compute in half precision", action="store_true")
     add("--seed", "of weights, order and augmentation", type=int)
     add("--data-dir", "where TensorFlow Datasets keeps its files")
-    add("--boxes", "CSV with boxes for a folder of images, for measuring only", dest="boxes_csv", metavar="FILE")
+    add("--boxes", "CSV with boxes by file name, for measuring only", dest="boxes_csv", metavar="FILE")
     parser.add_argument(
         "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
     )

@@ -40,6 +40,8 @@ class DatasetRow:
 
 
 _HELD_OUT = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
+# The test splits of COCO have no annotations.
+_COCO = {"train": "train[:95%]", "validation": "train[95%:]", "test": "validation"}
 
 DATASETS: dict[str, DatasetRow] = {
     "shapes": DatasetRow(
@@ -78,13 +80,30 @@ DATASETS: dict[str, DatasetRow] = {
         summary="10,000 new test images for the 1000 classes of ImageNet; no boxes, no training split (1.2 GB)",
         citation="Recht et al., Do ImageNet Classifiers Generalize to ImageNet?, ICML 2019",
     ),
+    "imagenet2012": DatasetRow(
+        summary="ImageNet, 1000 classes; files by hand, boxes from a file: --boxes localization.txt (150 GB)",
+        # Its own test split has no labels; what the literature tests on is the validation split.
+        splits={"train": "train[:99%]", "validation": "train[99%:]", "test": "validation"},
+        citation="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
+    ),
     "voc/2007": DatasetRow(
         summary="20 classes, several objects an image; the label is the class of the largest one (0.9 GB)",
         citation="Everingham et al., The PASCAL Visual Object Classes Challenge 2007",
     ),
+    "voc/2012": DatasetRow(
+        summary="20 classes, several objects an image; its validation images are halved, one half to test (3.6 GB)",
+        # Its own test split has no annotations.
+        splits={"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"},
+        citation="Everingham et al., The PASCAL Visual Object Classes Challenge 2012",
+    ),
+    "coco/2014": DatasetRow(
+        summary="80 classes, several objects an image; the label is the class of the largest one (38 GB)",
+        splits=_COCO,
+        citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
+    ),
     "coco/2017": DatasetRow(
         summary="80 classes, several objects an image; the label is the class of the largest one (25 GB)",
-        splits={"train": "train[:95%]", "validation": "train[95%:]", "test": "validation"},
+        splits=_COCO,
         citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
     ),
 }

@@ -1,11 +1,13 @@
-"""Boxes of a folder of images, from one CSV file."""
+"""Boxes from a file, for a folder of images or for a data set that brings none."""
 
 import csv
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.data.images import BROKEN, image_size
@@ -13,34 +15,58 @@ from kerasxai.data.images import BROKEN, image_size
 COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
 
 
-def _rows(path: Path) -> list[tuple[int, str, list[float]]]:
-    """Returns line number, file name and the four numbers of each row."""
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise KerasxaiError(f"cannot read the boxes in {path}: {getattr(error, 'strerror', None) or error}") from error
-    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _rows(path: Path) -> list[tuple[int, str, list[float]]]:
+    """Returns line number, file name and the four numbers of each row."""
+    lines = _text(path).splitlines()
+    first = next(csv.reader(lines[:1], skipinitialspace=True), [])
+    # Without a header: name,x0,y0,x1,y1, as in the `localization.txt` of wsolevaluation.
+    bare = len(first) == len(COLUMNS) and all(_is_number(text) for text in first[1:])
+    reader = csv.DictReader(lines, COLUMNS if bare else None, skipinitialspace=True)
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise KerasxaiError(f"{path}, line 1: the header must name {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     rows = []
     for row in reader:
-        numbers = []
         for column in COLUMNS[1:]:
-            try:
-                numbers.append(float(row[column]))
-            except (TypeError, ValueError):
-                raise KerasxaiError(f"{path}, line {reader.line_num}: {column} is no number: {row[column]!r}") from None
-        rows.append((reader.line_num, str(row["filename"]), numbers))
+            if not _is_number(row[column] or ""):
+                raise KerasxaiError(f"{path}, line {reader.line_num}: {column} is no number: {row[column]!r}")
+        x0, y0, x1, y1 = (float(row[column]) for column in COLUMNS[1:])
+        if not (x0 < x1 and y0 < y1):
+            raise KerasxaiError(
+                f"{path}, line {reader.line_num}: the box has no area: x {x0:g} to {x1:g}, y {y0:g} to {y1:g}"
+            )
+        name = str(row["filename"]).strip().replace("\\", "/").removeprefix("./")
+        rows.append((reader.line_num, name, [x0, y0, x1, y1]))
+    if not rows:
+        raise KerasxaiError(f"{path} has a header but no boxes")
     return rows
 
 
+def _are_relative(rows: list[tuple[int, str, list[float]]]) -> bool:
+    return all(0.0 <= number <= 1.0 for _, _, numbers in rows for number in numbers)
+
+
 def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -> Mapping[str, np.ndarray]:
-    """Reads boxes from a CSV file with the columns filename, x_min, y_min, x_max, y_max.
+    """Reads the boxes of a folder from a CSV file with the columns filename, x_min, y_min, x_max, y_max.
 
     File names are relative to the folder, with "/" between folders. An image may have several rows, or none. If all
     numbers of the file lie in [0, 1], they are relative to width and height; otherwise they are pixels of the image as
-    it is shown, and x_max and y_max are one past the last pixel. Further columns are of no concern.
+    it is shown, and x_max and y_max are one past the last pixel. Further columns are of no concern. A file without a
+    header has these five columns in this order.
 
     Args:
         path: The CSV file.
@@ -56,14 +82,11 @@ def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -
     """
     path = Path(path)
     rows = _rows(path)
-    if not rows:
-        raise KerasxaiError(f"{path} has a header but no boxes")
-    relative = all(0.0 <= number <= 1.0 for _, _, numbers in rows for number in numbers)
+    relative = _are_relative(rows)
     known = set(names)
     sizes: dict[str, tuple[int, int]] = {}
     boxes: dict[str, list[np.ndarray]] = {}
-    for line, name, numbers in rows:
-        name = name.strip().replace("\\", "/").removeprefix("./")
+    for line, name, (x0, y0, x1, y1) in rows:
         if name not in known:
             raise KerasxaiError(f"{path}, line {line}: {unknown('image', name, sorted(known), most=3)}")
         if not relative and name not in sizes:
@@ -72,12 +95,57 @@ def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -
             except BROKEN as error:
                 raise KerasxaiError(f"the image {root / name} is corrupt: {error}") from error
         width, height = (1, 1) if relative else sizes[name]
-        x0, y0, x1, y1 = numbers
-        if not (x0 < x1 and y0 < y1):
-            raise KerasxaiError(f"{path}, line {line}: the box has no area: x {x0:g} to {x1:g}, y {y0:g} to {y1:g}")
         if min(x0, y0) < 0 or x1 > width or y1 > height:
             raise KerasxaiError(
                 f"{path}, line {line}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) leaves the image of {width} x {height}"
             )
         boxes.setdefault(name, []).append(np.array([x0 / width, y0 / height, x1 / width, y1 / height], np.float32))
     return {name: np.stack(found) for name, found in boxes.items()}
+
+
+def _end(name: str, parts: int) -> str:
+    return "/".join(name.split("/")[-parts:])
+
+
+class BoxTable:
+    """Boxes from a file for a data set that has none, found by the name of the image file inside a `tf.data` map.
+
+    The file is as in `read_boxes`, or the `localization.txt` of wsolevaluation. Names are compared from their end, with
+    as many folders as it takes to tell the images of the file apart: TFDS tells `ILSVRC2012_val_00000001.JPEG` of what
+    is `val/ILSVRC2012_val_00000001.JPEG` elsewhere. Names that the data set does not have are no mistake, since it is
+    read split by split.
+
+    Args:
+        path: The file.
+
+    Raises:
+        KerasxaiError: The file cannot be read, or a line is wrong.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        rows = _rows(Path(path))
+        self.relative = _are_relative(rows)
+        boxes: dict[str, list[list[float]]] = {}
+        for _, name, numbers in rows:
+            boxes.setdefault(name, []).append(numbers)
+        self.parts = next(n for n in itertools.count(1) if len({_end(name, n) for name in boxes}) == len(boxes))
+        self.boxes = tf.constant([one for found in boxes.values() for one in found], tf.float32)
+        # The last name's number is that of an image without boxes.
+        ends = np.cumsum([0, *(len(found) for found in boxes.values()), 0])
+        self.ends = tf.constant(ends, tf.int64)
+        keys, places = tf.constant([_end(name, self.parts) for name in boxes]), tf.range(len(boxes), dtype=tf.int64)
+        self.places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, places), len(boxes))
+
+    def find(self, name: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+        """Returns the boxes `(k, 4)` of an image, float32 relative xyxy; `(0, 4)` where the file has none.
+
+        Boxes are cut at the image's border. Where one leaves the image by more than a tenth, it belongs to an image of
+        another size; it is left as it is, and what measures it refuses it.
+        """
+        place = self.places.lookup(tf.strings.reduce_join(tf.strings.split(name, "/")[-self.parts :], separator="/"))
+        found = self.boxes[self.ends[place] : self.ends[place + 1]]
+        if not self.relative:
+            size = tf.cast(tf.shape(image)[1::-1], tf.float32)
+            found = found / tf.concat([size, size], axis=0)
+        fits = tf.reduce_all((found > -0.1) & (found < 1.1), axis=1, keepdims=True)
+        return tf.where(fits, tf.clip_by_value(found, 0.0, 1.0), found)

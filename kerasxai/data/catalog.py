@@ -11,9 +11,11 @@ import tensorflow_datasets as tfds
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.lazy import resolve
 from kerasxai.data import DatasetRow, masks
+from kerasxai.data.boxes import BoxTable
 from kerasxai.data.information import DatasetInfo
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 
+_CROWDS = ("is_crowd", "is_group_of")
 _NAME_FEATURES = ("file_name", "image/filename", "filename", "image/file_name", "id", "image_id", "image/id")
 
 
@@ -27,6 +29,7 @@ class Features:
         boxes: The boxes, or None.
         mask: A segmentation mask, or None.
         parts: A mask that numbers the parts of the object, or None.
+        crowds: A truth value that tells that an object is a group that nobody took apart, or None.
         name: A text that names the image, or None.
         class_names: The classes of `label`.
         box_format: The TFDS format of `boxes`.
@@ -38,6 +41,7 @@ class Features:
     boxes: str | None
     mask: str | None
     parts: str | None
+    crowds: str | None
     name: str | None
     class_names: tuple[str, ...]
     box_format: str
@@ -95,7 +99,8 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
         and isinstance(f, tfds.features.ClassLabel)
         and any(other[0] == path[0] and isinstance(g, tfds.features.BBoxFeature) for other, g in flat.items())
     }
-    label = _pick("class label", name, labels or nested, row.label, "label" if labels else "objects/label")
+    usual = "label" if labels else next((path for path in nested if path.endswith("/label")), "label")
+    label = _pick("class label", name, labels or nested, row.label, usual)
     if image is None or label is None:
         missing = "image" if image is None else "class label"
         raise KerasxaiError(f"{name} has no {missing}; its features are: {', '.join(features)}")
@@ -115,6 +120,7 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
         boxes=found_boxes,
         mask=mask,
         parts=row.parts,
+        crowds=next((f"{same}/{name}" for name in _CROWDS if (same, name) in flat), None),
         name=next((path for path in _NAME_FEATURES if path in texts), None),
         class_names=tuple({"/".join(p): f for p, f in flat.items()}[label].names),
         box_format=str(getattr(boxes.get(found_boxes or ""), "bbox_format", None) or "REL_YXYX").rsplit(".", 1)[-1],
@@ -126,20 +132,35 @@ class TfdsSource:
     """Samples of a TensorFlow Datasets builder.
 
     Where the class labels are those of several objects in an image, the label is the class of the object with the
-    largest box, and boxes and masks are those of all objects of that class; images without an object are left out.
+    largest box, and boxes and masks are those of all objects of that class. Crowds, which are boxes around many objects
+    at once, are left out, and so are images without an object.
+
+    Args:
+        name: A TFDS name.
+        data_dir: Where TFDS keeps its data.
+        boxes_file: Boxes by the images' file names, in place of those of the data set.
     """
 
-    def __init__(self, name: str, data_dir: str | os.PathLike[str] | None = None) -> None:
-        self.row = row_of(name)
-        self.builder = make_builder(name, self.row, data_dir)
+    def __init__(
+        self,
+        name: str,
+        data_dir: str | os.PathLike[str] | None = None,
+        boxes_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        row = row_of(name)
+        self.builder = make_builder(name, row, data_dir)
+        # "voc" means "voc/2007" to TFDS, and has that row.
+        config = getattr(self.builder, "builder_config", None)
+        self.row = row_of(f"{self.builder.name}/{config.name}") if config and row.builder is None else row
         self.features = find_features(name, self.builder.info.features, self.row)
+        self.boxes = None if boxes_file is None else self._joined(name, boxes_file)
         prepare(self.builder, name)
         self.splits = name_splits(tuple(self.builder.info.splits), self.row)
         self.info = DatasetInfo(
             name=name,
             class_names=self.features.class_names,
             splits={split: self.count(expression) for split, expression in self.splits.items()},
-            has_boxes=self.features.boxes is not None or self.features.mask is not None,
+            has_boxes=any((self.features.boxes, self.features.mask, self.boxes)),
             has_masks=self.features.mask is not None,
             has_parts=self.features.parts is not None,
             feature_stride=self.row.feature_stride,
@@ -147,6 +168,15 @@ class TfdsSource:
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),
         )
+
+    def _joined(self, name: str, boxes_file: str | os.PathLike[str]) -> BoxTable:
+        if self.features.name is None:
+            raise KerasxaiError(
+                f"{name} does not tell the names of its image files, by which a file of boxes is joined"
+            )
+        if "/" in self.features.label:
+            raise KerasxaiError(f"the classes of {name} are those of its own boxes; leave the file of boxes out")
+        return BoxTable(boxes_file)
 
     def count(self, expression: str) -> int:
         """Returns the number of samples of a TFDS split expression."""
@@ -168,7 +198,7 @@ class TfdsSource:
         nested = "/" in found.label
         wanted = {found.image, found.label, found.name}
         if annotations or nested:
-            wanted.add(found.boxes)
+            wanted |= {found.boxes, found.crowds}
         if annotations:
             wanted.add(found.mask)
         tree: dict[str, Any] = {}
@@ -186,11 +216,15 @@ class TfdsSource:
             resolve(self.row.mask) if self.row.mask else masks.labeled if found.labeled_mask else masks.nonzero
         )
         if nested:
-            dataset = dataset.filter(lambda example: tf.size(_at(example, found.label)) > 0)
-        return dataset.enumerate().map(
-            lambda index, example: adapt(index, example, found, mask_reader, annotations, split),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+            dataset = dataset.filter(lambda example: tf.reduce_any(_single(example, found)))
+
+        def sample(index: tf.Tensor, example: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+            adapted = adapt(index, example, found, mask_reader, annotations, split)
+            if self.boxes is not None and annotations:
+                adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"])
+            return adapted
+
+        return dataset.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def _at(example: Mapping[str, Any], path: str) -> Any:
@@ -198,6 +232,13 @@ def _at(example: Mapping[str, Any], path: str) -> Any:
         return example[path]
     first, _, rest = path.partition("/")
     return example[first][rest]
+
+
+def _single(example: Mapping[str, Any], found: Features) -> tf.Tensor:
+    """Returns for each object in a sequence whether it is one and no crowd."""
+    if found.crowds is None:
+        return tf.ones_like(_at(example, found.label), tf.bool)
+    return tf.cast(_at(example, found.crowds), tf.int32) <= 0
 
 
 def to_rgb(image: tf.Tensor) -> tf.Tensor:
@@ -216,16 +257,20 @@ def to_rgb(image: tf.Tensor) -> tf.Tensor:
 
 
 def to_xyxy(boxes: tf.Tensor, box_format: str, image: tf.Tensor) -> tf.Tensor:
-    """Returns boxes of a TFDS format as `(k, 4)` relative xyxy within the image; those without an area are left out."""
+    """Returns boxes of a TFDS format as `(k, 4)` relative xyxy, cut at the border of the image."""
     boxes = tf.reshape(boxes, (-1, 4))
     if box_format.endswith("YXYX"):
         boxes = tf.gather(boxes, [1, 0, 3, 2], axis=1)
-    elif box_format == "XYWH":
+    elif box_format.endswith("XYWH"):
         boxes = tf.concat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     if not box_format.startswith("REL_"):
         size = tf.cast(tf.shape(image)[1::-1], tf.float32)
         boxes = boxes / tf.concat([size, size], axis=0)
-    boxes = tf.clip_by_value(boxes, 0.0, 1.0)
+    return tf.clip_by_value(boxes, 0.0, 1.0)
+
+
+def without_empty(boxes: tf.Tensor) -> tf.Tensor:
+    """Returns those of `(k, 4)` relative xyxy that have an area."""
     return tf.boolean_mask(boxes, tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))
 
 
@@ -241,12 +286,15 @@ def adapt(
     image = to_rgb(_at(example, found.image))
     label = _at(example, found.label)
     nested = "/" in found.label
-    boxes = _at(example, found.boxes) if found.boxes and (annotations or nested) else None
+    boxes = None
+    if found.boxes and (annotations or nested):
+        boxes = to_xyxy(_at(example, found.boxes), found.box_format, image)
     mask = _at(example, found.mask) if found.mask and annotations else None
     if nested and boxes is not None:
-        area = tf.reduce_prod(tf.abs(boxes[:, 2:] - boxes[:, :2]), axis=1)
-        largest = label[tf.argmax(area)]
-        same = label == largest
+        single = _single(example, found)
+        area = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+        largest = label[tf.argmax(tf.where(single, area, -1.0))]
+        same = single & (label == largest)
         boxes = tf.boolean_mask(boxes, same)
         mask = None if mask is None else tf.reduce_max(tf.boolean_mask(mask, same), axis=0)
         label = largest
@@ -258,7 +306,7 @@ def adapt(
         if found.parts:
             sample["part_mask"] = mask
     if annotations and boxes is not None:
-        sample["boxes"] = to_xyxy(boxes, found.box_format, image)
+        sample["boxes"] = without_empty(boxes)
     elif mask is not None:
         sample["boxes"] = masks.box(sample["mask"])
     return sample

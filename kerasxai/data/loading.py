@@ -27,10 +27,8 @@ def open_source(
     text = os.fspath(name_or_path)
     path = Path(text).expanduser()
     from_table = isinstance(name_or_path, str) and is_dataset(text)
-    if boxes_csv is not None and from_table:
-        raise KerasxaiError(f"boxes_csv belongs to a folder of images, and {text!r} is a named data set")
     if from_table:
-        return TfdsSource(text, data_dir)
+        return TfdsSource(text, data_dir, boxes_csv)
     if path.is_dir():
         return FolderSource(path, boxes_csv, split_seed)
     if path.exists():
@@ -116,7 +114,8 @@ def load(
             nearest neighbor), or None to leave them as they are.
         batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
         data_dir: Where TFDS keeps its data; None for its own choice.
-        boxes_csv: Boxes of a folder of images; see `kerasxai.data.boxes.read_boxes`.
+        boxes_csv: Boxes of a folder of images, see `kerasxai.data.boxes.read_boxes`; or for a data set by the names of
+            its image files, see `kerasxai.data.boxes.BoxTable`, in place of its own boxes.
         with_annotations: Whether boxes and masks are read; if not, they are not even decoded.
         shuffle: Whether to mix the order, anew at each reading.
         seed: Seed of the order.

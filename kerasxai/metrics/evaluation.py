@@ -157,7 +157,10 @@ class LocalizationReport:
         array = np.asarray(boxes, np.float64)
         if relative and array.size:
             if array.max() > 1.1:
-                raise KerasxaiError(f"relative boxes want fractions, came {array.tolist()}; say relative=False")
+                raise KerasxaiError(
+                    f"relative boxes want fractions, came {array.tolist()}: pixels (say relative=False), or "
+                    "boxes of an image of another size"
+                )
             array = array * [size[1], size[0], size[1], size[0]] if array.shape[-1] == 4 else array
             # Back where whole pixels were divided by the side; the fractions are float32.
             whole = np.rint(array)
