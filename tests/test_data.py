@@ -269,7 +269,23 @@ class TestTrainingPairs:
         np.testing.assert_array_equal(images, batch["image"])
         np.testing.assert_array_equal(labels, batch["label"])
 
-    @pytest.mark.parametrize("options", [{}, {"flip": True, "crop": 0.6}, {"cache": True, "flip": True}])
+    def test_a_square_is_cut_from_images_resized_larger(self, shapes_dir: Path) -> None:
+        batch = next(iter(kerasxai.data.load("shapes", "train", 40, batch_size=24, data_dir=shapes_dir)))
+        large = batch["image"].numpy().astype(np.float32)
+        pairs = self.pairs(shapes_dir, shuffle=False, resize=40)
+        cut = np.concatenate([images for images, _ in pairs])
+        assert cut.shape == (24, 32, 32, 3)
+        views = np.lib.stride_tricks.sliding_window_view(large, (32, 32), axis=(1, 2))  # (24, 9, 9, 3, 32, 32)
+        same = (views == np.moveaxis(cut, -1, 1)[:, None, None]).all((3, 4, 5))
+        assert same.any((1, 2)).all(), "what comes out is no part of the image"
+        assert len({tuple(np.argwhere(one)[0]) for one in same}) > 10, "the places are not at random"
+        np.testing.assert_array_equal(self.pairs(shapes_dir, resize=32)[0][0], self.pairs(shapes_dir)[0][0])
+        with pytest.raises(KerasxaiError, match="no square of 32 can be cut from images resized to 31"):
+            self.pairs(shapes_dir, resize=31)
+
+    @pytest.mark.parametrize(
+        "options", [{}, {"flip": True, "crop": 0.6}, {"cache": True, "flip": True}, {"resize": 40, "cache": True}]
+    )
     def test_two_passes_are_a_function_of_the_seed(self, options: dict[str, Any], shapes_dir: Path) -> None:
         first, again = (self.pairs(shapes_dir, passes=2, seed=3, **options) for _ in range(2))
         for (images, labels), (same_images, same_labels) in zip(first, again, strict=True):

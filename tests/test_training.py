@@ -163,6 +163,21 @@ def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(config: TrainCon
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_training_sees_parts_of_images_resized_larger(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    read = kerasxai.data.training_pairs
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        asked.append((arguments[1], arguments[2], options.get("resize")))
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(kerasxai.data, "training_pairs", watched)
+    train(replace(config, resize=SIDE + 16, head_epochs=1, epochs=0), tmp_path / "run", methods=(), verbose=0)
+    assert asked == [("train", SIDE, SIDE + 16), ("validation", SIDE, None)]
+
+
 def test_random_weights_have_no_first_phase() -> None:
     config = TrainConfig(data="shapes", weights="none", head_epochs=3, epochs=2)
     assert epochs_of(config, "head") == (0, 0)
@@ -230,6 +245,7 @@ def test_train_tells_mistakes_in_one_line(photos: Path, tmp_path: Path, capsys: 
         ["--data", str(photos), "--out", run, "--features", "nope"],
         ["--data", str(photos), "--out", run, "--explain", "gradcm"],
         ["--data", str(photos), "--out", run, "--head-option", "depht=2"],
+        ["--data", str(photos), "--out", run, "--resize", "100", "--image-size", "128"],
     ):
         assert main(["train", *words]) == 2
         told = capsys.readouterr().err

@@ -27,6 +27,8 @@ class TrainConfig:
         features: The stride (8, 16, 32) or the layer of the backbone that the head stands on; None: the data set's
             own recommendation, or the backbone's last map.
         image_size: Side in pixels; None: the data set's own recommendation, or the backbone's.
+        resize: Side in pixels that training images are resized to, from which a square of `image_size` is cut at
+            random; None cuts nothing.
         head_epochs: Epochs of the first phase: the head alone, the backbone frozen.
         epochs: Epochs of the second phase: the head and the upper backbone.
         batch_size: Images a step.
@@ -49,6 +51,7 @@ class TrainConfig:
     weights: str = "imagenet"
     features: int | str | None = None
     image_size: int | None = None
+    resize: int | None = None
     head_epochs: int = 3
     epochs: int = 5
     batch_size: int = 32

@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", "imagenet, none, or a file of weights")
     add("--features", "stride (8, 16, 32) or layer of the backbone that the head stands on", type=_stride_or_layer)
     add("--image-size", "side in pixels", type=int)
+    add("--resize", "side that training images are resized to before a square is cut out at random", type=int)
     add("--head-epochs", "epochs of the first phase: the head alone", type=int)
     add("--epochs", "epochs of the second phase: head and upper backbone", type=int)
     add("--batch-size", "images a step", type=int)

@@ -132,8 +132,8 @@ def _run_phase(
         model = models.load(folder.best) if folder.rows or model is None else model
         _prepare(model, config, phase, steps * (end - start))
     pairs = data.training_pairs(
-        config.data, "train", size, config.batch_size, flip=True, cache=_fits(info, size), seed=config.seed,
-        data_dir=config.data_dir,
+        config.data, "train", size, config.batch_size, flip=True, cache=_fits(info, config.resize or size),
+        resize=config.resize, seed=config.seed, data_dir=config.data_dir,
     )  # fmt: skip
     validation = data.training_pairs(
         config.data, "validation", size, config.batch_size, seed=config.seed, data_dir=config.data_dir
@@ -160,7 +160,10 @@ def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
 
 def image_size(config: TrainConfig, info: Any) -> int:
     """Returns the side of the images: the config's, the data set's own, or the backbone's."""
-    return config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
+    side = config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
+    if config.resize is not None and config.resize < side:
+        raise KerasxaiError(f"no square of {side} can be cut from images resized to {config.resize}")
+    return side
 
 
 def _fits(info: Any, size: int) -> bool:

@@ -11,7 +11,7 @@ from kerasxai.data.loading import StrPath, open_source, resize_sample, shape_sam
 _SHUFFLED = 4096
 
 
-def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float) -> tf.Tensor:
+def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float, size: int | None = None) -> tf.Tensor:
     """Mirrors and crops an image at random.
 
     Args:
@@ -20,11 +20,14 @@ def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float) -> tf
         flip: Whether to mirror left and right with probability 1/2.
         crop: The shortest side of the random crop, as a share of the image's side; 1 crops nothing. The crop is as
             tall as wide and is brought back to the image's size.
+        size: The side of a square that is cut out at random before all else, pixel by pixel; None cuts nothing.
 
     Returns:
-        `(h, w, 3)` float32.
+        `(h, w, 3)`, or `(size, size, 3)`, float32.
     """
     image = tf.cast(image, tf.float32)
+    if size is not None:
+        image = tf.image.stateless_random_crop(image, (size, size, 3), seed + 2)
     if flip:
         image = tf.image.stateless_random_flip_left_right(image, seed)
     if crop < 1.0:
@@ -48,6 +51,7 @@ def training_pairs(
     shuffle: bool | None = None,
     flip: bool = False,
     crop: float = 1.0,
+    resize: int | None = None,
     cache: bool = False,
     drop_remainder: bool = False,
     seed: int = 0,
@@ -62,12 +66,14 @@ def training_pairs(
     Args:
         name_or_path: As for `kerasxai.data.load`.
         split: As for `kerasxai.data.load`.
-        image_size: Side of the square that images are resized to.
+        image_size: Side of the square images that come out.
         batch_size: Number of images in a batch; None for single pairs.
         data_dir: As for `kerasxai.data.load`.
         shuffle: Whether to mix the order, anew in each pass; None mixes the split "train" alone.
         flip: Whether to mirror images at random.
         crop: The shortest side of random square crops as a share of the image's side; 1 crops nothing.
+        resize: Side of the square that images are resized to, from which one of `image_size` is cut at random; None
+            resizes to `image_size` and cuts nothing. The literature on CUB and ImageNet takes 256 and 224.
         cache: Whether to keep the resized images in memory after the first pass.
         drop_remainder: Whether to leave out the last, smaller batch.
         seed: Seed of the order and of the augmentation.
@@ -77,7 +83,7 @@ def training_pairs(
         A `tf.data.Dataset` of `(image, label)`: `(B, image_size, image_size, 3)` float32 in [0, 255] and `(B,)` int64.
 
     Raises:
-        KerasxaiError: As for `kerasxai.data.load`, or `crop` is not in (0, 1].
+        KerasxaiError: As for `kerasxai.data.load`, or `crop` is not in (0, 1], or `resize` is below `image_size`.
 
     Example:
         >>> images, labels = next(iter(training_pairs("shapes", batch_size=8)))
@@ -86,12 +92,15 @@ def training_pairs(
     """
     if not 0.0 < crop <= 1.0:
         raise KerasxaiError(f"crop is the shortest side of random crops as a share in (0, 1]; came {crop}")
+    if resize is not None and resize < image_size:
+        raise KerasxaiError(f"no square of {image_size} can be cut from images resized to {resize}")
+    stored, cut = (image_size, None) if resize is None or resize == image_size else (resize, image_size)
     shuffle = split == "train" if shuffle is None else shuffle
     source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
     dataset = source.samples(ALIASES.get(split, split), annotations=False, mix=seed if shuffle else None)
 
     def pair(sample: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        sized = shape_sample(resize_sample({key: sample[key] for key in ("image", "label")}, image_size), image_size)
+        sized = shape_sample(resize_sample({key: sample[key] for key in ("image", "label")}, stored), stored)
         return sized["image"], sized["label"]
 
     dataset = dataset.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
@@ -99,11 +108,11 @@ def training_pairs(
         dataset = dataset.cache()
     if shuffle:
         dataset = dataset.shuffle(_SHUFFLED, seed=seed, reshuffle_each_iteration=True)
-    if flip or crop < 1.0:
+    if flip or crop < 1.0 or cut is not None:
         # Each sample draws from its own seed, so that the result does not depend on which thread comes first.
         numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
         dataset = tf.data.Dataset.zip((dataset, numbers)).map(
-            lambda sample, number: (augment(sample[0], number, flip=flip, crop=crop), sample[1]),
+            lambda sample, number: (augment(sample[0], number, flip=flip, crop=crop, size=cut), sample[1]),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     else:
