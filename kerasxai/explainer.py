@@ -24,7 +24,8 @@ class Explanation:
     """Heatmaps and what they explain.
 
     Attributes:
-        heatmaps: `(N, H, W)` float32 at image size, as the method defines them: signed where it is, never normalized.
+        heatmaps: `(N, H, W)` float32, at image size unless `resize=False`, as the method defines them: signed where it
+            is, never normalized.
         targets: `(N,)` int64, the class explained.
         scores: `(N,)` float32, the score explained, by default the logit of that class.
         method: The method's name.
@@ -68,6 +69,8 @@ class Explainer:
         fuse: How the maps of several layers become one; see `layer`.
         fold: Whether batch normalizations are folded, in the traced pass alone, into the convolutions before them: up
             to a third less time, and logits that differ by rounding (about 1e-6 of their size).
+        resize: Whether heatmaps are brought to image size, bilinearly; False leaves them as the method makes them, for
+            a layer's maps at the layer's size, as measures want them that resize in their own way.
         **options: The method's own options.
 
     Raises:
@@ -92,6 +95,7 @@ class Explainer:
         smooth: str | dict[str, Any] | None = None,
         fuse: str = "mean",
         fold: bool = True,
+        resize: bool = True,
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -108,6 +112,7 @@ class Explainer:
         options, self.noise = noise_options(smooth, options, _own_options(self.method))
         self.options = _checked_options(self.method, options)
         self._view = _view_of(model, self.method, layer, score, self.batch_size)
+        self._resize = resize
         self._view.fold = fold
         self._view.fuse = choice("fuse", fuse, ("mean", "max"))
         self._warned = False
@@ -156,7 +161,9 @@ class Explainer:
             maps = self.method.function(self._view, batch, wanted, **self.options)
         else:
             maps = smoothed(self._view, batch, wanted, self.method, self.options, **self.noise)
-        heatmaps = tf.image.resize(tf.cast(maps, tf.float32)[..., None], images.shape[1:3])[..., 0]
+        heatmaps = tf.cast(maps, tf.float32)
+        if self._resize:
+            heatmaps = tf.image.resize(heatmaps[..., None], images.shape[1:3])[..., 0]
         notes = dict(self._view.notes)
         if bool(notes.pop("doubtful")) and self._view.score is None:
             self._warn_of_probabilities()

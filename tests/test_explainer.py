@@ -47,6 +47,8 @@ def test_cam_equals_its_oracle() -> None:
     activations = keras.Model(model.input, model.get_layer("convolutions_last").output)(images).numpy().astype(float)
     kernel = model.get_layer("top").get_weights()[0]
     expected = np.stack([reference.cam(a, kernel, 2) for a in activations])
+    raw = kerasxai.Explainer(model, "cam", resize=False)(images, targets=2).heatmaps
+    np.testing.assert_allclose(raw, expected, rtol=1e-5, atol=1e-6)
     expected = tf.image.resize(expected[..., None], (zoo.SIZE, zoo.SIZE))[..., 0]
     explanation = kerasxai.Explainer(model, "cam")(images, targets=2)
     np.testing.assert_allclose(explanation.heatmaps, expected, rtol=1e-5, atol=1e-6)
