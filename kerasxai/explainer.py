@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.inputs import checked_rank, laid_out, packed
 from kerasxai.core.options import choice
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
@@ -60,6 +61,9 @@ class Explainer:
         score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
             of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
             explained by its logit, 0 by minus it.
+        image_input: Of a model with several inputs the one that is explained: its name or path (`"picture"`,
+            `"scene/0"`) or index. None takes the only one of four dimensions (of five or three, where there are
+            no images). The others go along with their images.
         batch_size: How many images are explained at once, and how many of their own making methods run at once.
         progress: Whether long calls show a bar on stderr; None shows it where stderr is a terminal.
         smooth: None, or the average over noisy copies of each image that any method can be put under: `"smoothgrad"`,
@@ -90,6 +94,7 @@ class Explainer:
         *,
         layer: Any = None,
         score: Score | None = None,
+        image_input: Any = None,
         batch_size: int = 32,
         progress: bool | None = None,
         smooth: str | dict[str, Any] | None = None,
@@ -108,6 +113,7 @@ class Explainer:
         if batch_size < 1:
             raise KerasxaiError(f"batch_size must be 1 or more, not {batch_size}")
         self.batch_size = int(batch_size)
+        self.image_input = image_input
         self.progress = progress
         options, self.noise = noise_options(smooth, options, _own_options(self.method))
         self.options = _checked_options(self.method, options)
@@ -122,8 +128,11 @@ class Explainer:
 
         Args:
             images: `(N, H, W, C)`, or `(N, C, H, W)` for a model that takes it, NumPy or tensor, with the pixel range
-                that the model takes (0 to 255 for models made by `build_classifier`). Nothing is rescaled.
-            targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints.
+                that the model takes (0 to 255 for models made by `build_classifier`). Nothing is rescaled. For a model
+                of several inputs the list, tuple or dict that it takes, also nested; of what is not explained one for
+                each image, or one, with a batch of 1, for all.
+            targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints. With `score=`
+                also any array `(N, ...)`, such as masks or the words of a sentence, which the score is given.
 
         Returns:
             An `Explanation` of `N` heatmaps at image size.
@@ -131,22 +140,30 @@ class Explainer:
         Raises:
             KerasxaiError: Images or targets of the wrong shape or range, or a model that the method cannot explain.
         """
-        images = _checked_images(images)
-        wanted = _checked_targets(targets, len(images))
-        self._view.channels_first = self._view.takes_channels_first(images.shape)
-        if self._view.channels_first:
+        view = self._view
+        layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
+        view.layout = layout
+        images = checked_rank(given, view.known)
+        wanted = None
+        if self._view.score is not None and _are_rich(targets):
+            wanted, targets = _checked_wanted(targets, len(images)), None
+        classes = _checked_targets(targets, len(images))
+        view.channels_first = images.ndim == 4 and view.takes_channels_first(images.shape)
+        if view.channels_first:
             images = np.moveaxis(images, 1, -1)
         parts = []
         with Bar(len(images), self.method.name, self.progress) as bar:
-            self._view.bar, self._view.total = bar, len(images)
+            view.bar, view.total = bar, len(images)
             for i in range(0, len(images), self.batch_size):
-                self._view.rows = slice(i, i + self.batch_size)
-                parts.append(self._explain(images[self._view.rows], wanted[self._view.rows]))
+                view.rows = rows = slice(i, i + self.batch_size)
+                view.others = [tf.convert_to_tensor(x[rows]) for x in others]
+                view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
+                parts.append(self._explain(images[rows], classes[rows]))
                 bar.reach(i + self.batch_size)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return Explanation(
             heatmaps=joined.pop("heatmaps"),
-            targets=joined.pop("targets"),
+            targets=joined.pop("targets") if wanted is None else wanted,
             scores=joined.pop("scores"),
             method=self.method.name,
             layer=joined.pop("layer", None),
@@ -156,6 +173,8 @@ class Explainer:
     def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         self._view.notes = {}
         batch = tf.convert_to_tensor(images, tf.float32)
+        if self._view.others or self._view.wanted is not None:
+            targets = packed(targets, np.arange(len(targets)))
         wanted = tf.convert_to_tensor(targets)
         if self.noise is None:
             maps = self.method.function(self._view, batch, wanted, **self.options)
@@ -216,16 +235,22 @@ def _own_options(method: Method) -> list[str]:
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
-def _checked_images(images: Any) -> np.ndarray:
-    images = np.asarray(images)
-    if images.ndim != 4:
-        hint = "; a single image needs a batch axis: images[None]" if images.ndim == 3 else ""
-        raise KerasxaiError(f"images must have shape (N, height, width, channels), not {images.shape}{hint}")
-    if len(images) == 0:
-        raise KerasxaiError("there are no images to explain: images has length 0")
-    if not (np.issubdtype(images.dtype, np.number) or images.dtype == bool):
-        raise KerasxaiError(f"images must be numbers, not {images.dtype}")
-    return images
+def _are_rich(targets: Any) -> bool:
+    """Tells whether targets for a score of one's own are more than one whole number for each image."""
+    if targets is None:
+        return False
+    targets = np.asarray(targets)
+    return targets.ndim > 1 or not np.issubdtype(targets.dtype, np.integer)
+
+
+def _checked_wanted(targets: Any, count: int) -> np.ndarray:
+    targets = np.asarray(targets)
+    if targets.ndim == 0 or len(targets) != count:
+        raise KerasxaiError(
+            f"targets for a score of your own must be an array with one entry for each of {count} images, "
+            f"not of shape {targets.shape}"
+        )
+    return targets.astype(np.float32) if targets.dtype == np.float64 else targets
 
 
 def _checked_targets(targets: Any, count: int) -> np.ndarray:

@@ -1,20 +1,22 @@
 """A view of a classifier that can only be called: no layers, no gradients, perhaps not even Keras."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.passes import Pass
+from kerasxai.core.inputs import Sample
+from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.scores import Score
 from kerasxai.core.view import View
 
 
 class BlackBox(View):
     """The face of a `View` on any function `(N, H, W, C) -> (N, classes)`.
+
+    A function of several inputs is given the structure that the user gave, with the explained images in their place.
 
     Questions run eagerly. What the function returns is explained as it is: nothing tells logits from probabilities in
     the outputs of a function, so that nothing is undone and nobody is warned. A single column is read as a logit, class
@@ -46,27 +48,30 @@ class BlackBox(View):
         """Answers a question for one batch; see `View.ask`."""
         self._check_targets(targets)
         first: list[Pass] = []
+        held = [*self.others, *([] if self.wanted is None else [self.wanted])]
 
         def run(images: Any, targets: Any, fed: None = None) -> Pass:
-            first.append(Pass(self, images, self._outputs(images, targets), targets, []))
+            sample = Sample.gathered(targets, held, self.wanted is not None)
+            first.append(Pass(self, images, self._outputs(images, sample), sample, []))
             return first[-1]
 
         tensors = tuple(map(tf.convert_to_tensor, tensors))
         answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
-        answer = {"targets": first[0].targets, "scores": first[0].score} | answer
-        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=False)
-        return SimpleNamespace(layer=None, **answer)
+        return self._told(first_told(first, answer) | {"doubtful": False}, None)
 
-    def _outputs(self, images: Any, targets: Any) -> Any:
-        outputs = tf.convert_to_tensor(self.model(images.numpy()))
-        if self.score is None and (outputs.shape.rank != 2 or len(outputs) != len(images)):
+    def _outputs(self, images: Any, sample: Sample) -> Any:
+        given = self._taken(images.numpy(), [x.numpy() for x in sample.others])
+        outputs = self.model(given)
+        several = isinstance(outputs, (dict, tuple))
+        outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs) if several else tf.convert_to_tensor(outputs)
+        if self.score is None and not _are_class_scores(outputs, len(images)):
             raise KerasxaiError(
                 f"the function must return scores of shape ({len(images)}, classes) for {len(images)} images; "
-                f"it returned {tuple(outputs.shape)}"
+                f"it returned {tf.nest.map_structure(lambda x: tuple(x.shape), outputs)}"
             )
-        if self.num_classes is None and outputs.shape.rank == 2:
+        if self.num_classes is None and _are_class_scores(outputs, len(images)):
             self.num_classes = max(2, outputs.shape[1])
-            self._check_targets(targets)
+            self._check_targets(sample.classes)
         return outputs
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
@@ -76,3 +81,7 @@ class BlackBox(View):
     def chosen_calls(self, calls: Any, score: Any) -> Any:
         """Refuses: a function has no layers."""
         raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")
+
+
+def _are_class_scores(outputs: Any, count: int) -> bool:
+    return isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2 and len(outputs) == count

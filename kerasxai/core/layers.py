@@ -174,6 +174,14 @@ def input_specs(model: Any) -> Any:
     return tf.nest.map_structure(lambda spec: tf.TensorSpec((None, *spec.shape[1:]), spec.dtype), inputs)
 
 
+def input_names(model: Any) -> list[str]:
+    """Returns the names of a model's inputs in the order of `tf.nest.flatten(input_specs(model))`, or an empty list."""
+    try:
+        return [tensor.name for tensor in tf.nest.flatten(model.input)] if hasattr(model, "_inputs_struct") else []
+    except (AttributeError, ValueError):
+        return []
+
+
 def list_layers(model: Any, images: Any = None) -> list[LayerInfo]:
     """Lists every layer of a model at any depth, in the order in which they are called.
 

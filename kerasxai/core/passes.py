@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import SAME_VALUE, origin
+from kerasxai.core.inputs import Sample, packed
 from kerasxai.core.layers import channels_first
 from kerasxai.core.rectifiers import check_reached, ruled
 from kerasxai.core.scores import (
@@ -35,8 +36,10 @@ class Pass:
         rectifiers: How many rectifiers a gradient with a rule of its own went through.
     """
 
-    def __init__(self, view: Any, images: Any, outputs: Any, targets: Any, calls: list[Call]) -> None:
+    def __init__(self, view: Any, images: Any, outputs: Any, sample: Sample, calls: list[Call]) -> None:
         self._view = view
+        self._sample = sample
+        targets = sample.classes
         self.images = images
         self.outputs = outputs
         self.calls = calls
@@ -56,7 +59,8 @@ class Pass:
 
     def _score(self) -> Any:
         if self._view.score is not None:
-            return checked_score(self._view.score(self.outputs, self.targets), self.outputs)
+            wanted = self.targets if self._sample.wanted is None else self._sample.wanted
+            return checked_score(self._view.score(self.outputs, wanted), self.outputs)
         if self.logits is None:
             shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
             raise KerasxaiError(
@@ -64,6 +68,13 @@ class Pass:
                 "score=, a function (outputs, targets) -> (batch,)"
             )
         return class_logit(self.logits, self.targets)
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What every question tells: targets that carry the numbers of their samples, scores, and doubts."""
+        rows = self._sample.rows
+        targets = self.targets if rows is None else packed(self.targets, rows)
+        return {"targets": targets, "scores": self.score, "doubtful": self.doubtful}
 
     def explained(self, explain: str) -> Any:
         """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
@@ -137,6 +148,11 @@ class Pass:
             if x.ref() in self._turned:
                 gradients[i] = tf.transpose(gradients[i], (0, 2, 3, 1))
         return gradients if isinstance(source, list) else gradients[0]
+
+
+def first_told(passes: list[Pass], answer: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer with what its first pass tells; what the question says itself goes before."""
+    return passes[0].told | answer
 
 
 def _floating(calls: list[Call]) -> list[Any]:

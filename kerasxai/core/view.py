@@ -11,13 +11,21 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.graph import ancestors
-from kerasxai.core.layers import channels_first, find_layer, input_specs, is_feature_map, last_feature_map, places, walk
-from kerasxai.core.passes import Pass
+from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
+from kerasxai.core.layers import (
+    channels_first,
+    find_layer,
+    input_names,
+    input_specs,
+    is_feature_map,
+    last_feature_map,
+    places,
+    walk,
+)
+from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
-from kerasxai.core.scores import (
-    Score,
-)
+from kerasxai.core.scores import Score
 from kerasxai.core.tracing import Call, intercepted, patched, recorded
 
 
@@ -42,6 +50,9 @@ class View:
         rows: Which of all the call's images this batch is.
         total: How many images the call has; None where there is no call around the batch.
         bar: Shows how far the call is.
+        layout: How the explained images and the `others` lie in what the model takes; None where it takes images alone.
+        others: The other inputs of this batch, which each pass gathers for its samples.
+        wanted: Targets of this batch that are no classes, `(B, ...)`, gathered likewise for the score; else None.
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
         turned_layers: The layers whose maps `(B, K, h, w)` methods see as `(B, h, w, K)`.
     """
@@ -61,9 +72,13 @@ class View:
         self.rows: Any = slice(None)
         self.total: int | None = None
         self.bar = Bar(0, "", shown=False)
+        self.layout: Layout | None = None
+        self.others: list[Any] = []
+        self.wanted: Any = None
         self.channels_first = False
         self.turned_layers: set[str] = set()
-        self._specs = input_specs(model)
+        self.specs = input_specs(model)
+        self.names = input_names(model)
         self._traced: dict[Any, Any] = {}
 
     def note(self, **values: Any) -> None:
@@ -128,16 +143,22 @@ class View:
             A namespace of the question's tensors, with the `targets` and `scores` of its first pass, and the path of
             the `layer` whose map it took, or None.
         """
-        settings = (self.channels_first, *(path for path, _ in self.layers), *sorted(options.items()))
-        key = (question, settings, *(_open(x) for x in (images, *tensors)))
+        held = [*self.others, *([] if self.wanted is None else [self.wanted])]
+        place = (self.layout.key if self.layout else None, self.wanted is not None, self.channels_first)
+        settings = (*place, *(path for path, _ in self.layers), *sorted(options.items()))
+        key = (question, settings, *(_open(x) for x in (images, *held, *tensors)))
         if key not in self._traced:
-            self._traced[key] = self._trace(question, options, images, *tensors)
+            self._traced[key] = self._trace(question, options, images, held, *tensors)
         function, layer_name = self._traced[key]
         self._check_targets(targets)
         answer = function(
-            tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, tensors)
+            tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, (*held, *tensors))
         )
-        self.note(targets=answer["targets"], scores=answer["scores"], doubtful=answer["doubtful"])
+        return self._told(answer, layer_name)
+
+    def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
+        """Notes what every question tells of a batch, and returns its answer."""
+        self.note(targets=unpacked(answer["targets"])[0], scores=answer["scores"], doubtful=answer["doubtful"])
         if layer_name is not None:
             self.note(layer=layer_name)
         return SimpleNamespace(layer=layer_name, **answer)
@@ -156,34 +177,37 @@ class View:
         return self.ask(clean, images, targets, explain=explain)
 
     def _check_targets(self, targets: Any) -> None:
-        highest = int(tf.reduce_max(targets)) if len(targets) else 0
+        highest = int(tf.reduce_max(unpacked(targets)[0])) if len(targets) else 0
         if self.num_classes is not None and self.score is None and highest >= self.num_classes:
             classes = f"{self.num_classes} classes, 0 to {self.num_classes - 1}"
             raise KerasxaiError(f"target {highest} is out of range: the model has {classes}")
 
     def _trace(
-        self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, *tensors: Any
+        self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
     ) -> Any:
         if not self.model.built:
-            self.model(images[:1], training=False)
+            self.model(self._taken(images[:1], [x[:1] for x in self.others]), training=False)
         first: list[Pass] = []
 
-        def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
-            done = self._run(images, targets, fed)
-            first.append(done)
-            return done
-
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
-            answer = question(run, images, targets, *tensors, **options)
-            told = {"targets": first[0].targets, "scores": first[0].score, "doubtful": first[0].doubtful}
-            return told | answer
+            count = len(held)
 
-        specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, tensors)]
+            def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
+                first.append(self._run(images, targets, list(tensors[:count]), fed))
+                return first[-1]
+
+            return first_told(first, question(run, images, targets, *tensors[count:], **options))
+
+        specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, (*held, *tensors))]
         concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
         return concrete, first[0].layer_name
 
+    def _taken(self, images: Any, others: Any) -> Any:
+        """Returns what the model takes, of the explained images and the other inputs."""
+        return images if self.layout is None else self.layout.joined(images, others)
+
     def _image_spec(self, images: Any) -> Any:
-        known = self._specs if isinstance(self._specs, tf.TensorSpec) else None
+        known = self.known
         if known is None:
             return _open(images)
         came = tuple(images.shape[1:])
@@ -194,7 +218,13 @@ class View:
         order = (0, 2, 3, 1) if self.channels_first else (0, 1, 2, 3)
         return tf.TensorSpec([known.shape[axis] for axis in order], tf.float32)
 
-    def _run(self, images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
+    @property
+    def known(self) -> Any:
+        """What the model says of the explained input, a `tf.TensorSpec` or None."""
+        return spec_of(self.layout, self.specs, self.names)
+
+    def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None = None) -> Pass:
+        sample = Sample.gathered(targets, held, self.wanted is not None)
         calls: list[Call] = []
         graph = tf.compat.v1.get_default_graph()
 
@@ -216,13 +246,13 @@ class View:
             stack.enter_context(marked())
             for _, layer in layers:
                 if hasattr(layer, "explained_class"):
-                    stack.enter_context(patched(layer, explained_class=targets))
+                    stack.enter_context(patched(layer, explained_class=sample.classes))
             taken = tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
-            outputs = self.model(tf.cast(taken, self._dtype()), training=False)
+            outputs = self.model(self._taken(tf.cast(taken, self._dtype()), sample.others), training=False)
         count = 1 if fed is None else sum(call.path == fed[0] for call in calls)
         if fed is not None and count != 1:
             raise KerasxaiError(f"layer {fed[0]!r} is called {count} times in one pass; it cannot be fed one map")
-        return Pass(self, images, outputs, targets, calls)
+        return Pass(self, images, outputs, sample, calls)
 
     def _explained(self, calls: list[Call]) -> list[Any]:
         """Returns what the layers gave so far that the user chose."""
@@ -230,7 +260,7 @@ class View:
         return [x for call in calls if call.layer in chosen for x in tf.nest.flatten(call.output) if tf.is_tensor(x)]
 
     def _dtype(self) -> Any:
-        return self._specs.dtype if isinstance(self._specs, tf.TensorSpec) else tf.float32
+        return tf.float32 if self.known is None else self.known.dtype
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
         """Tells whether images of a shape are `(N, C, H, W)`, for a model that works with channels first."""

@@ -1,0 +1,191 @@
+"""Models that take more than one image: what is explained, and what goes along with it."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+
+import kerasxai
+from kerasxai.core.inputs import packed, unpacked
+
+layers = keras.layers
+WORDS = np.array([[1, 2, 3], [4, 0, 2], [3, 3, 1], [2, 4, 4]], np.int32)
+
+
+def asked(image: Any, words: Any) -> Any:
+    """Which channels of the map count depends on the question, so that every method sees the question."""
+    x = image
+    for layer in zoo.convolutions():
+        x = layer(x)
+    gate = layers.Dense(8, activation="tanh")(layers.Flatten()(layers.Embedding(5, 4, name="embedding")(words)))
+    x = layers.Multiply(name="gated")([x, layers.Reshape((1, 1, 8))(gate)])
+    return layers.Dense(zoo.CLASSES, activation="softmax", name="top")(layers.GlobalAveragePooling2D()(x))
+
+
+def build(structure: str) -> Any:
+    image = keras.Input((zoo.SIZE, zoo.SIZE, 3), name="picture")
+    words = keras.Input((3,), dtype="int32", name="question")
+    inputs = {
+        "list": [words, image],
+        "dict": {"question": words, "picture": image},
+        "nested": {"scene": [image], "text": {"question": words}},
+    }[structure]
+    return keras.Model(inputs, asked(image, words))
+
+
+def given(structure: str, images: Any, words: Any) -> Any:
+    return {
+        "list": [words, images],
+        "dict": {"question": words, "picture": images},
+        "nested": {"scene": [images], "text": {"question": words}},
+    }[structure]
+
+
+def weighted(structure: str) -> Any:
+    keras.utils.set_random_seed(3)
+    model = build(structure)
+    generator = np.random.default_rng(5)
+    model.set_weights([generator.normal(0.1, 0.5, w.shape) ** (2 if w.ndim == 1 else 1) for w in model.get_weights()])
+    return model
+
+
+model_of = functools.cache(weighted)
+
+
+class Alone(keras.Model):
+    """The same model with one question built in: what a model of a single input would be."""
+
+    def __init__(self, model: Any, structure: str, words: np.ndarray) -> None:
+        super().__init__()
+        self.inner, self.structure, self.words = model, structure, words
+
+    def call(self, images: Any) -> Any:
+        words = tf.tile(tf.constant(self.words[None]), [tf.shape(images)[0], 1])
+        return self.inner(given(self.structure, images, words))
+
+
+@pytest.mark.parametrize("method", kerasxai.METHODS)
+def test_each_image_is_explained_with_its_own_question(method: str) -> None:
+    """In batches of two, by every method, as each image would be by a model of one input with the question in it."""
+    model, images = model_of("list"), zoo.images(4)
+    options = zoo.CHEAPER.get(method, {})
+    explain = kerasxai.Explainer(model, method, batch_size=2, **options)
+    explanation = explain([WORDS, images], targets=[0, 1, 2, 3])
+    for i in (3,):
+        alone = kerasxai.Explainer(Alone(model, "list", WORDS[i]), method, batch_size=2, **options)
+        expected = alone(images[i : i + 1], targets=i)
+        np.testing.assert_allclose(explanation.heatmaps[i], expected.heatmaps[0], rtol=2e-5, atol=2e-6)
+        np.testing.assert_allclose(explanation.scores[i], expected.scores[0], rtol=1e-5)
+    traces = len(explain._view._traced)
+    others = explain([WORDS[::-1], images], targets=[0, 1, 2, 3])
+    assert len(explain._view._traced) == traces
+    if kerasxai.METHODS[method].class_specific:
+        assert not np.allclose(others.heatmaps, explanation.heatmaps)
+
+
+def test_noise_is_averaged_with_each_images_own_question() -> None:
+    model, images = model_of("dict"), zoo.images(4)
+    explain = kerasxai.Explainer(model, "saliency", smooth="smoothgrad", samples=3, batch_size=8)
+    together = explain(given("dict", images, WORDS))
+    for i in range(4):
+        alone = explain(given("dict", images[i : i + 1], WORDS[i : i + 1]))
+        np.testing.assert_allclose(together.heatmaps[i], alone.heatmaps[0], rtol=1e-5, atol=1e-7)
+        assert together.targets[i] == alone.targets[0]
+
+
+@pytest.mark.parametrize("structure", ["list", "dict", "nested"])
+def test_inputs_lie_as_the_model_takes_them(structure: str) -> None:
+    model, images = model_of(structure), zoo.images(4)
+    expected = np.asarray(model(given(structure, images, WORDS), training=False))
+    named: Any = {"list": [1, "picture", "1"], "dict": ["picture"], "nested": ["scene/0", ("scene", 0)]}[structure]
+    maps = []
+    for image_input in (None, *named):
+        explain = kerasxai.Explainer(model, "gradcam", image_input=image_input)
+        explanation = explain(given(structure, images, WORDS))
+        np.testing.assert_array_equal(explanation.targets, expected.argmax(-1))
+        maps.append(explanation.heatmaps)
+    assert all(np.array_equal(one, maps[0]) for one in maps)
+
+
+def test_one_question_for_all_images_is_as_good_as_the_same_for_each() -> None:
+    model, images = model_of("list"), zoo.images(4)
+    explain = kerasxai.Explainer(model, "gradcam", batch_size=3)
+    one, each = (explain([words, images], targets=1).heatmaps for words in (WORDS[:1], np.repeat(WORDS[:1], 4, 0)))
+    np.testing.assert_array_equal(one, each)
+
+
+def test_a_subclassed_model_and_a_plain_function_take_the_same_structure() -> None:
+    inner, images = model_of("dict"), zoo.images(4)
+
+    class Outer(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return inner(inputs)
+
+    settings = {"patch": 5, "stride": 4, "explain": "probability"}
+    expected = kerasxai.Explainer(inner, "occlusion", **settings)(given("dict", images, WORDS))
+    outer = kerasxai.Explainer(Outer(), "occlusion", **settings)(given("dict", images, WORDS))
+    np.testing.assert_allclose(outer.heatmaps, expected.heatmaps, atol=1e-6)
+
+    def function(inputs: dict[str, np.ndarray]) -> Any:
+        assert isinstance(inputs["picture"], np.ndarray) and isinstance(inputs["question"], np.ndarray)
+        return inner(inputs, training=False)
+
+    plain = kerasxai.Explainer(function, "occlusion", patch=5, stride=4)(given("dict", images, WORDS))
+    np.testing.assert_allclose(plain.heatmaps, expected.heatmaps, atol=1e-6)
+
+
+def test_of_two_images_one_is_explained_and_the_other_held() -> None:
+    left, right = (keras.Input((8, 8, 3), name=name) for name in ("left", "right"))
+    shared = layers.Conv2D(4, 3, activation="relu")
+    pooled = [layers.GlobalAveragePooling2D()(shared(x)) for x in (left, right)]
+    model = keras.Model([left, right], layers.Dense(1)(layers.Multiply()(pooled)))
+    images = zoo.images(4, size=8), zoo.images(4, size=8, seed=1)
+    gradients = kerasxai.Explainer(model, "gradient*input", image_input="right")
+    x = tf.Variable(images[1])
+    with tf.GradientTape() as tape:
+        score = model([tf.constant(images[0]), x + 0.0])[:, 0]
+    expected = tf.reduce_sum(tape.gradient(score, x) * x, -1)
+    np.testing.assert_allclose(gradients(images, targets=1).heatmaps, expected, atol=1e-6)
+    with pytest.raises(kerasxai.KerasxaiError, match=r"which input is explained.*'0' \(left\) float32 \(4, 8, 8, 3\)"):
+        kerasxai.Explainer(model, "saliency")(images)
+    with pytest.raises(kerasxai.KerasxaiError, match="there is no input 'middle'; the inputs are '0'"):
+        kerasxai.Explainer(model, "saliency", image_input="middle")(images)
+    with pytest.raises(kerasxai.KerasxaiError, match="input '0' has a batch of 3, and '1', which is"):
+        gradients([images[0][:3], images[1]])
+    with pytest.raises(kerasxai.KerasxaiError, match=r"takes images of shape \(8, 8, 3\), not \(7, 8, 3\)"):
+        gradients([images[0], images[1][:, 1:]])
+    with pytest.raises(kerasxai.KerasxaiError, match="this model was given one"):
+        kerasxai.Explainer(zoo.build("functional"), "saliency", image_input="left")(zoo.images(1))
+
+
+def test_targets_of_a_score_may_be_more_than_a_class() -> None:
+    """A mask for each image goes along with the copies that a method makes."""
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layers.Conv2D(2, 3, padding="same")(image))
+    images = zoo.images(3, size=8)
+    masks = np.random.default_rng(1).random((3, 8, 8)) > 0.5
+
+    def inside(outputs: Any, targets: Any) -> Any:
+        return tf.reduce_sum(outputs[..., 1] * tf.cast(targets, tf.float32), (1, 2))
+
+    outputs = model(images).numpy()[..., 1]
+    for method in ("occlusion", "saliency", "lime"):
+        explain = kerasxai.Explainer(model, method, score=inside, batch_size=2, **zoo.CHEAPER.get(method, {}))
+        explanation = explain(images, targets=masks)
+        np.testing.assert_allclose(explanation.scores, (outputs * masks).sum((1, 2)), rtol=1e-5)
+        np.testing.assert_array_equal(explanation.targets, masks)
+        last = explain(images[2:], targets=masks[2:])
+        np.testing.assert_allclose(last.heatmaps[0], explanation.heatmaps[2], rtol=1e-4, atol=1e-5)
+    with pytest.raises(kerasxai.KerasxaiError, match="one entry for each of 3 images"):
+        explain(images, targets=masks[:2])
+
+
+def test_a_target_carries_the_number_of_its_sample() -> None:
+    classes, rows = np.array([-1, 0, 5, -1]), np.array([0, 1, 2, 70000])
+    told = unpacked(tf.constant(packed(classes, rows)))
+    np.testing.assert_array_equal(told[0], classes)
+    np.testing.assert_array_equal(told[1], rows)
