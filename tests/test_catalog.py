@@ -249,7 +249,7 @@ def test_training_does_not_even_decode_boxes_and_masks(picture: np.ndarray, read
     assert seen == [{"image", "label", "image/filename"}]
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "shapes"])
+@pytest.mark.parametrize("name", [name for name, row in DATASETS.items() if row.builder is None])
 def test_every_row_fits_its_builder(name: str, tmp_path: Path) -> None:
     features = tfds.builder(name, data_dir=str(tmp_path)).info.features
     found = find_features(name, features, DATASETS[name])

@@ -1,7 +1,8 @@
-"""Data sets with labels, boxes and masks: any TFDS name, any folder of images, and the embedded `shapes`.
+"""Data sets with labels, boxes and masks: any TFDS name, any folder of images, and the embedded ones.
 
-`DATASETS` says only what cannot be read off the feature types of a TensorFlow Datasets builder; a name that is not in
-it works as well. The table imports neither TensorFlow nor TensorFlow Datasets.
+`shapes` and `shapes_two` are drawn here; `load_scenes` reads the sentences of the latter. `DATASETS` says only what
+cannot be read off the feature types of a TensorFlow Datasets builder; a name that is not in it works as well. The table
+imports neither TensorFlow nor TensorFlow Datasets.
 """
 
 import importlib
@@ -49,6 +50,13 @@ DATASETS: dict[str, DatasetRow] = {
         builder="kerasxai.data.shapes.builder:Shapes",
         mask="kerasxai.data.masks:nonzero",
         parts="part_mask",
+        feature_stride=8,
+        image_size=160,
+    ),
+    "shapes_two": DatasetRow(
+        summary="two drawn objects an image with a caption, questions and answers, exact masks; made here, no download",
+        builder="kerasxai.data.shapes.pairs_builder:ShapesTwo",
+        mask="kerasxai.data.masks:nonzero",
         feature_stride=8,
         image_size=160,
     ),
@@ -113,6 +121,7 @@ _NAMES = {
     "info": "kerasxai.data.loading",
     "load": "kerasxai.data.loading",
     "load_images": "kerasxai.data.images",
+    "load_scenes": "kerasxai.data.scenes",
     "read_image": "kerasxai.data.images",
     "training_pairs": "kerasxai.data.training",
     "unpad_boxes": "kerasxai.data.loading",

@@ -210,7 +210,8 @@ def draw_scene(
     Args:
         random: The source of randomness of the background, the clutter and the noise.
         split: Whose parts of the photographs the background comes from.
-        objects: Of each the label, the parts of `sample_object`, and the `(2,)` offset `(x, y)` of its box.
+        objects: Of each the label, the parts of `sample_object` or its last ones (the head alone), and the `(2,)`
+            offset `(x, y)` of its box.
         size: Side of the image in pixels.
     """
     canvas = backgrounds.crop(random, split, size)
@@ -223,11 +224,12 @@ def draw_scene(
     canvas += np.float32(0.02) * random.standard_normal(canvas.shape, dtype=np.float32)
     shares = np.stack(visible)
     top = np.where(shares.sum(axis=0) >= 0.5, shares.argmax(axis=0), -1)
-    part_masks = []
-    for index in range(len(objects)):
+    part_masks, place = [], 0
+    for _, parts, _ in objects:
         mask = np.zeros((size, size), dtype=np.uint8)
-        for place, part_value in enumerate((TAIL, BODY, HEAD)):
-            mask[top == 3 * index + place] = part_value
+        for part_value in (TAIL, BODY, HEAD)[-len(parts) :]:
+            mask[top == place] = part_value
+            place += 1
         part_masks.append(mask)
     boxes = np.stack([tight_box(mask) for mask in part_masks])
     image = np.round(np.clip(canvas, 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -1,0 +1,88 @@
+"""Sentences about two objects: a caption, and questions with answers, each word with the object it speaks of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasxai.data.shapes.forms import FORMS
+from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS
+
+NOBODY = -1
+"""Stands where a word or a question speaks of no object."""
+NOTHING = "nothing"
+PLACES = ("left", "right", "above", "below")
+KINDS = ("relation", "texture", "place", "which")
+"""The kinds of question; each image has one of each kind about each object, in this order."""
+CHANCE = {"relation": 1 / 8, "texture": 1 / 8, "place": 1 / 4, "which": 1 / 8}
+"""How often the best guess from the question alone is right."""
+_OPPOSITE = (1, 0, 3, 2)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its answer.
+
+    Attributes:
+        kind: One of `KINDS`.
+        text: The question.
+        answer: One word.
+        about: The object that the answer tells of, 0 or 1; `NOBODY` where the answer is "nothing".
+        named: The object that the question names, by its form or its pattern.
+    """
+
+    kind: str
+    text: str
+    answer: str
+    about: int
+    named: int
+
+
+def caption(forms: np.ndarray, patterns: np.ndarray, relation: int) -> tuple[str, list[int]]:
+    """Returns a sentence about two objects, and of each of its words the object that it speaks of, or `NOBODY`.
+
+    Args:
+        forms: `(2,)` indices into `FORMS`.
+        patterns: `(2,)` indices into `PATTERN_NAMES`.
+        relation: Index into `RELATIONS`.
+
+    Example:
+        >>> caption(np.array([0, 1]), np.array([0, 1]), 0)
+        ('a striped star left of a spotted arrow', [-1, 0, 0, -1, -1, -1, 1, 1])
+    """
+    words: list[str] = []
+    objects: list[int] = []
+    for k in range(2):
+        between = RELATIONS[relation].split() if k else []
+        words += [*between, "a", PATTERN_NAMES[patterns[k]], FORMS[forms[k]]]
+        objects += [NOBODY] * (len(between) + 1) + [k, k]
+    return " ".join(words), objects
+
+
+def questions(
+    random: np.random.Generator, forms: np.ndarray, patterns: np.ndarray, relation: int
+) -> tuple[Question, ...]:
+    """Returns eight questions: one of each kind about each object.
+
+    One in eight questions of the first kind asks for a place where nothing is, so that "nothing" is as frequent an
+    answer as each of the seven other forms, and no question of this kind can be answered without the place.
+
+    Args:
+        random: Says which questions ask for a wrong place, and for which.
+        forms: `(2,)` indices into `FORMS`.
+        patterns: `(2,)` indices into `PATTERN_NAMES`.
+        relation: Index into `RELATIONS`: how the first object stands to the second.
+    """
+    asked: dict[str, list[Question]] = {kind: [] for kind in KINDS}
+    for named, other in ((0, 1), (1, 0)):
+        form, pattern = FORMS[forms[named]], PATTERN_NAMES[patterns[named]]
+        own = relation if named == 0 else _OPPOSITE[relation]
+        true = _OPPOSITE[own]
+        wrong = (true + int(random.integers(1, 4))) % 4
+        misled = random.random() < 1 / 8
+        text = f"what is {RELATIONS[wrong if misled else true]} the {form}"
+        answer, about = (NOTHING, NOBODY) if misled else (FORMS[forms[other]], other)
+        asked["relation"].append(Question("relation", text, answer, about, named))
+        asked["texture"].append(Question("texture", f"what texture has the {form}", pattern, named, named))
+        asked["place"].append(Question("place", f"where is the {form}", PLACES[own], named, named))
+        asked["which"].append(Question("which", f"what is {pattern}", form, named, named))
+    return tuple(question for kind in KINDS for question in asked[kind])
