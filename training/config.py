@@ -25,7 +25,8 @@ class TrainConfig:
             conv1x1 have `depth=2`, and all heads `width=128`, unless it says otherwise.
         weights: "imagenet", "none", or a path.
         features: The stride (8, 16, 32) or the layer of the backbone that the head stands on; None: the data set's
-            own recommendation, or the backbone's last map.
+            own recommendation where no `output_stride` is given, or the backbone's last map.
+        output_stride: By how much the head's map is smaller than the image (8, 16, 32); None: by as much as there.
         image_size: Side in pixels; None: the data set's own recommendation, or the backbone's.
         resize: Side in pixels that training images are resized to, from which a square of `image_size` is cut at
             random; None cuts nothing.
@@ -50,6 +51,7 @@ class TrainConfig:
     head_options: dict[str, Any] = field(default_factory=dict)
     weights: str = "imagenet"
     features: int | str | None = None
+    output_stride: int | None = None
     image_size: int | None = None
     resize: int | None = None
     head_epochs: int = 3

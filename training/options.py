@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--weights", "imagenet, none, or a file of weights")
     add("--features", "stride (8, 16, 32) or layer of the backbone that the head stands on", type=_stride_or_layer)
+    add("--output-stride", "make the head's map so fine (8, 16, 32): the last strides are taken away", type=int)
     add("--image-size", "side in pixels", type=int)
     add("--resize", "side that training images are resized to before a square is cut out at random", type=int)
     add("--head-epochs", "epochs of the first phase: the head alone", type=int)

@@ -173,7 +173,7 @@ def _fits(info: Any, size: int) -> bool:
 
 def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
     features = config.features
-    if features is None and info.feature_stride < 32:
+    if features is None and config.output_stride is None and info.feature_stride < 32:
         features = info.feature_stride
     return models.build_classifier(
         config.backbone,
@@ -182,6 +182,7 @@ def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
         weights=None if config.weights == "none" else config.weights,
         input_size=size,
         features=features,
+        output_stride=config.output_stride,
         class_names=info.class_names,
         seed=config.seed,
         **head_options(config, features is not None),

@@ -12,6 +12,7 @@ _LAZY = {
     "Predictions": "kerasxai.models.heads",
     "build_classifier": "kerasxai.models.build",
     "load": "kerasxai.models.build",
+    "with_output_stride": "kerasxai.models.output_stride",
 }
 
 __all__ = ["BACKBONES", "HEADS", "Backbone", "Head", "class_names", "imagenet_names", *_LAZY]

@@ -13,6 +13,8 @@ from keras import ops
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.tracing import patched
 from kerasxai.models.heads import convolution, initializer
+from kerasxai.models.pooling import DilatedPooling2D
+from kerasxai.models.rewiring import twin
 
 
 def minmax(maps: Any) -> Any:
@@ -62,6 +64,7 @@ class ACoLHead(keras.layers.Layer):
         smoothing: Whether the features are averaged over 3x3 first, the zeros of the padding counted.
         dropout: Share of features dropped in training before each branch's 1x1 convolution.
         seed: Seed of the new weights.
+        dilation_rate: By how many places the 3x3 convolutions look apart; see `kerasxai.models.with_output_stride`.
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
@@ -80,6 +83,7 @@ class ACoLHead(keras.layers.Layer):
         smoothing: bool = False,
         dropout: float = 0.0,
         seed: int | None = None,
+        dilation_rate: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -96,6 +100,7 @@ class ACoLHead(keras.layers.Layer):
         self.smoothing = smoothing
         self.dropout = dropout
         self.seed = seed
+        self.dilation_rate = dilation_rate
         self.explained_class: Any = None
         self.targets: Any = None
         self.branch_a = self._branch("branch_a", 0)
@@ -108,8 +113,8 @@ class ACoLHead(keras.layers.Layer):
 
         policy = self.dtype_policy
         return [
-            *convolution(self.width, f"{name}_conv1", self.normalize, kernel(0), policy),
-            *convolution(self.width, f"{name}_conv2", self.normalize, kernel(1), policy),
+            *convolution(self.width, f"{name}_conv1", self.normalize, kernel(0), policy, self.dilation_rate),
+            *convolution(self.width, f"{name}_conv2", self.normalize, kernel(1), policy, self.dilation_rate),
             keras.layers.Dropout(self.dropout, name=f"{name}_dropout", dtype=policy),
             keras.layers.Conv2D(
                 self.num_classes, 1, kernel_initializer=kernel(2), name=f"{name}_class_maps", dtype=policy
@@ -125,6 +130,10 @@ class ACoLHead(keras.layers.Layer):
                 shape = layer.compute_output_shape(shape)
         self.built = True
 
+    def dilated(self, rate: int) -> "ACoLHead":
+        """Returns a head with the same variables for a map that is finer by `rate`."""
+        return twin(self, dilation_rate=self.dilation_rate * rate, erase_dilation=self.erase_dilation * rate)
+
     def branches(self, features: Any, explained_class: Any = None, training: bool | None = None) -> dict[str, Any]:
         """Runs both branches.
 
@@ -138,8 +147,9 @@ class ACoLHead(keras.layers.Layer):
             branch B sees the features and 0 where they were erased.
         """
         if self.smoothing:
-            padded = ops.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
-            features = ops.average_pool(padded, 3, 1, "valid")
+            rim = (self.dilation_rate, self.dilation_rate)
+            padded = ops.pad(features, ((0, 0), rim, rim, (0, 0)))
+            features = DilatedPooling2D("average", (3, 3), self.dilation_rate, "valid", dtype=self.dtype_policy)(padded)
         map_a = _run(self.branch_a, features, training)
         logits = ops.mean(ops.cast(map_a, "float32"), (1, 2))
         predicted = ops.cast(ops.argmax(logits, -1), "int32")
@@ -185,6 +195,7 @@ class ACoLHead(keras.layers.Layer):
             "smoothing",
             "dropout",
             "seed",
+            "dilation_rate",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

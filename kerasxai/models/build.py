@@ -17,6 +17,7 @@ from kerasxai.core.lazy import resolve
 from kerasxai.models.graph import Place, find_features, places
 from kerasxai.models.heads import Predictions
 from kerasxai.models.names import imagenet_names
+from kerasxai.models.output_stride import strided_copy
 from kerasxai.models.preprocessing import preprocess
 from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
 
@@ -31,6 +32,7 @@ def build_classifier(
     weights: str | os.PathLike[str] | None = "imagenet",
     input_size: InputSize = None,
     features: int | str | None = None,
+    output_stride: int | None = None,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
     **head_options: Any,
@@ -51,6 +53,9 @@ def build_classifier(
             what the backbone was made for.
         features: Where the head stands: None, the backbone's own last feature map; a stride such as 8 or 16, the last
             block output with it; or the name of a layer. See `kerasxai.models.graph.find_features`.
+        output_stride: By how much the head's map shall be smaller than the image (8, 16, 32), if not by as much as it
+            is: the last strides are taken away and later kernels dilated, the weights stay. See
+            `kerasxai.models.with_output_stride`; of your own model this makes a copy.
         class_names: Names of the classes, saved with the model.
         name: Name of the model.
         **head_options: What the head's builder takes: `depth`, `width`, `dropout`, `seed`, for ACoL also
@@ -68,14 +73,16 @@ def build_classifier(
         >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     """
     if num_classes is None:
-        return _imagenet_classifier(backbone, head, weights, input_size, features, class_names, name, head_options)
+        return _imagenet_classifier(
+            backbone, head, weights, input_size, features, output_stride, class_names, name, head_options
+        )
     if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise KerasxaiError(f"num_classes must be an integer of at least 2, or None; got {num_classes!r}")
     if class_names is not None and len(class_names) != num_classes:
         raise KerasxaiError(f"class_names must have {num_classes} entries, one a class; got {len(class_names)}")
     row = _head(head, head_options)
     base, shape, default = _base(backbone, weights, input_size)
-    trunk = _cut(base, find_features(base, default if features is None else features))
+    trunk = _cut(base, find_features(base, default if features is None else features), output_stride)
     image = keras.Input(shape, name="image", dtype="float32")
     maps = _checked(trunk(image), image)
     try:
@@ -194,8 +201,9 @@ def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | Non
         ) from error
 
 
-def _cut(base: keras.Model, place: Place) -> keras.Model:
-    return keras.Model(base.inputs[0], place.tensor, name="backbone")
+def _cut(base: keras.Model, place: Place, output_stride: int | None) -> keras.Model:
+    trunk = keras.Model(base.inputs[0], place.tensor, name="backbone")
+    return trunk if output_stride is None else strided_copy(trunk, output_stride)
 
 
 def _checked(maps: Any, image: Any) -> Any:
@@ -212,6 +220,7 @@ def _imagenet_classifier(
     weights: Any,
     input_size: InputSize,
     features: int | str | None,
+    output_stride: int | None,
     class_names: Sequence[str] | None,
     name: str | None,
     head_options: dict[str, Any],
@@ -234,7 +243,7 @@ def _imagenet_classifier(
     base = _named_model(row, weights, shape, top=True)
     place = find_features(base, row.feature_layer)
     image = keras.Input(shape, name="image", dtype="float32")
-    x = _checked(_cut(base, place)(image), image)
+    x = _checked(_cut(base, place, output_stride)(image), image)
     following = places(base)
     following = following[[p.tensor is place.tensor for p in following].index(True) + 1 :]
     for layer in (p.operation for p in following):
@@ -245,7 +254,10 @@ def _imagenet_classifier(
             config["name"] = "logits"
         # A copy, so that `layer.output` is of this model and the name can change.
         copy = type(layer).from_config(config)
-        x = copy(x)
+        try:
+            x = copy(x)
+        except ValueError as error:
+            raise KerasxaiError(f"the ImageNet head of {backbone} does not fit a finer map: {_line(error)}") from error
         copy.set_weights(layer.get_weights())
     return keras.Model(image, _predictions(x, imagenet_names()), name=name or base.name)
 

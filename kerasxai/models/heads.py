@@ -36,7 +36,9 @@ def _convolutions(features: Any, depth: int, width: int, normalize: bool, seed: 
     return features
 
 
-def convolution(width: int, name: str, normalize: bool, kernel: Any, dtype: Any = None) -> list[keras.layers.Layer]:
+def convolution(
+    width: int, name: str, normalize: bool, kernel: Any, dtype: Any = None, dilation_rate: int = 1
+) -> list[keras.layers.Layer]:
     """Returns the layers of a 3x3 convolution with ReLU and, between the two, batch normalization if `normalize`.
 
     Without it a new head on a pretrained map hardly learns in a few epochs: the mean over many places makes its
@@ -44,7 +46,14 @@ def convolution(width: int, name: str, normalize: bool, kernel: Any, dtype: Any 
     because fine-tuning is short.
     """
     first = keras.layers.Conv2D(
-        width, 3, padding="same", use_bias=not normalize, kernel_initializer=kernel, name=name, dtype=dtype
+        width,
+        3,
+        padding="same",
+        dilation_rate=dilation_rate,
+        use_bias=not normalize,
+        kernel_initializer=kernel,
+        name=name,
+        dtype=dtype,
     )
     between = [keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn", dtype=dtype)] if normalize else []
     return [first, *between, keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-MODULES = ("kerasxai.models.acol", "kerasxai.models.heads", "kerasxai.models.preprocessing")
+MODULES = ("kerasxai.models.acol", "kerasxai.models.heads", "kerasxai.models.pooling", "kerasxai.models.preprocessing")
 
 
 def _register() -> None:
