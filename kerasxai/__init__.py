@@ -25,10 +25,11 @@ _NAMES = {
     "KerasxaiError": "kerasxai.core.errors",
     "METHODS": "kerasxai.methods",
     "RECIPES": "kerasxai.training.recipes",
+    "REFINEMENTS": "kerasxai.refinements",
     "build_classifier": "kerasxai.models",
     "list_layers": "kerasxai.core.layers",
 }
-_MODULES = ("callbacks", "data", "features", "localization", "metrics", "models", "training", "viz")
+_MODULES = ("callbacks", "data", "features", "localization", "metrics", "models", "refinements", "training", "viz")
 
 __all__ = ["__version__", *sorted([*_NAMES, *_MODULES])]
 

@@ -18,6 +18,7 @@ from kerasxai.core.scores import PREDICTED, Score
 from kerasxai.core.view import View
 from kerasxai.methods import METHODS, Method
 from kerasxai.methods.smoothing import noise_options, smoothed
+from kerasxai.refinements.chain import checked_for, parsed, refined
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Explainer:
             to a third less time, and logits that differ by rounding (about 1e-6 of their size).
         resize: Whether heatmaps are brought to image size, bilinearly; False leaves them as the method makes them, for
             a layer's maps at the layer's size, as measures want them that resize in their own way.
+        refine: What is done to the heatmaps after the method: a chain of `kerasxai.REFINEMENTS` such as
+            `"flip,walker:beta=90"`, a list of names, a dict `{name: options}`, or a preset such as `"best"`.
         **options: The method's own options.
 
     Raises:
@@ -101,6 +104,7 @@ class Explainer:
         fuse: str = "mean",
         fold: bool = True,
         resize: bool = True,
+        refine: Any = None,
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -121,6 +125,9 @@ class Explainer:
         self._resize = resize
         self._view.fold = fold
         self._view.fuse = choice("fuse", fuse, ("mean", "max"))
+        self._steps = checked_for(model, parsed(refine))
+        if self._steps and not resize:
+            raise KerasxaiError("refine works on heatmaps of image size; leave resize= out")
         self._warned = False
 
     def __call__(self, images: Any, targets: Any = None) -> Explanation:
@@ -172,6 +179,14 @@ class Explainer:
 
     def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         self._view.notes = {}
+        heatmaps = refined(self._steps, self._view, self._heatmaps, images, targets)
+        notes = dict(self._view.notes)
+        if bool(notes.pop("doubtful")) and self._view.score is None:
+            self._warn_of_probabilities()
+        return {"heatmaps": heatmaps, **{name: _to_numpy(value) for name, value in notes.items()}}
+
+    def _heatmaps(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Returns the method's own heatmaps of a batch, `(B, h, w)`, at image size where they are resized."""
         batch = tf.convert_to_tensor(images, tf.float32)
         if self._view.others or self._view.wanted is not None:
             targets = packed(targets, np.arange(len(targets)))
@@ -183,10 +198,7 @@ class Explainer:
         heatmaps = tf.cast(maps, tf.float32)
         if self._resize:
             heatmaps = tf.image.resize(heatmaps[..., None], images.shape[1:3])[..., 0]
-        notes = dict(self._view.notes)
-        if bool(notes.pop("doubtful")) and self._view.score is None:
-            self._warn_of_probabilities()
-        return {"heatmaps": heatmaps.numpy(), **{name: _to_numpy(value) for name, value in notes.items()}}
+        return heatmaps.numpy()
 
     def _warn_of_probabilities(self) -> None:
         if not self._warned:

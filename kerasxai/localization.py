@@ -1,19 +1,25 @@
 """From a heatmap to the object's mask and boxes.
 
-The threshold is a fraction of the heatmap's maximum, and a pixel belongs to the object where the heatmap lies strictly
+The threshold is a fraction of the heatmap's maximum, given or chosen for each heatmap by a rule that never saw a box
+(see `chosen_threshold`), and a pixel belongs to the object where the heatmap lies strictly
 above it. Zero stays zero: the map is divided by its maximum, never stretched from its minimum (min-max would turn the
 least negative pixel of a map without evidence into the object).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.ndimage
 from numpy.typing import ArrayLike, NDArray
+from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.errors import KerasxaiError, unknown
 
 EIGHT_NEIGHBORS = np.ones((3, 3), bool)
 # Resizing a 1x1 map in float32 gives a map that is constant up to rounding; it points nowhere.
 CONSTANT = 1e-6
+OBJECT_AREA = 1 / 3
+"""The share of the image that the rule `"area"` takes for the object."""
 
 
 def checked_heatmap(heatmap: ArrayLike) -> NDArray[np.float64]:
@@ -43,7 +49,55 @@ def has_evidence(heatmap: NDArray[np.float64]) -> bool:
     return bool(np.isfinite(lowest) and np.isfinite(highest) and highest > 0 and lowest < (1 - CONSTANT) * highest)
 
 
-def heatmap_to_mask(heatmap: ArrayLike, threshold: float = 0.2) -> NDArray[np.bool_]:
+def _multiotsu(shares: NDArray[np.float64]) -> float:
+    try:
+        return float(threshold_multiotsu(shares, classes=3)[0])
+    except ValueError:  # Fewer than three different values.
+        return float(threshold_otsu(shares))
+
+
+RULES: dict[str, Callable[[NDArray[np.float64]], float]] = {
+    "otsu": lambda shares: float(threshold_otsu(shares)),
+    "multiotsu": _multiotsu,
+    "area": lambda shares: float(np.quantile(shares, 1 - OBJECT_AREA)),
+}
+"""Thresholds by name: from shares of the maximum, 0 to 1, to a fraction of the maximum."""
+
+
+def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:
+    """Returns the fraction of the heatmap's maximum that a rule chooses for it, without any box.
+
+    Args:
+        heatmap: `(H, W)`, any real numbers; negative values count as 0.
+        rule: A fraction in [0, 1), which comes back as it is, or a name: `"otsu"` parts the values into two classes of
+            least variance (Otsu 1979, doi:10.1109/TSMC.1979.4310076); `"multiotsu"` into three, and takes the lower
+            border, so that half-warm surroundings of a hot spot belong to the object; `"area"` marks the third of the
+            image that is highest, about what an object takes up.
+
+    Returns:
+        A fraction in [0, 1).
+
+    Raises:
+        KerasxaiError: An unknown rule, or a fraction out of range.
+
+    Example:
+        >>> 0.2 <= chosen_threshold([[0.0, 0.1, 0.2], [0.8, 0.9, 1.0]], "otsu") < 0.8
+        True
+    """
+    if isinstance(rule, str):
+        if rule not in RULES:
+            raise unknown("threshold", rule, RULES)
+        values = checked_heatmap(heatmap)
+        if not has_evidence(values):
+            return 0.0
+        shares = np.maximum(values, 0) / values.max()
+        return min(max(RULES[rule](shares), 0.0), 1 - CONSTANT)
+    if not 0 <= rule < 1:
+        raise KerasxaiError(f"threshold wants a fraction of the maximum in [0, 1), came {rule}")
+    return float(rule)
+
+
+def heatmap_to_mask(heatmap: ArrayLike, threshold: float | str = 0.2) -> NDArray[np.bool_]:
     """Marks the pixels above a fraction of the heatmap's maximum.
 
     The rule of Zhou et al. (2016, arXiv:1512.04150) with a strict comparison. A heatmap that points nowhere gives an
@@ -51,24 +105,23 @@ def heatmap_to_mask(heatmap: ArrayLike, threshold: float = 0.2) -> NDArray[np.bo
 
     Args:
         heatmap: `(H, W)`, any real numbers, not normalized.
-        threshold: Fraction of the maximum, in [0, 1); 0 marks every positive pixel.
+        threshold: Fraction of the maximum, in [0, 1); 0 marks every positive pixel. Or a rule of `chosen_threshold`.
 
     Returns:
         `(H, W)` bool.
 
     Raises:
-        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1).
+        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1) or is no rule.
 
     Example:
         >>> heatmap_to_mask([[0.0, 0.1, 0.5, 1.0]]).tolist()
         [[False, False, True, True]]
     """
-    if not 0 <= threshold < 1:
-        raise KerasxaiError(f"threshold wants a fraction of the maximum in [0, 1), came {threshold}")
+    fraction = chosen_threshold(heatmap, threshold)
     values = checked_heatmap(heatmap)
     if not has_evidence(values):
         return np.zeros(values.shape, bool)
-    return values > threshold * values.max()
+    return values > fraction * values.max()
 
 
 def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
@@ -98,7 +151,7 @@ def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
     return boxes[order[:1] if largest else order]
 
 
-def heatmap_to_boxes(heatmap: ArrayLike, threshold: float = 0.2, largest: bool = True) -> NDArray[np.int64]:
+def heatmap_to_boxes(heatmap: ArrayLike, threshold: float | str = 0.2, largest: bool = True) -> NDArray[np.int64]:
     """Puts boxes around what lies above a fraction of the heatmap's maximum.
 
     Zhou et al. (2016, arXiv:1512.04150): keep what is above 20 % of the maximum and take the box around the largest
@@ -107,7 +160,7 @@ def heatmap_to_boxes(heatmap: ArrayLike, threshold: float = 0.2, largest: bool =
 
     Args:
         heatmap: `(H, W)`, any real numbers, not normalized.
-        threshold: Fraction of the maximum, in [0, 1); the comparison is strict.
+        threshold: Fraction of the maximum, in [0, 1), or a rule of `chosen_threshold`; the comparison is strict.
         largest: Only the box of the component of most pixels; otherwise all, the largest first.
 
     Returns:
@@ -115,7 +168,7 @@ def heatmap_to_boxes(heatmap: ArrayLike, threshold: float = 0.2, largest: bool =
         `heatmap_to_mask` says.
 
     Raises:
-        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1).
+        KerasxaiError: The heatmap is not `(H, W)`, or the threshold lies outside [0, 1) or is no rule.
 
     Example:
         >>> heatmap_to_boxes([[0.0, 0.0, 0.0], [0.0, 0.9, 1.0]]).tolist()

@@ -13,9 +13,10 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"core"},
     "viz": {"core"},
     "methods": {"core"},
-    "explainer": {"core", "methods"},
-    "localization": {"core", "methods", "explainer"},
-    "metrics": {"core", "methods", "explainer", "localization"},
+    "localization": {"core"},
+    "refinements": {"core", "methods", "localization"},
+    "explainer": {"core", "methods", "localization", "refinements"},
+    "metrics": {"core", "methods", "explainer", "localization", "refinements"},
     "features": {"core", "methods", "explainer"},
 }
 ALLOWED["callbacks"] = set(ALLOWED) - {"version"}

@@ -55,6 +55,7 @@ class View:
         wanted: Targets of this batch that are no classes, `(B, ...)`, gathered likewise for the score; else None.
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
         turned_layers: The layers whose maps `(B, K, h, w)` methods see as `(B, h, w, K)`.
+        altered: None, or a hashable name and what changes the model while a pass is traced; see `altering`.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class View:
         self.wanted: Any = None
         self.channels_first = False
         self.turned_layers: set[str] = set()
+        self.altered: tuple[Any, Callable[[], Any]] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)
         self._traced: dict[Any, Any] = {}
@@ -113,6 +115,20 @@ class View:
             told, (self.notes, self.rows, self.bar) = self.notes, kept
             self.note(**{name: value for name, value in told.items() if isinstance(value, (str, int, float))})
 
+    @contextlib.contextmanager
+    def altering(self, name: Any, change: Callable[[], contextlib.AbstractContextManager[Any]]) -> Iterator[None]:
+        """Asks an altered model for the length of a block: each pass is traced inside `change()`.
+
+        Args:
+            name: Hashable; passes are kept under it.
+            change: Gives the context in which the model is altered; it puts everything back.
+        """
+        before, self.altered = self.altered, (name, change)
+        try:
+            yield
+        finally:
+            self.altered = before
+
     def chunks(self, count: int, images: int = 1, size: int | None = None) -> Iterator[slice]:
         """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done.
 
@@ -145,7 +161,12 @@ class View:
         """
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
         place = (self.layout.key if self.layout else None, self.wanted is not None, self.channels_first)
-        settings = (*place, *(path for path, _ in self.layers), *sorted(options.items()))
+        settings = (
+            *place,
+            self.altered and self.altered[0],
+            *(path for path, _ in self.layers),
+            *sorted(options.items()),
+        )
         key = (question, settings, *(_open(x) for x in (images, *held, *tensors)))
         if key not in self._traced:
             self._traced[key] = self._trace(question, options, images, held, *tensors)
@@ -236,6 +257,8 @@ class View:
 
         with contextlib.ExitStack() as stack:
             layers = list(walk(self.model))
+            if self.altered is not None:
+                stack.enter_context(self.altered[1]())
             if self.fold:
                 stack.enter_context(folded(layers, lambda: self._explained(calls)))
             if fed is not None:

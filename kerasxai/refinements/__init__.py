@@ -1,0 +1,129 @@
+"""REFINEMENTS, the table of what can be done to a heatmap after a method made it.
+
+A refinement is a pure function and one row here. There are four kinds, by what they need beside the heatmap:
+
+- `"heatmap"`: `(heatmaps, **options) -> heatmaps`, NumPy `(N, H, W)`;
+- `"image"`: `(heatmaps, images, **options) -> heatmaps`, with the images `(N, H, W, C)` that were explained;
+- `"method"`: `(explain, images, targets, **options) -> heatmaps`, which asks any `explain(images, targets)` again;
+- `"model"`: `(view, explain, images, targets, **options) -> heatmaps`, which also looks into the Keras model.
+
+The first three work on heatmaps from anywhere and on any function that explains. A chain is a composition: each step
+takes all steps before it for the method. Nothing in this module imports TensorFlow.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kerasxai.core.lazy import resolve
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """One refinement.
+
+    Attributes:
+        name: As the user writes it.
+        reference: Where the function is, `"module:function"`.
+        needs: `"heatmap"`, `"image"`, `"method"` or `"model"`, as the module says.
+        paper: Where it comes from.
+        summary: One line.
+        cost: In forward passes of the model beside the method's own, for the default options.
+    """
+
+    name: str
+    reference: str
+    needs: str
+    paper: str
+    summary: str
+    cost: str = "0"
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function, imported when it is first asked for."""
+        return resolve(self.reference)
+
+
+_ROWS = [
+    Refinement(
+        "flip",
+        "kerasxai.refinements.averages:flip",
+        "method",
+        "Wang 2020, arXiv:2004.04581",
+        "The mean of the heatmap and that of the mirrored image.",
+        cost="1 method",
+    ),
+    Refinement(
+        "shifts",
+        "kerasxai.refinements.averages:shifts",
+        "method",
+        "Long 2015, arXiv:1411.4038 (shift and stitch)",
+        "The mean over the image moved by fractions of the network's stride: a finer map from any model.",
+        cost="4 methods",
+    ),
+    Refinement(
+        "scales",
+        "kerasxai.refinements.averages:scales",
+        "method",
+        "Ahn 2019, arXiv:1904.05044",
+        "The mean over sizes of the image; for models of fixed input, over crops of it.",
+        cost="9 methods (crops), 2.25 (whole images)",
+    ),
+    Refinement(
+        "stride",
+        "kerasxai.refinements.strides:stride",
+        "model",
+        "Chen 2018, arXiv:1606.00915",
+        "The method on a finer map: late strides become dilations while it looks, weights unchanged.",
+        cost="1 to 4",
+    ),
+    Refinement(
+        "pc1",
+        "kerasxai.refinements.components:pc1",
+        "model",
+        "Kim 2023, arXiv:2309.06022",
+        "The first principal component of the feature map within the class's evidence.",
+        cost="1",
+    ),
+    Refinement(
+        "superpixels",
+        "kerasxai.refinements.regions:superpixels",
+        "image",
+        "Achanta 2012, doi:10.1109/TPAMI.2012.120",
+        "The heatmap's mean within each superpixel.",
+    ),
+    Refinement(
+        "walker",
+        "kerasxai.refinements.regions:walker",
+        "image",
+        "Grady 2006, doi:10.1109/TPAMI.2006.233",
+        "A random walk on the image's edges, from seeds where the heatmap is high and where it is low.",
+    ),
+    Refinement(
+        "graphcut",
+        "kerasxai.refinements.cuts:graphcut",
+        "image",
+        "Boykov 2001, doi:10.1109/ICCV.2001.937505; Rother 2004, doi:10.1145/1015706.1015720",
+        "The cheapest cut along image edges between the colors of high and of low heatmap values.",
+    ),
+    Refinement(
+        "erase",
+        "kerasxai.refinements.erasing:erase",
+        "method",
+        "Wei 2017, arXiv:1703.08448",
+        "Hide the most telling region, explain again, until the prediction falls; the union of the maps.",
+        cost="up to 3 methods",
+    ),
+    Refinement(
+        "level",
+        "kerasxai.refinements.levels:level",
+        "heatmap",
+        "Otsu 1979, doi:10.1109/TSMC.1979.4310076",
+        "Bends the heatmap so that a threshold chosen without boxes comes to lie at 20 % of its maximum.",
+    ),
+]
+
+REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
+
+PRESETS: dict[str, str] = {"best": "flip,walker"}
+"""Chains that have a name of their own."""

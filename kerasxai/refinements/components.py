@@ -1,0 +1,66 @@
+"""The main direction in the feature map, where the class has evidence."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.core.inputs import packed
+from kerasxai.methods.cam import layer_activations
+from kerasxai.refinements.averages import resized
+
+
+def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]:
+    """The features' projection on their first principal component, places weighted by the evidence.
+
+    With features `a_p` at the places `p`, `m` their mean and `e_p >= 0` the evidence, the component `v` is the first
+    right singular vector of the rows `sqrt(e_p) (a_p - m)`, and the map is `(a_p - m) . v`, with the sign that agrees
+    with the evidence.
+
+    Args:
+        features: `(h, w, K)`.
+        evidence: `(h, w)`; below 0 counts as 0.
+
+    Returns:
+        `(h, w)`; zeros where there is no evidence.
+    """
+    a = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
+    e = np.maximum(np.asarray(evidence, np.float64).ravel(), 0)
+    if e.sum() <= 0:
+        return np.zeros(features.shape[:2])
+    centered = a - a.mean(0)
+    # The rows' products are a small matrix, (places, places); its first vector gives the same direction.
+    rows = np.sqrt(e / e.sum())[:, None] * centered
+    direction = rows.T @ np.linalg.eigh(rows @ rows.T)[1][:, -1]
+    shown = centered @ (direction / max(np.linalg.norm(direction), 1e-300))
+    return (shown * np.sign(shown @ (e - e.mean()) or 1.0)).reshape(features.shape[:2])
+
+
+def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[np.float32]:
+    """The first principal component of the feature map within the class's evidence, brought to the heatmap's maximum.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        explain: The method, whose positive values are the evidence.
+        images: `(N, H, W, C)`.
+        targets: `(N,)` classes.
+
+    Returns:
+        `(N, H, W)` float32; 0 where an image has no evidence.
+
+    Raises:
+        KerasxaiError: The model has no feature map.
+
+    Paper: Kim et al. 2023, "CAM back again: Large Kernel CNNs from a Weakly Supervised Object Localization
+    Perspective", arXiv:2309.06022. Departure: there the component is of all places alike, with no class.
+    """
+    heatmaps = explain(images, targets)
+    if view.others or view.wanted is not None:
+        targets = packed(targets, np.arange(len(targets)))
+    seen = view.ask(layer_activations, images.astype(np.float32), targets)
+    features = seen.activations[0].numpy()
+    evidence = resized(heatmaps, features.shape[1:3])
+    maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)])
+    shown = resized(maps.astype(np.float32), images.shape[1:3])
+    highest = shown.max((1, 2), keepdims=True)
+    return np.where(highest > 0, shown / np.where(highest > 0, highest, 1) * heatmaps.max((1, 2), keepdims=True), 0)
