@@ -29,7 +29,18 @@ _NAMES = {
     "build_classifier": "kerasxai.models",
     "list_layers": "kerasxai.core.layers",
 }
-_MODULES = ("callbacks", "data", "features", "localization", "metrics", "models", "refinements", "training", "viz")
+_MODULES = (
+    "callbacks",
+    "data",
+    "features",
+    "localization",
+    "metrics",
+    "models",
+    "refinements",
+    "scores",
+    "training",
+    "viz",
+)
 
 __all__ = ["__version__", *sorted([*_NAMES, *_MODULES])]
 

@@ -13,6 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"core"},
     "viz": {"core"},
     "methods": {"core"},
+    "scores": {"core"},
     "localization": {"core"},
     "refinements": {"core", "methods", "localization"},
     "explainer": {"core", "methods", "localization", "refinements"},

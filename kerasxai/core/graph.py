@@ -27,13 +27,32 @@ def before_last_activation(outputs: Any) -> Any | None:
     """Returns the logits under a final softmax or sigmoid, or None where there is no such operation at the end.
 
     Args:
-        outputs: A model's output in a traced graph, `(B, C)`.
+        outputs: A model's output in a traced graph, `(B, C)` or with places, `(B, ..., C)`.
 
     Returns:
-        The input of the softmax or sigmoid, which itself may be followed by identities and casts.
+        The input of the softmax or sigmoid, which itself may be followed by identities, casts and reshapes.
     """
-    last = origin(outputs).op
-    return last.inputs[0] if last.type in {"Softmax", "Sigmoid"} else None
+    last = _last_activation(outputs)
+    if last is None:
+        return None
+    logits = last.inputs[0]
+    if last is origin(outputs).op:
+        return logits
+    return tf.ensure_shape(tf.reshape(logits, tf.shape(outputs)), outputs.shape)
+
+
+def last_activation(outputs: Any) -> str | None:
+    """Returns `"Softmax"` or `"Sigmoid"` where outputs end in one, else None."""
+    last = _last_activation(outputs)
+    return None if last is None else last.type
+
+
+def _last_activation(outputs: Any) -> Any | None:
+    last = origin(outputs, _SAME_ORDER).op
+    if last.type == "Softmax":
+        # A softmax over other numbers than the last ones of the output is none over its classes.
+        return last if last.outputs[0].shape[-1] == outputs.shape[-1] else None
+    return last if last.type == "Sigmoid" else None
 
 
 def ancestors(*tensors: Any, differentiable: bool = False) -> set[Any]:

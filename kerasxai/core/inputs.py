@@ -105,7 +105,7 @@ def laid_out(given: Any, specs: Any, names: list[str], image_input: Any = None) 
         if image_input is not None:
             raise KerasxaiError(f"image_input={image_input!r} chooses one of several inputs; this model was given one")
         return None, given, []
-    paths, leaves = _flat(given)
+    paths, leaves = paths_of(given)
     numbers = iter(range(len(leaves)))
     template = tf.nest.map_structure(lambda x: None if x is None else next(numbers), given)
     arrays = [_array(path, leaf) for path, leaf in zip(paths, leaves, strict=True)]
@@ -152,13 +152,14 @@ def _are_several(given: Any, specs: Any, image_input: Any) -> bool:
     return len(set(shapes)) > 1 or len(shapes[0] or ()) > 3
 
 
-def _flat(given: Any, prefix: str = "") -> tuple[list[str], list[Any]]:
+def paths_of(given: Any, prefix: str = "") -> tuple[list[str], list[Any]]:
+    """Returns the paths and the leaves of a list, tuple or dict, also nested, without what is None."""
     if given is None:
         return [], []
     if not isinstance(given, (dict, list, tuple)):
         return [prefix.rstrip("/")], [given]
     items = sorted(given.items()) if isinstance(given, dict) else enumerate(given)
-    parts = [_flat(value, f"{prefix}{name}/") for name, value in items]
+    parts = [paths_of(value, f"{prefix}{name}/") for name, value in items]
     return [path for paths, _ in parts for path in paths], [leaf for _, leaves in parts for leaf in leaves]
 
 

@@ -16,6 +16,7 @@ from kerasxai.core.scores import (
     class_probability,
     is_distribution,
     logits_of,
+    named_outputs,
 )
 from kerasxai.core.tracing import Call
 
@@ -48,7 +49,11 @@ class Pass:
         self._turned: dict[Any, Any] = {}
         self.logits: Any = None
         self.doubtful = tf.constant(False)
-        if isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
+        choose = getattr(view.score, "chosen", None)
+        if choose is not None and sample.wanted is None:
+            with named_outputs(view.output_names):
+                targets, view.num_classes = choose(outputs, targets)
+        elif isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
             self.logits, self._sure = logits_of(outputs)
             targets = chosen_class(self.logits, targets)
             if not self._sure:
@@ -60,7 +65,8 @@ class Pass:
     def _score(self) -> Any:
         if self._view.score is not None:
             wanted = self.targets if self._sample.wanted is None else self._sample.wanted
-            return checked_score(self._view.score(self.outputs, wanted), self.outputs)
+            with named_outputs(self._view.output_names):
+                return checked_score(self._view.score(self.outputs, wanted), self.outputs)
         if self.logits is None:
             shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
             raise KerasxaiError(

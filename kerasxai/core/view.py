@@ -81,6 +81,7 @@ class View:
         self.altered: tuple[Any, Callable[[], Any]] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)
+        self.output_names = getattr(model, "output_names", ())
         self._traced: dict[Any, Any] = {}
 
     def note(self, **values: Any) -> None:
@@ -199,7 +200,8 @@ class View:
 
     def _check_targets(self, targets: Any) -> None:
         highest = int(tf.reduce_max(unpacked(targets)[0])) if len(targets) else 0
-        if self.num_classes is not None and self.score is None and highest >= self.num_classes:
+        own = self.score is not None and not hasattr(self.score, "chosen")
+        if self.num_classes is not None and not own and highest >= self.num_classes:
             classes = f"{self.num_classes} classes, 0 to {self.num_classes - 1}"
             raise KerasxaiError(f"target {highest} is out of range: the model has {classes}")
 
