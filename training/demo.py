@@ -1,11 +1,9 @@
 """The whole road on the embedded data: photographs explained, three heads trained and measured, one report."""
 
 import argparse
-import json
 import os
 import time
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,10 @@ import tensorflow as tf
 from PIL import Image
 
 from kerasxai import data, models, viz
-from kerasxai.core.files import atomic_path
 from kerasxai.explainer import Explainer
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.evaluate import evaluate
-from kerasxai.training.tables import FIGURES, evaluation_rows
+from kerasxai.training.stages import Clock, evaluated, write_json
+from kerasxai.training.tables import FIGURES, coverage, evaluation_rows
 from kerasxai.training.train import train
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "coffee cup": skimage.data.coffee, "rocket": skimage.data.rocket}
@@ -59,7 +56,7 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
         The path of the report.
     """
     out = Path(out)
-    clock = _Clock(out / "seconds.json")
+    clock = Clock(out / "seconds.json")
     report = viz.Report(
         "Where does it look, and is it right?",
         "Three classifiers learn to name drawn objects on photographs. No box is ever shown to them; boxes and masks "
@@ -77,42 +74,19 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
         print(f"\n{head}")
         folder = out / head
         path = clock.measure(f"train {head}", train, config, folder, METHODS, 8, 1, 100)
-        evaluations[head] = clock.measure(f"evaluate {head}", _evaluation, path, folder / "evaluation_cam", data_dir)
+        evaluations[head] = clock.measure(
+            f"evaluate {head}", evaluated, path, "shapes", folder / "evaluation_cam", data_dir=data_dir
+        )
     _compare(report, evaluations)
     for head, evaluation in evaluations.items():
         _show_head(report, head, out / head, evaluation, classes)
     _show_time(report, clock.seconds)
-    with atomic_path(out / "evaluations.json") as temporary:
-        temporary.write_text(json.dumps(evaluations, indent=2) + "\n")
+    write_json(out / "evaluations.json", evaluations)
     return report.write(out / "report.html")
-
-
-class _Clock:
-    """Keeps how long each stage took, also where a later call finds it done."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    def measure(self, stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
-        begun = time.monotonic()
-        result = work(*arguments)
-        self.seconds[stage] = max(round(time.monotonic() - begun, 1), self.seconds.get(stage, 0.0))
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.seconds, indent=2) + "\n")
-        return result
 
 
 def _prepared(data_dir: str | None) -> Any:
     return data.info("shapes", data_dir=data_dir)
-
-
-def _evaluation(model: Path, out: Path, data_dir: str | None) -> dict[str, Any]:
-    """Evaluates, or reads what an earlier call measured of the same model."""
-    written = out / "evaluation.json"
-    if written.exists() and written.stat().st_mtime > model.stat().st_mtime:
-        return json.loads(written.read_text())
-    return evaluate(models.load(model), "shapes", data_dir=data_dir, out=out)
 
 
 def _photographs(report: viz.Report) -> None:
@@ -162,10 +136,6 @@ def _show_data(report: viz.Report, info: Any, data_dir: str | None) -> None:
     report.add_picture(viz.grid(rows, captions=captions, cell_size=190), "Test images with their true boxes.")
 
 
-def _coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
-    return evaluation["masks"]["coverage"][part][measure]["0.5"]
-
-
 def _read(path: Path) -> np.ndarray:
     """Reads a picture as pixels, which the report may store more tightly than the file does."""
     with Image.open(path) as image:
@@ -188,10 +158,10 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
         {
             "head": head,
             "accuracy": evaluation["top1_accuracy"],
-            "body recall": _coverage(evaluation, "body", "recall"),
-            "head recall": _coverage(evaluation, "head", "recall"),
-            "tail recall": _coverage(evaluation, "tail", "recall"),
-            "object precision": _coverage(evaluation, "object", "precision"),
+            "body recall": coverage(evaluation, "body", "recall"),
+            "head recall": coverage(evaluation, "head", "recall"),
+            "tail recall": coverage(evaluation, "tail", "recall"),
+            "object precision": coverage(evaluation, "object", "precision"),
             "PxAP": evaluation["masks"]["pxap"],
         }
         for head, evaluation in evaluations.items()

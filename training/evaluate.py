@@ -21,7 +21,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 from kerasxai.core.layers import image_side
 from kerasxai.explainer import Explainer, Explanation
-from kerasxai.metrics import LocalizationReport
+from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.training import evaluate_options
 from kerasxai.training.tables import print_evaluation
 
@@ -71,6 +71,7 @@ def evaluate(
     boxes_csv: str | None = None,
     out: str | Path | None = None,
     progress: bool = True,
+    oracle: bool = False,
     **method_options: Any,
 ) -> dict[str, Any]:
     """Measures accuracy and localization of a model on a split of a data set.
@@ -94,11 +95,13 @@ def evaluate(
         boxes_csv: As for `kerasxai.data.load`.
         out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`; None writes nothing.
         progress: Show a progress bar.
+        oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the measured images themselves.
         **method_options: Options of the method.
 
     Returns:
         What `kerasxai.metrics.LocalizationReport.result` returns, and `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
-        `top5_loc` at the threshold that was best on `tune_split`.
+        `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian, which has
+        a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent.
 
     Raises:
         KerasxaiError: The data set has no boxes or no such split, or does not fit the model.
@@ -112,15 +115,21 @@ def evaluate(
     explainer = Explainer(model, method, layer=layer, batch_size=batch_size, **method_options)
     side = _square_side(model, image_size)
 
-    def measured(part: str) -> tuple[LocalizationReport, str | None]:
+    best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle else None
+
+    def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
         report, explained = LocalizationReport(threshold, class_names=info.class_names), None
         batches = data.load(name_or_path, part, side, batch_size=batch_size, **where).as_numpy_iterator()
         for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {part}", progress):
-            explained = add_batch(report, explainer, model, batch).layer
+            explanation = add_batch(report, explainer, model, batch)
+            explained = explanation.layer
+            if count is not None:
+                boxes = [report.to_pixels(box, (side, side), True) for box in data.unpad_boxes(batch["boxes"])]
+                count.update(explanation.heatmaps, boxes, side)
         return report, explained
 
-    tuned = None if tune_split is None else measured(tune_split)[0].result()["best_threshold"]
-    report, explained_layer = measured(split)
+    tuning = None if tune_split is None else measured(tune_split)[0].result()
+    report, explained_layer = measured(split, best_boxes)
     evaluation = report.result() | {
         "command": command_line(),
         "data": info.name,
@@ -128,8 +137,14 @@ def evaluate(
         "method": method,
         "layer": explained_layer,
     }
-    if tuned is not None:
+    if best_boxes is not None:
+        evaluation["max_box_acc_v2"] = float(best_boxes.result())
+    if tuning is not None:
+        tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
         evaluation["tuned"] = {"split": tune_split, "threshold": tuned, **report.at(tuned)}
+        evaluation["baselines"]["centered_gaussian"]["tuned"] = {
+            "split": tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind),
+        }  # fmt: skip
     if out is not None:
         samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
         _write(Path(out), evaluation, report, draw_cases(report, explainer, samples))

@@ -30,6 +30,11 @@ def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
+def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
+    """Returns the recall or precision of a part of the objects, at half of the maps stretched to their own range."""
+    return evaluation["masks"]["coverage"][part][measure]["0.5"]
+
+
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Prints an evaluation as people read it: accuracy, localization beside the baselines, by size, by class."""
     console = Console()

@@ -1,0 +1,78 @@
+"""The pictures of a benchmark: accuracy against threshold, and the same images under every recipe."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasxai import data, localization, models, viz
+from kerasxai.explainer import Explainer
+from kerasxai.metrics import box_iou
+
+
+def threshold_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], fixed: float) -> np.ndarray:
+    """Plots GT-known Loc against the threshold, one line a row of the table: the mean over its seeds.
+
+    Args:
+        curves: For each row the `curve` of each seed's evaluation.
+        fixed: The fixed threshold, which is marked.
+    """
+    thresholds = next(iter(curves.values()))[0]["thresholds"]
+    lines = {name: np.mean([one["gt_known_loc"] for one in runs], axis=0) for name, runs in curves.items()}
+    return viz.plot_curves(thresholds, lines, y_label="GT-known Loc", marks={"fixed": fixed}, size=(7.2, 4.4))
+
+
+def examples(name_or_path: str, split: str, side: int, count: int, **where: Any) -> list[dict[str, Any]]:
+    """Returns images that are evenly spread over a split, so that those of several classes are among them."""
+    total = data.info(name_or_path, **where).splits[split]
+    wanted = set(np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist())
+    samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
+    return [sample for number, sample in enumerate(samples) if number in wanted]
+
+
+def contact_sheet(
+    rows: Mapping[str, tuple[Path, float]], samples: Sequence[Mapping[str, Any]], method: str, class_names: Sequence[str]
+) -> np.ndarray:
+    """Draws the same images under every row of the table.
+
+    Args:
+        rows: For each the model's file and the threshold of its boxes.
+        samples: As `kerasxai.data.load` gives them, of the models' image size.
+        method: Explains the true class.
+        class_names: Of the data set.
+
+    Returns:
+        A sheet `(H, W, 3)` uint8: one row an image, one column a row of the table.
+    """
+    images = np.stack([sample["image"] for sample in samples]).astype(np.float32)
+    labels = np.array([sample["label"] for sample in samples])
+    side = images.shape[1]
+    true = [np.reshape(sample["boxes"], (-1, 4)) * side for sample in samples]
+    columns = [[viz.draw_boxes(image, boxes, viz.TRUE_COLOR) for image, boxes in zip(images, true, strict=True)]]
+    captions = [[class_names[label] for label in labels]]
+    for path, threshold in rows.values():
+        heatmaps = Explainer(models.load(path), method)(images, labels).heatmaps
+        keras.backend.clear_session()
+        found = [localization.heatmap_to_boxes(heatmap, threshold) for heatmap in heatmaps]
+        columns.append(
+            [
+                viz.overlay(image, heatmap, boxes=boxes, true_boxes=truth)
+                for image, heatmap, boxes, truth in zip(images, heatmaps, found, true, strict=True)
+            ]
+        )
+        captions.append([_iou(boxes, truth) for boxes, truth in zip(found, true, strict=True)])
+    return viz.grid(
+        [list(row) for row in zip(*columns, strict=True)],
+        column_labels=["true box", *(f"{name}, at {threshold:.0%}" for name, (_, threshold) in rows.items())],
+        captions=[list(row) for row in zip(*captions, strict=True)],
+        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
+        cell_size=side if side > 128 else 128,
+    )
+
+
+def _iou(found: np.ndarray, true: np.ndarray) -> str:
+    if not len(true):
+        return ""
+    return f"IoU {box_iou(found, true).max():.2f}" if len(found) else "no box"

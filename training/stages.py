@@ -1,0 +1,61 @@
+"""What scripts of several trainings share: stages that are timed, and evaluations that are not made twice."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kerasxai import models
+from kerasxai.core.files import atomic_path
+from kerasxai.training.evaluate import evaluate
+
+
+class Clock:
+    """Keeps how long each stage took, also where a later call finds it done.
+
+    Args:
+        path: The JSON file it is kept in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def measure(self, stage: str, work: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Does a stage and returns its result; of several calls the longest time is kept."""
+        begun = time.monotonic()
+        result = work(*arguments, **keywords)
+        self.seconds[stage] = max(round(time.monotonic() - begun, 1), self.seconds.get(stage, 0.0))
+        write_json(self.path, self.seconds)
+        return result
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file as people can read it."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def evaluated(model: Path, data: str, out: Path, **settings: Any) -> dict[str, Any]:
+    """Evaluates a model, or reads what an earlier call with the same settings measured of it.
+
+    Args:
+        model: A `.keras` file.
+        data: As for `evaluate`.
+        out: The evaluation's folder.
+        **settings: As for `evaluate`; they have to be ready for JSON.
+    """
+    written, kept = out / "evaluation.json", out / "settings.json"
+    asked = json.loads(json.dumps({"data": data, **settings}))
+    if (
+        kept.exists()
+        and written.exists()
+        and min(written.stat().st_mtime, kept.stat().st_mtime) > model.stat().st_mtime
+        and json.loads(kept.read_text()) == asked
+    ):
+        return json.loads(written.read_text())
+    kept.unlink(missing_ok=True)
+    evaluation = evaluate(models.load(model), data, out=out, **settings)
+    write_json(kept, asked)
+    return evaluation
