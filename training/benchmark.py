@@ -4,8 +4,7 @@ Run it as `kerasxai benchmark ...` or `python -m kerasxai.training.benchmark ...
 """
 
 import argparse
-import importlib.metadata
-import os
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,18 +15,191 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasxai import data, viz
-from kerasxai.core.commands import command_line, run_module
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai import data
+from kerasxai.core.commands import run_module
+from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
 from kerasxai.training import benchmark_options
-from kerasxai.training.benchmark_pictures import contact_sheet, examples, threshold_plot
-from kerasxai.training.benchmark_tables import csv_table, differences, figures_of, markdown_table, summarize, table_of
+from kerasxai.training.benchmark_pictures import examples
+from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.stages import evaluated, write_json
 from kerasxai.training.train import image_size, train
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        recipe: A name in RECIPES.
+    """
+
+    recipe: str
+
+    @property
+    def name(self) -> str:
+        """What people read."""
+        return self.recipe
+
+    @property
+    def folder(self) -> str:
+        """The folder that its runs lie in."""
+        return self.recipe
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the benchmark that the command line asks for, prints its table and tells where the results lie."""
+    own: dict[str, dict[str, Any]] = {}
+    for recipe, name, value in options.recipe_option:
+        own.setdefault(recipe, {})[name] = value
+    shared = argparse.Namespace(**{**vars(options), "recipe_option": []})
+    benchmark(
+        config_of(shared),
+        options.recipes,
+        options.seeds,
+        options.out,
+        recipe_options=own,
+        method=options.method,
+        threshold=options.threshold,
+        limit=options.limit,
+        sheet_images=options.sheet_images,
+    )
+    print(f"tables and pictures: {options.out}")
+
+
+def benchmark(
+    config: TrainConfig,
+    recipes: Sequence[str],
+    seeds: int,
+    out: str | Path,
+    *,
+    recipe_options: Mapping[str, Mapping[str, Any]] | None = None,
+    method: str = "cam",
+    threshold: float = 0.2,
+    limit: int | None = None,
+    sheet_images: int = 6,
+    verbose: int | str = 2,
+) -> dict[str, Any]:
+    """Trains and measures recipes with several seeds, and writes one table with mean and spread.
+
+    What is there already from an earlier call with the same settings is not done again, so that a benchmark that was
+    stopped goes on where it was, and recipes and seeds can be added to one. The tables are written anew after each run.
+
+    Args:
+        config: What all runs have in common; its recipe, head, recipe options and seed are replaced.
+        recipes: Names in `kerasxai.RECIPES`; the differences are those to the first.
+        seeds: How many runs each recipe has, with seeds from 0 on.
+        out: Folder for `benchmark.json`, `benchmark.csv`, `benchmark.md`, `runs.csv`, `thresholds.png`, `sheet.png`,
+            `command.txt`, and a folder for each run.
+        recipe_options: Options of single recipes, by recipe.
+        method: Explains the true class: a name in `kerasxai.METHODS`.
+        threshold: The fixed threshold, in [0, 1); another one is chosen on the validation images.
+        limit: Measure so many images of each split only.
+        sheet_images: How many test images are on the contact sheet; 0 leaves it out.
+        verbose: As `keras.Model.fit` takes it.
+
+    Returns:
+        What `benchmark.json` holds: `rows` and `baselines` with `mean` and `std` of each measure in percent,
+        `differences` to the first row, `runs`, and how they were made.
+
+    Raises:
+        KerasxaiError: The data has no boxes or lacks a split, a recipe or an option is wrong, or `out` holds runs with
+            other settings.
+
+    Example:
+        >>> benchmark(TrainConfig("shapes"), ["gap", "acol"], 3, "runs/b")["rows"]["acol"]["body_recall"]["mean"]
+    """
+    out = Path(out)
+    rows = [Row(recipe) for recipe in dict.fromkeys(recipes)]
+    if not rows or seeds < 1:
+        raise KerasxaiError(f"a benchmark wants at least one recipe and one seed, came {len(rows)} and {seeds}")
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    configs = _configs(config, rows, seeds, recipe_options or {})
+    info = _checked_info(config)
+    where = {"data_dir": config.data_dir, "boxes_csv": config.boxes_csv}
+    measuring = {"method": method, "threshold": threshold, "limit": limit, "batch_size": config.batch_size, **where}
+    side = image_size(config, info)
+    report = BenchmarkReport(
+        out,
+        {row.name: rows[0].name for row in rows},
+        {"data": config.data, **measuring, "recipe_options": recipe_options or {}, "training": _shared(config)},
+        blind_oracle(config.data, side, limit, **where),
+    )
+    for number, ((row, seed), one) in enumerate(configs.items()):
+        left = report.time_left(len(configs) - number)
+        print(f"\n[{number + 1}/{len(configs)}] {row.name}, seed {seed}{left}", flush=True)
+        report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
+        report.write()
+    report.print()
+    report.draw(examples(config.data, "test", side, sheet_images, **where), info.class_names)
+    return report.content()
+
+
+def _configs(
+    config: TrainConfig, rows: Sequence[Row], seeds: int, options: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[Row, int], TrainConfig]:
+    """Returns the config of every run, the first seed of all rows first, so that an early table has all rows."""
+    for name in [*(row.recipe for row in rows), *options]:
+        recipe_of(name)
+    return {
+        (row, seed): replace(
+            config, recipe=row.recipe, head="", recipe_options=dict(options.get(row.recipe, {})), seed=seed
+        )
+        for seed in range(seeds)
+        for row in rows
+    }
+
+
+def _checked_info(config: TrainConfig) -> Any:
+    info = data.info(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    if not info.has_boxes:
+        raise KerasxaiError(f"{config.data} has no boxes, and a benchmark of localization needs some")
+    missing = [split for split in _SPLITS if split not in info.splits]
+    if missing:
+        raise KerasxaiError(f"{config.data} has no split {missing[0]!r}, only {', '.join(info.splits)}")
+    return info
+
+
+def _shared(config: TrainConfig) -> dict[str, Any]:
+    return {k: v for k, v in asdict(config).items() if k not in ("recipe", "recipe_options", "head", "seed")}
+
+
+def _run(
+    config: TrainConfig, folder: Path, measuring: dict[str, Any], verbose: int | str
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Trains and measures, as far as that is not done; returns the model's file, the evaluation and the details."""
+    # What earlier runs left behind is of no use, and grows from run to run.
+    keras.backend.clear_session()
+    model = train(config, folder, methods=(), localize_images=0, verbose=verbose)
+    begun = time.monotonic()
+    measured = folder / f"evaluation_{measuring['method']}"
+    fresh = not (measured / "evaluation.json").exists()
+    evaluation = evaluated(model, config.data, measured, oracle=True, progress=sys.stderr.isatty(), **measuring)
+    if fresh or not (measured / "seconds.json").exists():
+        write_json(measured / "seconds.json", round(time.monotonic() - begun, 1))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    seconds = metrics["seconds"] + json.loads((measured / "seconds.json").read_text())
+    return model, evaluation, {"seconds": round(seconds, 1), "epochs": metrics["epochs"], "labels": None}
+
+
+def blind_oracle(name_or_path: str, side: int, limit: int | None, **where: Any) -> float:
+    """Returns the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
+    boxes = [
+        data.unpad_boxes(sample["boxes"][None])[0] * side
+        for sample in data.load(name_or_path, "test", side, **where).take(limit or -1).as_numpy_iterator()
+    ]
+    metric = MaxBoxAccV2(protocol="wsolevaluation")
+    metric.update(np.broadcast_to(centered_gaussian((side, side)), (len(boxes), side, side)), boxes, side)
+    return float(metric.result())
+
+
+if __name__ == "__main__":
+    sys.exit(run_module("kerasxai.training.benchmark", benchmark_options, run))

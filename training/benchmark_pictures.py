@@ -33,7 +33,10 @@ def examples(name_or_path: str, split: str, side: int, count: int, **where: Any)
 
 
 def contact_sheet(
-    rows: Mapping[str, tuple[Path, float]], samples: Sequence[Mapping[str, Any]], method: str, class_names: Sequence[str]
+    rows: Mapping[str, tuple[Path, float]],
+    samples: Sequence[Mapping[str, Any]],
+    method: str,
+    class_names: Sequence[str],
 ) -> np.ndarray:
     """Draws the same images under every row of the table.
 

@@ -81,17 +81,15 @@ def summarize(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def differences(row: Mapping[int, Mapping[str, float]], reference: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
-    """Returns mean and spread of the differences to another row, seed by seed, and in how many seeds a figure is higher.
+    """Returns mean and spread of the differences to another row, seed by seed, and how many seeds are higher.
 
     Args:
         row: The figures of each seed.
         reference: Those that are subtracted; seeds that are in one of the two alone are left out.
     """
     seeds = [seed for seed in row if seed in reference]
-    paired = [
-        {name: row[seed][name] - reference[seed][name] for name in MEASURES if name in row[seed].keys() & reference[seed].keys()}
-        for seed in seeds
-    ]
+    pairs = [(row[seed], reference[seed]) for seed in seeds]
+    paired = [{name: one[name] - two[name] for name in MEASURES if name in one and name in two} for one, two in pairs]
     result = summarize(paired)
     for name in MEASURES:
         if name in result:

@@ -1,6 +1,7 @@
 """The arguments of `kerasxai train`. Nothing here imports TensorFlow."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,8 @@ _DEFAULTS = {item.name: item.default for item in fields(TrainConfig)}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds one argument for each field of `TrainConfig`, and what is drawn on the way."""
-
-    def add(flag: str, help: str, **settings: Any) -> None:
-        name = settings.get("dest", flag.lstrip("-").replace("-", "_"))
-        settings.setdefault("default", _DEFAULTS.get(name))
-        shown = "" if settings["default"] in (None, False) else " (default: %(default)s)"
-        parser.add_argument(flag, help=help + shown, **settings)
-
-    parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
     parser.add_argument("--out", required=True, type=Path, help="folder of the run; given again, the run goes on")
-    add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
+    add = _adder(parser)
     add("--recipe", f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", choices=sorted(RECIPES), metavar="NAME")
     parser.add_argument(
         "--recipe-option",
@@ -48,6 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of {', '.join(HEADS)} (default: the recipe's, or gap)",
     )
+    add_settings(parser)
+    add("--seed", "of weights, order and augmentation", type=int)
+    parser.add_argument(
+        "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
+    )
+    parser.add_argument("--explain-images", type=int, default=8, help="images drawn each epoch (default: %(default)s)")
+    parser.add_argument(
+        "--localize-images",
+        type=int,
+        help="validation images measured each epoch, where there are boxes; 0: none (default: all)",
+    )
+    parser.add_argument("--explain-every", type=int, default=1, help="epochs between drawings (default: %(default)s)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds the data and how it is trained on: what the runs of a comparison have in common."""
+    add = _adder(parser)
+    parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
+    add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
     parser.add_argument(
         "--head-option",
         action="append",
@@ -69,26 +81,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--finetune-share", "share of the backbone's layers that the second phase trains", type=float)
     add("--patience", "epochs without a better validation loss before a phase ends", type=int)
     add("--mixed-precision", "compute in half precision", action="store_true")
-    add("--seed", "of weights, order and augmentation", type=int)
     add("--data-dir", "where TensorFlow Datasets keeps its files")
     add("--boxes", "CSV with boxes by file name, for measuring only", dest="boxes_csv", metavar="FILE")
-    parser.add_argument(
-        "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
-    )
-    parser.add_argument("--explain-images", type=int, default=8, help="images drawn each epoch (default: %(default)s)")
-    parser.add_argument(
-        "--localize-images",
-        type=int,
-        help="validation images measured each epoch, where there are boxes (default: all)",
-    )
-    parser.add_argument("--explain-every", type=int, default=1, help="epochs between drawings (default: %(default)s)")
+
+
+def _adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
+    def add(flag: str, help: str, **settings: Any) -> None:
+        name = settings.get("dest", flag.lstrip("-").replace("-", "_"))
+        settings.setdefault("default", _DEFAULTS.get(name))
+        shown = "" if settings["default"] in (None, False) else " (default: %(default)s)"
+        parser.add_argument(flag, help=help + shown, **settings)
+
+    return add
 
 
 def config_of(options: argparse.Namespace) -> TrainConfig:
-    """Returns the config that parsed arguments mean."""
-    apart: dict[str, Any] = {"head_options": dict(options.head_option), "recipe_options": dict(options.recipe_option)}
-    values = {item.name: getattr(options, item.name) for item in fields(TrainConfig) if item.name not in apart}
-    return TrainConfig(**values, **apart)
+    """Returns the config that parsed arguments mean; what a command does not ask for is as by default."""
+    given = vars(options)
+    values = {item.name: given[item.name] for item in fields(TrainConfig) if item.name in given}
+    for name, flag in (("head_options", "head_option"), ("recipe_options", "recipe_option")):
+        values[name] = dict(given.get(flag, []))
+    return TrainConfig(**values)
 
 
 def _stride_or_layer(text: str) -> int | str:

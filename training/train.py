@@ -57,7 +57,8 @@ def train(
         methods: Explainers that are drawn each epoch, on the first validation images.
         explain_images: How many images are drawn.
         explain_every: Epochs between drawings.
-        localize_images: How many validation images are measured each epoch, rounded up to whole batches; None: all.
+        localize_images: How many validation images are measured each epoch, rounded up to whole batches; None: all; 0:
+            none.
         verbose: As `keras.Model.fit` takes it.
 
     Returns:
@@ -234,7 +235,7 @@ def _callbacks(
         batch_size=config.batch_size,
     )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = []
-    if info.has_boxes:
+    if info.has_boxes and measured != 0:
         callbacks.append(
             LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
         )

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
+    "benchmark": Command("kerasxai.training.benchmark_options", "kerasxai.training.benchmark:run"),
     "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),

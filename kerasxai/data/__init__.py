@@ -123,6 +123,7 @@ _NAMES = {
     "load_images": "kerasxai.data.images",
     "load_scenes": "kerasxai.data.scenes",
     "read_image": "kerasxai.data.images",
+    "read_labels": "kerasxai.data.loading",
     "training_pairs": "kerasxai.data.training",
     "unpad_boxes": "kerasxai.data.loading",
 }

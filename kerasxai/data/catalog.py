@@ -299,7 +299,7 @@ def adapt(
         mask = None if mask is None else tf.reduce_max(tf.boolean_mask(mask, same), axis=0)
         label = largest
     text = _at(example, found.name) if found.name else tf.strings.format(f"{split}-{{}}", index)
-    sample = {"image": image, "label": tf.cast(label, tf.int64), "name": text}
+    sample = {"index": index, "image": image, "label": tf.cast(label, tf.int64), "name": text}
     if mask is not None:
         mask = tf.cast(mask[..., 0], tf.uint8)
         sample["mask"] = mask_reader(mask)

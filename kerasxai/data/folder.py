@@ -126,6 +126,7 @@ class FolderSource:
         files = self.splits[split]
         self.check(files)
         columns = {
+            "index": np.arange(len(files)),
             "name": [file.name for file in files],
             "label": np.array([self.class_names.index(file.class_name) for file in files], np.int64),
         }

@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def samples(self, split: str, annotations: bool, mix: int | None = None) -> Any:
-        """Returns the samples of a split as a `tf.data.Dataset` of dicts.
+        """Returns the samples of a split as a `tf.data.Dataset` of dicts; `index` counts them in their own order.
 
         Args:
             split: The name of a split.

@@ -136,6 +136,7 @@ def load(
         raise KerasxaiError("images of different sizes cannot be batched; give an image_size, or no batch_size")
     source = open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed)
     dataset = source.samples(ALIASES.get(split, split), with_annotations, seed if shuffle else None)
+    dataset = dataset.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
     if image_size is not None:
         dataset = dataset.map(lambda sample: resize_sample(sample, image_size), num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.map(lambda sample: shape_sample(sample, image_size))
@@ -146,6 +147,34 @@ def load(
     spec = dataset.element_spec
     fill = {key: tf.constant(-1 if key == "boxes" else "" if key == "name" else 0, spec[key].dtype) for key in spec}
     return dataset.padded_batch(batch_size, padding_values=fill).prefetch(tf.data.AUTOTUNE)
+
+
+def read_labels(
+    name_or_path: StrPath, split: str = "train", *, data_dir: StrPath | None = None, split_seed: int = 0
+) -> np.ndarray:
+    """Returns the label of every sample of a split, in the order of its samples.
+
+    Args:
+        name_or_path: As for `load`.
+        split: As for `load`.
+        data_dir: As for `load`.
+        split_seed: As for `load`.
+
+    Returns:
+        `(N,)` int64.
+
+    Raises:
+        KerasxaiError: As for `load`.
+
+    Example:
+        >>> read_labels("shapes", "train")[:4].tolist()
+        [0, 1, 2, 3]
+    """
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
+    # TensorFlow prunes no work inside of a map: the images are read too.
+    samples = source.samples(ALIASES.get(split, split), annotations=False)
+    labels = samples.map(lambda sample: sample["label"], num_parallel_calls=tf.data.AUTOTUNE)
+    return np.array(list(labels.as_numpy_iterator()), np.int64)
 
 
 def unpad_boxes(boxes: Iterable[np.ndarray] | tf.Tensor) -> list[np.ndarray]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.folder import ALIASES
@@ -56,6 +58,7 @@ def training_pairs(
     drop_remainder: bool = False,
     seed: int = 0,
     split_seed: int = 0,
+    labels: ArrayLike | None = None,
 ) -> tf.data.Dataset:
     """Reads a split of a data set as pairs of image and label for `model.fit`.
 
@@ -78,6 +81,8 @@ def training_pairs(
         drop_remainder: Whether to leave out the last, smaller batch.
         seed: Seed of the order and of the augmentation.
         split_seed: As for `kerasxai.data.load`.
+        labels: `(N,)` integers that stand in for the data's own labels, in the order of the split's samples (that of
+            `read_labels`); samples with a label below 0 are left out. None takes the data's own.
 
     Returns:
         A `tf.data.Dataset` of `(image, label)`: `(B, image_size, image_size, 3)` float32 in [0, 255] and `(B,)` int64.
@@ -98,6 +103,8 @@ def training_pairs(
     shuffle = split == "train" if shuffle is None else shuffle
     source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
     dataset = source.samples(ALIASES.get(split, split), annotations=False, mix=seed if shuffle else None)
+    if labels is not None:
+        dataset = _relabel(dataset, labels, source.info.splits.get(ALIASES.get(split, split)))
 
     def pair(sample: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         sized = shape_sample(resize_sample({key: sample[key] for key in ("image", "label")}, stored), stored)
@@ -120,3 +127,14 @@ def training_pairs(
     if batch_size is not None:
         dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _relabel(dataset: tf.data.Dataset, labels: ArrayLike, count: int | None) -> tf.data.Dataset:
+    given = np.asarray(labels, np.int64)
+    if given.ndim != 1 or (count is not None and len(given) != count):
+        raise KerasxaiError(f"labels want one number for each of {count} samples, came shape {given.shape}")
+    if not (given >= 0).any():
+        raise KerasxaiError("labels leave out every sample; at least one must be 0 or more")
+    table = tf.constant(given)
+    dataset = dataset.map(lambda sample: {**sample, "label": tf.gather(table, sample["index"])})
+    return dataset.filter(lambda sample: sample["label"] >= 0)
