@@ -33,7 +33,8 @@ def test_a_killed_benchmark_goes_on_where_it_was(
     out = tmp_path / "b"
     words = [*words, "--recipes", "gap,acol", "--seeds", "1", "--sheet-images", "3", "--out", str(out)]
     monkeypatch.setattr("sys.argv", ["kerasxai", *words])
-    train, trained = benchmark_module.train, []
+    train = benchmark_module.train
+    trained: list[Path] = []
 
     def killed(config: Any, folder: Path, **settings: Any) -> Path:
         if len(trained) == 1:

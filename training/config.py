@@ -8,6 +8,7 @@ from typing import Any
 from kerasxai.core.commands import command_line
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
+from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import head_of
 
 
@@ -38,7 +39,15 @@ class TrainConfig:
         finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
         patience: A phase ends when the validation loss has not improved for so many epochs.
         mixed_precision: Compute in half precision, keep the weights in single.
-        seed: Of weights, order and augmentation.
+        label_fraction: The share of training labels that is used, chosen by the seed, evenly over the classes; below 1
+            a third phase goes on with what the model itself is sure of, see `confidence`. An epoch has as many steps as
+            with all labels.
+        confidence: The probability from which on an image without a label is given the predicted class.
+        label_noise: The share of the labels that is replaced by that of another class, chosen by the seed. Validation
+            labels stay as they are.
+        loss: A name in `kerasxai.training.losses.LOSSES`.
+        loss_options: Options of that loss, as its Keras class takes them.
+        seed: Of weights, order and augmentation, and of weak labels.
         data_dir: Where TensorFlow Datasets keeps its files.
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
     """
@@ -62,6 +71,11 @@ class TrainConfig:
     finetune_share: float = 0.5
     patience: int = 5
     mixed_precision: bool = False
+    label_fraction: float = 1.0
+    confidence: float = 0.9
+    label_noise: float = 0.0
+    loss: str = DEFAULT_LOSS
+    loss_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     data_dir: str | None = None
     boxes_csv: str | None = None
@@ -76,6 +90,9 @@ class TrainConfig:
             "finetune_rate": (1e-9, 10),
             "finetune_share": (0, 1),
             "patience": (1, 10_000),
+            "label_fraction": (1e-9, 1),
+            "confidence": (1e-9, 1),
+            "label_noise": (0, 0.999),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

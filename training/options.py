@@ -9,6 +9,7 @@ from typing import Any
 from kerasxai.core.commands import parse_option
 from kerasxai.models import BACKBONES, HEADS
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.losses import LOSSES
 from kerasxai.training.recipes import RECIPES
 
 SUMMARY = "Fine-tune a classifier and watch where it looks."
@@ -17,7 +18,10 @@ EXAMPLES = [
     "kerasxai train --data shapes --recipe acol --recipe-option erase_threshold=0.5 --out runs/acol",
     "kerasxai train --data oxford_iiit_pet --backbone ResNet50 --features 16 --epochs 10 --out runs/pets",
     "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
+    "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
+    "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
 ]
+_OPTIONS = {"head_options": "head_option", "recipe_options": "recipe_option", "loss_options": "loss_option"}
 _DEFAULTS = {item.name: item.default for item in fields(TrainConfig)}
 
 
@@ -42,7 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(HEADS)} (default: the recipe's, or gap)",
     )
     add_settings(parser)
-    add("--seed", "of weights, order and augmentation", type=int)
+    add("--label-fraction", "share of the training labels that is used; the rest gets pseudo-labels", type=float)
+    add("--label-noise", "share of the training labels that is made wrong", type=float)
+    add("--loss", f"one of {', '.join(LOSSES)}", choices=sorted(LOSSES), metavar="NAME")
+    parser.add_argument(
+        "--loss-option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of it"
+    )
+    add("--seed", "of weights, order and augmentation, and of weak labels", type=int)
     parser.add_argument(
         "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
     )
@@ -81,6 +91,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add("--finetune-share", "share of the backbone's layers that the second phase trains", type=float)
     add("--patience", "epochs without a better validation loss before a phase ends", type=int)
     add("--mixed-precision", "compute in half precision", action="store_true")
+    add("--confidence", "probability from which on an image without a label is given one", type=float)
     add("--data-dir", "where TensorFlow Datasets keeps its files")
     add("--boxes", "CSV with boxes by file name, for measuring only", dest="boxes_csv", metavar="FILE")
 
@@ -99,7 +110,7 @@ def config_of(options: argparse.Namespace) -> TrainConfig:
     """Returns the config that parsed arguments mean; what a command does not ask for is as by default."""
     given = vars(options)
     values = {item.name: given[item.name] for item in fields(TrainConfig) if item.name in given}
-    for name, flag in (("head_options", "head_option"), ("recipe_options", "recipe_option")):
+    for name, flag in _OPTIONS.items():
         values[name] = dict(given.get(flag, []))
     return TrainConfig(**values)
 

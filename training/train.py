@@ -20,11 +20,14 @@ from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.methods import METHODS
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.losses import keras_loss
 from kerasxai.training.options import config_of
-from kerasxai.training.recipes import share_options
+from kerasxai.training.recipes import recipe_of, share_options
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
+from kerasxai.training.weak import RunLabels, is_weak
 
-PHASES = ("head", "finetune")
+PHASES = ("head", "finetune", "pseudo")
+"""The last one is there only where labels are missing."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -86,14 +89,17 @@ def train(
     with _policy(config.mixed_precision):
         # Built before anything is written, so that a mistake in the config leaves no folder behind.
         model = None if folder.rows else _new_model(config, info, image_size(config, info))
+        loss_of(config)
+        labels = RunLabels(config, folder, info.num_classes) if is_weak(config) else None
         config.write(out)
         for phase in PHASES:
             _run_phase(
-                config, folder, info, phase, model, (methods, explain_images, explain_every, localize_images), verbose
-            )
+                config, folder, info, phase, model, labels, (methods, explain_images, explain_every, localize_images),
+                verbose,
+            )  # fmt: skip
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
-    folder.write_json("metrics.json", folder.summary())
+    folder.write_json("metrics.json", folder.summary() | ({} if labels is None else {"labels": labels.counts()}))
     folder.finish()
     return folder.model
 
@@ -118,6 +124,7 @@ def _run_phase(
     info: Any,
     phase: str,
     model: keras.Model | None,
+    labels: RunLabels | None,
     drawing: tuple[Any, int, int, int | None],
     verbose: Any,
 ) -> None:
@@ -127,22 +134,32 @@ def _run_phase(
         return
     size = image_size(config, info)
     steps = -(-info.splits["train"] // config.batch_size)
+    given = None
+    if labels is not None:
+        given = labels.of_phase(phase, lambda: _probabilities(config, folder, size))
+        print(labels.told(), flush=True)
+        if phase == "pseudo" and not labels.counts()["pseudo"]:
+            return
     if done:
         model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
     else:
         model = models.load(folder.best) if folder.rows or model is None else model
         _prepare(model, config, phase, steps * (end - start))
+    # Few labeled images are gone through several times within an epoch, in full batches.
+    batch_size = config.batch_size if given is None else None
     pairs = data.training_pairs(
-        config.data, "train", size, config.batch_size, flip=True, cache=_fits(info, config.resize or size),
-        resize=config.resize, seed=config.seed, data_dir=config.data_dir,
-    )  # fmt: skip
+        config.data, "train", size, batch_size, flip=True, cache=_fits(info, config.resize or size),
+        resize=config.resize, seed=config.seed, data_dir=config.data_dir, labels=given,
+    ).repeat()  # fmt: skip
+    if given is not None:
+        pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
     validation = data.training_pairs(
         config.data, "validation", size, config.batch_size, seed=config.seed, data_dir=config.data_dir
     )
     # Each pass over the pairs has an order and an augmentation of its own; the passes already made are left out.
     first = start + len(done)
     model.fit(
-        pairs.repeat().skip(steps * first),
+        pairs.skip(steps * first),
         steps_per_epoch=steps,
         initial_epoch=first,
         epochs=end,
@@ -154,9 +171,32 @@ def _run_phase(
 
 
 def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
-    """Returns the first epoch of a phase and the one after its last, counted through both phases."""
-    head = 0 if config.weights == "none" else config.head_epochs
-    return (0, head) if phase == "head" else (head, head + config.epochs)
+    """Returns the first epoch of a phase and the one after its last, counted through all phases."""
+    first = 0
+    for name in PHASES:
+        length = config.epochs
+        if name == "head":
+            length = 0 if config.weights == "none" else config.head_epochs
+        elif name == "pseudo":
+            length = config.epochs if config.label_fraction < 1 else 0
+        if name == phase:
+            break
+        first += length
+    return first, first + length
+
+
+def loss_of(config: TrainConfig) -> Any:
+    """Returns the Keras loss of a run."""
+    soft = config.recipe is not None and recipe_of(config.recipe).soft_labels
+    return keras_loss(config.loss, config.loss_options, soft)
+
+
+def _probabilities(config: TrainConfig, folder: RunFolder, size: int) -> Any:
+    """Returns what the best model so far says of all training images, in their order."""
+    images = data.training_pairs(
+        config.data, "train", size, config.batch_size, shuffle=False, data_dir=config.data_dir
+    ).map(lambda image, _: image)
+    return models.load(folder.best).predict(images, verbose=0)
 
 
 def image_size(config: TrainConfig, info: Any) -> int:
@@ -211,7 +251,7 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
     """
     backbone = model.get_layer("backbone")
     from_scratch = config.weights == "none"
-    backbone.trainable = from_scratch or phase == "finetune"
+    backbone.trainable = from_scratch or phase != "head"
     if backbone.trainable and not from_scratch:
         lowest = round(len(backbone.layers) * (1 - config.finetune_share))
         for number, layer in enumerate(backbone.layers):
@@ -219,7 +259,7 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
     rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
     model.compile(
         keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, steps), weight_decay=1e-4),
-        "sparse_categorical_crossentropy",
+        loss_of(config),
         metrics=["accuracy"],
         # On a CPU, XLA makes depthwise convolutions several times slower.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,

@@ -1,0 +1,78 @@
+"""LOSSES: what training can minimize. Reading the table imports no TensorFlow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kerasxai.core.errors import KerasxaiError, unknown
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One row of LOSSES.
+
+    Attributes:
+        name: The name that users write.
+        numbers: The class in `keras.losses` for labels that are class numbers.
+        rows: The class in `keras.losses` for labels that are rows of shares, one a class; None: there is none.
+        summary: One line for people.
+        paper: Where it comes from.
+    """
+
+    name: str
+    numbers: str
+    rows: str | None
+    summary: str
+    paper: str = ""
+
+
+LOSSES: dict[str, Loss] = {
+    row.name: row
+    for row in (
+        Loss(
+            "categorical_crossentropy",
+            "SparseCategoricalCrossentropy",
+            "CategoricalCrossentropy",
+            "cross-entropy",
+        ),
+        Loss(
+            "categorical_generalized_cross_entropy",
+            "CategoricalGeneralizedCrossEntropy",
+            None,
+            "between cross-entropy and mean absolute error: bears wrong labels; option q in (0, 1), by default 0.5",
+            "Zhang and Sabuncu 2018, arXiv:1805.07836",
+        ),
+    )
+}
+DEFAULT_LOSS = "categorical_crossentropy"
+
+
+def keras_loss(name: str, options: Mapping[str, Any], soft_labels: bool = False) -> Any:
+    """Returns the Keras loss of a row.
+
+    Args:
+        name: A name in LOSSES.
+        options: Of the Keras class.
+        soft_labels: Whether labels are rows of shares, as recipes that mix images make them.
+
+    Raises:
+        KerasxaiError: There is no such loss or option, or the loss takes no rows of shares.
+
+    Example:
+        >>> keras_loss("categorical_generalized_cross_entropy", {"q": 0.7}).q
+        0.7
+    """
+    import keras
+
+    if name not in LOSSES:
+        raise unknown("loss", name, LOSSES)
+    row = LOSSES[name]
+    found = row.rows if soft_labels else row.numbers
+    if found is None:
+        raise KerasxaiError(
+            f"the loss {name} takes class numbers, and this recipe mixes labels; choose another of them"
+        )
+    try:
+        return getattr(keras.losses, found)(**options)
+    except (TypeError, ValueError) as error:
+        raise KerasxaiError(f"the loss {name} does not take {dict(options)}: {error}") from error
