@@ -184,4 +184,4 @@ def test_losses_are_those_of_their_papers_on_class_numbers() -> None:
         ("categorical_generalized_cross_entropy", {}, True, "mixes labels"),
     ]:
         with pytest.raises(kerasxai.KerasxaiError, match=message):
-            keras_loss(name, options, rows)  # type: ignore[arg-type]
+            keras_loss(name, options, rows)
