@@ -215,6 +215,20 @@ def test_loss_is_both_branches_with_the_true_class_erasing(labels: str, weighted
     assert got == pytest.approx((each * (1 if weights is None else weights)).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_loss_that_bears_wrong_labels_reaches_both_branches(weighted: bool) -> None:
+    built = model()
+    built.compile("sgd", keras.losses.CategoricalGeneralizedCrossEntropy(q=0.7), jit_compile=False)
+    weights = np.linspace(0.5, 2, 6) if weighted else None
+    got = built.evaluate(IMAGES, LABELS, sample_weight=weights, verbose=0)
+    parts = arrays(built.head.branches(built.get_layer("backbone")(IMAGES), LABELS))
+    each = np.zeros(6)
+    for name in ("logits", "logits_b"):
+        shares = np.exp(parts[name]) / np.exp(parts[name]).sum(-1, keepdims=True)
+        each += (1 - shares[np.arange(6), LABELS] ** 0.7) / 0.7
+    assert got == pytest.approx((each * (1 if weights is None else weights)).mean(), rel=1e-5)
+
+
 def test_training_reaches_both_branches_and_leaves_the_head_as_it_was() -> None:
     built = model()
     built.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", jit_compile=False)

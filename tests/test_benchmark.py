@@ -12,6 +12,7 @@ import kerasxai
 from kerasxai.cli import main
 from kerasxai.data.shapes import builder
 from kerasxai.training import benchmark as benchmark_module
+from kerasxai.training.benchmark import rows_of
 from kerasxai.training.benchmark_tables import cell, csv_table, differences, markdown_table, summarize, table_of
 
 WORDS = ["--head-epochs", "0", "--epochs", "1", "--features", "block2b_add", "--image-size", "64", "--batch-size", "8"]
@@ -98,6 +99,24 @@ def test_mistakes_are_told_in_one_line(words: list[str], tmp_path: Path, capsys:
         assert message in told
         assert told.count("\n") == 1, told
     assert not (tmp_path / "b").exists(), "a mistake leaves no folder behind"
+
+
+def test_rows_of_weak_labels_are_compared_with_the_same_recipe() -> None:
+    robust = "categorical_generalized_cross_entropy"
+    rows = rows_of(["gap", "acol"], [0.1, 1.0], [0.0, 0.2], robust)
+    assert {row.name: reference.name for row, reference in rows.items()} == {
+        "gap": "gap",
+        "acol": "gap",
+        "gap, 10 % of the labels": "gap",
+        "gap, 20 % of the labels wrong": "gap",
+        f"gap, 20 % of the labels wrong, {robust}": "gap",
+        "acol, 10 % of the labels": "acol",
+        "acol, 20 % of the labels wrong": "acol",
+        f"acol, 20 % of the labels wrong, {robust}": "acol",
+    }
+    assert [row.folder for row in rows][:5] == [
+        "gap", "acol", "gap_labels_0.1", "gap_noise_0.2", f"gap_noise_0.2_{robust}",
+    ]  # fmt: skip
 
 
 def test_means_spreads_and_paired_differences() -> None:

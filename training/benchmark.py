@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,33 +25,81 @@ from kerasxai.training import benchmark_options
 from kerasxai.training.benchmark_pictures import examples
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.stages import evaluated, write_json
-from kerasxai.training.train import image_size, train
+from kerasxai.training.train import image_size, loss_of, train
 
+_OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")
+"""What each run has for itself."""
 _SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table.
+    """One row of the table: a recipe, and how its labels are weakened.
 
     Attributes:
         recipe: A name in RECIPES.
+        label_fraction: As in `TrainConfig`.
+        label_noise: As in `TrainConfig`.
+        loss: As in `TrainConfig`.
     """
 
     recipe: str
+    label_fraction: float = 1.0
+    label_noise: float = 0.0
+    loss: str = DEFAULT_LOSS
 
     @property
     def name(self) -> str:
         """What people read."""
-        return self.recipe
+        parts = [self.recipe]
+        if self.label_fraction < 1:
+            parts.append(f"{100 * self.label_fraction:g} % of the labels")
+        if self.label_noise:
+            parts.append(f"{100 * self.label_noise:g} % of the labels wrong")
+        if self.loss != DEFAULT_LOSS:
+            parts.append(self.loss)
+        return ", ".join(parts)
 
     @property
     def folder(self) -> str:
         """The folder that its runs lie in."""
-        return self.recipe
+        weak = [
+            f"_{kind}_{share:g}"
+            for kind, share, usual in (("labels", self.label_fraction, 1.0), ("noise", self.label_noise, 0.0))
+            if share != usual
+        ]
+        return self.recipe + "".join(weak) + (f"_{self.loss}" if self.loss != DEFAULT_LOSS else "")
+
+
+def rows_of(
+    recipes: Sequence[str],
+    label_fractions: Sequence[float] = (),
+    label_noises: Sequence[float] = (),
+    noise_loss: str = "",
+) -> dict[Row, Row]:
+    """Returns the rows of the table, each with the row that it is compared with.
+
+    Args:
+        recipes: Each gives a row with all labels, which is compared with that of the first recipe.
+        label_fractions: Each gives a row more for each recipe, compared with the same recipe with all labels.
+        label_noises: The same.
+        noise_loss: If there is one, each row with wrong labels has another beside it that is trained with this loss.
+
+    Example:
+        >>> [row.name for row in rows_of(["gap"], label_noises=[0.2])]
+        ['gap', 'gap, 20 % of the labels wrong']
+    """
+    found = {Row(recipe): Row(recipes[0]) for recipe in recipes}
+    losses = list(dict.fromkeys([DEFAULT_LOSS, *([noise_loss] if noise_loss else [])]))
+    for full in list(found):
+        weak = [replace(full, label_fraction=share) for share in label_fractions if share < 1]
+        weak += [replace(full, label_noise=share, loss=loss) for share in label_noises if share for loss in losses]
+        found |= dict.fromkeys(weak, full)
+    return found
 
 
 def run(options: argparse.Namespace) -> None:
@@ -66,6 +114,9 @@ def run(options: argparse.Namespace) -> None:
         options.seeds,
         options.out,
         recipe_options=own,
+        label_fractions=options.label_fractions,
+        label_noises=options.label_noises,
+        noise_loss=options.noise_loss,
         method=options.method,
         threshold=options.threshold,
         limit=options.limit,
@@ -81,6 +132,9 @@ def benchmark(
     out: str | Path,
     *,
     recipe_options: Mapping[str, Mapping[str, Any]] | None = None,
+    label_fractions: Sequence[float] = (),
+    label_noises: Sequence[float] = (),
+    noise_loss: str = "",
     method: str = "cam",
     threshold: float = 0.2,
     limit: int | None = None,
@@ -93,12 +147,17 @@ def benchmark(
     stopped goes on where it was, and recipes and seeds can be added to one. The tables are written anew after each run.
 
     Args:
-        config: What all runs have in common; its recipe, head, recipe options and seed are replaced.
+        config: What all runs have in common; its recipe, head, recipe options, loss, seed and what weakens its labels
+            are replaced.
         recipes: Names in `kerasxai.RECIPES`; the differences are those to the first.
         seeds: How many runs each recipe has, with seeds from 0 on.
         out: Folder for `benchmark.json`, `benchmark.csv`, `benchmark.md`, `runs.csv`, `thresholds.png`, `sheet.png`,
             `command.txt`, and a folder for each run.
         recipe_options: Options of single recipes, by recipe.
+        label_fractions: For each of these shares of the labels every recipe is trained too, and its differences to the
+            same recipe with all labels are told.
+        label_noises: The same for shares of wrong labels.
+        noise_loss: A name in LOSSES; with wrong labels every recipe is trained with it as well.
         method: Explains the true class: a name in `kerasxai.METHODS`.
         threshold: The fixed threshold, in [0, 1); another one is chosen on the validation images.
         limit: Measure so many images of each split only.
@@ -117,9 +176,9 @@ def benchmark(
         >>> benchmark(TrainConfig("shapes"), ["gap", "acol"], 3, "runs/b")["rows"]["acol"]["body_recall"]["mean"]
     """
     out = Path(out)
-    rows = [Row(recipe) for recipe in dict.fromkeys(recipes)]
-    if not rows or seeds < 1:
-        raise KerasxaiError(f"a benchmark wants at least one recipe and one seed, came {len(rows)} and {seeds}")
+    if not recipes or seeds < 1:
+        raise KerasxaiError(f"a benchmark wants at least one recipe and one seed, came {len(recipes)} and {seeds}")
+    rows = rows_of(recipes, label_fractions, label_noises, noise_loss)
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     configs = _configs(config, rows, seeds, recipe_options or {})
@@ -129,7 +188,7 @@ def benchmark(
     side = image_size(config, info)
     report = BenchmarkReport(
         out,
-        {row.name: rows[0].name for row in rows},
+        {row.name: reference.name for row, reference in rows.items()},
         {"data": config.data, **measuring, "recipe_options": recipe_options or {}, "training": _shared(config)},
         blind_oracle(config.data, side, limit, **where),
     )
@@ -144,18 +203,21 @@ def benchmark(
 
 
 def _configs(
-    config: TrainConfig, rows: Sequence[Row], seeds: int, options: Mapping[str, Mapping[str, Any]]
+    config: TrainConfig, rows: Iterable[Row], seeds: int, options: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[Row, int], TrainConfig]:
     """Returns the config of every run, the first seed of all rows first, so that an early table has all rows."""
     for name in [*(row.recipe for row in rows), *options]:
         recipe_of(name)
-    return {
+    configs = {
         (row, seed): replace(
-            config, recipe=row.recipe, head="", recipe_options=dict(options.get(row.recipe, {})), seed=seed
+            config, head="", recipe_options=dict(options.get(row.recipe, {})), seed=seed, **asdict(row)
         )
         for seed in range(seeds)
         for row in rows
     }
+    for one in configs.values():
+        loss_of(one)
+    return configs
 
 
 def _checked_info(config: TrainConfig) -> Any:
@@ -169,7 +231,7 @@ def _checked_info(config: TrainConfig) -> Any:
 
 
 def _shared(config: TrainConfig) -> dict[str, Any]:
-    return {k: v for k, v in asdict(config).items() if k not in ("recipe", "recipe_options", "head", "seed")}
+    return {k: v for k, v in asdict(config).items() if k not in _OWN}
 
 
 def _run(
@@ -187,7 +249,11 @@ def _run(
         write_json(measured / "seconds.json", round(time.monotonic() - begun, 1))
     metrics = json.loads((folder / "metrics.json").read_text())
     seconds = metrics["seconds"] + json.loads((measured / "seconds.json").read_text())
-    return model, evaluation, {"seconds": round(seconds, 1), "epochs": metrics["epochs"], "labels": None}
+    return (
+        model,
+        evaluation,
+        {"seconds": round(seconds, 1), "epochs": metrics["epochs"], "labels": metrics.get("labels")},
+    )
 
 
 def blind_oracle(name_or_path: str, side: int, limit: int | None, **where: Any) -> float:

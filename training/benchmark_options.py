@@ -6,6 +6,7 @@ from typing import Any
 
 from kerasxai.core.commands import parse_option
 from kerasxai.methods import METHODS
+from kerasxai.training.losses import LOSSES
 from kerasxai.training.options import add_settings
 from kerasxai.training.recipes import RECIPES
 
@@ -14,6 +15,7 @@ EXAMPLES = [
     "kerasxai benchmark --data shapes --out runs/b",
     "kerasxai benchmark --data shapes --recipes gap,acol --seeds 5 --epochs 4 --out runs/b",
     "kerasxai benchmark --data shapes --recipes gap,acol --recipe-option acol.erase_threshold=0.5 --out runs/b",
+    "kerasxai benchmark --data shapes --recipes gap --label-fraction 0.1 --label-noise 0.2,0.4 --out runs/weak",
     "kerasxai benchmark --data caltech_birds2011 --features 16 --epochs 30 --out runs/cub",
 ]
 
@@ -39,6 +41,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=recipe_option,
         metavar="RECIPE.NAME=VALUE",
         help="an option of one recipe, or of its head",
+    )
+    parser.add_argument(
+        "--label-fraction",
+        dest="label_fractions",
+        type=_shares,
+        default=[],
+        metavar="SHARES",
+        help="train each recipe with so much of the labels too, and tell what it costs; with commas",
+    )
+    parser.add_argument(
+        "--label-noise",
+        dest="label_noises",
+        type=_shares,
+        default=[],
+        metavar="SHARES",
+        help="train each recipe with so much of the labels wrong too, and tell what it costs; with commas",
+    )
+    parser.add_argument(
+        "--noise-loss",
+        default="",
+        choices=sorted(LOSSES),
+        metavar="NAME",
+        help=f"with wrong labels train with this loss as well: {', '.join(LOSSES)}",
     )
     add_settings(parser)
     parser.add_argument(
@@ -69,3 +94,7 @@ def recipe_option(text: str) -> tuple[str, str, Any]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _shares(text: str) -> list[float]:
+    return [float(share) for share in _names(text)]

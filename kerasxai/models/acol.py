@@ -70,7 +70,8 @@ class ACoLHead(keras.layers.Layer):
     Attributes:
         explained_class: None, or during a patched pass an integer tensor (B,): the class whose map erases; entries
             below 0 stand for the class that branch A predicts.
-        targets: None, or during a patched pass the pair of labels and sample weights that branch B's loss is taken of.
+        targets: None, or during a patched pass labels, sample weights and the loss (as `compile` takes it, None for
+            cross-entropy) that branch B's loss is taken of.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class ACoLHead(keras.layers.Layer):
         """Returns branch A's logits (B, C), float32; outside training the joint class maps are made on the way."""
         parts = self.branches(features, self.explained_class, training)
         if self.targets is not None:
-            self.add_loss(_cross_entropy(self.targets, parts["logits_b"]))
+            self.add_loss(_branch_loss(self.targets, parts["logits_b"]))
         if training is not True:
             self.fused(parts["map_a"], parts["map_b"])
         return parts["logits"]
@@ -209,22 +210,27 @@ def _run(layers: list[keras.layers.Layer], x: Any, training: bool | None) -> Any
     return x
 
 
-def _cross_entropy(targets: tuple[Any, Any], logits: Any) -> Any:
-    labels, weights = targets
-    loss = (
-        keras.losses.sparse_categorical_crossentropy
-        if len(labels.shape) == 1
-        else keras.losses.categorical_crossentropy
-    )
-    each = loss(labels, logits, from_logits=True)
+def _branch_loss(targets: tuple[Any, Any, Any], logits: Any) -> Any:
+    labels, weights, loss = targets
+    compiled = keras.losses.get(loss) if isinstance(loss, str | keras.losses.Loss) or callable(loss) else None
+    if compiled is None or getattr(compiled, "name", getattr(compiled, "__name__", "")) in _CROSS_ENTROPIES:
+        # Of logits: more exact than of probabilities.
+        numbers = len(labels.shape) == 1
+        plain = keras.losses.sparse_categorical_crossentropy if numbers else keras.losses.categorical_crossentropy
+        each = plain(labels, logits, from_logits=True)
+    else:
+        each = getattr(compiled, "call", compiled)(labels, ops.softmax(logits))
     return ops.mean(each if weights is None else each * ops.reshape(ops.cast(weights, each.dtype), (-1,)))
+
+
+_CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 
 
 @keras.saving.register_keras_serializable("kerasxai")
 class ACoLModel(keras.Model):
     """A functional model with an `ACoLHead`, which it shows the labels while it fits and evaluates.
 
-    The loss is the compiled loss on branch A's probabilities plus the cross-entropy of branch B, equally weighted and
+    The loss is the compiled loss on branch A's probabilities plus the same loss on branch B's, equally weighted and
     with the same sample weights. Labels are class numbers (B,) or (B, 1), or rows (B, C) of one-hot or soft labels, of
     which the largest entry erases. Loss weights and label smoothing given to `compile` reach branch A alone. In a
     training loop of one's own patch `explained_class` and `targets` on the head as `train_step` does here.
@@ -256,7 +262,7 @@ class ACoLModel(keras.Model):
             labels = classes = ops.cast(labels, "int32")
         else:
             raise KerasxaiError(f"labels must be (B,) or (B, {head.num_classes}); got shape {tuple(labels.shape)}")
-        with patched(head, explained_class=classes, targets=(labels, weights)):
+        with patched(head, explained_class=classes, targets=(labels, weights, self.loss)):
             yield
 
     def train_step(self, data: Any) -> Any:
