@@ -13,7 +13,57 @@ from kerasxai.training.recipes import head_of
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class RunConfig:
+    """What every run's config can do: it is written into the run's folder, and compared with what lies there."""
+
+    def write(self, folder: Path) -> None:
+        """Writes `config.json` and the exact command that made the run, `command.txt`."""
+        with atomic_path(folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        with atomic_path(folder / "command.txt") as temporary:
+            temporary.write_text(command_line() + "\n")
+
+    def check_same(self, folder: Path) -> None:
+        """Refuses to go on in a folder that holds another run.
+
+        Raises:
+            KerasxaiError: The folder's config differs; the message names what differs.
+        """
+        path = folder / "config.json"
+        if not path.exists():
+            return
+        now = json.loads(json.dumps(asdict(self)))
+        # What an older version did not write was as it is by default.
+        before = self._defaults() | json.loads(path.read_text())
+        differing = [
+            f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
+            for item in fields(self)
+            if before.get(item.name) != now[item.name]
+        ]
+        if differing:
+            raise KerasxaiError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return {
+            item.name: item.default_factory() if item.default_factory is not MISSING else item.default
+            for item in fields(cls)
+        }
+
+    def check_limits(self, limits: dict[str, tuple[float, float]]) -> None:
+        """Refuses numbers out of range.
+
+        Raises:
+            KerasxaiError: A field is below the first or above the second number given for it.
+        """
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise KerasxaiError(f"{name} must be within {low:g} and {high:g}, not {value:g}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
     """Everything that decides what a run learns.
 
     Attributes:
@@ -94,43 +144,6 @@ class TrainConfig:
             "confidence": (1e-9, 1),
             "label_noise": (0, 0.999),
         }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise KerasxaiError(f"{name} must be within {low:g} and {high:g}, not {value:g}")
+        self.check_limits(limits)
         if self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs and epochs are both 0: there is nothing to train")
-
-    def write(self, folder: Path) -> None:
-        """Writes `config.json` and the exact command that made the run, `command.txt`."""
-        with atomic_path(folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        with atomic_path(folder / "command.txt") as temporary:
-            temporary.write_text(command_line() + "\n")
-
-    def check_same(self, folder: Path) -> None:
-        """Refuses to go on in a folder that holds another run.
-
-        Raises:
-            KerasxaiError: The folder's config differs; the message names what differs.
-        """
-        path = folder / "config.json"
-        if not path.exists():
-            return
-        now = json.loads(json.dumps(asdict(self)))
-        # What an older version did not write was as it is by default.
-        before = _defaults() | json.loads(path.read_text())
-        differing = [
-            f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
-            for item in fields(self)
-            if before.get(item.name) != now[item.name]
-        ]
-        if differing:
-            raise KerasxaiError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
-
-
-def _defaults() -> dict[str, Any]:
-    return {
-        item.name: item.default_factory() if item.default_factory is not MISSING else item.default
-        for item in fields(TrainConfig)
-    }

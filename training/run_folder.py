@@ -70,10 +70,17 @@ class RunFolder:
             if old != checkpoint:
                 old.unlink()
 
-    def finish(self) -> None:
-        """Puts the best model in its place and removes the checkpoints."""
+    def finish(self, model: keras.Model | None = None) -> None:
+        """Puts the best model in its place and removes the checkpoints.
+
+        Args:
+            model: What is kept instead, where a part was trained that does not stand alone.
+        """
         with atomic_path(self.model) as temporary:
-            temporary.write_bytes(self.best.read_bytes())
+            if model is None:
+                temporary.write_bytes(self.best.read_bytes())
+            else:
+                model.save(temporary)
         for path in self.checkpoints.iterdir():
             path.unlink()
         self.checkpoints.rmdir()

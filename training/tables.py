@@ -37,9 +37,7 @@ def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Prints an evaluation as people read it: accuracy, localization beside the baselines, by size, by class."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)
+    console = _console()
     console.print(
         f"{evaluation['data']}/{evaluation['split']}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
@@ -51,6 +49,16 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
             for name, it in evaluation[key].items()
         ]
         _print(console, [title, "images", "top-1", *FIGURES.values()], rows)
+
+
+def print_rows(columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table, the first column to the left."""
+    _print(_console(), columns, rows)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=1000)
 
 
 def _shares(figures: dict[str, Any]) -> list[str]:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, Command] = {
     "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
     "benchmark": Command("kerasxai.training.benchmark_options", "kerasxai.training.benchmark:run"),
+    "caption": Command("kerasxai.training.caption_options", "kerasxai.training.caption:run"),
+    "vqa": Command("kerasxai.training.vqa_options", "kerasxai.training.vqa:run"),
     "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS
 
@@ -16,6 +17,16 @@ KINDS = ("relation", "texture", "place", "which")
 CHANCE = {"relation": 1 / 8, "texture": 1 / 8, "place": 1 / 4, "which": 1 / 8}
 """How often the best guess from the question alone is right."""
 _OPPOSITE = (1, 0, 3, 2)
+
+CAPTION_WORDS = ("a", "left", "right", "of", "above", "below", *PATTERN_NAMES, *FORMS)
+CAPTION_LENGTH = 8
+QUESTION_WORDS = (
+    *("what", "is", "where", "has", "texture", "the", "left", "right", "of", "above", "below"),
+    *PATTERN_NAMES,
+    *FORMS,
+)
+QUESTION_LENGTH = 6
+ANSWERS = (*FORMS, *PATTERN_NAMES, *PLACES, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,20 @@ def caption(forms: np.ndarray, patterns: np.ndarray, relation: int) -> tuple[str
         words += [*between, "a", PATTERN_NAMES[patterns[k]], FORMS[forms[k]]]
         objects += [NOBODY] * (len(between) + 1) + [k, k]
     return " ".join(words), objects
+
+
+def swapped(text: str) -> str:
+    """Returns the other caption that is true of the same image, which begins with the other object.
+
+    Example:
+        >>> swapped("a striped star left of a spotted arrow")
+        'a spotted arrow right of a striped star'
+    """
+    for relation, opposite in zip(RELATIONS, _OPPOSITE, strict=True):
+        first, between, second = text.partition(f" {relation} ")
+        if between:
+            return f"{second} {RELATIONS[opposite]} {first}"
+    raise KerasxaiError(f"{text!r} is no caption of two objects: it has none of {', '.join(RELATIONS)}")
 
 
 def questions(
