@@ -1,6 +1,7 @@
 """A view of a model: questions that are traced once and asked for any number of batches."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
+from kerasxai.core.freezing import Freezer
 from kerasxai.core.graph import ancestors
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import (
@@ -42,7 +44,8 @@ class View:
         layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
         batch_size: How many images a method that makes images of its own sends through the model at once.
-        fold: Whether batch normalizations are folded into the convolutions before them; see `kerasxai.core.folding`.
+        fold: Whether batch normalizations are folded into the convolutions before them, see `kerasxai.core.folding`;
+            and whether long loops may freeze the weights, see `kerasxai.core.freezing`.
 
     Attributes:
         fuse: How the maps of several layers become one, `"mean"` or `"max"`.
@@ -83,6 +86,7 @@ class View:
         self.names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
         self._traced: dict[Any, Any] = {}
+        self._freezer = Freezer()
 
     def note(self, **values: Any) -> None:
         """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
@@ -133,16 +137,24 @@ class View:
     def chunks(self, count: int, images: int = 1, size: int | None = None) -> Iterator[slice]:
         """Cuts `count` samples that explain so many images into batches, and tells the bar of each one done.
 
+        What is asked between them may be answered by a graph with frozen weights; see `kerasxai.core.freezing`.
+
         Args:
-            count: How many samples.
+            count: How many samples of each image.
             images: How many images they explain.
             size: How many samples make a batch, if not `batch_size`.
         """
         size = size or self.batch_size
-        for start in range(0, count, size):
-            stop = min(start + size, count)
-            yield slice(start, stop)
-            self.bar.advance(images * (stop - start) / count)
+        with self._freezer.loop(count * max(images, self._images_left()) if self.fold else 0):
+            for start in range(0, count, size):
+                stop = min(start + size, count)
+                yield slice(start, stop)
+                self.bar.advance(images * (stop - start) / count)
+
+    def _images_left(self) -> int:
+        """Returns how many images of the call are not explained yet."""
+        first = 0 if isinstance(self.rows, np.ndarray) else self.rows.start or 0
+        return (self.total or 0) - first
 
     def ask(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
@@ -173,6 +185,7 @@ class View:
             self._traced[key] = self._trace(question, options, images, held, *tensors)
         function, layer_name = self._traced[key]
         self._check_targets(targets)
+        function = self._freezer.best(function, math.prod(images.shape[1:3]))
         answer = function(
             tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, (*held, *tensors))
         )

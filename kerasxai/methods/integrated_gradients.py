@@ -121,11 +121,9 @@ def integrated_gradients(
     starts = view.resolve(baselines, clean.targets).scores
     together = max(1, view.batch_size // len(images))
     total = tf.zeros_like(images)
-    for start in range(0, steps, together):
-        part = slice(start, start + together)
+    for part in view.chunks(steps, len(images), together):
         asked = (images, clean.targets, baselines, points[part], weights[part])
         total += view.ask(mean_gradients, *asked).gradients
-        view.bar.advance(len(images) * len(points[part]) / steps)
     maps = tf.reduce_sum((images - baselines) * total, -1)
     view.note(completeness_error=tf.reduce_sum(maps, (1, 2)) - (clean.scores - starts), baseline_scores=starts)
     return maps

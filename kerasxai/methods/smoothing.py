@@ -88,8 +88,8 @@ def smoothed(
     targets, count = view.resolve(images, targets).targets, len(images)
     together = max(1, view.batch_size // count)
     mean = spread = tf.constant(0.0)
-    for start in range(0, samples, together):
-        numbers = range(start, min(start + together, samples))
+    for part in view.chunks(samples, count, together):
+        numbers = range(part.start, part.stop)
         with view.repeated(len(numbers), count):
             copies = _noisy(images, sigma, seed, numbers)
             maps = method.signed_function(view, copies, tf.tile(targets, [len(numbers)]), **options)
@@ -98,9 +98,8 @@ def smoothed(
         here = tf.reduce_mean(maps, 0)
         if average != "smoothgrad":
             within = tf.reduce_sum(tf.square(maps - here), 0)
-            spread += within + tf.square(here - mean) * (start * len(numbers) / numbers.stop)
-        mean += (here - mean) * (len(numbers) / numbers.stop)
-        view.bar.advance(count * len(numbers) / samples)
+            spread += within + tf.square(here - mean) * (part.start * len(numbers) / part.stop)
+        mean += (here - mean) * (len(numbers) / part.stop)
     averages = {"smoothgrad": mean, "squaregrad": mean**2 + spread / samples, "vargrad": spread / samples}
     return method.finished(averages[average])
 

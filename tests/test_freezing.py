@@ -1,0 +1,195 @@
+"""Frozen weights must change nothing but the time, and never be stale."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+
+import kerasxai
+from kerasxai.core import freezing
+from kerasxai.core.freezing import Freezer, frozen, weight_reads
+from kerasxai.core.view import View, clean
+
+layers = keras.layers
+LOOPS = ["occlusion", "rise", "lime", "kernelshap", "scorecam", "ablationcam", "integrated_gradients"]
+
+
+@pytest.fixture
+def eager_to_freeze(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Freezes in every loop; gives what was frozen."""
+    made: list[Any] = []
+
+    def kept(*arguments: Any) -> Any:
+        made.append(frozen(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(freezing, "_WORTHWHILE", 0)
+    monkeypatch.setattr(freezing, "frozen", kept)
+    return made
+
+
+def same(one: np.ndarray, other: np.ndarray, tolerance: float = 2e-5) -> None:
+    scale = np.abs(other).max()
+    assert scale > 0
+    np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * scale)
+
+
+CASES = [
+    *((method, "functional") for method in [*LOOPS, "smoothgrad"]),
+    *(("integrated_gradients", kind) for kind in ("nested", "subclassed", "mixed_float16", "mixed_bfloat16")),
+]
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_maps_are_the_same(eager_to_freeze: list[Any], method: str, kind: str) -> None:
+    options = zoo.CHEAPER.get(method, {})
+    name = method
+    if method == "smoothgrad":
+        name, options = "saliency", {"smooth": "smoothgrad", "samples": 6}
+    model = zoo.build(kind)
+    live = kerasxai.Explainer(model, name, fold=False, **options)(zoo.images(2), targets=1)
+    assert not eager_to_freeze
+    explain = kerasxai.Explainer(model, name, **options)
+    same(explain(zoo.images(2), targets=1).heatmaps, live.heatmaps, 5e-2 if kind.startswith("mixed") else 2e-5)
+    assert len(eager_to_freeze) == 1
+    explain(zoo.images(3), targets=2)
+    assert len(eager_to_freeze) == 1
+
+
+def test_changed_weights_are_seen(eager_to_freeze: list[Any]) -> None:
+    model = zoo.build("functional")
+    explain = kerasxai.Explainer(model, "occlusion", **zoo.CHEAPER["occlusion"])
+    before = explain(zoo.images(1), targets=0).heatmaps
+    changed = [model.weights[0], model.weights[3], model.weights[-1]]
+    for number, variable in enumerate(changed):
+        variable.assign(variable + 0.05)
+        after = explain(zoo.images(1), targets=0).heatmaps
+        fresh = kerasxai.Explainer(model, "occlusion", fold=False, **zoo.CHEAPER["occlusion"])
+        same(after, fresh(zoo.images(1), targets=0).heatmaps)
+        # All change the map but the last, the bias of the logits, whose differences are shown.
+        assert np.array_equal(after, before) == (number == 2)
+        before = after
+    assert len(eager_to_freeze) == 4
+
+
+def test_a_change_of_a_single_bit_is_seen(eager_to_freeze: list[Any]) -> None:
+    model = zoo.build("functional")
+    explain = kerasxai.Explainer(model, "rise", **zoo.CHEAPER["rise"])
+    explain(zoo.images(1))
+    kernel = model.layers[1].kernel
+    # Minus zero equals zero, and so is found by its bits alone.
+    for zero in (np.float32(-0.0), np.float32(0.0)):
+        values = kernel.numpy()
+        values[0, 0] = zero
+        kernel.assign(values)
+        explain(zoo.images(1))
+    assert len(eager_to_freeze) == 3
+    explain(zoo.images(1))
+    assert len(eager_to_freeze) == 3
+
+
+def test_only_what_pays_is_frozen(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freezing, "_WORTHWHILE", 100 * zoo.SIZE**2)
+    model = zoo.build("functional")
+    explain = kerasxai.Explainer(model, "rise", masks=40, grid=4, batch_size=2)
+    explain(zoo.images(1))
+    explain(zoo.images(1))
+    assert not eager_to_freeze
+    # As in a training: other weights, and the count begins anew.
+    model.layers[1].kernel.assign_add(0.01 * tf.ones_like(model.layers[1].kernel))
+    explain(zoo.images(1))
+    explain(zoo.images(1))
+    assert not eager_to_freeze
+    explain(zoo.images(1))
+    assert len(eager_to_freeze) == 1
+    # A call of several images knows from its first on how much is to come.
+    kerasxai.Explainer(model, "rise", masks=40, grid=4, batch_size=2)(zoo.images(3))
+    assert len(eager_to_freeze) == 2
+    # Single passes are no loop.
+    kerasxai.Explainer(model, "saliency", batch_size=1)(zoo.images(3))
+    assert len(eager_to_freeze) == 2
+
+
+def test_large_models_stay_live(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freezing, "_MOST_BYTES", 100)
+    kerasxai.Explainer(zoo.build("functional"), "rise", **zoo.CHEAPER["rise"])(zoo.images(1))
+    assert not eager_to_freeze
+
+
+def test_old_frozen_questions_are_dropped(eager_to_freeze: list[Any]) -> None:
+    def any_size() -> Any:
+        inputs = keras.Input((None, None, 3))
+        x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(inputs))
+        return keras.Model(inputs, layers.Dense(zoo.CLASSES)(x))
+
+    view = View(zoo.with_weights(any_size))
+    model_of_one_size = View(zoo.build("functional"))
+    for asked in (view, model_of_one_size):
+        for size in range(16, 20):
+            images = zoo.images(1, 16 if asked is model_of_one_size else size)
+            for _ in asked.chunks(1):
+                asked.ask(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
+        held = [one for one in asked._freezer._weighed.values() if one.frozen is not None]
+        assert len(held) <= freezing._MOST_FROZEN
+        # What was dropped is neither used nor lost: the next loop freezes it again.
+        for _ in asked.chunks(1):
+            asked.ask(clean, zoo.images(1, 16), np.zeros(1, np.int64), explain="logit")
+
+
+class Random(keras.layers.Layer):
+    def call(self, inputs: Any) -> Any:
+        return inputs + tf.random.normal(tf.shape(inputs)) * 0
+
+
+class Looked(keras.layers.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = tf.lookup.KeyValueTensorInitializer(tf.range(3, dtype=tf.int64), tf.range(3, dtype=tf.float32))
+        self.table = tf.lookup.StaticHashTable(pairs, 0.0)
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + self.table.lookup(tf.zeros(1, tf.int64))
+
+
+class Repeated(keras.layers.Layer):
+    """A weight that is read inside a loop of the graph."""
+
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs: Any) -> Any:
+        return tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, x * self.scale), (0, inputs))[1]
+
+
+@pytest.mark.parametrize("layer", [Random, Looked, Repeated])
+def test_what_has_other_state_stays_live(eager_to_freeze: list[Any], layer: Any) -> None:
+    inputs = keras.Input((zoo.SIZE, zoo.SIZE, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(layer()(inputs))
+    model = keras.Model(inputs, layers.Dense(zoo.CLASSES)(layers.GlobalAveragePooling2D()(x)))
+    explained = kerasxai.Explainer(model, "occlusion", **zoo.CHEAPER["occlusion"])(zoo.images(1))
+    assert np.abs(explained.heatmaps).max() > 0
+    assert not eager_to_freeze
+
+
+def test_captured_constants_are_frozen_too() -> None:
+    shift = tf.constant([1.0, 2.0])
+    weight = tf.Variable([3.0, 4.0])
+    concrete = tf.function(lambda x: {"sum": x * weight + shift, "both": [x, weight]}).get_concrete_function(
+        tf.TensorSpec((None, 2))
+    )
+    reads = weight_reads(concrete)
+    answer = frozen(concrete, {read: read.value() for read in reads})
+    weight.assign([0.0, 0.0])
+    given = tf.constant([[1.0, 1.0], [2.0, 0.0]])
+    np.testing.assert_array_equal(answer(given)["sum"], [[4, 6], [7, 2]])
+    np.testing.assert_array_equal(answer(given)["both"][1], [3, 4])
+    assert not [op for op in answer.graph.get_operations() if op.type == "ReadVariableOp"]
+
+
+def test_outside_of_loops_nothing_is_compared() -> None:
+    weight = tf.Variable(1.0)
+    concrete = tf.function(lambda x: x * weight).get_concrete_function(tf.TensorSpec(()))
+    assert Freezer().best(concrete, 10**9) is concrete
