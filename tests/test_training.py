@@ -13,6 +13,7 @@ from PIL import Image
 
 import kerasxai
 from kerasxai.cli import main
+from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
 from kerasxai.training import train as train_module
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.evaluate import evaluate
@@ -208,6 +209,30 @@ def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_p
     limited = evaluate(model, config.data, boxes_csv=config.boxes_csv, limit=5, batch_size=3, tune_split=None)
     assert limited["images"] == 5
     assert "tuned" not in limited
+
+
+def test_evaluate_measures_as_the_reference_does(finished: Path, config: TrainConfig, tmp_path: Path) -> None:
+    """Heatmaps as CAM makes them, and every figure equal to that of the measures by themselves."""
+    model = str(finished / "model.keras")
+    out = tmp_path / "evaluation"
+    words = ["evaluate", model, "--data", config.data, "--boxes", config.boxes_csv or "", "--out", str(out)]
+    assert main([*words, "--protocol", "wsolevaluation"]) == 0
+    result = json.loads((out / "evaluation.json").read_text())
+    assert result["protocol"] == "wsolevaluation"
+    batch = next(
+        kerasxai.data.load(config.data, "test", SIDE, batch_size=8, boxes_csv=config.boxes_csv).as_numpy_iterator()
+    )
+    explain = kerasxai.Explainer(kerasxai.models.load(model), "cam", resize=False)
+    heatmaps = explain(batch["image"].astype(np.float32), batch["label"]).heatmaps
+    assert heatmaps.shape[1] < SIDE
+    boxes = [np.rint(found * SIDE) for found in kerasxai.data.unpad_boxes(batch["boxes"])]
+    first, second = (measure(protocol="wsolevaluation") for measure in (MaxBoxAcc, MaxBoxAccV2))
+    for measure in (first, second):
+        measure.update(heatmaps, boxes, SIDE)
+    assert result["max_box_acc"] == pytest.approx(first.result()["max_box_acc"])
+    assert result["max_box_acc_v2"] == pytest.approx(second.result()["max_box_acc_v2"])
+    assert result["max_box_acc_v2_at"]["70"] == pytest.approx(second.result()["max_box_acc_70"])
+    assert 0 < result["max_box_acc_v2"] < 100, "this says nothing about how boxes are compared"
 
 
 def test_evaluate_tells_mistakes_in_one_line(

@@ -22,6 +22,8 @@ from kerasxai.core.files import atomic_path
 from kerasxai.core.layers import image_side
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
+from kerasxai.metrics.localization import IOU_LEVELS
+from kerasxai.metrics.protocols import checked_protocol
 from kerasxai.training import evaluate_options
 from kerasxai.training.tables import print_evaluation
 
@@ -49,6 +51,7 @@ def run(options: argparse.Namespace) -> None:
         data_dir=options.data_dir,
         boxes_csv=options.boxes_csv,
         out=out,
+        protocol=options.protocol,
         **dict(options.option),
     )
     print_evaluation(evaluation)
@@ -72,6 +75,7 @@ def evaluate(
     out: str | Path | None = None,
     progress: bool = True,
     oracle: bool = False,
+    protocol: str = "kerasxai",
     **method_options: Any,
 ) -> dict[str, Any]:
     """Measures accuracy and localization of a model on a split of a data set.
@@ -96,12 +100,16 @@ def evaluate(
         out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`; None writes nothing.
         progress: Show a progress bar.
         oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the measured images themselves.
+        protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
+            `"wsolevaluation"` to set figures beside those that the literature has for CUB and ImageNet: heatmaps as
+            the method makes them, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
         **method_options: Options of the method.
 
     Returns:
         What `kerasxai.metrics.LocalizationReport.result` returns, and `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
         `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian, which has
-        a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent.
+        a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
+        `max_box_acc_v2_at`, the same by IoU; under `"wsolevaluation"` also `max_box_acc`.
 
     Raises:
         KerasxaiError: The data set has no boxes or no such split, or does not fit the model.
@@ -112,13 +120,15 @@ def evaluate(
     where = {"data_dir": data_dir, "boxes_csv": boxes_csv}
     info = data.info(name_or_path, **where)
     _check(info, model, split, tune_split)
-    explainer = Explainer(model, method, layer=layer, batch_size=batch_size, **method_options)
+    reference = checked_protocol(protocol) == "wsolevaluation"
+    raw: dict[str, Any] = {"resize": False} if reference and "refine" not in method_options else {}
+    explainer = Explainer(model, method, layer=layer, batch_size=batch_size, **raw, **method_options)
     side = _square_side(model, image_size)
 
-    best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle else None
+    best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
 
     def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
-        report, explained = LocalizationReport(threshold, class_names=info.class_names), None
+        report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
         batches = data.load(name_or_path, part, side, batch_size=batch_size, **where).as_numpy_iterator()
         for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {part}", progress):
             explanation = add_batch(report, explainer, model, batch)
@@ -138,7 +148,11 @@ def evaluate(
         "layer": explained_layer,
     }
     if best_boxes is not None:
-        evaluation["max_box_acc_v2"] = float(best_boxes.result())
+        best = best_boxes.result()
+        evaluation["max_box_acc_v2"] = float(best)
+        evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
+    if reference:
+        evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
     if tuning is not None:
         tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
         evaluation["tuned"] = {"split": tune_split, "threshold": tuned, **report.at(tuned)}
@@ -179,6 +193,7 @@ def add_batch(
         masks=batch.get("mask"),
         parts=parts,
         names=[_text(name) for name in batch["name"]] if "name" in batch else None,
+        image_size=images.shape[1:3],
     )
     return explanation
 

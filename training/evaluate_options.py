@@ -11,6 +11,7 @@ EXAMPLES = [
     "kerasxai evaluate runs/gap/model.keras --data shapes --method cam",
     "kerasxai evaluate runs/gap/model.keras --data shapes --method gradcam --layer backbone/top_activation",
     "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
+    "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
 ]
 
 
@@ -37,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.2,
         help="of a heatmap's maximum, for boxes and masks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--protocol",
+        default="kerasxai",
+        choices=("kerasxai", "wsolevaluation"),
+        help="how boxes are made and compared; wsolevaluation: as the literature on CUB and ImageNet does, with"
+        " MaxBoxAcc and MaxBoxAccV2 (default: %(default)s)",
     )
     parser.add_argument("--limit", type=int, help="measure so many images only")
     parser.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")

@@ -43,6 +43,9 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
     )
     _print(console, ["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
+    for key, title in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+        if key in evaluation:
+            console.print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
     for key, title in (("by_size", "object size"), ("by_class", "class")):
         rows = [
             [str(it.get("name", name)), str(it["images"]), f"{it['top1_accuracy']:.3f}", *_shares(it)]

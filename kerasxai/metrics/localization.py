@@ -87,7 +87,7 @@ class BoxMetric(Metric):
 class MaxBoxAcc(BoxMetric):
     """Share of images whose box meets the truth, at the threshold that is best for these very images.
 
-    Choe et al. (2020, arXiv:2001.08437). One box an image: the largest component's. Mind that the threshold is chosen
+    Choe et al. (2020, arXiv:2001.07437). One box an image: the largest component's. Mind that the threshold is chosen
     on the images that are measured: an upper bound, not what a user gets. In percent, as the literature prints it.
 
     Args:

@@ -25,7 +25,7 @@ INTERVAL = 0.001
 class PxAP(Metric):
     """Pixel average precision: every pixel of every image is one example, its heatmap value the score.
 
-    Choe et al. (2020, arXiv:2001.08437). Scores are counted in bins 0.001 wide over the whole data set; precision is
+    Choe et al. (2020, arXiv:2001.07437). Scores are counted in bins 0.001 wide over the whole data set; precision is
     summed over the steps of recall. In percent, as the literature prints it. A map that points nowhere scores zero on
     all its pixels, which is worth the share of object pixels. `"wsolevaluation"` stretches each map between its minimum
     and maximum, `"kerasxai"` divides by the maximum and cuts off what is negative.

@@ -1,7 +1,7 @@
 """How a heatmap is brought to the image's size and how two boxes are compared: two protocols.
 
 `"kerasxai"`: bilinear resizing, thresholds as fractions of the maximum, half-open boxes, the plain IoU; a map that
-points nowhere has no box. `"wsolevaluation"`: the pipeline of Choe et al. (2020, arXiv:2001.08437 and 2007.04178) to
+points nowhere has no box. `"wsolevaluation"`: the pipeline of Choe et al. (2020, arXiv:2001.07437 and 2007.04178) to
 the last bit, without OpenCV: cubic resizing with a = -0.75, min-max, 8 bits, boxes clipped to the last pixel, and an
 IoU that counts the end pixel.
 """
