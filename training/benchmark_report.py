@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from kerasxai import viz
 from kerasxai.core.commands import command_line
@@ -25,6 +23,7 @@ from kerasxai.training.benchmark_tables import (
     table_of,
 )
 from kerasxai.training.stages import write_json
+from kerasxai.training.tables import print_rows
 from kerasxai.version import __version__
 
 BASELINES = {"whole_image": "whole image", "centered_box": "centered box", "centered_gaussian": "centered Gaussian"}
@@ -172,15 +171,8 @@ class BenchmarkReport:
     def print(self) -> None:
         """Prints the main table, rows and columns exchanged, so that it fits a terminal."""
         head, lines = table_of(self.rows() | self.baselines())
-        console = Console()
-        table = Table(header_style="bold")
-        if not console.is_terminal:
-            console = Console(width=1000)
-        for number, column in enumerate(["", *(line[0] for line in lines)]):
-            table.add_column(column, justify="left" if number == 0 else "right")
-        for place, label in enumerate(head[1:], start=1):
-            table.add_row(label, *(line[place] for line in lines))
-        console.print(table)
+        rows = [[label, *(line[place] for line in lines)] for place, label in enumerate(head[1:], start=1)]
+        print_rows(["", *(line[0] for line in lines)], rows)
 
     def draw(self, samples: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
         """Draws accuracy against threshold, and the samples under the first seed of each row."""
