@@ -114,6 +114,12 @@ def test_folders_are_compared_where_names_alone_do_not_tell(tmp_path: Path) -> N
         np.testing.assert_allclose(table.find(tf.constant(name), image), np.reshape(expected or [], (-1, 4)))
 
 
+def test_boxes_of_no_extent_are_kept_as_the_reference_keeps_them(imagenet: Load, tmp_path: Path) -> None:
+    (tmp_path / "boxes.txt").write_text("val/ILSVRC2012_val_00000001.JPEG,2,2,2,6\n")
+    one = next(imagenet(None, boxes_csv=tmp_path / "boxes.txt").as_numpy_iterator())
+    np.testing.assert_allclose(one["boxes"], [[2 / 16, 2 / 8, 2 / 16, 6 / 8]])
+
+
 def test_boxes_that_stick_out_are_cut_and_those_of_other_images_refused(imagenet: Load, tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
     path.write_text("ILSVRC2012_val_00000001.JPEG,-1,0,17,8\nILSVRC2012_val_00000002.JPEG,0,0,300,200\n")
