@@ -1,1 +1,9 @@
-"""Fixtures that are shared, because importing TensorFlow and tracing a backbone cost seconds."""
+"""What has to stand before TensorFlow is imported.
+
+A CPU convolves channels first by oneDNN only, and TensorFlow turns oneDNN on by itself only where the CPU has
+instructions for neural networks. Asked for, it runs on any x86, so that tests do not depend on the machine's age.
+"""
+
+import os
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

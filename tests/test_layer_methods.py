@@ -154,6 +154,8 @@ def test_an_unknown_fusion_or_a_list_with_an_unknown_layer_is_refused(deep: Any)
 
 
 def test_a_model_with_channels_first_is_explained_as_the_same_model_with_channels_last() -> None:
+    zoo.need_channels_first()
+
     def model(form: str) -> Any:
         keras.utils.set_random_seed(2)
         inputs = keras.Input((3, 12, 10) if form == "channels_first" else (12, 10, 3))
