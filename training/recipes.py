@@ -7,6 +7,7 @@ from typing import Any
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.lazy import resolve
+from kerasxai.models import HEADS
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,34 @@ RECIPES: dict[str, Recipe] = _table(
         "SGD, Nesterov momentum 0.9, weight decay 5e-4, both branches at 10 times the rate 1e-4, batches of 20",
         "constant rate, 6 epochs on ImageNet, 60 on CUB",
     ),
+    Recipe(
+        "has",
+        "gap",
+        "Hide-and-Seek: cells of a grid are hidden in each training image, so that no part may be relied on.",
+        "Singh and Lee 2017, arXiv:1704.04232",
+        _BENCHMARK_SGD,
+        _BENCHMARK_STEPS,
+        augmentation="kerasxai.data.augmentation:hide_and_seek",
+    ),
+    Recipe(
+        "cutmix",
+        "gap",
+        "A box of another image is put into each training image; the labels are mixed by the area.",
+        "Yun 2019, arXiv:1905.04899",
+        "SGD, Nesterov momentum 0.9, weight decay 1e-4, rate 0.1 from random weights on ImageNet",
+        "300 epochs, rate x 0.1 every 75",
+        augmentation="kerasxai.data.augmentation:cutmix",
+        soft_labels=True,
+    ),
+    Recipe(
+        "adl",
+        "gap",
+        "Attention-based dropout: layers in the backbone hide the most attended places, or weigh all by attention.",
+        "Choe and Shim 2019, arXiv:1908.10028",
+        _BENCHMARK_SGD,
+        _BENCHMARK_STEPS,
+        layers="kerasxai.models.adl:attention_dropout",
+    ),
 )
 
 
@@ -117,21 +146,25 @@ def head_of(recipe: str | None, head: str) -> str:
     return head or row.head
 
 
-def share_options(recipe: str | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+_GIVEN = ("images", "labels", "backbone", "seed", "num_classes")
+
+
+def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parts the options of a recipe into those of its own piece and those of its head.
 
     Args:
         recipe: A name in RECIPES, or None.
+        head: The name in HEADS of the head that is trained.
         options: What the user wrote; what the own piece does not take is the head's.
 
     Returns:
         The own piece's options, and the head's together with those that belong to the recipe.
 
     Raises:
-        KerasxaiError: There are options and no recipe.
+        KerasxaiError: There are options and no recipe, or neither takes an option.
 
     Example:
-        >>> share_options("acol", {"erase_threshold": 0.5})
+        >>> share_options("acol", "acol", {"erase_threshold": 0.5})
         ({}, {'erase_threshold': 0.5})
     """
     if recipe is None:
@@ -139,7 +172,16 @@ def share_options(recipe: str | None, options: Mapping[str, Any]) -> tuple[dict[
             raise KerasxaiError(f"recipe options {', '.join(options)} without a recipe: choose one")
         return {}, {}
     row = recipe_of(recipe)
-    taken = [*inspect.signature(resolve(row.own)).parameters] if row.own else []
-    own = {name: value for name, value in options.items() if name in taken}
-    head = {name: value for name, value in options.items() if name not in taken}
-    return own, {**row.head_options, **head}
+    own = [name for name in taken_by(row.own) if name not in _GIVEN] if row.own else []
+    known = [*own, *taken_by(HEADS[head].builder)[2:]]
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of recipe {recipe!r}:", name, known)
+    ours = {name: value for name, value in options.items() if name in own}
+    theirs = {name: value for name, value in options.items() if name not in own}
+    return ours, {**(row.head_options if head == row.head else {}), **theirs}
+
+
+def taken_by(reference: str) -> list[str]:
+    """Returns the names of the arguments of the function that `"module:function"` names."""
+    return [*inspect.signature(resolve(reference)).parameters]

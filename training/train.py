@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.options import config_of
-from kerasxai.training.recipes import recipe_of, share_options
+from kerasxai.training.recipe_parts import augmentation, has_soft_labels, insertion, one_hot
+from kerasxai.training.recipes import share_options, taken_by
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 from kerasxai.training.weak import RunLabels, is_weak
 
@@ -91,6 +93,7 @@ def train(
         model = None if folder.rows else _new_model(config, info, image_size(config, info))
         loss_of(config)
         labels = RunLabels(config, folder, info.num_classes) if is_weak(config) else None
+        augmentation(config, info.num_classes)
         config.write(out)
         for phase in PHASES:
             _run_phase(
@@ -156,6 +159,11 @@ def _run_phase(
     validation = data.training_pairs(
         config.data, "validation", size, config.batch_size, seed=config.seed, data_dir=config.data_dir
     )
+    change = augmentation(config, info.num_classes)
+    if change is not None:
+        pairs = data.augmented(pairs, change, config.seed + 1)
+    if has_soft_labels(config):
+        validation = validation.map(partial(one_hot, num_classes=info.num_classes))
     # Each pass over the pairs has an order and an augmentation of its own; the passes already made are left out.
     first = start + len(done)
     model.fit(
@@ -187,8 +195,7 @@ def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
 
 def loss_of(config: TrainConfig) -> Any:
     """Returns the Keras loss of a run."""
-    soft = config.recipe is not None and recipe_of(config.recipe).soft_labels
-    return keras_loss(config.loss, config.loss_options, soft)
+    return keras_loss(config.loss, config.loss_options, has_soft_labels(config))
 
 
 def _probabilities(config: TrainConfig, folder: RunFolder, size: int) -> Any:
@@ -224,6 +231,7 @@ def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
         input_size=size,
         features=features,
         output_stride=config.output_stride,
+        insert=insertion(config),
         class_names=info.class_names,
         seed=config.seed,
         **head_options(config, features is not None),
@@ -238,10 +246,10 @@ def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
         early: Whether the head stands below the backbone's last map. Features from there name no class yet: two
             convolutions have to put them together, and 128 channels are enough for what they see.
     """
+    taken = taken_by(models.HEADS[config.head].builder)
     suited = {"depth": 2, "width": 128} if early else {}
-    if config.head == "acol":
-        suited.pop("depth", None)
-    return suited | share_options(config.recipe, config.recipe_options)[1] | config.head_options
+    suited = {name: value for name, value in suited.items() if name in taken}
+    return suited | share_options(config.recipe, config.head, config.recipe_options)[1] | config.head_options
 
 
 def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:

@@ -118,6 +118,9 @@ DATASETS: dict[str, DatasetRow] = {
 
 _NAMES = {
     "DatasetInfo": "kerasxai.data.information",
+    "augmented": "kerasxai.data.augmentation",
+    "cutmix": "kerasxai.data.augmentation",
+    "hide_and_seek": "kerasxai.data.augmentation",
     "info": "kerasxai.data.loading",
     "load": "kerasxai.data.loading",
     "load_images": "kerasxai.data.images",

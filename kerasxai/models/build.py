@@ -6,7 +6,7 @@ import os
 import textwrap
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,10 @@ from kerasxai.models.heads import Predictions
 from kerasxai.models.names import imagenet_names
 from kerasxai.models.output_stride import strided_copy
 from kerasxai.models.preprocessing import preprocess
+from kerasxai.models.rewiring import inserted
 from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
 
+Insert = Mapping[str, keras.Layer] | Callable[[keras.Model], Mapping[str, keras.Layer]]
 InputSize = int | tuple[int, int] | Literal["any"] | None
 
 
@@ -33,6 +35,7 @@ def build_classifier(
     input_size: InputSize = None,
     features: int | str | None = None,
     output_stride: int | None = None,
+    insert: Insert | None = None,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
     **head_options: Any,
@@ -56,6 +59,9 @@ def build_classifier(
         output_stride: By how much the head's map shall be smaller than the image (8, 16, 32), if not by as much as it
             is: the last strides are taken away and later kernels dilated, the weights stay. See
             `kerasxai.models.with_output_stride`; of your own model this makes a copy.
+        insert: Layers to put into the backbone: a mapping from the name of one of its layers to the new layer that
+            follows it, or a function that takes the backbone and returns such a mapping, such as
+            `kerasxai.models.adl.attention_dropout`; of your own model this makes a copy.
         class_names: Names of the classes, saved with the model.
         name: Name of the model.
         **head_options: What the head's builder takes: `depth`, `width`, `dropout`, `seed`, for ACoL also
@@ -74,7 +80,7 @@ def build_classifier(
     """
     if num_classes is None:
         return _imagenet_classifier(
-            backbone, head, weights, input_size, features, output_stride, class_names, name, head_options
+            backbone, head, weights, input_size, features, output_stride, insert, class_names, name, head_options
         )
     if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise KerasxaiError(f"num_classes must be an integer of at least 2, or None; got {num_classes!r}")
@@ -82,7 +88,7 @@ def build_classifier(
         raise KerasxaiError(f"class_names must have {num_classes} entries, one a class; got {len(class_names)}")
     row = _head(head, head_options)
     base, shape, default = _base(backbone, weights, input_size)
-    trunk = _cut(base, find_features(base, default if features is None else features), output_stride)
+    trunk = _cut(base, find_features(base, default if features is None else features), output_stride, insert)
     image = keras.Input(shape, name="image", dtype="float32")
     maps = _checked(trunk(image), image)
     try:
@@ -201,9 +207,12 @@ def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | Non
         ) from error
 
 
-def _cut(base: keras.Model, place: Place, output_stride: int | None) -> keras.Model:
+def _cut(base: keras.Model, place: Place, output_stride: int | None, insert: Insert | None = None) -> keras.Model:
     trunk = keras.Model(base.inputs[0], place.tensor, name="backbone")
-    return trunk if output_stride is None else strided_copy(trunk, output_stride)
+    layers = insert(trunk) if callable(insert) else insert
+    if output_stride is not None:
+        trunk = strided_copy(trunk, output_stride)
+    return inserted(trunk, layers) if layers else trunk
 
 
 def _checked(maps: Any, image: Any) -> Any:
@@ -221,6 +230,7 @@ def _imagenet_classifier(
     input_size: InputSize,
     features: int | str | None,
     output_stride: int | None,
+    insert: Insert | None,
     class_names: Sequence[str] | None,
     name: str | None,
     head_options: dict[str, Any],
@@ -230,9 +240,9 @@ def _imagenet_classifier(
         raise KerasxaiError("num_classes=None keeps the ImageNet head of a backbone by name; yours has none known here")
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
-    if head != "gap" or features is not None or class_names is not None or head_options:
+    if head != "gap" or features is not None or insert is not None or class_names is not None or head_options:
         raise KerasxaiError(
-            "num_classes=None keeps the ImageNet head as it is; leave head, features and class_names alone"
+            "num_classes=None keeps the ImageNet head as it is; leave head, features, insert and class_names alone"
         )
     row = BACKBONES[backbone]
     shape = _input_shape(row, input_size)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-MODULES = tuple(f"kerasxai.models.{name}" for name in ("acol", "heads", "pooling", "positions", "preprocessing"))
+MODULES = tuple(f"kerasxai.models.{name}" for name in ("acol", "adl", "heads", "pooling", "positions", "preprocessing"))
 
 
 def _register() -> None:

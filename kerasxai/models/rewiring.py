@@ -1,10 +1,11 @@
 """Running a functional model's graph anew, with some layers exchanged and the weights as they were."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 
+from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.models.graph import nodes
 
 
@@ -42,6 +43,38 @@ def assemble(model: keras.Model, inputs: list[Any], outputs: list[Any]) -> keras
 def inputs_like(tensors: list[Any], names: list[str | None]) -> list[Any]:
     """Returns new symbolic inputs with the shapes and the types of given tensors."""
     return [keras.Input(t.shape[1:], name=n, dtype=t.dtype) for t, n in zip(tensors, names, strict=True)]
+
+
+def inserted(model: keras.Model, layers: Mapping[str, keras.Layer]) -> keras.Model:
+    """Returns a copy of a model, weights included, with more layers in it.
+
+    Args:
+        model: A functional or sequential model.
+        layers: For the name of a layer the new layer that follows it.
+
+    Raises:
+        KerasxaiError: There is no such layer, or the new one does not fit behind it.
+
+    Example:
+        >>> inserted(backbone, {"block5a_add": AttentionDropout()})
+    """
+    names = [node.operation.name for node in nodes(model)]
+    for name, layer in layers.items():
+        if name not in names:
+            raise unknown("layer", name, names)
+        if not isinstance(layer, keras.Layer):
+            raise KerasxaiError(f"what follows {name!r} must be a Keras layer, not {type(layer).__name__}")
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        made = copied(operation) if isinstance(operation, keras.Layer) else operation
+        outputs = made(*args, **kwargs)
+        return layers[operation.name](outputs) if operation.name in layers else outputs
+
+    inputs = inputs_like(model.inputs, [tensor.name for tensor in model.inputs])
+    try:
+        return assemble(model, inputs, rerun(model, inputs, call))
+    except ValueError as error:
+        raise KerasxaiError(f"cannot put layers into {model.name!r}: {str(error).splitlines()[0]}") from error
 
 
 def is_graph(operation: Any) -> bool:

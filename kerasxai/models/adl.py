@@ -1,0 +1,118 @@
+"""Attention-based dropout: a layer between others that hides from them where they look most.
+
+Choe and Shim 2019, arXiv:1908.10028.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.options import real
+from kerasxai.models import graph
+
+
+@keras.saving.register_keras_serializable("kerasxai")
+class AttentionDropout(keras.layers.Layer):
+    """ADL: hides the most attended places of a map, or else weighs the places by their attention.
+
+    Attention is the mean over channels. One coin is thrown for a batch: with probability `drop_rate` the places whose
+    attention is at least `gamma` times the image's largest become zero, else each place is multiplied by the sigmoid of
+    its attention. At inference the map passes as it is. The layer has no weights.
+
+    Args:
+        drop_rate: Probability that the batch's most attended places are dropped, in [0, 1].
+        gamma: Share of the largest attention from which a place is dropped, in (0, 1].
+        seed: Of the coin; its state is saved with the model, so that a run that goes on throws the same coins.
+        **kwargs: As for `keras.layers.Layer`.
+
+    Raises:
+        KerasxaiError: An option is out of range.
+
+    Example:
+        >>> model = build_classifier("VGG16", 8, insert={"block4_conv3": AttentionDropout(seed=0)})
+    """
+
+    def __init__(self, drop_rate: float = 0.75, gamma: float = 0.9, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= real("drop_rate", drop_rate) <= 1 or not 0 < real("gamma", gamma) <= 1:
+            raise KerasxaiError(f"drop_rate and gamma must be shares up to 1; got {drop_rate!r} and {gamma!r}")
+        self.drop_rate = drop_rate
+        self.gamma = gamma
+        self.seed = seed
+        self.coins = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, maps: Any, training: bool | None = None) -> Any:
+        """Returns the map (B, h, w, C): as it came, or in training hidden or weighed."""
+        if not training:
+            return maps
+        # Half precision would put places at the threshold on either side of it.
+        attention = ops.mean(ops.cast(maps, "float32"), -1, keepdims=True)
+        largest = ops.max(attention, (1, 2), keepdims=True)
+        kept = ops.cast(attention < self.gamma * largest, "float32")
+        drops = keras.random.uniform((), seed=self.coins) < self.drop_rate
+        return maps * ops.cast(ops.where(drops, kept, ops.sigmoid(attention)), maps.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape as it came."""
+        return input_shape
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keeps where the coin stands, which Keras would forget."""
+        store["coins"] = np.asarray(self.coins.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Sets the coin to where it stood."""
+        self.coins.state.assign(store["coins"])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that this layer was made with."""
+        return {**super().get_config(), "drop_rate": self.drop_rate, "gamma": self.gamma, "seed": self.seed}
+
+
+def attention_dropout(
+    backbone: keras.Model,
+    *,
+    seed: int | None = None,
+    drop_rate: float = 0.75,
+    gamma: float = 0.9,
+    places: Sequence[str] | None = None,
+) -> dict[str, AttentionDropout]:
+    """Says where ADL stands in a backbone, for `build_classifier(..., insert=...)`.
+
+    By default it follows the last block output of each of the last three strides, which is near to what the authors
+    chose: after pool3, conv4_3 and conv5_3 of VGG16.
+
+    Args:
+        backbone: The graph up to the map that the head stands on.
+        seed: Seed of the coins, one apart for each layer.
+        drop_rate: As for `AttentionDropout`.
+        gamma: As for `AttentionDropout`.
+        places: Names of the layers that it shall follow.
+
+    Returns:
+        One new layer for the name of each layer that it follows.
+
+    Raises:
+        KerasxaiError: An option is out of range.
+
+    Example:
+        >>> model = build_classifier("EfficientNetLite0", 8, insert=attention_dropout)
+    """
+    names = list(places) if places else default_places(backbone)
+    return {
+        name: AttentionDropout(drop_rate, gamma, None if seed is None else seed + 1000 + number, name=f"adl_{number}")
+        for number, name in enumerate(dict.fromkeys(names), 1)
+    }
+
+
+def default_places(backbone: keras.Model, count: int = 3) -> list[str]:
+    """Returns the names of the last block outputs of a backbone's last strides, from stride 4 on, early ones first."""
+    strides = sorted(
+        {place.stride for place in graph.places(backbone) if place.stride is not None and place.stride >= 4}
+    )
+    return [graph.find_features(backbone, int(stride)).name for stride in strides[-count:]]

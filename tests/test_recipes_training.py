@@ -1,0 +1,143 @@
+"""Every recipe trains from end to end on a tiny backbone, goes on after a kill, and loads where nothing is known."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasxai
+from kerasxai.models.tables import BACKBONES, Backbone
+from kerasxai.training import RECIPES
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.train import train
+
+SIDE = 32
+L = keras.layers
+
+
+def tiny_backbone(include_top: bool, weights: Any, input_tensor: Any, input_shape: Any) -> keras.Model:
+    """As the functions of `keras.applications`; strides 2, 4 and 8."""
+    x = input_tensor
+    for number in range(3):
+        kernel = keras.initializers.GlorotUniform(number)
+        x = L.Conv2D(8, 3, 2, "same", use_bias=False, kernel_initializer=kernel, name=f"conv{number}")(x)
+        x = L.ReLU(name=f"relu{number}")(L.BatchNormalization(name=f"norm{number}")(x))
+    return keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x, name="tiny")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_row() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        row = Backbone("Tiny", f"{__name__}:tiny_backbone", "tf", SIDE, None, "tests")
+        patch.setitem(BACKBONES, "Tiny", row)
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Bright and dark squares on noise."""
+    folder = tmp_path_factory.mktemp("squares")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 12), ("validation", 4)):
+        for label, color in (("bright", (250, 250, 0)), ("dark", (0, 0, 80))):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                image = generator.integers(60, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+                x, y = generator.integers(2, SIDE - 14, 2)
+                image[y : y + 12, x : x + 12] = color
+                Image.fromarray(image).save(folder / split / label / f"{number}.png")
+    return TrainConfig(
+        data=str(folder), backbone="Tiny", features=4, output_stride=2, image_size=SIDE, batch_size=8, seed=1,
+        head_epochs=1, epochs=3, learning_rate=1e-2, finetune_rate=1e-2, finetune_share=1.0,
+        head_options={"width": 8},
+    )  # fmt: skip
+
+
+def of(config: TrainConfig, recipe: str) -> TrainConfig:
+    options: dict[str, Any] = {"has": {"grids": [8]}}
+    return replace(config, head="", recipe=recipe, recipe_options=options.get(recipe, {}))
+
+
+@pytest.fixture(scope="module")
+def runs(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {recipe: train(of(config, recipe), folder / recipe, (), verbose=0).parent for recipe in RECIPES}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_loss_falls(recipe: str, runs: dict[str, Path]) -> None:
+    rows = RunFolder(runs[recipe]).rows
+    assert len(rows) == 4
+    assert np.isfinite([row[name] for row in rows for name in ("loss", "val_loss")]).all()
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    # Two classes: what a coin would reach is 0.69.
+    assert min(row["val_loss"] for row in rows) < (1.2 if RECIPES[recipe].head in ("acol", "spg") else 0.6)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_killed_run_goes_on_to_the_same_weights(
+    recipe: str, runs: dict[str, Path], config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RunFolder._write_rows
+
+    def killed(self: RunFolder) -> None:
+        write(self)
+        if len(self.rows) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "_write_rows", killed)
+        train(of(config, recipe), tmp_path, (), verbose=0)
+    model = kerasxai.models.load(train(of(config, recipe), tmp_path, (), verbose=0))
+    for ours, theirs in zip(
+        model.get_weights(), kerasxai.models.load(runs[recipe] / "model.keras").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [row["loss"] for row in RunFolder(tmp_path).rows] == [row["loss"] for row in RunFolder(runs[recipe]).rows]
+
+
+def test_models_load_in_a_new_process_and_are_explained(runs: dict[str, Path], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).uniform(0, 255, (3, SIDE, SIDE, 3)).astype("float32")
+    np.save(tmp_path / "images.npy", images)
+    code = """
+import sys
+import kerasxai
+import keras
+import numpy as np
+images, found = np.load("images.npy"), {}
+for path in sys.argv[1:]:
+    name = path.split("/")[-2]
+    model = keras.models.load_model(path)
+    found[name] = np.asarray(model(images, training=False))
+    found[name + "_map"] = kerasxai.Explainer(model, "cam")(images, 1).heatmaps
+np.savez("found.npz", **found)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(kerasxai.__file__).parent.parent)}
+    words = [sys.executable, "-c", code, *(str(run / "model.keras") for run in runs.values())]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    for name, run in runs.items():
+        model = kerasxai.models.load(run / "model.keras")
+        np.testing.assert_allclose(found[name], model(images, training=False), atol=1e-5)
+        assert found[f"{name}_map"].shape == (3, SIDE, SIDE)
+        assert (found[f"{name}_map"].std((1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_mixed_precision(recipe: str, config: TrainConfig, tmp_path: Path) -> None:
+    half = replace(of(config, recipe), mixed_precision=True, head_epochs=0, epochs=1)
+    model = kerasxai.models.load(train(half, tmp_path, (), verbose=0))
+    assert model.get_layer("backbone").get_layer("conv1").compute_dtype == "float16"
+    assert np.isfinite(RunFolder(tmp_path).rows[0]["loss"])
+    heatmaps = kerasxai.Explainer(model, "cam")(np.zeros((1, SIDE, SIDE, 3), "float32")).heatmaps
+    assert np.isfinite(heatmaps).all()
