@@ -37,13 +37,14 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def evaluated(model: Path, data: str, out: Path, **settings: Any) -> dict[str, Any]:
+def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settings: Any) -> dict[str, Any]:
     """Evaluates a model, or reads what an earlier call with the same settings measured of it.
 
     Args:
         model: A `.keras` file.
         data: As for `evaluate`.
         out: The evaluation's folder.
+        progress: As for `evaluate`.
         **settings: As for `evaluate`; they have to be ready for JSON.
     """
     written, kept = out / "evaluation.json", out / "settings.json"
@@ -56,6 +57,6 @@ def evaluated(model: Path, data: str, out: Path, **settings: Any) -> dict[str, A
     ):
         return json.loads(written.read_text())
     kept.unlink(missing_ok=True)
-    evaluation = evaluate(models.load(model), data, out=out, **settings)
+    evaluation = evaluate(models.load(model), data, out=out, progress=progress, **settings)
     write_json(kept, asked)
     return evaluation
