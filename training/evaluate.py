@@ -43,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
         options.split,
         method=options.method,
         layer=options.layer,
+        refine=options.refine,
         tune_split=None if options.tune_split == "none" else options.tune_split,
         threshold=options.threshold,
         limit=options.limit,
@@ -65,6 +66,7 @@ def evaluate(
     *,
     method: str = "cam",
     layer: Any = None,
+    refine: Any = None,
     tune_split: str | None = "validation",
     threshold: float = 0.2,
     limit: int | None = None,
@@ -90,6 +92,7 @@ def evaluate(
         split: What is measured.
         method: A name in `kerasxai.METHODS`.
         layer: As for `kerasxai.Explainer`.
+        refine: As for `kerasxai.Explainer`.
         tune_split: Where the best threshold is chosen; None leaves it out.
         threshold: The fixed threshold, in [0, 1).
         limit: Measure so many images of each split only.
@@ -121,8 +124,8 @@ def evaluate(
     info = data.info(name_or_path, **where)
     _check(info, model, split, tune_split)
     reference = checked_protocol(protocol) == "wsolevaluation"
-    raw: dict[str, Any] = {"resize": False} if reference and "refine" not in method_options else {}
-    explainer = Explainer(model, method, layer=layer, batch_size=batch_size, **raw, **method_options)
+    raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
+    explainer = Explainer(model, method, layer=layer, refine=refine, batch_size=batch_size, **raw, **method_options)
     side = _square_side(model, image_size)
 
     best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
@@ -146,6 +149,7 @@ def evaluate(
         "split": split,
         "method": method,
         "layer": explained_layer,
+        "refine": refine,
     }
     if best_boxes is not None:
         best = best_boxes.result()

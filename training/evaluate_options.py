@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kerasxai.core.commands import parse_option
 from kerasxai.methods import METHODS
+from kerasxai.refinements import REFINE_HELP
 
 SUMMARY = "Measure accuracy and localization."
 EXAMPLES = [
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", default="cam", choices=METHODS, metavar="NAME", help="explainer (default: %(default)s)"
     )
     parser.add_argument("--layer", help="for methods that explain at a layer")
+    parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
     parser.add_argument(
         "--option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of the method"
     )

@@ -28,6 +28,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
+    "localize": Command("kerasxai.cli.localize", "kerasxai.cli.localize:run"),
     "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),

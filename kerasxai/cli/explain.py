@@ -13,6 +13,7 @@ from kerasxai.core.commands import command_line, parse_option
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.methods import METHODS
+from kerasxai.refinements import REFINE_HELP
 
 SUMMARY = "Draw where a model looks in images."
 EXAMPLES = [
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; may be repeated"
     )
+    parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
     parser.add_argument(
         "--out", type=Path, default=Path("explanations"), help="folder to write to (default: %(default)s)"
     )
@@ -101,7 +103,7 @@ def _explainer(model: Any, name: str, options: argparse.Namespace, settings: dic
 
     # With several methods side by side, a layer or an option goes to those that know it.
     layer = options.layer if METHODS[name].takes_layer or not several else None
-    return Explainer(model, name, layer=layer, batch_size=options.batch_size, **settings)
+    return Explainer(model, name, layer=layer, batch_size=options.batch_size, refine=options.refine, **settings)
 
 
 def resized(images: list[np.ndarray], side: tuple[int, int]) -> np.ndarray:
@@ -139,11 +141,17 @@ def distinct_stems(paths: list[str]) -> list[str]:
     return stems
 
 
-def _predictions(outputs: np.ndarray, classes: list[str] | None, top: int) -> list[list[tuple[str, float]]]:
+def predictions_of(outputs: np.ndarray) -> np.ndarray:
+    """Returns probabilities `(N, classes)` of a model's outputs: of logits, and of a single unit for both classes."""
     if outputs.shape[-1] == 1:
         outputs = np.concatenate([1 - outputs, outputs], -1)
     if outputs.min() < 0 or np.abs(outputs.sum(-1) - 1).max() > 1e-2:
         outputs = np.asarray(softmax(outputs, -1))
+    return outputs
+
+
+def _predictions(outputs: np.ndarray, classes: list[str] | None, top: int) -> list[list[tuple[str, float]]]:
+    outputs = predictions_of(outputs)
     order = np.argsort(-outputs, -1)[:, :top]
     return [[(name_of(k, classes), float(row[k])) for k in ks] for row, ks in zip(outputs, order, strict=True)]
 

@@ -127,3 +127,8 @@ REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
 
 PRESETS: dict[str, str] = {"best": "flip,walker"}
 """Chains that have a name of their own."""
+
+REFINE_HELP = (
+    "what is done to the heatmaps afterwards: a chain of names with commas between, options as NAME:OPTION=VALUE; "
+    f"a preset ({', '.join(PRESETS)}) or of: {', '.join(REFINEMENTS)} (default: nothing)"
+)

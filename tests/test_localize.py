@@ -1,0 +1,131 @@
+"""`kerasxai localize`: its files as other tools read them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zoo
+from PIL import Image
+
+import kerasxai
+from kerasxai.cli import main
+from kerasxai.cli.explain import predictions_of, resized
+from kerasxai.cli.localize_files import regions, run_lengths
+from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
+
+SIZES = [(20, 30), (40, 24), (16, 16)]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a model and three photographs, one of them deeper."""
+    folder = tmp_path_factory.mktemp("place")
+    zoo.build("functional").save(folder / "model.keras")
+    for number, (height, width) in enumerate(SIZES):
+        path = folder / "photos" / ("deeper" if number == 2 else "") / f"photo{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def localize(place: Path, out: Path, *words: str) -> int:
+    images = [str(place / "photos")] if not any(word.endswith(".png") for word in words) else []
+    return main(["localize", str(place / "model.keras"), *images, "--out", str(out), "--method", "saliency", *words])
+
+
+def filled(runs: dict[str, list[int]]) -> np.ndarray:
+    """Reads COCO's run lengths, as its manual says: down the columns, first those outside."""
+    height, width = runs["size"]
+    values = np.repeat(np.arange(len(runs["counts"])) % 2, runs["counts"])
+    return values.reshape(width, height).T.astype(bool)
+
+
+def test_run_lengths_are_read_back() -> None:
+    generator = np.random.default_rng(0)
+    masks = [generator.random((7, 5)) < share for share in (0, 0.3, 0.7, 1)]
+    for mask in masks:
+        runs = run_lengths(mask)
+        assert sum(runs["counts"]) == mask.size
+        np.testing.assert_array_equal(filled(runs), mask)
+
+
+def test_regions_are_those_of_the_boxes() -> None:
+    mask = np.zeros((6, 9), bool)
+    mask[1:3, 1:3], mask[3:6, 5:9], mask[0, 8] = True, True, True
+    for largest in (True, False):
+        boxes = mask_to_boxes(mask, largest)
+        found = regions(mask, boxes)
+        assert [mask_to_boxes(region)[0].tolist() for region in found] == boxes.tolist()
+    np.testing.assert_array_equal(np.any(found, 0), mask)
+    assert regions(np.zeros((3, 3), bool), np.zeros((0, 4))) == []
+
+
+def test_boxes_masks_and_tables_agree_with_the_explainer(place: Path, tmp_path: Path) -> None:
+    assert localize(place, tmp_path, "--target", "1", "--threshold", "0.3", "--refine", "flip") == 0
+    coco = json.loads((tmp_path / "boxes.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "boxes.csv").read_text().splitlines()))
+    assert "localize" in coco["info"]["command"]
+    sizes = {Path(image["file_name"]).name: (image["height"], image["width"]) for image in coco["images"]}
+    assert sizes == {f"photo{number}.png": size for number, size in enumerate(SIZES)}
+    assert {category["id"] for category in coco["categories"]} == {2}, "class 1, counted from 1"
+    model = zoo.build("functional")
+    explainer = kerasxai.Explainer(model, "saliency", refine="flip")
+    checked = 0
+    for image in coco["images"]:
+        path = Path(image["file_name"])
+        pixels = np.asarray(Image.open(path))
+        batch = resized([pixels], (zoo.SIZE, zoo.SIZE))
+        heatmap, probability = explainer(batch, 1).heatmaps, float(predictions_of(np.asarray(model(batch)))[0, 1])
+        expected = heatmap_to_boxes(resized([heatmap[0][..., None]], pixels.shape[:2])[0, ..., 0], 0.3).tolist()
+        mine = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        x0y0wh = [a["bbox"] for a in mine]
+        assert [[x, y, x + w, y + h] for x, y, w, h in x0y0wh] == expected
+        in_csv = [[int(row[key]) for key in ("x0", "y0", "x1", "y1")] for row in rows if row["image"] == str(path)]
+        assert in_csv == expected
+        with Image.open(tmp_path / "masks" / f"{path.stem}.png") as png:
+            mask = np.asarray(png) > 0
+            assert set(np.unique(np.asarray(png))) <= {0, 255}
+        assert mask_to_boxes(mask).tolist() == expected
+        for annotation in mine:
+            np.testing.assert_array_equal(filled(annotation["segmentation"]), mask)
+            assert annotation["area"] == mask.sum() and annotation["category_id"] == 2
+            assert annotation["score"] == pytest.approx(probability, abs=1e-5)
+            checked += 1
+    assert checked == 3
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 256
+
+
+def test_all_boxes_are_those_of_every_region(place: Path, tmp_path: Path) -> None:
+    for name, words in (("one", ()), ("all", ("--all-boxes",))):
+        assert localize(place, tmp_path / name, "--threshold", "otsu", *words) == 0
+    one, every = ((tmp_path / name / "boxes.csv").read_text().splitlines() for name in ("one", "all"))
+    assert set(one) <= set(every) and len(every) >= len(one)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--threshold", "otso"], "otsu"),
+        (["--threshold", "1.5"], "[0, 1)"),
+        (["--refine", "walkr"], "walker"),
+        (["--target", "tabby"], "no class names"),
+        (["missing.png"], "no image missing.png"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    place: Path, tmp_path: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert localize(place, tmp_path / "out", *words) == 2
+    message = capsys.readouterr().err
+    assert told in message and message.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_images(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(["localize", str(place / "model.keras"), str(empty), "--out", str(tmp_path / "out")]) == 2
+    assert "holds no images" in capsys.readouterr().err
