@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +66,8 @@ class Explainer:
         image_input: Of a model with several inputs the one that is explained: its name or path (`"picture"`,
             `"scene/0"`) or index. None takes the only one of four dimensions (of five or three, where there are
             no images). The others go along with their images.
-        batch_size: How many images are explained at once, and how many of their own making methods run at once.
+        batch_size: How many images are explained at once, at most, and how many of their own making methods run at
+            once. After the first batch a CPU takes as many as its memory serves best.
         progress: Whether long calls show a bar on stderr; None shows it where stderr is a terminal.
         smooth: None, or the average over noisy copies of each image that any method can be put under: `"smoothgrad"`,
             `"squaregrad"` or `"vargrad"`; see `kerasxai.methods.smoothing`. Its settings `samples=50`, `sigma=0.15` and
@@ -163,12 +165,12 @@ class Explainer:
         parts = []
         with Bar(len(images), self.method.name, self.progress) as bar:
             view.bar, view.total = bar, len(images)
-            for i in range(0, len(images), self.batch_size):
-                view.rows = rows = slice(i, i + self.batch_size)
+            for rows in self._batches(len(images)):
+                view.rows = rows
                 view.others = [tf.convert_to_tensor(x[rows]) for x in others]
                 view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
                 parts.append(self._explain(images[rows], classes[rows]))
-                bar.reach(i + self.batch_size)
+                bar.reach(rows.stop)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return Explanation(
             heatmaps=joined.pop("heatmaps"),
@@ -178,6 +180,12 @@ class Explainer:
             layer=joined.pop("layer", None),
             notes=joined,
         )
+
+    def _batches(self, count: int) -> Iterator[slice]:
+        start = 0
+        while start < count:
+            yield slice(start, start + self._view.together)
+            start = self._view.rows.stop
 
     def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         self._view.notes = {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.batching import fitting, largest_map
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
@@ -43,7 +44,7 @@ class View:
         model: Any Keras model. It is left exactly as it was after each trace.
         layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
-        batch_size: How many images a method that makes images of its own sends through the model at once.
+        batch_size: How many images at most go through the model at once; see `together`.
         fold: Whether batch normalizations are folded into the convolutions before them, see `kerasxai.core.folding`;
             and whether long loops may freeze the weights, see `kerasxai.core.freezing`.
 
@@ -87,6 +88,7 @@ class View:
         self.output_names = getattr(model, "output_names", ())
         self._traced: dict[Any, Any] = {}
         self._freezer = Freezer()
+        self._largest = 0
 
     def note(self, **values: Any) -> None:
         """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
@@ -142,14 +144,19 @@ class View:
         Args:
             count: How many samples of each image.
             images: How many images they explain.
-            size: How many samples make a batch, if not `batch_size`.
+            size: How many samples make a batch, if not `together`.
         """
-        size = size or self.batch_size
+        size = size or self.together
         with self._freezer.loop(count * max(images, self._images_left()) if self.fold else 0):
             for start in range(0, count, size):
                 stop = min(start + size, count)
                 yield slice(start, stop)
                 self.bar.advance(images * (stop - start) / count)
+
+    @property
+    def together(self) -> int:
+        """How many images to send through the model at once: `batch_size`, or as many as fit; known after one pass."""
+        return fitting(self.batch_size, self._largest)
 
     def _images_left(self) -> int:
         """Returns how many images of the call are not explained yet."""
@@ -236,6 +243,7 @@ class View:
 
         specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, (*held, *tensors))]
         concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+        self._largest = max(self._largest, largest_map(concrete))
         return concrete, first[0].layer_name
 
     def _taken(self, images: Any, others: Any) -> Any:

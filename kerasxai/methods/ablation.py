@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.batching import fitting
 from kerasxai.methods.cam import one_by_one
 from kerasxai.methods.perturbation import explained_quantity
 from kerasxai.methods.scorecam import layer_activations
@@ -61,10 +62,12 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     seen = view.ask(layer_activations, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
-    together = max(1, _ROOM * math.prod(images.shape[1:]) // math.prod(seen.activations.shape[1:]))
+    each = math.prod(seen.activations.shape[1:])
+    most = max(1, _ROOM * math.prod(images.shape[1:]) // each) * view.batch_size
+    size = fitting(most, each * seen.activations.dtype.size)
     for b in range(len(images)):
         one = slice(b, b + 1)
-        for part in view.chunks(len(numbers), size=together * view.batch_size):
+        for part in view.chunks(len(numbers), size=size):
             asked = (images[one], seen.targets[one], seen.activations[one], numbers[part])
             answer = view.ask(ablated_scores, *asked, layer=seen.layer, explain=explain)
             falls[b, part] = seen.scores[b] - answer.without

@@ -119,7 +119,7 @@ def integrated_gradients(
     baselines = tf.constant(baseline_images(baseline, images.numpy(), view.rows, whole("seed", seed, 0)))
     clean = view.resolve(images, targets)
     starts = view.resolve(baselines, clean.targets).scores
-    together = max(1, view.batch_size // len(images))
+    together = max(1, view.together // len(images))
     total = tf.zeros_like(images)
     for part in view.chunks(steps, len(images), together):
         asked = (images, clean.targets, baselines, points[part], weights[part])

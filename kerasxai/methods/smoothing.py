@@ -86,7 +86,7 @@ def smoothed(
     for VarGrad.
     """
     targets, count = view.resolve(images, targets).targets, len(images)
-    together = max(1, view.batch_size // count)
+    together = max(1, view.together // count)
     mean = spread = tf.constant(0.0)
     for part in view.chunks(samples, count, together):
         numbers = range(part.start, part.stop)

@@ -1,0 +1,105 @@
+"""How many images go through the model at once, which must change nothing but time and memory."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+
+import kerasxai
+from kerasxai.core import batching
+from kerasxai.core.batching import fitting, largest_map
+from kerasxai.core.view import View, clean
+
+# Of the models in the zoo, for each image: the first convolution's map, 8 x 8 x 6 floats; the image itself has 768.
+LARGEST = 16 * 16 * 3 * 4
+
+
+def small_room(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    monkeypatch.setattr(batching, "_ROOM", images * LARGEST)
+
+
+@pytest.mark.parametrize(("most", "largest", "expected"), [(32, 0, 32), (32, 2**20, 20), (8, 2**20, 8), (32, 2**30, 1)])
+def test_as_many_as_fit_and_at_least_one(most: int, largest: int, expected: int) -> None:
+    assert fitting(most, largest) == expected
+
+
+def test_an_accelerator_takes_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = [SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda: devices)
+    assert fitting(32, 2**30) == 32
+
+
+def test_the_largest_map_is_read_off_the_graph() -> None:
+    view = View(zoo.build("functional"))
+    assert view.together == 32
+    view.ask(clean, zoo.images(1), np.zeros(1, np.int64))
+    ((concrete, _),) = view._traced.values()
+    assert largest_map(concrete) == LARGEST
+
+
+def test_maps_of_open_size_do_not_count() -> None:
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(zoo.CLASSES)(x))
+    explain = kerasxai.Explainer(model, "saliency", batch_size=2)
+    assert explain(zoo.images(3)).heatmaps.shape == (3, 16, 16)
+    assert explain(zoo.images(3, 20)).heatmaps.shape == (3, 20, 20)
+    assert explain._view.together == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradcam", {}),
+        ("saliency", {"smooth": "smoothgrad", "samples": 5}),
+        ("integrated_gradients", {"steps": 7}),
+        ("ablationcam", {}),
+        ("occlusion", zoo.CHEAPER["occlusion"]),
+        ("lime", zoo.CHEAPER["lime"]),
+    ],
+)
+def test_smaller_batches_give_the_same_maps(monkeypatch: pytest.MonkeyPatch, method: str, options: Any) -> None:
+    model, images = zoo.build("functional"), zoo.images(5)
+    whole = kerasxai.Explainer(model, method, **options)(images, targets=1)
+    small_room(monkeypatch, 2)
+    explain = kerasxai.Explainer(model, method, **options)
+    asked: list[int] = []
+    ask = explain._view.ask
+
+    def counted(question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
+        asked.append(len(images))
+        return ask(question, images, *tensors, **settings)
+
+    monkeypatch.setattr(explain._view, "ask", counted)
+    for _ in range(2):
+        asked.clear()
+        parted = explain(images, targets=1)
+        np.testing.assert_allclose(parted.heatmaps, whole.heatmaps, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(parted.targets, whole.targets)
+        np.testing.assert_allclose(parted.scores, whole.scores, rtol=1e-5)
+    # Only the first batch of the first call knows nothing of the model yet.
+    assert max(asked) <= 2 < 5
+
+
+def test_each_image_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_room(monkeypatch, 3)
+    explain = kerasxai.Explainer(zoo.build("functional"), "gradcam", batch_size=4)
+    batches: list[Any] = []
+    inner = explain._explain
+
+    def counted(images: Any, targets: Any) -> Any:
+        batches.append(len(images))
+        return inner(images, targets)
+
+    monkeypatch.setattr(explain, "_explain", counted)
+    explain(zoo.images(9))
+    assert batches == [4, 3, 2]
+    batches.clear()
+    explain(zoo.images(9))
+    assert batches == [3, 3, 3]
+    with pytest.raises(kerasxai.KerasxaiError):
+        explain(zoo.images(0))
