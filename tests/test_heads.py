@@ -78,7 +78,7 @@ def test_conv1x1_of_depth_2_is_branch_a_of_acol() -> None:
 
 @pytest.mark.parametrize("head", HEADS)
 def test_seed_makes_the_same_head_and_another_seed_another(head: str) -> None:
-    options: dict[str, Any] = {"width": 4} if head == "acol" else {}
+    options: dict[str, Any] = {"width": 4} if head in ("acol", "spg") else {}
     outputs = [
         np.asarray(build_classifier(tiny(), 3, head, seed=seed, **options)(IMAGES, training=False))
         for seed in (1, 1, 2)
@@ -98,8 +98,8 @@ def test_dropout_is_active_in_training_alone(head: str) -> None:
 @pytest.mark.parametrize("head", HEADS)
 def test_fits_summarizes_and_lowers_its_loss(head: str) -> None:
     model = build_classifier(tiny(), 3, head, width=8, seed=1)
-    # Compiled by XLA for ACoL, the one with steps of its own.
-    jit = "auto" if head == "acol" else False
+    # Compiled by XLA for those with steps of their own.
+    jit = "auto" if head in ("acol", "spg") else False
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=jit)
     history = model.fit(IMAGES, LABELS, epochs=40, verbose=0).history
     assert history["loss"][-1] < 0.8 * history["loss"][0]
@@ -143,7 +143,7 @@ def test_models_load_in_a_new_process(tmp_path: Path) -> None:
         model.fit(IMAGES, LABELS, verbose=0)
         model.save(tmp_path / f"{head}.keras")
         expected[head] = np.asarray(model(IMAGES, training=False))
-    expected["loss"] = np.asarray(model.evaluate(IMAGES, LABELS, verbose=0))
+        expected[f"{head}_loss"] = np.asarray(model.evaluate(IMAGES, LABELS, verbose=0))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         mixed = build_classifier(tiny(), 3, "acol", width=4, seed=1)
@@ -159,14 +159,13 @@ assert "keras" not in sys.modules and "tensorflow" not in sys.modules
 import keras
 import numpy as np
 images, results = np.load("images.npy"), {}
-for name in ("gap", "conv1x1", "acol", "mixed"):
+for name in ("gap", "conv1x1", "acol", "spg", "mixed"):
     model = keras.models.load_model(name + ".keras")
     results[name] = np.asarray(model(images, training=False))
-    if name == "acol":
-        results["loss"] = model.evaluate(images, np.array([0, 1, 2, 0, 1, 2]), verbose=0)
     if name != "mixed":
+        results[name + "_loss"] = model.evaluate(images, np.array([0, 1, 2, 0, 1, 2]), verbose=0)
         assert kerasxai.models.class_names(model) == ["cat", "dog", "cow"]
-print(type(model).__module__, type(model).__name__)
+print(type(model).__module__, type(model).__name__)  # the last one, mixed
 np.savez("results.npz", **results)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(kerasxai.__file__).parent.parent)}

@@ -110,6 +110,14 @@ RECIPES: dict[str, Recipe] = _table(
         _BENCHMARK_STEPS,
         layers="kerasxai.models.adl:attention_dropout",
     ),
+    Recipe(
+        "spg",
+        "spg",
+        "Self-produced guidance: masks of what the maps are sure of teach the features to part object and ground.",
+        "Zhang 2018, arXiv:1807.08902",
+        "SGD, Nesterov momentum 0.9, weight decay 5e-4, new layers at 10 times the rate 1e-3, batches of 20",
+        "constant rate, 5 epochs on ImageNet, 100 on CUB",
+    ),
 )
 
 

@@ -3,18 +3,16 @@
 Zhang et al. 2018, arXiv:1804.06962; the details follow the authors' code (`xiaomengyc/ACoL`).
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.tracing import patched
 from kerasxai.models.heads import convolution, initializer
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.models.rewiring import twin
+from kerasxai.models.shown import LabelsShown
 
 
 def minmax(maps: Any) -> Any:
@@ -227,7 +225,7 @@ _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy
 
 
 @keras.saving.register_keras_serializable("kerasxai")
-class ACoLModel(keras.Model):
+class ACoLModel(LabelsShown):
     """A functional model with an `ACoLHead`, which it shows the labels while it fits and evaluates.
 
     The loss is the compiled loss on branch A's probabilities plus the same loss on branch B's, equally weighted and
@@ -241,39 +239,9 @@ class ACoLModel(keras.Model):
         >>> model.fit(images, labels)
     """
 
-    @property
-    def head(self) -> ACoLHead:
-        """The layer with the two branches."""
-        return next(layer for layer in self.layers if isinstance(layer, ACoLHead))
-
-    @contextlib.contextmanager
-    def _shown(self, data: Any) -> Iterator[None]:
-        _, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if labels is None:
-            yield
-            return
-        head = self.head
-        labels = ops.convert_to_tensor(labels)
-        if len(labels.shape) == 2 and labels.shape[-1] == 1:
-            labels = labels[:, 0]
-        if len(labels.shape) == 2 and labels.shape[-1] == head.num_classes:
-            labels, classes = ops.cast(labels, "float32"), ops.argmax(labels, -1)
-        elif len(labels.shape) == 1:
-            labels = classes = ops.cast(labels, "int32")
-        else:
-            raise KerasxaiError(f"labels must be (B,) or (B, {head.num_classes}); got shape {tuple(labels.shape)}")
-        with patched(head, explained_class=classes, targets=(labels, weights, self.loss)):
-            yield
-
-    def train_step(self, data: Any) -> Any:
-        """One step of training, branch B's loss included."""
-        with self._shown(data):
-            return super().train_step(data)
-
-    def test_step(self, data: Any) -> Any:
-        """One step of evaluation, branch B's loss included."""
-        with self._shown(data):
-            return super().test_step(data)
+    def shown(self, classes: Any, labels: Any, weights: Any) -> dict[str, Any]:
+        """Returns the class that erases, and what branch B's loss is taken of."""
+        return {"explained_class": classes, "targets": (labels, weights, self.loss)}
 
 
 def acol(

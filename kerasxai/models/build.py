@@ -49,7 +49,7 @@ def build_classifier(
         backbone: A name in BACKBONES, or a model of yours, which is used as it is, with its weights and preprocessing,
             up to its last feature map (or `features`).
         num_classes: Number of classes, at least 2. None keeps the ImageNet head of a named backbone, 1000 classes.
-        head: A name in HEADS: `"gap"`, `"conv1x1"` or `"acol"`.
+        head: A name in HEADS: `"gap"`, `"conv1x1"`, `"acol"` or `"spg"`.
         weights: `"imagenet"`, None (random), or the path of a Keras weights file for the whole named backbone without
             its top.
         input_size: Side of the square images, or (height, width), or `"any"` for a fully convolutional model; None is

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-MODULES = tuple(f"kerasxai.models.{name}" for name in ("acol", "adl", "heads", "pooling", "positions", "preprocessing"))
+_NAMES = ("acol", "adl", "heads", "pooling", "positions", "preprocessing", "spg")
+MODULES = tuple(f"kerasxai.models.{name}" for name in _NAMES)
 
 
 def _register() -> None:

@@ -127,4 +127,12 @@ HEADS: dict[str, Head] = {
         "Zhang et al. 2018, arXiv:1804.06962",
         "labels as class numbers or one-hot rows",
     ),
+    "spg": Head(
+        "spg",
+        "kerasxai.models.spg:spg",
+        "kerasxai.models.spg:SPGModel",
+        "class maps as of conv1x1; in training, branches learn from masks of what the maps are sure of",
+        "Zhang et al. 2018, arXiv:1807.08902",
+        "labels as class numbers or one-hot rows",
+    ),
 }
