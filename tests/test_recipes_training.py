@@ -57,14 +57,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
                 Image.fromarray(image).save(folder / split / label / f"{number}.png")
     return TrainConfig(
         data=str(folder), backbone="Tiny", features=4, output_stride=2, image_size=SIDE, batch_size=8, seed=1,
-        head_epochs=1, epochs=3, learning_rate=1e-2, finetune_rate=1e-2, finetune_share=1.0,
+        head_epochs=0, epochs=3, finetune_rate=1e-2, finetune_share=1.0,
         head_options={"width": 8},
     )  # fmt: skip
 
 
+HALF = ("acol", "adl", "spg")
+"""Trained in half precision: they have layers of their own, the others what all have."""
+
+
 def of(config: TrainConfig, recipe: str) -> TrainConfig:
     options: dict[str, Any] = {"has": {"grids": [8]}}
-    return replace(config, head="", recipe=recipe, recipe_options=options.get(recipe, {}))
+    return replace(
+        config, head="", recipe=recipe, recipe_options=options.get(recipe, {}), mixed_precision=recipe in HALF
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +82,14 @@ def runs(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_loss_falls(recipe: str, runs: dict[str, Path]) -> None:
     rows = RunFolder(runs[recipe]).rows
-    assert len(rows) == 4
+    assert len(rows) == 3
     assert np.isfinite([row[name] for row in rows for name in ("loss", "val_loss")]).all()
     assert rows[-1]["loss"] < rows[0]["loss"]
     # Two classes: what a coin would reach is 0.69.
     assert min(row["val_loss"] for row in rows) < (1.2 if RECIPES[recipe].head in ("acol", "spg") else 0.6)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", ["has", "cutmix", "adl", "spg"])
 def test_a_killed_run_goes_on_to_the_same_weights(
     recipe: str, runs: dict[str, Path], config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +97,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
     def killed(self: RunFolder) -> None:
         write(self)
-        if len(self.rows) == 2:
+        if len(self.rows) == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -128,16 +134,14 @@ np.savez("found.npz", **found)
     found = np.load(tmp_path / "found.npz")
     for name, run in runs.items():
         model = kerasxai.models.load(run / "model.keras")
-        np.testing.assert_allclose(found[name], model(images, training=False), atol=1e-5)
+        np.testing.assert_allclose(found[name], model(images, training=False), atol=1e-3 if name in HALF else 1e-5)
         assert found[f"{name}_map"].shape == (3, SIDE, SIDE)
         assert (found[f"{name}_map"].std((1, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_mixed_precision(recipe: str, config: TrainConfig, tmp_path: Path) -> None:
-    half = replace(of(config, recipe), mixed_precision=True, head_epochs=0, epochs=1)
-    model = kerasxai.models.load(train(half, tmp_path, (), verbose=0))
+@pytest.mark.parametrize("recipe", HALF)
+def test_half_precision(recipe: str, runs: dict[str, Path]) -> None:
+    model = kerasxai.models.load(runs[recipe] / "model.keras")
     assert model.get_layer("backbone").get_layer("conv1").compute_dtype == "float16"
-    assert np.isfinite(RunFolder(tmp_path).rows[0]["loss"])
     heatmaps = kerasxai.Explainer(model, "cam")(np.zeros((1, SIDE, SIDE, 3), "float32")).heatmaps
     assert np.isfinite(heatmaps).all()
