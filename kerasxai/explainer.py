@@ -13,6 +13,7 @@ import tensorflow as tf
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.inputs import checked_rank, laid_out, packed
+from kerasxai.core.maps import checked_grid, resized, sides_of
 from kerasxai.core.options import choice
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
@@ -101,6 +102,7 @@ class Explainer:
         *,
         layer: Any = None,
         score: Score | None = None,
+        token_grid: tuple[int, ...] | None = None,
         image_input: Any = None,
         batch_size: int = 32,
         progress: bool | None = None,
@@ -128,6 +130,7 @@ class Explainer:
         self._view = _view_of(model, self.method, layer, score, self.batch_size)
         self._resize = resize
         self._view.fold = fold
+        self._view.token_grid = checked_grid(token_grid)
         self._view.fuse = choice("fuse", fuse, ("mean", "max"))
         self._steps = checked_for(model, parsed(refine))
         if self._steps and not resize:
@@ -155,11 +158,12 @@ class Explainer:
         layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
         view.layout = layout
         images = checked_rank(given, view.known)
+        self._check_kind(images.ndim)
         wanted = None
         if self._view.score is not None and _are_rich(targets):
             wanted, targets = _checked_wanted(targets, len(images)), None
         classes = _checked_targets(targets, len(images))
-        view.channels_first = images.ndim == 4 and view.takes_channels_first(images.shape)
+        view.channels_first = view.takes_channels_first(images.shape)
         if view.channels_first:
             images = np.moveaxis(images, 1, -1)
         parts = []
@@ -187,6 +191,15 @@ class Explainer:
             yield slice(start, start + self._view.together)
             start = self._view.rows.stop
 
+    def _check_kind(self, rank: int) -> None:
+        if rank == 2 and not self.method.takes_tokens:
+            able = ", ".join(row.name for row in METHODS.values() if row.takes_tokens)
+            raise KerasxaiError(f"{self.method.name} does not explain tokens (N, T); methods that do: {able}")
+        if rank == 2 and self.noise is not None:
+            raise KerasxaiError("smooth adds noise to values, and tokens (N, T) have none; leave it out")
+        if rank != 4 and self._steps:
+            raise KerasxaiError("refine works on heatmaps of images (N, H, W, C) alone; leave it out")
+
     def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         self._view.notes = {}
         heatmaps = refined(self._steps, self._view, self._heatmaps, images, targets)
@@ -207,7 +220,7 @@ class Explainer:
             maps = smoothed(self._view, batch, wanted, self.method, self.options, **self.noise)
         heatmaps = tf.cast(maps, tf.float32)
         if self._resize:
-            heatmaps = tf.image.resize(heatmaps[..., None], images.shape[1:3])[..., 0]
+            heatmaps = resized(heatmaps, sides_of(images.shape))
         return heatmaps.numpy()
 
     def _warn_of_probabilities(self) -> None:

@@ -99,7 +99,7 @@ def test_every_option_changes_the_map(options: dict[str, Any]) -> None:
     [
         ({"patch": 10}, r"patch \(10, 10\) is larger than the image, which is \(9, 13\)"),
         ({"patch": 0}, "patch must be 1 or more, not 0"),
-        ({"patch": 2.5}, "patch must be a whole number or a pair"),
+        ({"patch": 2.5}, "patch must be a whole number, or one for each side"),
         ({"patch": (2, True)}, "patch must be a whole number"),
         ({"stride": 0}, "stride must be 1 or more"),
         ({"patch": 2, "stride": 3}, "stay uncovered"),

@@ -55,18 +55,21 @@ def _last_activation(outputs: Any) -> Any | None:
     return last if last.type == "Sigmoid" else None
 
 
-def ancestors(*tensors: Any, differentiable: bool = False) -> set[Any]:
+def ancestors(*tensors: Any, differentiable: bool = False, shapes: bool = True) -> set[Any]:
     """Returns the references of all tensors in the same graph that `tensors` are computed from, with their own.
 
     Args:
         *tensors: Tensors of one traced graph.
         differentiable: Leaves out what lies behind integers, booleans and stopped gradients.
+        shapes: Whether what only gives its shape counts.
     """
+    ends = {"StopGradient"} if differentiable else set()
+    ends |= set() if shapes else {"Shape", "ShapeN", "Size", "Rank"}
     found = {tensor.ref() for tensor in tensors}
     waiting = list(tensors)
     while waiting:
         op = waiting.pop().op
-        for before in [] if differentiable and op.type == "StopGradient" else op.inputs:
+        for before in [] if op.type in ends else op.inputs:
             if before.ref() not in found and (before.dtype.is_floating or not differentiable):
                 found.add(before.ref())
                 waiting.append(before)
@@ -85,19 +88,21 @@ def _without_bias(tensor: Any) -> Any:
 
 
 def pooled_map(tensor: Any) -> Any | None:
-    """Returns the feature map `(B, h, w, K)` that was averaged over its places to give `tensor`, or None.
+    """Returns the feature map `(B, *sides, K)` that was averaged over its places to give `tensor`, or None.
 
     Args:
         tensor: The output of a global average pooling, `(B, K)`, perhaps reshaped, cast or passed through a dropout.
     """
     pooled = origin(tensor, _SAME_ORDER)
-    if pooled.op.type != "Mean" or pooled.op.inputs[0].shape.rank != 4:
+    rank = pooled.op.inputs[0].shape.rank if pooled.op.type == "Mean" else None
+    if rank not in (3, 4, 5):
         return None
     axes = tf.get_static_value(pooled.op.inputs[1])
-    axes = [] if axes is None else sorted(np.ravel(axes) % 4)
-    if axes == [1, 2]:
+    axes = [] if axes is None else sorted(np.ravel(axes) % rank)
+    if axes == list(range(1, rank - 1)):
         return origin(pooled.op.inputs[0])
-    return tf.transpose(pooled.op.inputs[0], (0, 2, 3, 1)) if axes == [2, 3] else None
+    first = axes == list(range(2, rank))
+    return tf.transpose(pooled.op.inputs[0], (0, *range(2, rank), 1)) if first else None
 
 
 def pooled_then_dense(logits: Any) -> tuple[Any, Any] | None:

@@ -1,13 +1,15 @@
 """Layers of a model: their paths, how to find one, and which of them gives the map that feeds the head."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.graph import ancestors, origin
+from kerasxai.core.maps import form_of, sides_of
 from kerasxai.core.tracing import Call, recorded
 
 
@@ -42,7 +44,8 @@ def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
 
     Args:
         model: The model that holds it, at any depth.
-        layer: A path such as `"backbone/top_activation"`, a name, or a layer object.
+        layer: A path such as `"backbone/top_activation"`, a name, a layer object, or the attributes that lead to one in
+            a subclassed model, `"encoder/blocks/2"` or `"encoder.blocks[2]"`.
 
     Returns:
         The full path and the layer.
@@ -62,47 +65,91 @@ def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
     same = [path for path in layers if path.endswith(f"/{layer}")]
     if len(same) > 1:
         raise KerasxaiError(f"several layers are called {layer!r}; give one of the paths {', '.join(same)}")
-    if not same:
-        raise unknown("layer", layer, layers)
-    return same[0], layers[same[0]]
+    if same:
+        return same[0], layers[same[0]]
+    held = _by_attributes(model, layer)
+    for path, candidate in layers.items():
+        if candidate is held:
+            return path, candidate
+    raise unknown("layer", layer, layers)
+
+
+def _by_attributes(model: Any, path: str) -> Any:
+    """Follows attributes, places in lists and keys of dicts, as in `"encoder.blocks[2]"`; None where they end."""
+    held = model
+    for part in path.replace("[", "/").replace("]", "").replace(".", "/").split("/"):
+        if isinstance(held, dict):
+            held = held.get(part)
+        elif isinstance(held, (list, tuple)):
+            held = held[int(part)] if part.isdecimal() and int(part) < len(held) else None
+        else:
+            held = getattr(held, part, None)
+    return held
+
+
+def find_call(model: Any, layer: Any) -> tuple[str, Any, int | None]:
+    """Finds a layer as `find_layer` does, and which of its calls is meant.
+
+    Args:
+        model: The model that holds it.
+        layer: As for `find_layer`; for one of several calls, counted from 0, `"shared:1"` or `("shared", 1)`.
+
+    Returns:
+        The path, with the number behind a colon where there is one; the layer; the number or None.
+    """
+    if isinstance(layer, tuple):
+        layer, number = layer
+    elif isinstance(layer, str) and layer.rpartition(":")[2].isdecimal() and layer not in dict(walk(model)):
+        layer, _, number = layer.rpartition(":")
+    else:
+        return *find_layer(model, layer), None
+    path, found = find_layer(model, layer)
+    return f"{path}:{int(number)}", found, int(number)
 
 
 def places(tensor: Any, first: bool = False) -> int | None:
-    """Returns how many places a map `(B, h, w, K)` has, or None where its size is not known before the run."""
-    height, width = tensor.shape[2:] if first else tensor.shape[1:3]
-    return None if height is None or width is None else height * width
+    """Returns how many places a map `(B, *sides, K)` has, or None where its size is not known before the run."""
+    sides = tensor.shape[2:] if first else tensor.shape[1:-1]
+    return sides.num_elements()
 
 
 def channels_first(calls: list[Call]) -> bool:
-    """Tells whether the map that the last of some calls gives is `(B, K, h, w)`.
+    """Tells whether the map that the last of some calls gives is `(B, K, *sides)`.
 
     Activations, normalizations and sums do not say; the last layer that does holds for them.
     """
+    rank = calls[-1].output.shape.rank if calls and isinstance(calls[-1].output, tf.Tensor) else None
     formats = (
         getattr(call.layer, "data_format", None)
         for call in reversed(calls)
-        if isinstance(call.output, tf.Tensor) and call.output.shape.rank == 4
+        if isinstance(call.output, tf.Tensor) and call.output.shape.rank == rank
     )
     return next((form for form in formats if form is not None), None) == "channels_first"
 
 
-def is_feature_map(tensor: Any, first: bool = False) -> bool:
-    """Tells whether a traced tensor is a floating map `(B, h, w, K)` with more than one place.
+def is_feature_map(tensor: Any, first: bool = False, rank: int = 4) -> bool:
+    """Tells whether a traced tensor is a floating map `(B, *sides, K)` with more than one place.
 
     Args:
         tensor: Anything a layer gave.
-        first: Whether channels come first, `(B, K, h, w)`.
+        first: Whether channels come first, `(B, K, *sides)`.
+        rank: How many dimensions it must have: 3 for series, 4 for images, 5 for volumes.
     """
     return (
         isinstance(tensor, tf.Tensor)
         and tensor.dtype.is_floating
-        and tensor.shape.rank == 4
+        and tensor.shape.rank == rank
         and places(tensor, first) not in (0, 1)
     )
 
 
-def last_feature_map(calls: list[Call], score: Any) -> Call:
-    """Chooses the map that feeds the head: the last map in call order that the score depends on.
+def inside_attention(calls: list[Call]) -> tuple[str, ...]:
+    """Returns what the paths begin with of layers inside attention: (batch, tokens, heads, size) is no map."""
+    return tuple(f"{call.path}/" for call in calls if "Attention" in type(call.layer).__name__)
+
+
+def last_map(calls: list[Call], score: Any, rank: int = 4) -> tuple[Call | None, bool]:
+    """Finds the map that feeds the head: the last map in call order that the score depends on.
 
     "The last convolution" is a 1x1 map on some networks, a fraction of the channels on others, and stands before a
     normalization or a sum on most; the last tensor that the score still depends on is none of these.
@@ -110,16 +157,14 @@ def last_feature_map(calls: list[Call], score: Any) -> Call:
     Args:
         calls: The calls of one traced pass, in the order in which they finished.
         score: The traced score, `(B,)`.
+        rank: How many dimensions a map has: 3 for series, 4 for images, 5 for volumes.
 
     Returns:
-        The call; where a layer and the model around it give the same tensor, the innermost layer's.
-
-    Raises:
-        KerasxaiError: The model has no feature map, or works on tokens after it, as vision transformers do.
+        The call, or None; where a layer and the model around it give the same tensor, the innermost layer's. And
+        whether the model works on tokens after it, as vision transformers do.
     """
     needed = ancestors(score)
-    # Inside attention, (batch, tokens, heads, size) looks like a map and is none.
-    attention = tuple(f"{call.path}/" for call in calls if "Attention" in type(call.layer).__name__)
+    attention = inside_attention(calls)
     chosen: Call | None = None
     tokens_after = False
     for i, call in enumerate(calls):
@@ -128,21 +173,57 @@ def last_feature_map(calls: list[Call], score: Any) -> Call:
             continue
         if call.path.startswith(attention):
             continue
-        if is_feature_map(output, channels_first(calls[: i + 1])):
+        if is_feature_map(output, channels_first(calls[: i + 1]), rank):
             if chosen is None or origin(output) is not origin(chosen.output):
                 chosen, tokens_after = call, False
-        elif output.shape.rank == 3 and output.shape[1] not in (None, 1) and output.dtype.is_floating:
+        elif rank > 3 and output.shape.rank == 3 and output.shape[1] not in (None, 1) and output.dtype.is_floating:
             tokens_after = True
+    return chosen, tokens_after
+
+
+def hidden_layers(calls: list[Call]) -> KerasxaiError | None:
+    """Returns the error for a model that was loaded from a SavedModel, whose layers cannot be looked at, or None."""
+    if not any(isinstance(call.layer, keras.layers.TFSMLayer) for call in calls):
+        return None
+    return KerasxaiError(
+        "keras.layers.TFSMLayer hides the layers of the model that it loaded; explain it with a method that only asks "
+        "for scores, such as occlusion, rise, lime or kernelshap, or load the .keras file"
+    )
+
+
+def no_map(chosen: Call | None, sides: int = 2, calls: Sequence[Call] = ()) -> KerasxaiError:
+    """Returns the error for a model of whose layers none can be explained by default.
+
+    Args:
+        chosen: The last map, where tokens come after it.
+        sides: How many sides a map has.
+        calls: The calls of the traced pass.
+    """
+    hidden = hidden_layers(list(calls))
+    if chosen is None and hidden is not None:
+        return hidden
     if chosen is None:
-        raise KerasxaiError(
-            "the model has no feature map: no layer that the score depends on gives (batch, height, width, channels) "
+        form = ("steps", "height, width", "depth, height, width")[min(sides, 3) - 1]
+        return KerasxaiError(
+            f"the model has no feature map: no layer that the score depends on gives (batch, {form}, channels) "
             "with more than one place; methods that need a layer cannot explain it"
         )
-    if tokens_after:
-        raise KerasxaiError(
-            f"the model works on tokens after its last map {chosen.path!r}, which is then no more than an embedding of "
-            "patches; name a layer with layer="
-        )
+    return KerasxaiError(
+        f"the model works on tokens after its last map {chosen.path!r}, which is then no more than an embedding of "
+        "patches, and none of its token layers lies on a clear grid; name a layer with layer=, and its grid with "
+        "token_grid="
+    )
+
+
+def last_feature_map(calls: list[Call], score: Any) -> Call:
+    """Chooses the map that feeds the head, see `last_map`.
+
+    Raises:
+        KerasxaiError: The model has no feature map, or works on tokens after it, as vision transformers do.
+    """
+    chosen, tokens_after = last_map(calls, score)
+    if chosen is None or tokens_after:
+        raise no_map(chosen)
     return chosen
 
 
@@ -205,6 +286,7 @@ def list_layers(model: Any, images: Any = None) -> list[LayerInfo]:
     if specs is None:
         raise KerasxaiError(f"the model {model.name!r} does not know its input shape; pass images to trace it with")
     calls: list[Call] = []
+    sides = sides_of(max((spec.shape for spec in tf.nest.flatten(specs)), key=len))
 
     @tf.function(autograph=False)
     def trace(inputs: Any) -> Any:
@@ -212,13 +294,22 @@ def list_layers(model: Any, images: Any = None) -> list[LayerInfo]:
             return model(inputs, training=False)
 
     trace.get_concrete_function(specs)
-    return [_info(call) for call in calls if call.path]
+    attention = inside_attention(calls)
+    return [_info(calls, i, sides, attention) for i, call in enumerate(calls) if call.path]
 
 
-def _info(call: Call) -> LayerInfo:
+def _info(calls: list[Call], number: int, sides: Any, attention: tuple[str, ...]) -> LayerInfo:
+    call = calls[number]
     first = tf.nest.flatten(call.output)[0]
-    shape = tuple(first.shape) if isinstance(first, tf.Tensor) and first.shape.rank is not None else None
-    return LayerInfo(call.path, type(call.layer).__name__, shape, is_feature_map(call.output))
+    known = isinstance(first, tf.Tensor) and first.shape.rank is not None
+    explained = False
+    if known and first is call.output and first.dtype.is_floating and not call.path.startswith(attention):
+        turned = channels_first(calls[: number + 1])
+        form = form_of(first, turned, sides, None)
+        explained = form is not None and (form.grid is not None or places(first, turned) not in (0, 1))
+    own = [one for one in calls if one.layer is call.layer]
+    path = call.path if len(own) == 1 else f"{call.path}:{own.index(call)}"
+    return LayerInfo(path, type(call.layer).__name__, tuple(first.shape) if known else None, explained)
 
 
 def image_side(model: Any, wanted: int | None) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from kerasxai.core.errors import KerasxaiError, unknown
 
+SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
+
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
     """Returns an option that must be a whole number from `least` to `most`, both allowed.
@@ -57,13 +59,17 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
-def pair(name: str, value: Any, least: int = 1) -> tuple[int, int]:
-    """Returns an option that is one whole number for both sides or a pair (height, width).
+def per_side(name: str, value: Any, count: int, least: int = 1) -> tuple[int, ...]:
+    """Returns an option that is one whole number for all sides, or one for each of `count` sides.
 
     Raises:
         KerasxaiError: It is neither.
+
+    Example:
+        >>> per_side("patch", 32, count=2)
+        (32, 32)
     """
-    both = (value, value) if isinstance(value, numbers.Integral) else value
-    if not isinstance(both, (tuple, list)) or len(both) != 2:
-        raise KerasxaiError(f"{name} must be a whole number or a pair (height, width), not {value!r}")
-    return whole(name, both[0], least), whole(name, both[1], least)
+    several = (value,) * count if isinstance(value, numbers.Integral) else value
+    if not isinstance(several, (tuple, list)) or len(several) != count:
+        raise KerasxaiError(f"{name} must be a whole number, or one for each side {SIDES[count]}, not {value!r}")
+    return tuple(whole(name, one, least) for one in several)

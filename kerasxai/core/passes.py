@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
+from kerasxai.core.choosing import Place, form_among
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.graph import SAME_VALUE, origin
+from kerasxai.core.graph import SAME_VALUE, ancestors, origin
 from kerasxai.core.inputs import Sample, packed
-from kerasxai.core.layers import channels_first
+from kerasxai.core.maps import Form, sides_of
 from kerasxai.core.rectifiers import check_reached, ruled
 from kerasxai.core.scores import (
     checked_score,
@@ -28,7 +30,7 @@ class Pass:
     """One traced forward pass: everything that a question may want to look at.
 
     Attributes:
-        images: What went in, `(B, H, W, C)` float32.
+        images: What went in, `(B, H, W, C)` float32; for a series `(B, T, C)`, for volumes `(B, D, H, W, C)`.
         outputs: What came out, as the model's structure.
         targets: `(B,)` int64, the classes explained, predicted ones put in.
         score: `(B,)` float32, what is explained.
@@ -46,19 +48,21 @@ class Pass:
         self.calls = calls
         self.layer_name: str | None = None
         self.rectifiers = 0
-        self._turned: dict[Any, Any] = {}
+        self._read: dict[Any, tuple[Any, Form]] = {}
         self.logits: Any = None
         self.doubtful = tf.constant(False)
+        flat = tf.nest.flatten(outputs)
         choose = getattr(view.score, "chosen", None)
         if choose is not None and sample.wanted is None:
             with named_outputs(view.output_names):
                 targets, view.num_classes = choose(outputs, targets)
-        elif isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2:
-            self.logits, self._sure = logits_of(outputs)
+        elif len(flat) == 1 and isinstance(flat[0], tf.Tensor) and flat[0].shape.rank == 2:
+            self._classes = flat[0]
+            self.logits, self._sure = logits_of(self._classes)
             targets = chosen_class(self.logits, targets)
             if not self._sure:
-                self.doubtful = tf.reduce_all(is_distribution(outputs))
-            view.num_classes = max(2, outputs.shape[-1])
+                self.doubtful = tf.reduce_all(is_distribution(self._classes))
+            view.num_classes = max(2, self._classes.shape[-1])
         self.targets = targets
         self.score = self._score()
 
@@ -85,7 +89,7 @@ class Pass:
     def explained(self, explain: str) -> Any:
         """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
         if explain == "probability" and self.logits is not None:
-            return class_probability(self.outputs, self.targets, self._sure)
+            return class_probability(self._classes, self.targets, self._sure)
         return self.score
 
     def feature_map(self) -> Any:
@@ -102,17 +106,53 @@ class Pass:
 
     def feature_maps(self) -> list[Any]:
         """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
-        calls = self._view.chosen_calls(self.calls, self.score)
-        self.layer_name = ", ".join(call.path for call in calls)
-        return [self._channels_last(call) for call in calls]
+        chosen = self._view.chosen_places(self.calls, self.score, sides_of(self.images.shape))
+        self.layer_name = ", ".join(place.path for place in chosen)
+        return [self._shown(place) for place in chosen]
 
-    def _channels_last(self, call: Call) -> Any:
-        if not channels_first(self.calls[: self.calls.index(call) + 1]):
-            return call.output
-        shown = tf.transpose(call.output, (0, 2, 3, 1))
-        self._turned[shown.ref()] = call.output
-        self._view.turned_layers.add(call.path)
+    def read_map(self, tensor: Any, first: bool = False) -> Any:
+        """Returns a tensor of this pass as a map `(B, h, w, K)`, tokens on their grid.
+
+        Raises:
+            KerasxaiError: It is no map of this input.
+        """
+        form = form_among(self.calls, tensor, first, sides_of(self.images.shape), self._view.token_grid)
+        if form is None:
+            raise KerasxaiError(
+                f"a map of shape {tuple(tensor.shape)} cannot be laid over inputs of shape {tuple(self.images.shape)}; "
+                "if it is made of tokens, say on which grid they lie: token_grid=(rows, columns)"
+            )
+        return self._kept(form, tensor)
+
+    def _shown(self, place: Place) -> Any:
+        if not place.form.plain:
+            self._view.forms[place.path] = place.form
+        return self._kept(place.form, place.call.output)
+
+    def _kept(self, form: Form, tensor: Any) -> Any:
+        if form.plain:
+            return tensor
+        shown = form.shown(tensor)
+        self._read[shown.ref()] = (tensor, form)
         return shown
+
+    def explained_inputs(self) -> list[Any]:
+        """Returns what gradients at the input are taken of: the images, or for tokens `(B, T)` their embeddings.
+
+        Raises:
+            KerasxaiError: The explained input is made of whole numbers, and no embedding looks at it.
+        """
+        if self.images.shape.rank > 2:
+            return [self.images]
+        found = [call.output for call in self.calls if isinstance(call.layer, keras.layers.Embedding)]
+        found = [x for x in found if self.images.ref() in ancestors(x, shapes=False) and x.shape.rank == 3]
+        known = self._view.known
+        if not found and known is not None and not known.dtype.is_floating:
+            raise KerasxaiError(
+                "tokens are explained by the gradient at their embedding, and no keras.layers.Embedding looks at this "
+                "input; occlusion needs none"
+            )
+        return found or [self.images]
 
     def name_of(self, tensor: Any) -> str | None:
         """Returns the path of the innermost layer that gave a tensor, or None where it came from no layer."""
@@ -140,10 +180,10 @@ class Pass:
             KerasxaiError: The score does not depend on `source`, or the rule does not reach all rectifiers.
         """
         shown = source if isinstance(source, list) else [source]
-        sources = [self._turned.get(x.ref(), x) for x in shown]
+        sources = [self._read[x.ref()][0] if x.ref() in self._read else x for x in shown]
         scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
         with ruled(rectifier) as reached:
-            gradients = tf.gradients(tf.reduce_sum(self.score) * scale, sources)
+            gradients = _gradients(tf.reduce_sum(self.score) * scale, sources)
         if any(gradient is None for gradient in gradients):
             raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
         if rectifier is not None:
@@ -151,9 +191,20 @@ class Pass:
             self.rectifiers = len(reached)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
         for i, x in enumerate(shown):
-            if x.ref() in self._turned:
-                gradients[i] = tf.transpose(gradients[i], (0, 2, 3, 1))
+            if x.ref() in self._read:
+                gradients[i] = self._read[x.ref()][1].shown(gradients[i])
         return gradients if isinstance(source, list) else gradients[0]
+
+
+def _gradients(score: Any, sources: list[Any]) -> list[Any]:
+    try:
+        return tf.gradients(score, sources)
+    except LookupError as error:
+        # As for a SavedModel that was written without them.
+        raise KerasxaiError(
+            f"an operation of the model has no gradient ({error}); explain it with a method that only asks for scores, "
+            "such as occlusion, rise, lime or kernelshap"
+        ) from error
 
 
 def first_told(passes: list[Pass], answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A view of a model: questions that are traced once and asked for any number of batches."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -10,21 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.batching import fitting, largest_map
+from kerasxai.core.choosing import Place, chosen_places
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
-from kerasxai.core.graph import ancestors
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
-from kerasxai.core.layers import (
-    channels_first,
-    find_layer,
-    input_names,
-    input_specs,
-    is_feature_map,
-    last_feature_map,
-    places,
-    walk,
-)
+from kerasxai.core.layers import find_call, input_names, input_specs, walk
+from kerasxai.core.maps import Form, sides_of
 from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
@@ -58,7 +51,8 @@ class View:
         others: The other inputs of this batch, which each pass gathers for its samples.
         wanted: Targets of this batch that are no classes, `(B, ...)`, gathered likewise for the score; else None.
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
-        turned_layers: The layers whose maps `(B, K, h, w)` methods see as `(B, h, w, K)`.
+        token_grid: On which grid the tokens of a layer `(B, T, K)` lie, where it cannot be found.
+        forms: The layers whose maps methods see in another form than the model, by path.
         altered: None, or a hashable name and what changes the model while a pass is traced; see `altering`.
     """
 
@@ -70,8 +64,7 @@ class View:
         self.score = score
         self.batch_size = batch_size
         self.fuse = "mean"
-        wanted = [] if layer is None else layer if isinstance(layer, (list, tuple)) else [layer]
-        self.layers = [find_layer(model, one) for one in wanted]
+        self.layers = [find_call(model, one)[:2] for one in _listed(layer)]
         self.num_classes: int | None = None
         self.notes: dict[str, Any] = {}
         self.rows: Any = slice(None)
@@ -81,7 +74,8 @@ class View:
         self.others: list[Any] = []
         self.wanted: Any = None
         self.channels_first = False
-        self.turned_layers: set[str] = set()
+        self.token_grid: tuple[int, ...] | None = None
+        self.forms: dict[str, Form] = {}
         self.altered: tuple[Any, Callable[[], Any]] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)
@@ -192,7 +186,7 @@ class View:
             self._traced[key] = self._trace(question, options, images, held, *tensors)
         function, layer_name = self._traced[key]
         self._check_targets(targets)
-        function = self._freezer.best(function, math.prod(images.shape[1:3]))
+        function = self._freezer.best(function, math.prod(sides_of(images.shape)))
         answer = function(
             tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, (*held, *tensors))
         )
@@ -255,12 +249,12 @@ class View:
         if known is None:
             return _open(images)
         came = tuple(images.shape[1:])
-        came = (came[2], *came[:2]) if self.channels_first else came
+        came = (came[-1], *came[:-1]) if self.channels_first else came
         if not known.shape.is_compatible_with((None, *came)):
             takes = tuple(known.shape[1:])
             raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
-        order = (0, 2, 3, 1) if self.channels_first else (0, 1, 2, 3)
-        return tf.TensorSpec([known.shape[axis] for axis in order], tf.float32)
+        shape = list(known.shape)
+        return tf.TensorSpec([shape[0], *shape[2:], shape[1]] if self.channels_first else shape, tf.float32)
 
     @property
     def known(self) -> Any:
@@ -270,6 +264,7 @@ class View:
     def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None = None) -> Pass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
         calls: list[Call] = []
+        given: list[bool] = []
         graph = tf.compat.v1.get_default_graph()
 
         def seen(call: Call) -> None:
@@ -285,20 +280,31 @@ class View:
             if self.fold:
                 stack.enter_context(folded(layers, lambda: self._explained(calls)))
             if fed is not None:
-                path, tensor = fed
-                tensor = tf.transpose(tensor, (0, 3, 1, 2)) if path in self.turned_layers else tensor
-                stack.enter_context(intercepted(find_layer(self.model, path)[1], lambda *_, **__: tensor))
+                stack.enter_context(self._feeding(*fed, given))
             stack.enter_context(recorded(layers, seen))
             stack.enter_context(marked())
             for _, layer in layers:
                 if hasattr(layer, "explained_class"):
                     stack.enter_context(patched(layer, explained_class=sample.classes))
-            taken = tf.transpose(images, (0, 3, 1, 2)) if self.channels_first else images
+            taken = Form(channels_first=True).hidden(images) if self.channels_first else images
             outputs = self.model(self._taken(tf.cast(taken, self._dtype()), sample.others), training=False)
-        count = 1 if fed is None else sum(call.path == fed[0] for call in calls)
-        if fed is not None and count != 1:
-            raise KerasxaiError(f"layer {fed[0]!r} is called {count} times in one pass; it cannot be fed one map")
+        if fed is not None and given != [True]:
+            raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
         return Pass(self, images, outputs, sample, calls)
+
+    def _feeding(self, path: str, tensor: Any, given: list[bool]) -> contextlib.AbstractContextManager[None]:
+        """Makes a layer give a map instead of its own; `given` tells of each call whether it did."""
+        _, layer, number = find_call(self.model, path)
+        form = self.forms.get(path, Form())
+        called = itertools.count()
+
+        def around(original: Any, *args: Any, **kwargs: Any) -> Any:
+            if number is not None and next(called) != number:
+                return original(*args, **kwargs)
+            given.append(True)
+            return form.hidden(tensor, original(*args, **kwargs) if form.extra else None)
+
+        return intercepted(layer, around)
 
     def _explained(self, calls: list[Call]) -> list[Any]:
         """Returns what the layers gave so far that the user chose."""
@@ -309,36 +315,15 @@ class View:
         return tf.float32 if self.known is None else self.known.dtype
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
-        """Tells whether images of a shape are `(N, C, H, W)`, for a model that works with channels first."""
+        """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""
         colors = (1, 3, 4)
         layers = (layer for _, layer in walk(self.model))
-        turned = shape[1] in colors and shape[3] not in colors
+        turned = len(shape) > 2 and shape[1] in colors and shape[-1] not in colors
         return turned and any(getattr(layer, "data_format", None) == "channels_first" for layer in layers)
 
-    def chosen_calls(self, calls: list[Call], score: Any) -> list[Call]:
-        """Returns the one call of each chosen layer, or of the layer that feeds the head."""
-        if not self.layers:
-            return [last_feature_map(calls, score)]
-        return [self._only_call(path, layer, calls, score) for path, layer in self.layers]
-
-    def _only_call(self, path: str, layer: Any, calls: list[Call], score: Any) -> Call:
-        own = [call for call in calls if call.layer is layer]
-        if not own:
-            raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
-        if len(own) > 1:
-            raise KerasxaiError(f"layer {path!r} is called {len(own)} times in one pass; its map is not one map")
-        output = own[0].output
-        if not isinstance(output, tf.Tensor) or output.shape.rank != 4 or not output.dtype.is_floating:
-            shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
-            raise KerasxaiError(f"layer {path!r} gives {shapes}, not a feature map (batch, height, width, channels)")
-        first = channels_first(calls[: calls.index(own[0]) + 1])
-        if not is_feature_map(output, first):
-            raise KerasxaiError(
-                f"layer {path!r} gives a map of {places(output, first)} place: its heatmap would be constant"
-            )
-        if output.ref() not in ancestors(score):
-            raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
-        return own[0]
+    def chosen_places(self, calls: list[Call], score: Any, sides: Any) -> list[Place]:
+        """Returns where methods explain an input of these sides; see `kerasxai.core.choosing`."""
+        return chosen_places(self.model, calls, score, self.layers, sides, self.token_grid)
 
 
 def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
@@ -349,3 +334,11 @@ def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dic
 def _open(tensor: Any) -> Any:
     """Returns the spec of a tensor or array with its first dimension left open."""
     return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype))
+
+
+def _listed(layer: Any) -> list[Any]:
+    """Returns the layers that a user names: none, one, one of several calls `(layer, number)`, or a list."""
+    if layer is None:
+        return []
+    one = not isinstance(layer, (list, tuple)) or (len(layer) == 2 and isinstance(layer[1], int))
+    return [layer] if one else list(layer)

@@ -31,6 +31,7 @@ class Method:
         cost: In forward passes of the model.
         pixelwise: Whether the map is scattered over single pixels, and is better drawn alone than over the image.
         relative: Whether only the differences within a map mean anything, so that it is drawn from its lowest value on.
+        takes_tokens: Whether it also explains tokens `(N, T)`, whole numbers that an embedding looks up.
         even_in_score: Whether a score and its negative, as of the two classes of a single unit, have the same map.
     """
 
@@ -42,6 +43,7 @@ class Method:
     takes_layer: bool = False
     takes_score: bool = True
     takes_function: bool = False
+    takes_tokens: bool = False
     even_in_score: bool = False
     class_specific: bool = True
     signed: str = ""
@@ -73,6 +75,7 @@ _ROWS = [
         "Zhou 2016, arXiv:1512.04150; Lin 2013, arXiv:1312.4400",
         "The last feature map, weighted by the class's own weights.",
         takes_score=False,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -82,6 +85,7 @@ _ROWS = [
         "Selvaraju 2017, arXiv:1610.02391",
         "A layer's channels, weighted by the mean gradient of the score, positive part.",
         takes_layer=True,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -91,6 +95,7 @@ _ROWS = [
         "Chattopadhay 2018, arXiv:1710.11063",
         "Grad-CAM with weights that count each place by its share, for several objects of one class.",
         takes_layer=True,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -100,6 +105,7 @@ _ROWS = [
         "Fu 2020, arXiv:2008.02312",
         "Grad-CAM with gradients averaged in proportion to the activations.",
         takes_layer=True,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -109,6 +115,7 @@ _ROWS = [
         "Jiang 2021, doi:10.1109/TIP.2021.3089943",
         "Activations times positive gradients, place by place; also for early layers.",
         takes_layer=True,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -118,6 +125,7 @@ _ROWS = [
         "Draelos 2020, arXiv:2011.08891",
         "Activations times gradients, place by place, positive part.",
         takes_layer=True,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -128,6 +136,7 @@ _ROWS = [
         "The main direction in a layer's activations, whatever the class.",
         takes_layer=True,
         class_specific=False,
+        takes_tokens=True,
         cost="1",
     ),
     Method(
@@ -139,6 +148,7 @@ _ROWS = [
         even_in_score=True,
         signed="kerasxai.methods.saliency:input_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
+        takes_tokens=True,
         cost="2 to 3",
         pixelwise=True,
     ),
@@ -148,6 +158,7 @@ _ROWS = [
         "gradients at the input",
         "Shrikumar 2016, arXiv:1605.01713",
         "Each pixel's share of the score, to first order.",
+        takes_tokens=True,
         cost="2 to 3",
         pixelwise=True,
     ),
@@ -168,6 +179,7 @@ _ROWS = [
         "Saliency with rectified gradients instead of rectified activations.",
         signed="kerasxai.methods.saliency:deconvnet_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
+        takes_tokens=True,
         cost="2 to 3",
         pixelwise=True,
     ),
@@ -179,6 +191,7 @@ _ROWS = [
         "Saliency through active units and positive gradients alone: sharp, hardly tied to the class.",
         signed="kerasxai.methods.saliency:guided_gradients",
         finish="kerasxai.methods.saliency:strongest_color",
+        takes_tokens=True,
         cost="2 to 3",
         pixelwise=True,
     ),
@@ -191,6 +204,7 @@ _ROWS = [
         takes_layer=True,
         signed="kerasxai.methods.saliency:guided_gradcam_colors",
         finish="kerasxai.methods.saliency:strongest_color",
+        takes_tokens=True,
         cost="2 to 3",
         pixelwise=True,
     ),
@@ -201,6 +215,7 @@ _ROWS = [
         "Zeiler 2013, arXiv:1311.2901",
         "How far the score falls when a patch hides a place.",
         takes_function=True,
+        takes_tokens=True,
         cost="one a patch: 169 for a patch of 32 by steps of 16 at 224",
     ),
     Method(
@@ -248,6 +263,7 @@ _ROWS = [
         "A layer's channels, weighted by how far the score falls without each, positive part.",
         takes_layer=True,
         even_in_score=True,
+        takes_tokens=True,
         cost="1, and a small part of one a channel",
     ),
 ]

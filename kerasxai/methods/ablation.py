@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.batching import fitting
+from kerasxai.core.maps import spread
 from kerasxai.methods.cam import one_by_one
 from kerasxai.methods.perturbation import explained_quantity
 from kerasxai.methods.scorecam import layer_activations
@@ -26,7 +27,7 @@ def ablated_scores(
     """
     count = tf.shape(channels)[0]
     kept = 1 - tf.one_hot(channels, tf.shape(activations)[-1], dtype=activations.dtype)
-    fed = activations * kept[:, None, None, :]
+    fed = activations * spread(kept, activations.shape.rank)
     seen = run(tf.repeat(images, count, axis=0), tf.repeat(targets, count), fed=(layer, fed))
     return {"without": seen.explained(explain)}
 
@@ -75,5 +76,5 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     near_zero = np.abs(scores) < _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
     view.note(near_zero_score=near_zero[:, 0])
     weights = falls / np.where(near_zero, 1, scores)
-    maps = tf.einsum("bhwk,bk->bhw", tf.cast(seen.activations, tf.float32), weights)
+    maps = tf.einsum("b...k,bk->b...", tf.cast(seen.activations, tf.float32), weights)
     return tf.nn.relu(maps)

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.maps import resized, sides_of
 from kerasxai.core.options import choice
 
 FUSIONS: dict[str, Callable[..., Any]] = {"mean": tf.reduce_mean, "max": tf.reduce_max}
@@ -33,16 +34,21 @@ def fused(maps: list[Any], fuse: str, size: Any) -> Any:
         maps: `(B, h, w)` each, of any sizes.
         fuse: `"mean"` or `"max"` of the maps, each resized to `size` and then divided by its maximum where that is
             positive.
-        size: Height and width of the result.
+        size: The sides of the result.
 
     Returns:
         `(B, *size)`; a single map comes back as it is.
     """
     if len(maps) == 1:
         return maps[0]
-    resized = tf.stack([tf.image.resize(one[..., None], size)[..., 0] for one in maps])
-    highest = tf.reduce_max(resized, (2, 3), keepdims=True)
-    return FUSIONS[choice("fuse", fuse, FUSIONS)](tf.where(highest > 0, resized / highest, resized), 0)
+    large = tf.stack([resized(one, size) for one in maps])
+    highest = tf.reduce_max(large, range(2, large.shape.rank), keepdims=True)
+    return FUSIONS[choice("fuse", fuse, FUSIONS)](tf.where(highest > 0, large / highest, large), 0)
+
+
+def over_places(reduce: Callable[..., Any], tensor: Any) -> Any:
+    """Reduces `(B, h, w, K)`, or a map of one or three sides, over its places to `(B, 1, 1, K)`."""
+    return reduce(tensor, range(1, tensor.shape.rank - 1), keepdims=True)
 
 
 def one_by_one(function: Callable[..., Any], view: Any, images: Any, targets: Any, **options: Any) -> Any:
@@ -51,7 +57,7 @@ def one_by_one(function: Callable[..., Any], view: Any, images: Any, targets: An
     for layer in view.layers:
         with view.at(layer):
             maps.append(function(view, images, targets, **options))
-    return fused(maps, view.fuse, images.shape[1:3])
+    return fused(maps, view.fuse, sides_of(images.shape))
 
 
 def weighted_maps(activations: list[Any], gradients: list[Any], weights_of: Callable[[Any, Any], Any]) -> list[Any]:
@@ -62,12 +68,12 @@ def weighted_maps(activations: list[Any], gradients: list[Any], weights_of: Call
 
 def mean_gradients(activations: Any, gradients: Any) -> Any:
     """Returns Grad-CAM's weights, `(B, 1, 1, K)`."""
-    return tf.reduce_mean(gradients, (1, 2), keepdims=True)
+    return over_places(tf.reduce_mean, gradients)
 
 
 def _weighted(view: Any, images: Any, targets: Any, weights_of: Callable[[Any, Any], Any]) -> Any:
     seen = view.ask(layer_gradients, images, targets)
-    return fused(weighted_maps(seen.activations, seen.gradients, weights_of), view.fuse, images.shape[1:3])
+    return fused(weighted_maps(seen.activations, seen.gradients, weights_of), view.fuse, sides_of(images.shape))
 
 
 def gradcam(view: Any, images: Any, targets: Any) -> Any:
@@ -114,9 +120,9 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
     """
 
     def weights(a: Any, g: Any) -> Any:
-        divisor = 2 + tf.reduce_sum(a, (1, 2), keepdims=True) * g
+        divisor = 2 + over_places(tf.reduce_sum, a) * g
         # Where g is 0, relu(g) is too, so that `a` need not be set to 0 there.
-        return tf.reduce_sum(tf.math.divide_no_nan(tf.nn.relu(g), divisor), (1, 2), keepdims=True)
+        return over_places(tf.reduce_sum, tf.math.divide_no_nan(tf.nn.relu(g), divisor))
 
     return _weighted(view, images, targets, weights)
 
@@ -141,7 +147,7 @@ def xgradcam(view: Any, images: Any, targets: Any) -> Any:
     """
 
     def weights(a: Any, g: Any) -> Any:
-        return tf.math.divide_no_nan(*(tf.reduce_sum(x, (1, 2), keepdims=True) for x in (g * a, a)))
+        return tf.math.divide_no_nan(*(over_places(tf.reduce_sum, x) for x in (g * a, a)))
 
     return _weighted(view, images, targets, weights)
 
@@ -207,15 +213,15 @@ def eigencam(view: Any, images: Any, targets: Any) -> Any:
     activations are not centered, as there. A singular vector has no sign of its own; departure: it is chosen.
     """
     seen = view.ask(layer_activations, images, targets)
-    return fused([_first_component(a) for a in seen.activations], view.fuse, images.shape[1:3])
+    return fused([_first_component(a) for a in seen.activations], view.fuse, sides_of(images.shape))
 
 
 def _first_component(activations: Any) -> Any:
-    batch, height, width, channels = activations.shape
-    matrix = tf.cast(tf.reshape(activations, (batch, height * width, channels)), tf.float64)
-    by_place = height * width <= channels
+    batch, *sides, channels = activations.shape
+    matrix = tf.cast(tf.reshape(activations, (batch, -1, channels)), tf.float64)
+    by_place = matrix.shape[1] <= channels
     values, vectors = tf.linalg.eigh(tf.matmul(matrix, matrix, transpose_a=not by_place, transpose_b=by_place))
     first = vectors[..., -1:]
     projected = tf.sqrt(tf.nn.relu(values[:, None, -1:])) * first if by_place else tf.matmul(matrix, first)
     sign = tf.where(tf.reduce_sum(projected, 1, keepdims=True) < 0, -1.0, 1.0)
-    return tf.cast(tf.reshape(projected * tf.cast(sign, tf.float64), (batch, height, width)), tf.float32)
+    return tf.cast(tf.reshape(projected * tf.cast(sign, tf.float64), (batch, *sides)), tf.float32)

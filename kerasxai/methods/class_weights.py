@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import pooled_map, pooled_then_dense
+from kerasxai.core.layers import hidden_layers
 from kerasxai.core.scores import class_weights
 
 
@@ -23,11 +24,12 @@ def class_evidence(run: Any, images: Any, targets: Any) -> dict[str, Any]:
         if maps is None:
             maps, kernel = pooled_then_dense(seen.logits) or (None, None)
     if maps is None:
-        raise KerasxaiError(
+        raise hidden_layers(seen.calls) or KerasxaiError(
             "cam needs a model that ends in global average pooling and one dense layer, a 1x1 convolution and global "
             "average pooling, or an ACoL head; this one does not: use gradcam, which needs no such head"
         )
     seen.layer_name = seen.name_of(maps)
+    maps = seen.read_map(maps)
     weights = class_weights(tf.eye(maps.shape[-1]) if kernel is None else kernel, seen.targets)
     return {"activations": tf.cast(maps, tf.float32), "weights": weights}
 
@@ -57,4 +59,4 @@ def cam(view: Any, images: Any, targets: Any) -> Any:
     is left out, as there.
     """
     seen = view.ask(class_evidence, images, targets)
-    return tf.einsum("bhwk,bk->bhw", seen.activations, seen.weights)
+    return tf.einsum("b...k,bk->b...", seen.activations, seen.weights)

@@ -16,7 +16,8 @@ QUADRATURES = ("trapezoid", "gauss_legendre")
 def mean_gradients(run: Any, images: Any, targets: Any, baselines: Any, fractions: Any, weights: Any) -> dict[str, Any]:
     """Asks for the weighted sum of the gradients `(B, H, W, C)` at some fractions `(n,)` of the way to the images."""
     count, shape = tf.shape(fractions)[0], tf.shape(images)
-    on_the_way = baselines + fractions[:, None, None, None, None] * (images - baselines)
+    fractions = tf.reshape(fractions, [-1] + [1] * images.shape.rank)
+    on_the_way = baselines + fractions * (images - baselines)
     seen = run(tf.reshape(on_the_way, (-1, *images.shape[1:])), tf.tile(targets, [count]))
     gradients = tf.reshape(seen.gradient(seen.images), tf.concat([[count], shape], 0))
     return {"gradients": tf.tensordot(weights, gradients, 1)}
@@ -54,17 +55,17 @@ def baseline_images(baseline: Any, images: np.ndarray, rows: Any, seed: int) -> 
     if isinstance(baseline, str):
         choice("baseline", baseline, BASELINES)
         if baseline == "blurred":
-            width = min(images.shape[1:3]) / 10
-            return gaussian_filter(images, (0, width, width, 0))
-        low, high = (end((1, 2, 3), keepdims=True) for end in (images.min, images.max))
+            sides = images.shape[1:-1]
+            return gaussian_filter(images, (0, *[min(sides) / 10] * len(sides), 0))
+        low, high = (end(tuple(range(1, images.ndim)), keepdims=True) for end in (images.min, images.max))
         values = {
             "black": np.zeros(1),
-            "mean": images.mean((1, 2), keepdims=True, dtype=np.float64),
+            "mean": images.mean(tuple(range(1, images.ndim - 1)), keepdims=True, dtype=np.float64),
             "random": low + (high - low) * np.random.default_rng(seed).uniform(size=images.shape[1:]),
         }[baseline]
     else:
         values = np.asarray(baseline)
-        values = values[rows] if values.ndim == 4 else values
+        values = values[rows] if values.ndim == images.ndim else values
     try:
         return np.broadcast_to(values.astype(np.float32), images.shape)
     except ValueError:
@@ -125,5 +126,8 @@ def integrated_gradients(
         asked = (images, clean.targets, baselines, points[part], weights[part])
         total += view.ask(mean_gradients, *asked).gradients
     maps = tf.reduce_sum((images - baselines) * total, -1)
-    view.note(completeness_error=tf.reduce_sum(maps, (1, 2)) - (clean.scores - starts), baseline_scores=starts)
+    view.note(
+        completeness_error=tf.reduce_sum(maps, range(1, maps.shape.rank)) - (clean.scores - starts),
+        baseline_scores=starts,
+    )
     return maps

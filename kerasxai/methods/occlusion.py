@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import pair
+from kerasxai.core.maps import sides_of
+from kerasxai.core.options import SIDES, per_side
 from kerasxai.methods.perturbation import explained_quantity, fill_values
 
 
@@ -17,21 +18,21 @@ def occluded_scores(
 
     Args:
         run: Runs the model.
-        images: `(1, H, W, C)`.
+        images: `(1, H, W, C)`, or with one or three sides, or tokens `(1, T)`.
         targets: `(1,)`.
-        corners: `(n, 2)` int32.
+        corners: `(n, 2)` int32, as many numbers as there are sides.
         patch: `(2,)` int32, height and width.
         fill: `(1, 1, 1, C)` or `(1, H, W, C)`, what is seen instead.
         explain: `"logit"` or `"probability"`.
     """
-    size = tf.shape(images)
-    rows, columns = (
-        (tf.range(size[axis + 1]) >= corners[:, axis, None])
-        & (tf.range(size[axis + 1]) < corners[:, axis, None] + patch[axis])
-        for axis in (0, 1)
-    )
-    hidden = rows[:, :, None] & columns[:, None, :]
-    seen = run(tf.where(hidden[..., None], fill, images), tf.repeat(targets, tf.shape(corners)[0]))
+    sides = corners.shape[1]
+    hidden = tf.constant(True)
+    for axis in range(sides):
+        along, first = tf.range(tf.shape(images)[axis + 1]), corners[:, axis, None]
+        within = (along >= first) & (along < first + patch[axis])
+        hidden &= tf.reshape(within, [-1, *[1] * axis, tf.shape(along)[0], *[1] * (sides - 1 - axis)])
+    hidden = hidden[..., None] if images.shape.rank > sides + 1 else hidden
+    seen = run(tf.where(hidden, fill, images), tf.repeat(targets, tf.shape(corners)[0]))
     return {"scores_without": seen.explained(explain)}
 
 
@@ -40,8 +41,8 @@ def occlusion(
     images: Any,
     targets: Any,
     *,
-    patch: int | tuple[int, int] | None = None,
-    stride: int | tuple[int, int] | None = None,
+    patch: int | tuple[int, ...] | None = None,
+    stride: int | tuple[int, ...] | None = None,
     fill: Any = "black",
     explain: str | None = None,
 ) -> Any:
@@ -49,13 +50,14 @@ def occlusion(
 
     Args:
         view: The model or function, as `kerasxai.core.view.View` shows it.
-        images: `(B, H, W, C)` float32.
+        images: `(B, H, W, C)` float32; of series `(B, T, C)` and tokens `(B, T)` stretches are hidden, of volumes
+            `(B, D, H, W, C)` blocks.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         patch: Side of the patch in pixels, or (height, width); None takes a seventh of the image's shorter side (32 at
-            224), which the notes then name.
+            224), a seventh of each side of a volume, and one token; the notes name it.
         stride: Step from patch to patch, at most the patch; None takes half of it.
         fill: What stands in a hidden place: `"black"` (0), `"mean"` (the image's mean color), `"gray"` (the middle of
-            the image's own range), a number, a color `(C,)` or a picture `(H, W, C)`.
+            the image's own range), a number, a color `(C,)` or a picture `(H, W, C)`. Of tokens a number, 0 by default.
         explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
 
     Returns:
@@ -72,17 +74,20 @@ def occlusion(
     patches are moved inwards so that every pixel is covered and every patch has the same size.
     """
     explain = explained_quantity(view, explain)
-    sides = images.shape[1:3]
-    patch = pair("patch", max(1, round(min(sides) / 7)) if patch is None else patch)
-    stride = pair("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride)
+    sides = tuple(sides_of(images.shape))
+    seventh = tuple(max(1, round(side / 7)) for side in sides)
+    default = {2: 1, 4: min(seventh)}.get(images.shape.rank, seventh)
+    patch = per_side("patch", default if patch is None else patch, len(sides))
+    stride = per_side("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride, len(sides))
     _check_cover(patch, stride, sides)
     fills = fill_values(fill, images.numpy())
     clean = view.resolve(images, targets, explain)
     corners = patch_corners(sides, patch, stride)
-    maps = np.zeros(images.shape[:3])
+    patches = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in corners]
+    maps = np.zeros((len(images), *sides))
     covered = np.zeros(sides)
-    for top, left in corners:
-        covered[top : top + patch[0], left : left + patch[1]] += 1
+    for places in patches:
+        covered[places] += 1
     for b in range(len(images)):
         one = slice(b, b + 1)
         for part in view.chunks(len(corners)):
@@ -95,23 +100,23 @@ def occlusion(
                 fills[one],
                 explain=explain,
             )
-            for (top, left), drop in zip(corners[part], (clean.scores[b] - seen.scores_without).numpy(), strict=True):
-                maps[b, top : top + patch[0], left : left + patch[1]] += drop
+            for places, drop in zip(patches[part], (clean.scores[b] - seen.scores_without).numpy(), strict=True):
+                maps[b][places] += drop
     view.note(patch=patch, stride=stride)
     return tf.convert_to_tensor(maps / covered, tf.float32)
 
 
-def patch_corners(sides: tuple[int, int], patch: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
-    """Returns the top left corners `(n, 2)` int32 of patches that cover every pixel, row by row."""
+def patch_corners(sides: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
+    """Returns the top left corners `(n, 2)` int32 of patches that cover every pixel, row by row, of any sides."""
     starts = []
     for side, length, step in zip(sides, patch, stride, strict=True):
         last = side - length
         starts.append(np.unique([*range(0, last + 1, step), last]))
-    return np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
+    return np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, len(sides)).astype(np.int32)
 
 
-def _check_cover(patch: tuple[int, int], stride: tuple[int, int], sides: tuple[int, int]) -> None:
-    if patch[0] > sides[0] or patch[1] > sides[1]:
-        raise KerasxaiError(f"patch {patch} is larger than the image, which is {tuple(sides)} (height, width)")
-    if stride[0] > patch[0] or stride[1] > patch[1]:
+def _check_cover(patch: tuple[int, ...], stride: tuple[int, ...], sides: tuple[int, ...]) -> None:
+    if any(length > side for length, side in zip(patch, sides, strict=True)):
+        raise KerasxaiError(f"patch {patch} is larger than the image, which is {sides} {SIDES[len(sides)]}")
+    if any(step > length for step, length in zip(stride, patch, strict=True)):
         raise KerasxaiError(f"stride {stride} is longer than the patch {patch}: pixels between patches stay uncovered")

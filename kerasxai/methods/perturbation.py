@@ -1,5 +1,6 @@
 """What methods share that change the image and look at the score."""
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -33,23 +34,28 @@ def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -
         fill: `"black"` (0), `"mean"` (each image's mean color), `"gray"` (the middle between each image's smallest and
             largest value; nothing is guessed about the range of pixels), a number, or an array that broadcasts to
             `(H, W, C)`: a color `(C,)`, a picture `(H, W, C)`.
-        images: `(B, H, W, C)`.
+        images: `(B, H, W, C)`, or with one or three sides; tokens `(B, T)` are filled with a number.
         mean: What `"mean"` stands for where it is not the mean color of the image.
 
     Raises:
         KerasxaiError: Another name, or an array that does not fit.
     """
+    if images.ndim == 2:
+        return np.full((len(images), 1), _token(fill), np.float32)
+    places = tuple(range(1, images.ndim - 1))
+    color = (*[1] * len(places), images.shape[-1])
     if isinstance(fill, str):
         choice("fill", fill, FILLS)
         if fill == "mean":
-            values = images.mean((1, 2), keepdims=True, dtype=np.float64) if mean is None else mean
+            values = images.mean(places, keepdims=True, dtype=np.float64) if mean is None else mean
         else:
-            ends = images.min((1, 2, 3), keepdims=True) / 2 + images.max((1, 2, 3), keepdims=True) / 2
-            values = np.broadcast_to(ends * (fill == "gray"), (len(images), 1, 1, images.shape[-1]))
+            axes = (*places, images.ndim - 1)
+            ends = images.min(axes, keepdims=True) / 2 + images.max(axes, keepdims=True) / 2
+            values = np.broadcast_to(ends * (fill == "gray"), (len(images), *color))
         return np.asarray(values, np.float32)
     try:
         values = np.asarray(fill, np.float32)
-        shape = images.shape[1:] if values.ndim > 1 else (1, 1, images.shape[-1])
+        shape = images.shape[1:] if values.ndim > 1 else color
         values = np.broadcast_to(values, (len(images), *shape))
     except (TypeError, ValueError):
         values = np.asarray(np.nan)
@@ -59,3 +65,11 @@ def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -
             f"{tuple(images.shape[1:])} of finite numbers"
         )
     return values
+
+
+def _token(fill: Any) -> float:
+    if fill == "black":
+        return 0
+    if isinstance(fill, numbers.Integral):
+        return int(fill)
+    raise KerasxaiError(f"fill must be the number of a token, which stands where tokens are hidden, not {fill!r}")

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.options import pair, real, whole
+from kerasxai.core.options import per_side, real, whole
 from kerasxai.methods.perturbation import explained_quantity
 
 
 def masked_evidence(run: Any, images: Any, targets: Any, cells: Any, shifts: Any, *, explain: str) -> dict[str, Any]:
-    """Asks for `sum_i S(x * m_i) m_i`, `(H, W)`, over the masks of one batch.
+    """Asks for `sum_i S(x * m_i) m_i`, `(H, W)` or of other sides, over the masks of one batch.
 
     Args:
         run: Runs the model.
@@ -20,9 +20,9 @@ def masked_evidence(run: Any, images: Any, targets: Any, cells: Any, shifts: Any
         shifts: `(n, 2)` float32 in [0, 1), by how much of a cell each mask is shifted up and to the left.
         explain: `"logit"` or `"probability"`.
     """
-    masks = upsampled_masks(cells, shifts, tf.shape(images)[1:3])
+    masks = upsampled_masks(cells, shifts, tf.shape(images)[1:-1])
     scores = run(images * masks[..., None], tf.repeat(targets, tf.shape(cells)[0])).explained(explain)
-    return {"evidence": tf.einsum("n,nhw->hw", scores, masks)}
+    return {"evidence": tf.einsum("n,n...->...", scores, masks)}
 
 
 def upsampled_masks(cells: Any, shifts: Any, sides: Any) -> Any:
@@ -30,8 +30,12 @@ def upsampled_masks(cells: Any, shifts: Any, sides: Any) -> Any:
 
     Bilinear enlargement is a product with one matrix for each side, so that only the wanted part is ever computed.
     """
-    rows, columns = (_interpolation(tf.shape(cells)[axis + 1], shifts[:, axis], sides[axis]) for axis in (0, 1))
-    return tf.einsum("nhs,nst,nwt->nhw", rows, cells, columns)
+    masks = cells
+    for axis in range(len(cells.shape) - 1):
+        weights = _interpolation(tf.shape(cells)[axis + 1], shifts[:, axis], sides[axis])
+        # Each side in turn is taken from the front and put back at the end.
+        masks = tf.einsum("ns...,nhs->n...h", masks, weights)
+    return masks
 
 
 def _interpolation(count: Any, shifts: Any, side: Any) -> Any:
@@ -41,13 +45,13 @@ def _interpolation(count: Any, shifts: Any, side: Any) -> Any:
     return tf.nn.relu(1 - tf.abs(at[..., None] - tf.cast(tf.range(count), tf.float32)))
 
 
-def random_grids(indices: Any, seed: int, grid: tuple[int, int], probability: float) -> tuple[np.ndarray, np.ndarray]:
+def random_grids(indices: Any, seed: int, grid: tuple[int, ...], probability: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the grids `(n, s + 1, t + 1)` and shifts `(n, 2)` of the masks of these numbers, float32.
 
     Each mask has a generator of its own, so that mask 7 is the same whatever the batch it comes in.
     """
     generators = [np.random.default_rng([seed, index]) for index in indices]
-    draws = [(g.random((grid[0] + 1, grid[1] + 1)) < probability, g.random(2)) for g in generators]
+    draws = [(g.random([cells + 1 for cells in grid]) < probability, g.random(len(grid))) for g in generators]
     cells, shifts = zip(*draws, strict=True)
     return np.stack(cells).astype(np.float32), np.stack(shifts).astype(np.float32)
 
@@ -58,7 +62,7 @@ def rise(
     targets: Any,
     *,
     masks: int = 1000,
-    grid: int | tuple[int, int] = 7,
+    grid: int | tuple[int, ...] = 7,
     probability: float = 0.5,
     seed: int = 0,
     explain: str | None = None,
@@ -94,9 +98,9 @@ def rise(
     """
     explain = explained_quantity(view, explain, "probability")
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
-    grid, probability = pair("grid", grid), real("probability", probability, 0, 1)
+    grid, probability = per_side("grid", grid, images.shape.rank - 2), real("probability", probability, 0, 1)
     clean = view.resolve(images, targets, explain)
-    maps = np.zeros(images.shape[:3])
+    maps = np.zeros(images.shape[:-1])
     for part in view.chunks(masks, len(images)):
         grids = random_grids(range(part.start, part.stop), seed, grid, probability)
         for b in range(len(images)):

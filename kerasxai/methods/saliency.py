@@ -4,21 +4,36 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.maps import resized, sides_of
 from kerasxai.methods.cam import fused, layer_gradients, mean_gradients, weighted_maps
 
 
 def pixel_gradients(run: Any, images: Any, targets: Any, *, rectifier: str | None) -> dict[str, Any]:
-    """Asks for the gradient `(B, H, W, C)` float32 of the score at the images, and how many rectifiers a rule met."""
+    """Asks for the gradient `(B, H, W, C)` float32 of the score at the images, and how many rectifiers a rule met.
+
+    Of tokens `(B, T)` it is the gradient `(B, T, E)` at their embeddings, which `inputs` then are.
+    """
     seen = run(images, targets)
-    gradients = seen.gradient(seen.images, rectifier=rectifier)
-    return {"gradients": gradients, "rectifiers": tf.constant(seen.rectifiers)}
+    inputs = seen.explained_inputs()
+    gradients = seen.gradient(inputs, rectifier=rectifier)
+    return {
+        "gradients": _colors(gradients),
+        "inputs": _colors([tf.cast(x, tf.float32) for x in inputs]),
+        "rectifiers": tf.constant(seen.rectifiers),
+    }
+
+
+def _colors(tensors: list[Any]) -> Any:
+    """Returns what several embeddings give side by side; a plain number gets an axis of its own."""
+    joined = tf.concat(tensors, -1)
+    return joined[..., None] if joined.shape.rank == 2 else joined
 
 
 def pixel_and_layer_gradients(run: Any, images: Any, targets: Any) -> dict[str, Any]:
     """Asks for guided gradients at the images, and for Grad-CAM's maps, whose gradients are plain, in one pass."""
     seen = run(images, targets)
     at_layers = layer_gradients(lambda *_: seen, images, targets)
-    gradients = seen.gradient(seen.images, rectifier="guided")
+    gradients = _colors(seen.gradient(seen.explained_inputs(), rectifier="guided"))
     maps = weighted_maps(at_layers["activations"], at_layers["gradients"], mean_gradients)
     return {"gradients": gradients, "rectifiers": tf.constant(seen.rectifiers), "maps": maps}
 
@@ -47,8 +62,8 @@ def guided_gradcam_colors(view: Any, images: Any, targets: Any) -> Any:
     """Returns guided Grad-CAM with its signs and colors, `(B, H, W, C)` float32."""
     seen = view.ask(pixel_and_layer_gradients, images, targets)
     view.note(rectifiers=int(seen.rectifiers))
-    maps = fused(seen.maps, view.fuse, images.shape[1:3])
-    return seen.gradients * tf.image.resize(maps[..., None], images.shape[1:3])
+    sides = sides_of(images.shape)
+    return seen.gradients * resized(fused(seen.maps, view.fuse, sides), sides)[..., None]
 
 
 def _ruled_gradients(view: Any, images: Any, targets: Any, rectifier: str) -> Any:
@@ -83,7 +98,8 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     Args:
         view: The model, as `kerasxai.core.view.View` shows it.
         images: `(B, H, W, C)` float32. Where the model holds its own preprocessing, x is the raw image, so that a black
-            pixel gets 0 and a bright one much, whatever the network sees after the preprocessing.
+            pixel gets 0 and a bright one much, whatever the network sees after the preprocessing. Of tokens `(B, T)` x
+            is what `keras.layers.Embedding` gives for each.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
     Returns:
@@ -95,7 +111,8 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     Paper: Shrikumar et al. 2016, "Not Just a Black Box: Learning Important Features Through Propagating Activation
     Differences", arXiv:1605.01713.
     """
-    return tf.reduce_sum(images * input_gradients(view, images, targets), -1)
+    seen = view.ask(pixel_gradients, images, targets, rectifier=None)
+    return tf.reduce_sum(seen.inputs * seen.gradients, -1)
 
 
 def deconvnet(view: Any, images: Any, targets: Any) -> Any:

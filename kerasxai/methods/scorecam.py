@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.maps import resized
 from kerasxai.core.options import whole
-from kerasxai.methods.cam import one_by_one
+from kerasxai.methods.cam import one_by_one, over_places
 from kerasxai.methods.perturbation import explained_quantity
 
 
@@ -18,8 +19,8 @@ def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> d
 
 def channel_scores(run: Any, images: Any, targets: Any, channels: Any, *, explain: str) -> dict[str, Any]:
     """Asks for the scores `(n,)` of one image `(1, H, W, C)` seen through each of the channels `(n, h, w)`."""
-    masks = tf.image.resize(tf.cast(channels, tf.float32)[..., None], tf.shape(images)[1:3])
-    low, high = (reduce(masks, (1, 2), keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+    masks = resized(tf.cast(channels, tf.float32), tf.shape(images)[1:-1])[..., None]
+    low, high = (over_places(reduce, masks) for reduce in (tf.reduce_min, tf.reduce_max))
     seen = run(images * tf.math.divide_no_nan(masks - low, high - low), tf.repeat(targets, tf.shape(channels)[0]))
     return {"through": seen.explained(explain)}
 
@@ -57,7 +58,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     seen = view.ask(layer_activations, images, targets, explain=explain)
     activations = tf.cast(seen.activations, tf.float32).numpy()
     most = activations.shape[-1] if channels is None else whole("channels", channels, 1, activations.shape[-1])
-    maps = np.zeros(activations.shape[:3], np.float32)
+    maps = np.zeros(activations.shape[:-1], np.float32)
     used = np.zeros(len(maps), np.int64)
     for b, layer in enumerate(activations):
         one, chosen = slice(b, b + 1), varying_channels(layer, most)
@@ -73,7 +74,8 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
 
 
 def varying_channels(layer: np.ndarray, most: int) -> np.ndarray:
-    """Returns which channels of `(h, w, K)` vary most over the places, at most so many, and none that is constant."""
-    spread = layer.std((0, 1), dtype=np.float64)
+    """Returns which channels of `(*sides, K)` vary most over the places, at most so many, and none that is constant."""
+    places = layer.reshape(-1, layer.shape[-1])
+    spread = places.std(0, dtype=np.float64)
     order = np.argsort(-spread, kind="stable")[:most]
-    return np.sort(order[np.ptp(layer[..., order], (0, 1)) > 0])
+    return np.sort(order[np.ptp(places[:, order], 0) > 0])

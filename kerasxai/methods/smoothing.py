@@ -106,7 +106,8 @@ def smoothed(
 
 def _noisy(images: Any, sigma: float, seed: int, numbers: range) -> Any:
     """Returns a copy of all images `(B, H, W, C)` for each number, one after the other, `(n B, H, W, C)`."""
-    ends = tf.reduce_max(images, (1, 2, 3), keepdims=True) - tf.reduce_min(images, (1, 2, 3), keepdims=True)
+    axes = range(1, images.shape.rank)
+    ends = tf.reduce_max(images, axes, keepdims=True) - tf.reduce_min(images, axes, keepdims=True)
     noise = tf.stack([tf.random.stateless_normal(images.shape[1:], (seed, number)) for number in numbers])
     copies = images + sigma * ends * noise[:, None]
     return tf.reshape(copies, (-1, *images.shape[1:]))

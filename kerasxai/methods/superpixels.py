@@ -79,14 +79,15 @@ def _given_labels(view: Any, images: np.ndarray, segmentation: Any) -> np.ndarra
     labels = np.asarray(segmentation)
     count = len(images) if view.total is None else view.total
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (
-        images.shape[1:3],
-        (count, *images.shape[1:3]),
+        images.shape[1:-1],
+        (count, *images.shape[1:-1]),
     ):
         raise KerasxaiError(
             "segmentation must be slic, quickshift or whole-numbered labels of shape "
-            f"{images.shape[1:3]} or {(count, *images.shape[1:3])}, not {labels.dtype} of shape {labels.shape}"
+            f"{images.shape[1:-1]} or {(count, *images.shape[1:-1])}, not {labels.dtype} of shape {labels.shape}"
         )
-    return np.broadcast_to(labels, images.shape[:3]) if labels.ndim == 2 else labels[view.rows]
+    alike = labels.ndim == images.ndim - 2
+    return np.broadcast_to(labels, images.shape[:-1]) if alike else labels[view.rows]
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:
@@ -97,7 +98,12 @@ def _stretched(image: np.ndarray) -> np.ndarray:
 
 def _cut(image: np.ndarray, segmentation: str, segments: int) -> np.ndarray:
     if segmentation == "slic":
-        return slic(image, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
+        # A series is a picture of one row.
+        plane = image[None] if image.ndim == 2 else image
+        cut = slic(plane, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
+        return cut.reshape(image.shape[:-1])
+    if image.ndim != 3:
+        raise KerasxaiError(f"quickshift cuts images alone, not shape {image.shape}: leave segmentation= at slic")
     # Without three colors there is no Lab, whose values go to 100: the weight of color against distance stays the same.
     colors = image.shape[-1] == 3
     image = image if colors else image * 100
