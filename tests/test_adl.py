@@ -17,7 +17,7 @@ L = keras.layers
 
 def parts(gamma: float) -> tuple[np.ndarray, np.ndarray]:
     """The map hidden where it is attended most, and the map weighed by attention, straight from the paper."""
-    attention = MAPS.mean(-1, keepdims=True)
+    attention = np.maximum(MAPS, 0).mean(-1, keepdims=True)
     hidden = MAPS * (attention < np.float32(gamma) * attention.max((1, 2), keepdims=True))
     return hidden, MAPS / (1 + np.exp(-attention))
 
@@ -75,11 +75,22 @@ def test_layers_follow_the_named_ones_and_the_weights_stay() -> None:
 
 
 def test_by_default_the_last_strides_are_chosen() -> None:
-    assert default_places(backbone()) == ["conv1", "conv3"]
+    assert default_places(backbone()) == ["conv1", "norm3"]
     model = build_classifier(backbone(), 3, output_stride=4, insert=attention_dropout)
     inserted = [x.name for x in model.get_layer("backbone").layers if isinstance(x, AttentionDropout)]
     assert inserted == ["adl_1", "adl_2"]
     assert model.get_layer("backbone").output.shape[1:3] == (8, 8)
+
+
+def test_in_real_backbones_blocks_are_followed() -> None:
+    for name, features, expected in (
+        ("EfficientNetLite0", None, ["block3b_add", "block5c_add", "top_activation"]),
+        ("EfficientNetLite0", "block3a_project_bn", ["block2b_add", "block3a_project_bn"]),
+        ("VGG16", None, ["block3_conv3", "block4_conv3", "block5_conv3"]),
+        ("ResNet50", None, ["conv3_block4_out", "conv4_block6_out", "conv5_block3_out"]),
+    ):
+        model = build_classifier(name, 3, weights=None, input_size=64, features=features)
+        assert default_places(model.get_layer("backbone")) == expected
 
 
 def test_the_coin_goes_on_after_loading(tmp_path: Path) -> None:

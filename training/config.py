@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from kerasxai.core.commands import command_line
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import head_of
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "steps", "constant")
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,12 @@ class TrainConfig(RunConfig):
         head_epochs: Epochs of the first phase: the head alone, the backbone frozen.
         epochs: Epochs of the second phase: the head and the upper backbone.
         batch_size: Images a step.
-        learning_rate: AdamW's peak rate in the first phase, cosine decay.
+        learning_rate: The peak rate of the first phase.
         finetune_rate: The same for the second phase.
         finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
+        optimizer: "adamw", or "sgd": with Nesterov's momentum 0.9, as the literature on CUB and ImageNet has it.
+        schedule: How the rate falls within a phase: "cosine", "steps" (to a tenth after each 30 % of it), "constant".
+        head_rate: How many times as fast as the backbone the layers above it learn; 10 in the literature.
         patience: A phase ends when the validation loss has not improved for so many epochs.
         mixed_precision: Compute in half precision, keep the weights in single.
         label_fraction: The share of training labels that is used, chosen by the seed, evenly over the classes; below 1
@@ -119,6 +125,9 @@ class TrainConfig(RunConfig):
     learning_rate: float = 3e-3
     finetune_rate: float = 3e-4
     finetune_share: float = 0.5
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    head_rate: float = 1.0
     patience: int = 5
     mixed_precision: bool = False
     label_fraction: float = 1.0
@@ -139,11 +148,15 @@ class TrainConfig(RunConfig):
             "learning_rate": (1e-9, 10),
             "finetune_rate": (1e-9, 10),
             "finetune_share": (0, 1),
+            "head_rate": (1e-9, 1000),
             "patience": (1, 10_000),
             "label_fraction": (1e-9, 1),
             "confidence": (1e-9, 1),
             "label_noise": (0, 0.999),
         }
         self.check_limits(limits)
+        for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+            if name not in known:
+                raise unknown(kind, name, known)
         if self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs and epochs are both 0: there is nothing to train")

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasxai.core.commands import parse_option
 from kerasxai.models import BACKBONES, HEADS
-from kerasxai.training.config import TrainConfig
+from kerasxai.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
 from kerasxai.training.losses import LOSSES
 from kerasxai.training.recipes import RECIPES
 
@@ -17,6 +17,7 @@ EXAMPLES = [
     "kerasxai train --data shapes --backbone EfficientNetLite0 --head gap --out runs/gap",
     "kerasxai train --data shapes --recipe acol --recipe-option erase_threshold=0.5 --out runs/acol",
     "kerasxai train --data oxford_iiit_pet --backbone ResNet50 --features 16 --epochs 10 --out runs/pets",
+    "kerasxai train --data shapes --optimizer sgd --head-rate 10 --schedule steps --finetune-rate 1e-3 --out runs/sgd",
     "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
     "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
     "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
@@ -89,6 +90,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", "peak rate of the first phase", type=float)
     add("--finetune-rate", "peak rate of the second phase", type=float)
     add("--finetune-share", "share of the backbone's layers that the second phase trains", type=float)
+    add("--optimizer", f"one of {', '.join(OPTIMIZERS)}", choices=OPTIMIZERS, metavar="NAME")
+    add("--schedule", f"how the rate falls: {', '.join(SCHEDULES)}", choices=SCHEDULES, metavar="NAME")
+    add("--head-rate", "how many times as fast as the backbone the layers above it learn", type=float)
     add("--patience", "epochs without a better validation loss before a phase ends", type=int)
     add("--mixed-precision", "compute in half precision", action="store_true")
     add("--confidence", "probability from which on an image without a label is given one", type=float)

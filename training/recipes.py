@@ -28,8 +28,8 @@ class Recipe:
             `(backbone, *, seed, ...) -> {name of a layer: the layer that follows it}`, or None.
         soft_labels: Whether the augmentation turns class numbers into rows of shares, one a class.
 
-    `kerasxai train` trains every recipe alike, with AdamW and a cosine, unless it is told otherwise: `optimizer` and
-    `schedule` are what to set for the source's own training.
+    `kerasxai train` trains every recipe alike, with AdamW and a cosine, unless it is told otherwise (`--optimizer`,
+    `--schedule`, `--head-rate`): `optimizer` and `schedule` are what to set for the source's own training.
     """
 
     name: str

@@ -22,6 +22,7 @@ from kerasxai.methods import METHODS
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
+from kerasxai.training.optimizers import optimizer_of
 from kerasxai.training.options import config_of
 from kerasxai.training.recipe_parts import augmentation, has_soft_labels, insertion, one_hot
 from kerasxai.training.recipes import share_options, taken_by
@@ -266,7 +267,7 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
     rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
     model.compile(
-        keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, steps), weight_decay=1e-4),
+        optimizer_of(config, model, rate, steps),
         loss_of(config),
         metrics=["accuracy"],
         # On a CPU, XLA makes depthwise convolutions several times slower.

@@ -19,9 +19,11 @@ from kerasxai.models import graph
 class AttentionDropout(keras.layers.Layer):
     """ADL: hides the most attended places of a map, or else weighs the places by their attention.
 
-    Attention is the mean over channels. One coin is thrown for a batch: with probability `drop_rate` the places whose
-    attention is at least `gamma` times the image's largest become zero, else each place is multiplied by the sigmoid of
-    its attention. At inference the map passes as it is. The layer has no weights.
+    Attention is the mean over channels of what is above zero: behind a rectifier, where the authors put it, the plain
+    mean; block outputs without one, as in MobileNetV2 and EfficientNet, have values of either sign. One coin is thrown
+    for a batch: with probability `drop_rate` the places whose attention is at least `gamma` times the image's largest
+    become zero, else each place is multiplied by the sigmoid of its attention. At inference the map passes as it is.
+    The layer has no weights.
 
     Args:
         drop_rate: Probability that the batch's most attended places are dropped, in [0, 1].
@@ -51,7 +53,7 @@ class AttentionDropout(keras.layers.Layer):
         if not training:
             return maps
         # Half precision would put places at the threshold on either side of it.
-        attention = ops.mean(ops.cast(maps, "float32"), -1, keepdims=True)
+        attention = ops.mean(ops.relu(ops.cast(maps, "float32")), -1, keepdims=True)
         largest = ops.max(attention, (1, 2), keepdims=True)
         kept = ops.cast(attention < self.gamma * largest, "float32")
         drops = keras.random.uniform((), seed=self.coins) < self.drop_rate
@@ -84,8 +86,8 @@ def attention_dropout(
 ) -> dict[str, AttentionDropout]:
     """Says where ADL stands in a backbone, for `build_classifier(..., insert=...)`.
 
-    By default it follows the last block output of each of the last three strides, which is near to what the authors
-    chose: after pool3, conv4_3 and conv5_3 of VGG16.
+    By default it follows the last block output of each of the last three strides, see `default_places`, which is near
+    to what the authors chose: after pool3, conv4_3 and conv5_3 of VGG16.
 
     Args:
         backbone: The graph up to the map that the head stands on.
@@ -111,8 +113,24 @@ def attention_dropout(
 
 
 def default_places(backbone: keras.Model, count: int = 3) -> list[str]:
-    """Returns the names of the last block outputs of a backbone's last strides, from stride 4 on, early ones first."""
-    strides = sorted(
-        {place.stride for place in graph.places(backbone) if place.stride is not None and place.stride >= 4}
-    )
-    return [graph.find_features(backbone, int(stride)).name for stride in strides[-count:]]
+    """Returns the names of the last block outputs of a backbone's last strides, from stride 4 on, early ones first.
+
+    A block's output is a sum or a concatenation, with the activation that follows it; where a stride has none, the last
+    activation; and for the last stride the backbone's own output. What is inside a block will not do: in EfficientNet
+    the rectified maps there have large means, which batch normalization behind them then keeps as they were with places
+    hidden and weighed, so that at inference, without either, all is shifted.
+    """
+    maps = [place for place in graph.places(backbone) if place.stride is not None and place.stride >= 4]
+    strides = sorted({place.stride for place in maps if place.stride is not None})[-count:]
+    names = [_block_output(backbone, [p for p in maps if p.trunk and p.stride == s], int(s)) for s in strides[:-1]]
+    final = next(place for place in reversed(maps) if place.tensor is backbone.outputs[0])
+    return [*names, final.name]
+
+
+def _block_output(backbone: keras.Model, trunk: list[graph.Place], stride: int) -> str:
+    merges = [number for number, place in enumerate(trunk) if type(place.operation).__name__ in graph.MERGES]
+    if not merges:
+        return graph.find_features(backbone, stride).name
+    following = trunk[merges[-1] + 1 : merges[-1] + 2]
+    activated = [p for p in following if isinstance(p.operation, keras.layers.Activation | keras.layers.ReLU)]
+    return (activated or [trunk[merges[-1]]])[0].name

@@ -9,7 +9,7 @@ import keras
 
 from kerasxai.core.errors import KerasxaiError, unknown
 
-_MERGES = ("Add", "Concatenate")
+MERGES = ("Add", "Concatenate")
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 _ENLARGING = (keras.layers.Conv2DTranspose, keras.layers.UpSampling2D)
 
@@ -101,7 +101,7 @@ def _shrinks(operation: Any, before: Any, after: Any) -> float | None:
 def _ends_a_block(place: Place) -> bool:
     """Whether a place is a rectifier, a layer with one inside, or where branches come together."""
     operation = place.operation
-    if type(operation).__name__ in _MERGES:
+    if type(operation).__name__ in MERGES:
         return True
     activations = (keras.layers.Activation, keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
     if isinstance(operation, (*activations, keras.layers.PReLU)):
@@ -145,7 +145,7 @@ def find_features(model: keras.Model, features: int | str | None) -> Place:
         return trunk[-1]
     trunk = [place for place in trunk if place.stride == features]
     at_stride = [place for place in maps if place.stride == features]
-    merges = [place for place in at_stride if type(place.operation).__name__ in _MERGES]
+    merges = [place for place in at_stride if type(place.operation).__name__ in MERGES]
     widest = max((place.tensor.shape[-1] for place in merges), default=None)
     wide = [place for place in merges if place.tensor.shape[-1] == widest]
     for choice in ([place for place in trunk if _ends_a_block(place)], trunk, wide, at_stride):
