@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import zoo
 from skimage.filters import threshold_multiotsu, threshold_otsu
+from sklearn.linear_model import Ridge
 
 import kerasxai
 from kerasxai.core.errors import KerasxaiError
@@ -15,6 +17,7 @@ from kerasxai.refinements.averages import flip, resized, scales, shifts
 from kerasxai.refinements.chain import parsed
 from kerasxai.refinements.components import first_component
 from kerasxai.refinements.cuts import cheapest_cut, graphcut
+from kerasxai.refinements.discriminants import discriminant, discriminant_map, earlier_map
 from kerasxai.refinements.erasing import erase
 from kerasxai.refinements.levels import level
 from kerasxai.refinements.regions import cut, superpixels, walker
@@ -185,6 +188,94 @@ def test_a_heatmap_without_evidence_stays_without_a_box(name: str) -> None:
         assert all(len(heatmap_to_boxes(heatmap)) == 0 for heatmap in refined)
 
 
+@pytest.fixture(scope="module")
+def twins() -> tuple[keras.Model, keras.Model]:
+    """Returns one network twice: built for 32 pixels, and for any size; a map of 16, then one of 8."""
+    keras.utils.set_random_seed(4)
+    layers = [
+        keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="fine"),
+        keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="coarse"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(4, activation="softmax"),
+    ]
+
+    def of(side: int | None) -> keras.Model:
+        x = inputs = keras.Input((side, side, 3))
+        for layer in layers:
+            x = layer(x)
+        return keras.Model(inputs, x)
+
+    return of(32), of(None)
+
+
+def test_a_model_built_for_one_size_is_asked_for_others_as_one_built_for_any(twins: Any) -> None:
+    fixed, free = twins
+    images = zoo.images(3, 32)
+    enlarged = kerasxai.Explainer(fixed, "cam", refine="enlarge:factors=2")(images)
+    own = kerasxai.Explainer(free, "cam")(resized(images, (64, 64)), enlarged.targets).heatmaps
+    np.testing.assert_allclose(enlarged.heatmaps, resized(own, (32, 32)), rtol=1e-4, atol=1e-6)
+    plain = kerasxai.Explainer(fixed, "cam")
+    same = kerasxai.Explainer(fixed, "cam", refine="enlarge:factors=1")(images)
+    np.testing.assert_allclose(same.heatmaps, plain(images).heatmaps, rtol=1e-5)
+    np.testing.assert_array_equal(enlarged.targets, plain(images).targets)
+    with pytest.raises(KerasxaiError, match="images of shape"):
+        plain(resized(images, (64, 64)))
+    both = kerasxai.Explainer(fixed, "cam", refine="enlarge:factors=[2,1]")(images).heatmaps
+    highest = (own.max((1, 2)) > 0) & (same.heatmaps.max((1, 2)) > 0)
+    for i in np.flatnonzero(highest):
+        one = resized(own, (32, 32))[i]
+        expected = (one + same.heatmaps[i] * one.max() / same.heatmaps[i].max()) / 2
+        np.testing.assert_allclose(both[i], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_model_that_cannot_be_enlarged_tells_so_and_a_preset_goes_without() -> None:
+    x = inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, name="map")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+    images = zoo.images(2)
+    with pytest.raises(KerasxaiError, match="16 x 16 pixels only"):
+        kerasxai.Explainer(model, "gradcam", refine="enlarge:factors=2")(images)
+    preset = kerasxai.Explainer(model, "gradcam", refine="best")(images)
+    assert "16 x 16" in preset.notes["without_enlarge"]
+    np.testing.assert_allclose(preset.heatmaps, kerasxai.Explainer(model, "gradcam")(images).heatmaps, rtol=1e-5)
+
+
+def test_the_discriminant_is_scikit_learns_ridge_regression() -> None:
+    generator = np.random.default_rng(2)
+    features, evidence = generator.normal(size=(5, 6, 40)) + 3, generator.uniform(-0.1, 1, (5, 6)) ** 3
+    share = np.maximum(evidence, 0).ravel() / evidence.max()
+    inside, outside = np.clip((share - 0.2) / 0.3, 0, 1), np.clip((0.12 - share) / 0.09, 0, 1)
+    rows = features.reshape(30, 40)
+    rows = rows / np.sqrt(np.square(rows - rows.mean(0)).sum(1).mean())
+    model = Ridge(alpha=0.05)
+    model.fit(rows, np.where(inside > 0, 1, -1), inside / inside.sum() / 2 + outside / outside.sum() / 2)
+    expected = (np.clip(model.predict(rows), -1, 1) + 1) / 2
+    found = discriminant_map(features, evidence, ridge=0.05)
+    assert found is not None
+    np.testing.assert_allclose(found, expected.reshape(5, 6), atol=1e-8)
+    for nothing in (np.zeros((5, 6)), np.ones((5, 6)), -evidence):
+        assert discriminant_map(features, nothing) is None or (nothing < 0).any()
+
+
+def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: Any) -> None:
+    images, masks, heatmaps = disc()
+    big = [resized(np.asarray(x, np.float32), (32, 32)) for x in (images, heatmaps)]
+    mask = resized(masks.astype(np.float32), (32, 32)) > 0.5
+    view = kerasxai.Explainer(twins[0], "cam")._view
+
+    def middle(images: Any, targets: Any) -> np.ndarray:
+        return np.where(big[1] > 0.5, big[1], 0)
+
+    found = discriminant(view, middle, big[0], np.zeros(2, int), factor=1)
+    before, after = overlap(middle(0, 0), 0.2, mask), overlap(found, 0.2, mask)
+    assert max(before) < 0.6 and min(after) > 0.75, (before, after)
+    np.testing.assert_allclose(found.max((1, 2)), middle(0, 0).max((1, 2)), rtol=1e-5)
+    features = view.ask(earlier_map, big[0], np.zeros(2, int)).features
+    assert features.shape == (2, 16, 16, 6), "the finer of the two maps"
+    empty = discriminant(view, lambda images, targets: np.zeros((2, 32, 32)), big[0], np.zeros(2, int))
+    assert not empty.any()
+
+
 CHAINS = [*PRESETS, *REFINEMENTS, "flip,superpixels:segments=9,level:rule=area", {"walker": {"beta": 5}, "level": {}}]
 SMALL = {"stride": "stride:stride=1", "shifts": "shifts:pixels=2", "superpixels": "superpixels:segments=9"}
 
@@ -224,6 +315,9 @@ def test_chains_are_read_and_mistakes_are_told() -> None:
     assert [step.row.name for step in steps] == ["flip", "walker"]
     assert steps[1].options == {"beta": 90, "low": 0.2}
     assert parsed({"walker": {"beta": 90, "low": 0.2}}) == steps[1:]
+    listed = parsed("flip,enlarge:factors=[1.5,2],walker:beta=90")
+    assert [step.row.name for step in listed] == ["flip", "enlarge", "walker"]
+    assert list(listed[1].options["factors"]) == [1.5, 2]
     assert parsed(None) == () and all(step.of_preset for step in parsed("best"))
     for wrong, told in (
         ("walk", "walker"),

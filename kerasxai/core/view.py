@@ -53,7 +53,8 @@ class View:
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
         token_grid: On which grid the tokens of a layer `(B, T, K)` lie, where it cannot be found.
         forms: The layers whose maps methods see in another form than the model, by path.
-        altered: None, or a hashable name and what changes the model while a pass is traced; see `altering`.
+        altered: None, or a hashable name, what changes the model while a pass is traced, and whether it then takes any
+            size; see `altering`.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class View:
         self.channels_first = False
         self.token_grid: tuple[int, ...] | None = None
         self.forms: dict[str, Form] = {}
-        self.altered: tuple[Any, Callable[[], Any]] | None = None
+        self.altered: tuple[Any, Callable[[], Any], bool] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
@@ -117,14 +118,17 @@ class View:
             self.note(**{name: value for name, value in told.items() if isinstance(value, (str, int, float))})
 
     @contextlib.contextmanager
-    def altering(self, name: Any, change: Callable[[], contextlib.AbstractContextManager[Any]]) -> Iterator[None]:
+    def altering(
+        self, name: Any, change: Callable[[], contextlib.AbstractContextManager[Any]], any_size: bool = False
+    ) -> Iterator[None]:
         """Asks an altered model for the length of a block: each pass is traced inside `change()`.
 
         Args:
             name: Hashable; passes are kept under it.
             change: Gives the context in which the model is altered; it puts everything back.
+            any_size: Whether the model then takes images of any size.
         """
-        before, self.altered = self.altered, (name, change)
+        before, self.altered = self.altered, (name, change, any_size)
         try:
             yield
         finally:
@@ -246,7 +250,7 @@ class View:
 
     def _image_spec(self, images: Any) -> Any:
         known = self.known
-        if known is None:
+        if known is None or (self.altered and self.altered[2]):
             return _open(images)
         came = tuple(images.shape[1:])
         came = (came[-1], *came[:-1]) if self.channels_first else came

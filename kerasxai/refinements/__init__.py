@@ -70,6 +70,14 @@ _ROWS = [
         cost="9 methods (crops), 2.25 (whole images)",
     ),
     Refinement(
+        "enlarge",
+        "kerasxai.refinements.sizes:enlarge",
+        "model",
+        "Ahn 2019, arXiv:1904.05044",
+        "The mean over enlarged images, whatever size the model was built for: a finer map that hugs the object.",
+        cost="6.25 (1.5 and 2 times the size)",
+    ),
+    Refinement(
         "stride",
         "kerasxai.refinements.strides:stride",
         "model",
@@ -84,6 +92,14 @@ _ROWS = [
         "Kim 2023, arXiv:2309.06022",
         "The first principal component of the feature map within the class's evidence.",
         cost="1",
+    ),
+    Refinement(
+        "discriminant",
+        "kerasxai.refinements.discriminants:discriminant",
+        "model",
+        "Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x",
+        "A finer layer's features, parted into object and background as the heatmap's high and low places.",
+        cost="4 (at twice the size)",
     ),
     Refinement(
         "superpixels",
@@ -125,7 +141,7 @@ _ROWS = [
 
 REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
 
-PRESETS: dict[str, str] = {"best": "flip,walker"}
+PRESETS: dict[str, str] = {"best": "enlarge,discriminant"}
 """Chains that have a name of their own."""
 
 REFINE_HELP = (

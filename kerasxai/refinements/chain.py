@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.refinements import PRESETS, REFINEMENTS, Refinement
 
 Explain = Callable[[Any, Any], NDArray]
+_COMMAS = re.compile(r",(?![^\[(]*[\])])")
+"""Commas between steps, not those within a list that is an option's value."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def parsed(refine: Any) -> tuple[Step, ...]:
     if refine is None:
         return ()
     if isinstance(refine, str):
-        refine = [part for part in refine.split(",") if part.strip()]
+        refine = [part for part in _COMMAS.split(refine) if part.strip()]
     if isinstance(refine, dict):
         pairs = list(refine.items())
     elif isinstance(refine, (list, tuple)) and all(isinstance(part, str) for part in refine):

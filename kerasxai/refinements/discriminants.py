@@ -1,0 +1,144 @@
+"""The direction in an earlier, finer layer's features that parts object from background, told apart by the heatmap."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.graph import ancestors
+from kerasxai.core.inputs import packed
+from kerasxai.core.layers import is_feature_map, last_feature_map
+from kerasxai.core.options import real
+from kerasxai.localization import has_evidence
+from kerasxai.refinements.averages import resized
+from kerasxai.refinements.sizes import enlarged
+
+_BOX_AT = 0.2
+"""Where boxes are cut: this share of the maximum."""
+
+
+def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
+    """Asks for the last map `(B, h, w, K)` twice as fine as the one that feeds the head; if none is, for that one."""
+    seen = run(images, targets)
+    last = last_feature_map(seen.calls, seen.score)
+    needed = ancestors(seen.score)
+    height, width = last.output.shape[1:3]
+    finer = [
+        call.output
+        for call in seen.calls
+        if is_feature_map(call.output)
+        and call.output.ref() in needed
+        and call.output.shape[1] >= 2 * height
+        and call.output.shape[2] >= 2 * width
+    ]
+    return {"features": tf.cast((finer or [last.output])[-1], tf.float32)}
+
+
+def discriminant_map(
+    features: NDArray, evidence: NDArray, high: float = 0.5, low: float = 0.03, ridge: float = 0.06
+) -> NDArray[np.float64] | None:
+    """How much the features at each place are those of the object rather than of the background.
+
+    A ridge regression from features `a_p` to +1 where the evidence is high and -1 where it is low: with weights `w_p`,
+    half of them for each side, `v` and `c` make `sum w_p (a_p . v + c - y_p)^2 + ridge |v|^2` least, features scaled to
+    a mean square of 1. That is the direction of Fisher's discriminant. A place counts for the object by how far its
+    share of the highest evidence lies on the way from 0.4 `high` to `high`, and for the background from 4 `low` down to
+    `low`.
+
+    Args:
+        features: `(h, w, K)`.
+        evidence: `(h, w)`; below 0 counts as 0.
+        high: Share of the highest evidence from which a place is the object's for sure.
+        low: Share below which it is the background's for sure.
+        ridge: How little the direction may follow single places.
+
+    Returns:
+        `(h, w)` in [0, 1], 0.5 between the sides; None where the evidence leaves no place for one side.
+    """
+    share = np.maximum(np.asarray(evidence, np.float64).ravel(), 0)
+    share = share / share.max() if share.max() > 0 else share
+    inside = np.clip((share - 0.4 * high) / (0.6 * high), 0, 1)
+    outside = np.clip((4 * low - share) / (3 * low), 0, 1)
+    if not inside.any() or not outside.any():
+        return None
+    weights = inside / inside.sum() / 2 + outside / outside.sum() / 2
+    sides = np.where(inside > 0, 1.0, -1.0)
+    a = np.asarray(features, np.float64).reshape(share.size, -1)
+    a = a - weights @ a
+    a /= max(np.sqrt(np.square(a - a.mean(0)).sum(1).mean()), 1e-12)
+    # Solved among the places that count, fewer than channels or about as many. Both sides weigh the same: c = 0.
+    counts = weights > 0
+    roots = np.sqrt(weights[counts])
+    rows = roots[:, None] * a[counts]
+    solved = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(rows)), roots * sides[counts])
+    told = np.clip(a @ (rows.T @ solved), -1, 1)
+    return ((told + 1) / 2).reshape(np.shape(evidence))
+
+
+def discriminant(
+    view: Any,
+    explain: Any,
+    images: NDArray,
+    targets: NDArray,
+    *,
+    factor: float = 2.0,
+    high: float = 0.5,
+    low: float = 0.03,
+    ridge: float = 0.06,
+    level: float = 0.55,
+) -> NDArray[np.float32]:
+    """Where an earlier layer's features are those of the object, as the heatmap's own high and low places show them.
+
+    The heatmap says for some places what is object and what is background, and is coarse and partial. The features of
+    an earlier, finer layer tell the two apart everywhere: a linear discriminant is fitted for each image alone, from
+    the places the heatmap is sure of, and applied to all (see `discriminant_map`).
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        explain: The method, whose positive values are the evidence.
+        images: `(N, H, W, C)`.
+        targets: `(N,)` classes.
+        factor: How much the image is enlarged where features are read.
+        high: Share of the maximum from which a place is the object's for sure.
+        low: Share of the maximum below which a place is the background's for sure.
+        ridge: How little the discriminant may follow single places.
+        level: What the discriminant must say, 0 background to 1 object, for a pixel to come above 20 % of the maximum.
+
+    Returns:
+        `(N, H, W)` float32, 0 to the heatmap's maximum. A heatmap that points nowhere, or leaves no place for one
+        side, stays as it is.
+
+    Raises:
+        KerasxaiError: An option out of range, or a model without a feature map or of one size only.
+
+    Example:
+        >>> kerasxai.Explainer(model, "cam", refine="enlarge,discriminant")(images).heatmaps
+
+    Papers: Fisher 1936, "The Use of Multiple Measurements in Taxonomic Problems",
+    doi:10.1111/j.1469-1809.1936.tb02137.x; Kim et al. 2023, arXiv:2309.06022, take the features' first principal
+    component, which needs no sides and may be another thing than the object.
+    """
+    real("factor", factor, above=0)
+    real("ridge", ridge, above=0)
+    real("level", level, above=0, below=1)
+    if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):
+        raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
+    heatmaps = explain(images, targets)
+    if view.wanted is not None:
+        targets = packed(targets, np.arange(len(targets)))
+    with enlarged(view, images, factor) as scaled:
+        features = view.ask(earlier_map, scaled.astype(np.float32), targets).features.numpy()
+    evidence = resized(heatmaps, features.shape[1:3])
+    return np.stack([
+        _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level) if has_evidence(e) else heatmap
+        for heatmap, f, e in zip(heatmaps, features, evidence, strict=True)
+    ]).astype(np.float32)  # fmt: skip
+
+
+def _drawn(heatmap: NDArray, told: NDArray | None, level: float) -> NDArray:
+    if told is None or told.max() <= level:
+        return heatmap
+    fine = np.clip(resized(told[None].astype(np.float32), heatmap.shape)[0], 0, 1)
+    return heatmap.max() * np.interp(fine / fine.max(), [0, level / fine.max(), 1], [0, _BOX_AT, 1])
