@@ -78,7 +78,8 @@ class Explainer:
         fold: Whether batch normalizations are folded, in the traced pass alone, into the convolutions before them: up
             to a third less time, and logits that differ by rounding (about 1e-6 of their size). Methods of many passes
             are then also asked of a copy of the graph whose weights are constants, where that pays; the copy is
-            compared with the model before each loop, and never stale.
+            compared with the model before each loop, and never stale. And occlusion computes early layers anew only
+            around the patch. False leaves all passes as the model has them.
         resize: Whether heatmaps are brought to image size, bilinearly; False leaves them as the method makes them, for
             a layer's maps at the layer's size, as measures want them that resize in their own way.
         refine: What is done to the heatmaps after the method: a chain of `kerasxai.REFINEMENTS` such as

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.graph import ancestors
+from kerasxai.core.graph import ancestors, without_surroundings
 
 # Freezing took as long as it saves in about 400 passes of 224 x 224 pixels (MobileNetV2 on a CPU).
 _WORTHWHILE = 400 * 224 * 224
@@ -159,9 +159,7 @@ def _definition(concrete: Any, names: set[str]) -> Any:
         if node.name in names:
             made = kept.node.add()
             made.CopyFrom(node)
-            # Where an operation stood, and what it waited for, may be an operation that is left out.
-            made.attr.pop("_class", None)
-            made.input[:] = [name for name in node.input if not name.startswith("^")]
+            without_surroundings(made)
     return kept
 
 

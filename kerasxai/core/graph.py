@@ -55,25 +55,68 @@ def _last_activation(outputs: Any) -> Any | None:
     return last if last.type == "Sigmoid" else None
 
 
-def ancestors(*tensors: Any, differentiable: bool = False, shapes: bool = True) -> set[Any]:
+def ancestors(*tensors: Any, differentiable: bool = False, shapes: bool = True, without: Any = None) -> set[Any]:
     """Returns the references of all tensors in the same graph that `tensors` are computed from, with their own.
 
     Args:
         *tensors: Tensors of one traced graph.
         differentiable: Leaves out what lies behind integers, booleans and stopped gradients.
         shapes: Whether what only gives its shape counts.
+        without: A tensor that is left out, with what lies behind it alone; None leaves out none.
     """
     ends = {"StopGradient"} if differentiable else set()
     ends |= set() if shapes else {"Shape", "ShapeN", "Size", "Rank"}
-    found = {tensor.ref() for tensor in tensors}
-    waiting = list(tensors)
+    waiting = [tensor for tensor in tensors if tensor is not without]
+    found = {tensor.ref() for tensor in waiting}
     while waiting:
         op = waiting.pop().op
         for before in [] if op.type in ends else op.inputs:
-            if before.ref() not in found and (before.dtype.is_floating or not differentiable):
+            taken = before is not without and (before.dtype.is_floating or not differentiable)
+            if taken and before.ref() not in found:
                 found.add(before.ref())
                 waiting.append(before)
     return found
+
+
+def copied(output: Any, source: Any, instead: Any) -> Any:
+    """Returns what a tensor would be with another in place of a source, from a copy of the operations between.
+
+    Args:
+        output: The tensor.
+        source: A tensor of the same graph that it is computed from.
+        instead: What takes the place of `source`, in the same graph.
+
+    Raises:
+        ValueError: An operation does not take `instead`.
+    """
+    copies = between(source, output)
+    definition = tf.compat.v1.GraphDef(versions=output.graph.graph_def_versions)
+    given: dict[str, Any] = {}
+    for op in copies.values():
+        node = definition.node.add()
+        node.CopyFrom(op.node_def)
+        without_surroundings(node)
+        given |= {x.name: x for x in op.inputs if x.op.name not in copies}
+    given[source.name] = instead
+    return tf.graph_util.import_graph_def(definition, given, [output.name], name="copied")[0]
+
+
+def between(source: Any, output: Any) -> dict[str, Any]:
+    """Returns the operations that `output` is computed by from `source`, by name, in the order of the graph."""
+    needed = ancestors(output)
+    after = {source.ref()}
+    found = {}
+    for op in output.graph.get_operations():
+        if any(x.ref() in after for x in op.inputs) and any(x.ref() in needed for x in op.outputs):
+            after |= {x.ref() for x in op.outputs}
+            found[op.name] = op
+    return found
+
+
+def without_surroundings(node: Any) -> None:
+    """Takes from an operation's definition where it stood and what it waited for, which may be left out of a copy."""
+    node.attr.pop("_class", None)
+    node.input[:] = [name for name in node.input if not name.startswith("^")]
 
 
 def _is_weight(tensor: Any) -> bool:

@@ -31,7 +31,8 @@ class View:
     A question is a function `question(run, images, targets, *tensors, **options)` that calls `run(images, targets)`,
     which gives a `Pass`, as often as it needs and returns a dict of tensors. It is traced once for each shape beyond
     the batch; weights are read live, so that a view made before training serves until after it. With
-    `run(images, targets, fed=(path, tensor))` a layer gives that tensor, and what lies below it is not computed.
+    `run(images, targets, fed=(path, tensor))` a layer gives that tensor, and what lies below it is not computed; or,
+    with a function in place of the tensor, what that makes of the layer's own output.
 
     Args:
         model: Any Keras model. It is left exactly as it was after each trace.
@@ -296,8 +297,8 @@ class View:
             raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
         return Pass(self, images, outputs, sample, calls)
 
-    def _feeding(self, path: str, tensor: Any, given: list[bool]) -> contextlib.AbstractContextManager[None]:
-        """Makes a layer give a map instead of its own; `given` tells of each call whether it did."""
+    def _feeding(self, path: str, map_given: Any, given: list[bool]) -> contextlib.AbstractContextManager[None]:
+        """Makes a layer give a map, or what a function makes of its own; `given` tells of each call whether it did."""
         _, layer, number = find_call(self.model, path)
         form = self.forms.get(path, Form())
         called = itertools.count()
@@ -306,7 +307,9 @@ class View:
             if number is not None and next(called) != number:
                 return original(*args, **kwargs)
             given.append(True)
-            return form.hidden(tensor, original(*args, **kwargs) if form.extra else None)
+            if callable(map_given):
+                return map_given(original(*args, **kwargs))
+            return form.hidden(map_given, original(*args, **kwargs) if form.extra else None)
 
         return intercepted(layer, around)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import input_specs
+from kerasxai.core.spans import Span, SpanReader
 from kerasxai.features.capture import traced_output
-from kerasxai.features.spans import Span, SpanReader
 
 
 @dataclass(frozen=True)

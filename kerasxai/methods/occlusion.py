@@ -9,10 +9,11 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.maps import sides_of
 from kerasxai.core.options import SIDES, per_side
 from kerasxai.methods.perturbation import explained_quantity, fill_values
+from kerasxai.methods.windowed import may_be_windowed, scores_and_map, windowed_scores
 
 
 def occluded_scores(
-    run: Any, images: Any, targets: Any, corners: Any, patch: Any, fill: Any, *, explain: str
+    run: Any, images: Any, targets: Any, corners: Any, fill: Any, *, patch: tuple[int, ...], explain: str
 ) -> dict[str, Any]:
     """Asks for the scores `(n,)` of one image with a patch at each of the corners `(n, 2)` (top, left).
 
@@ -21,8 +22,8 @@ def occluded_scores(
         images: `(1, H, W, C)`, or with one or three sides, or tokens `(1, T)`.
         targets: `(1,)`.
         corners: `(n, 2)` int32, as many numbers as there are sides.
-        patch: `(2,)` int32, height and width.
         fill: `(1, 1, 1, C)` or `(1, H, W, C)`, what is seen instead.
+        patch: Height and width, as many as there are sides.
         explain: `"logit"` or `"probability"`.
     """
     sides = corners.shape[1]
@@ -71,7 +72,9 @@ def occlusion(
 
     Paper: Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, who draw the
     probability itself with a gray square at each place; here it is the drop, and the last row and column of
-    patches are moved inwards so that every pixel is covered and every patch has the same size.
+    patches are moved inwards so that every pixel is covered and every patch has the same size. Where a network begins
+    with operations that see no further than a piece of the image around the patch, these are run on the piece alone
+    (Nakandala et al. 2019, SIGMOD); the scores are the same.
     """
     explain = explained_quantity(view, explain)
     sides = tuple(sides_of(images.shape))
@@ -81,7 +84,9 @@ def occlusion(
     stride = per_side("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride, len(sides))
     _check_cover(patch, stride, sides)
     fills = fill_values(fill, images.numpy())
-    clean = view.resolve(images, targets, explain)
+    windows = {"patch": patch if may_be_windowed(view, images) else None}
+    clean = view.ask(scores_and_map, images, targets, explain=explain, **windows)
+    path = clean.path.numpy().decode()
     corners = patch_corners(sides, patch, stride)
     patches = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in corners]
     maps = np.zeros((len(images), *sides))
@@ -91,15 +96,11 @@ def occlusion(
     for b in range(len(images)):
         one = slice(b, b + 1)
         for part in view.chunks(len(corners)):
-            seen = view.ask(
-                occluded_scores,
-                images[one],
-                clean.targets[one],
-                corners[part],
-                np.array(patch, np.int32),
-                fills[one],
-                explain=explain,
-            )
+            asked = (images[one], clean.targets[one], corners[part], fills[one])
+            if path:
+                seen = view.ask(windowed_scores, *asked, clean.early[one], path=path, patch=patch, explain=explain)
+            else:
+                seen = view.ask(occluded_scores, *asked, patch=patch, explain=explain)
             for places, drop in zip(patches[part], (clean.scores[b] - seen.scores_without).numpy(), strict=True):
                 maps[b][places] += drop
     view.note(patch=patch, stride=stride)
