@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.viz import grid, map_legend, overlay, robust_maximum, save_png, timeline, to_picture
+from kerasxai.viz import (
+    grid,
+    map_legend,
+    overlay,
+    robust_maximum,
+    save_png,
+    series_picture,
+    slices,
+    timeline,
+    to_picture,
+)
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
@@ -25,11 +35,14 @@ def pictures_of(images: NDArray) -> NDArray[np.uint8]:
     mean is drawn.
 
     Args:
-        images: `(N, H, W, C)`.
+        images: `(N, H, W, C)`, series `(N, T, C)` or volumes `(N, D, H, W, C)`.
 
     Returns:
         `(N, H, W, 3)` uint8.
     """
+    if images.ndim == 3:
+        return np.stack([series_picture(one) for one in images])
+    images = np.stack([slices(one) for one in images]) if images.ndim == 5 else images
     shown = images.astype(np.float32)
     shown = shown if shown.shape[-1] in (1, 3) else shown.mean(axis=-1, keepdims=True)
     if images.dtype != np.uint8:

@@ -20,7 +20,7 @@ from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
-from kerasxai.viz import TensorBoardSink, encode_png
+from kerasxai.viz import TensorBoardSink, encode_png, flat_map
 
 _WRITE = "write its files"
 
@@ -42,9 +42,9 @@ class ExplanationCallback(keras.callbacks.Callback):
     fails is left out until the next training.
 
     Args:
-        images: `(N, H, W, C)` as the model takes them; or a `tf.data.Dataset` or list of samples as
-            `kerasxai.data.load` gives them, or of `(image, label)`, batched or not, of which the first `count` are
-            taken, once and now.
+        images: `(N, H, W, C)` as the model takes them, series `(N, T, C)` or volumes `(N, D, H, W, C)`; or a
+            `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them, or of `(image, label)`,
+            batched or not, of which the first `count` are taken, once and now.
         targets: The classes explained: None or `"predicted"` for what the model predicts at that epoch, `"true"` for
             the labels, one int, or `(N,)` ints.
         methods: Names in `kerasxai.METHODS`, or a mapping from names to the options of each.
@@ -168,7 +168,8 @@ class ExplanationCallback(keras.callbacks.Callback):
         if explanation is None:
             del self._explainers[name]
             return
-        maps = Maps(explanation.heatmaps, explanation.targets, explanation.scores)
+        heatmaps = np.stack([flat_map(one) for one in explanation.heatmaps])
+        maps = Maps(heatmaps, explanation.targets, explanation.scores)
         with self._care.about(_WRITE):
             self._files.save(name, epoch, maps, self._followed.identity)
             if self.png or (self._sink is not None and self._sink.enabled):
@@ -207,7 +208,10 @@ def _checked_methods(methods: Any) -> dict[str, dict[str, Any]]:
 
 def _taken(images: Any, count: int) -> tuple[NDArray, NDArray[np.int64] | None]:
     """Returns the images that are followed and their labels, if they have any."""
-    whole = np.ndim(images) == 4 if hasattr(images, "__array__") else False
+    rank = np.ndim(images) if hasattr(images, "__array__") else None
+    if rank in (3, 5):
+        return np.asarray(images), None
+    whole = rank == 4
     found = list(itertools.islice(samples(images, ("image", "label")), None if whole else count))
     if not found:
         raise KerasxaiError("there are no images to explain")

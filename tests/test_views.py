@@ -229,13 +229,27 @@ def twins() -> Any:
     )
 
 
+def calls_of(model: Any) -> list[int]:
+    """In which order Keras calls the encoder for left and right."""
+    seen: list[str] = []
+    for number in (0, 1):
+        try:
+            kerasxai.Explainer(model, "gradcam", layer=("deep", number), image_input="left")([noise(1, 10, 10, 3)] * 2)
+            seen.append("left")
+        except kerasxai.KerasxaiError as error:
+            assert "does not look at the explained input" in str(error)
+            seen.append("right")
+    return [seen.index("left"), seen.index("right")]
+
+
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("method", ["gradcam", "ablationcam", "scorecam"])
 def test_one_call_of_a_shared_layer_two_levels_down(method: str, which: int) -> None:
     model, pair = twins(), [noise(2, 10, 10, 3), noise(4, 10, 10, 3)[2:]]
-    for layer in (f"encoder/inner/deep:{which}", ("deep", which)):
+    order = calls_of(model)
+    for layer in (f"encoder/inner/deep:{order[which]}", ("deep", order[which]), "deep", "encoder/inner/deep"):
         found = kerasxai.Explainer(model, method, layer=layer, image_input=which, resize=False)(pair, targets=1)
-        assert found.layer == f"encoder/inner/deep:{which}"
+        assert found.layer == f"encoder/inner/deep:{order[which]}"
     inner = model.get_layer("encoder").get_layer("inner")
     maps = inner(2 * pair[which]).numpy()
     kernel = model.get_layer("top").kernel.numpy()[4 * which : 4 * which + 4, 1]
@@ -247,19 +261,31 @@ def test_one_call_of_a_shared_layer_two_levels_down(method: str, which: int) -> 
 
 
 def test_the_call_of_a_shared_layer_has_to_be_chosen() -> None:
-    model, pair = twins(), [noise(1, 10, 10, 3)] * 2
+    inputs = keras.Input((9, 9, 3))
+    shared = convolution(2, 3, 3, name="shared")
+    twice = keras.Model(inputs, layers.Dense(2, name="top")(pooled(2)(shared(shared(inputs)))))
     for layer, message in (
-        ("encoder/inner/deep", "called 2 times in one pass; its map is not one map: choose 'encoder/inner/deep:0'"),
-        ("encoder/inner/deep:2", "is not called so often: 2 times"),
-        ("encoder/inner/dep:1", "unknown layer"),
+        ("shared", "called 2 times in one pass; its map is not one map: choose 'shared:0' to 'shared:1'"),
+        ("shared:2", "is not called so often: 2 times"),
+        ("shred:1", "unknown layer"),
     ):
         with pytest.raises(kerasxai.KerasxaiError, match=message):
-            kerasxai.Explainer(model, "gradcam", layer=layer, image_input="left")(pair)
+            kerasxai.Explainer(twice, "gradcam", layer=layer)(noise(1, 9, 9, 3))
+    maps = shared(noise(1, 9, 9, 3))
+    for number, expected in ((0, maps), (1, shared(maps))):
+        found = kerasxai.Explainer(twice, "eigencam", layer=("shared", number))(noise(1, 9, 9, 3))
+        assert found.layer == f"shared:{number}"
+        other = kerasxai.Explainer(keras.Sequential([shared, layers.Flatten()]), "eigencam", layer="shared")
+        np.testing.assert_allclose(
+            found.heatmaps, other(noise(1, 9, 9, 3) if number == 0 else maps).heatmaps, atol=1e-5
+        )
+        assert expected.shape[-1] == 3
+    model, pair = twins(), [noise(1, 10, 10, 3)] * 2
     paths = [row.path for row in kerasxai.list_layers(model) if row.is_feature_map]
     assert "encoder/inner/deep:0" in paths and "encoder/inner/deep:1" in paths
-    default = kerasxai.Explainer(model, "gradcam", image_input="left")(pair).layer
-    again = kerasxai.Explainer(model, "gradcam", layer=default, image_input="left")(pair)
-    assert again.layer == default
+    # Of twins each has its own map.
+    defaults = [kerasxai.Explainer(model, "gradcam", image_input=side)(pair).layer for side in ("left", "right")]
+    assert defaults == [f"encoder/inner/deep:{number}" for number in calls_of(model)]
 
 
 class Block(keras.layers.Layer):

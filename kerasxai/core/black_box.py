@@ -78,7 +78,7 @@ class BlackBox(View):
         """Returns False: a function is given images as the user gives them."""
         return False
 
-    def chosen_places(self, calls: Any, score: Any, sides: Any) -> Any:
+    def chosen_places(self, calls: Any, score: Any, images: Any) -> Any:
         """Refuses: a function has no layers."""
         raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")
 

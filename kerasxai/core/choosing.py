@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.graph import ancestors, origin
+from kerasxai.core.graph import ancestors, descendants, origin
 from kerasxai.core.layers import channels_first, find_call, inside_attention, is_feature_map, last_map, no_map, places
-from kerasxai.core.maps import MOST_EXTRA_TOKENS, Form, form_of
+from kerasxai.core.maps import MOST_EXTRA_TOKENS, Form, form_of, sides_of
 from kerasxai.core.tracing import Call
 
 _POOLINGS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "Flatten")
@@ -36,7 +36,7 @@ class Place:
 
 
 def chosen_places(
-    model: Any, calls: list[Call], score: Any, layers: list[tuple[str, Any]], sides: Any, grid: tuple[int, ...] | None
+    model: Any, calls: list[Call], score: Any, layers: list[tuple[str, Any]], images: Any, grid: tuple[int, ...] | None
 ) -> list[Place]:
     """Returns where methods explain, for each named layer or for the one that feeds the head.
 
@@ -45,24 +45,40 @@ def chosen_places(
         calls: The calls of one traced pass.
         score: The traced score.
         layers: Paths and layers that the user chose; none for the default.
-        sides: The sides of the explained input, None where they are open.
+        images: The explained input: of twins that share their layers, only the calls that look at it count.
         grid: The grid of tokens, where the user says it.
 
     Raises:
         KerasxaiError: A layer that cannot be explained, or a model without a map.
     """
+    sides, looking = sides_of(images.shape), descendants(images)
+    # What only gives its shape has no gradient.
+    needed = ancestors(score, shapes=False)
     if layers:
-        return [_named(model, path, calls, score, sides, grid) for path, _ in layers]
-    call, form = _default(calls, score, sides, grid)
+        return [_named(model, path, calls, needed, looking, sides, grid) for path, _ in layers]
+    call, form = _default(calls, needed & looking, sides, grid)
     own = [one for one in calls if one.layer is call.layer]
     return [Place(call.path if len(own) == 1 else f"{call.path}:{own.index(call)}", call, form)]
 
 
-def _named(model: Any, path: str, calls: list[Call], score: Any, sides: Any, grid: tuple[int, ...] | None) -> Place:
+def _named(
+    model: Any,
+    path: str,
+    calls: list[Call],
+    needed: set[Any],
+    looking: set[Any],
+    sides: Any,
+    grid: tuple[int, ...] | None,
+) -> Place:
     _, layer, number = find_call(model, path)
     own = [call for call in calls if call.layer is layer]
     if not own:
         raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
+    if number is None and len(own) > 1:
+        mine = [call for call in own if all(x.ref() in looking for x in tf.nest.flatten(call.output))]
+        if len(mine) == 1:
+            number = own.index(mine[0])
+            path = f"{path}:{number}"
     if number is None and len(own) > 1:
         last = len(own) - 1
         raise KerasxaiError(
@@ -83,7 +99,9 @@ def _named(model: Any, path: str, calls: list[Call], score: Any, sides: Any, gri
         raise KerasxaiError(
             f"layer {path!r} gives a map of {places(output, first)} place: its heatmap would be constant"
         )
-    if output.ref() not in ancestors(score):
+    if output.ref() not in looking:
+        raise KerasxaiError(f"layer {path!r} does not look at the explained input; image_input= says which that is")
+    if output.ref() not in needed:
         raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
     return Place(path, call, form)
 
@@ -131,16 +149,16 @@ def _last_sides(calls: list[Call], rank: int) -> tuple[int, ...] | None:
     return None
 
 
-def _default(calls: list[Call], score: Any, sides: Any, grid: tuple[int, ...] | None) -> tuple[Call, Form]:
+def _default(calls: list[Call], needed: set[Any], sides: Any, grid: tuple[int, ...] | None) -> tuple[Call, Form]:
     """Returns the last map that feeds the score; of a model that works on tokens after it, the tokens as a map.
 
     Tokens are those of the image only where they lie on the grid of the map before them. Others are words, boxes or
     queries, and the map is explained after all, unless there is attention whose tokens have to be told apart.
     """
-    chosen, tokens_after = last_map(calls, score, len(sides) + 2)
-    start = _start_of_last_attention(calls, ancestors(score))
+    chosen, tokens_after = last_map(calls, needed, len(sides) + 2)
+    start = _start_of_last_attention(calls, needed)
     if len(sides) > 1 and (tokens_after or chosen is None):
-        tokens = _last_tokens(calls, score, sides, grid, start)
+        tokens = _last_tokens(calls, needed, sides, grid, start)
         if tokens is not None and not _mere_patches(calls, tokens[0], start):
             return tokens
         if start is not None:
@@ -151,14 +169,13 @@ def _default(calls: list[Call], score: Any, sides: Any, grid: tuple[int, ...] | 
 
 
 def _last_tokens(
-    calls: list[Call], score: Any, sides: Any, grid: tuple[int, ...] | None, start: int | None
+    calls: list[Call], needed: set[Any], sides: Any, grid: tuple[int, ...] | None, start: int | None
 ) -> tuple[Call, Form] | None:
     """Returns the last call that gives tokens on a grid all of which the score looks at, or None.
 
     Where the head pools all tokens, that is the last of all. Where it may read one token alone, as a class token, the
     gradient of all others is 0 behind the last attention: then it is the last call before that, `start`.
     """
-    needed = ancestors(score)
     inside = inside_attention(calls)
     most = MOST_EXTRA_TOKENS if grid is None else math.inf
     grid = grid or _last_sides(calls, len(sides) + 2)

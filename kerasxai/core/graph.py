@@ -119,6 +119,19 @@ def without_surroundings(node: Any) -> None:
     node.input[:] = [name for name in node.input if not name.startswith("^")]
 
 
+def descendants(tensor: Any) -> set[Any]:
+    """Returns the references of all tensors in the same graph that are computed from one, with its own."""
+    found = {tensor.ref()}
+    waiting = [tensor]
+    while waiting:
+        for op in waiting.pop().consumers():
+            for after in op.outputs:
+                if after.ref() not in found:
+                    found.add(after.ref())
+                    waiting.append(after)
+    return found
+
+
 def _is_weight(tensor: Any) -> bool:
     return origin(tensor, _SAME_ORDER).op.type in {"ReadVariableOp", "Const", "Placeholder"}
 

@@ -148,7 +148,7 @@ def inside_attention(calls: list[Call]) -> tuple[str, ...]:
     return tuple(f"{call.path}/" for call in calls if "Attention" in type(call.layer).__name__)
 
 
-def last_map(calls: list[Call], score: Any, rank: int = 4) -> tuple[Call | None, bool]:
+def last_map(calls: list[Call], needed: set[Any], rank: int = 4) -> tuple[Call | None, bool]:
     """Finds the map that feeds the head: the last map in call order that the score depends on.
 
     "The last convolution" is a 1x1 map on some networks, a fraction of the channels on others, and stands before a
@@ -156,14 +156,13 @@ def last_map(calls: list[Call], score: Any, rank: int = 4) -> tuple[Call | None,
 
     Args:
         calls: The calls of one traced pass, in the order in which they finished.
-        score: The traced score, `(B,)`.
+        needed: The references of the tensors that the score depends on.
         rank: How many dimensions a map has: 3 for series, 4 for images, 5 for volumes.
 
     Returns:
         The call, or None; where a layer and the model around it give the same tensor, the innermost layer's. And
         whether the model works on tokens after it, as vision transformers do.
     """
-    needed = ancestors(score)
     attention = inside_attention(calls)
     chosen: Call | None = None
     tokens_after = False
@@ -221,7 +220,7 @@ def last_feature_map(calls: list[Call], score: Any) -> Call:
     Raises:
         KerasxaiError: The model has no feature map, or works on tokens after it, as vision transformers do.
     """
-    chosen, tokens_after = last_map(calls, score)
+    chosen, tokens_after = last_map(calls, ancestors(score, shapes=False))
     if chosen is None or tokens_after:
         raise no_map(chosen)
     return chosen

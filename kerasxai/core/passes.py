@@ -106,7 +106,7 @@ class Pass:
 
     def feature_maps(self) -> list[Any]:
         """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
-        chosen = self._view.chosen_places(self.calls, self.score, sides_of(self.images.shape))
+        chosen = self._view.chosen_places(self.calls, self.score, self.images)
         self.layer_name = ", ".join(place.path for place in chosen)
         return [self._shown(place) for place in chosen]
 

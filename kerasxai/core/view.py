@@ -328,9 +328,9 @@ class View:
         turned = len(shape) > 2 and shape[1] in colors and shape[-1] not in colors
         return turned and any(getattr(layer, "data_format", None) == "channels_first" for layer in layers)
 
-    def chosen_places(self, calls: list[Call], score: Any, sides: Any) -> list[Place]:
-        """Returns where methods explain an input of these sides; see `kerasxai.core.choosing`."""
-        return chosen_places(self.model, calls, score, self.layers, sides, self.token_grid)
+    def chosen_places(self, calls: list[Call], score: Any, images: Any) -> list[Place]:
+        """Returns where methods explain an input; see `kerasxai.core.choosing`."""
+        return chosen_places(self.model, calls, score, self.layers, images, self.token_grid)
 
 
 def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Drawing: overlays, grids, files, reports."""
 
 from kerasxai.viz.animation import save_animation
+from kerasxai.viz.flat import flat_map, flat_picture, series_picture, slices
 from kerasxai.viz.grids import grid, map_legend, timeline
 from kerasxai.viz.overlays import (
     EVIDENCE_COLORMAP,
@@ -32,6 +33,8 @@ __all__ = [
     "draw_boxes",
     "draw_heatmap",
     "encode_png",
+    "flat_map",
+    "flat_picture",
     "grid",
     "map_legend",
     "overlay",
@@ -42,6 +45,8 @@ __all__ = [
     "save_animation",
     "save_png",
     "scatter_page",
+    "series_picture",
+    "slices",
     "timeline",
     "to_picture",
     "write_projector",

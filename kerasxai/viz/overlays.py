@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.viz.flat import flat_map, flat_picture
 from kerasxai.viz.pixels import Picture, resize_heatmap, to_picture
 
 Color: TypeAlias = tuple[int, int, int]
@@ -184,18 +185,19 @@ def draw_heatmap(
     relative: bool = False,
     signed: bool | None = None,
 ) -> Picture:
-    """Draws a heatmap the way that suits its kind.
+    """Draws a heatmap the way that suits its kind, of images, series and volumes.
 
     Args:
-        image: As for `overlay`.
-        heatmap: `(h, w)`.
+        image: As for `overlay`, with any number of channels; for a heatmap `(T,)` a series `(T, C)`, drawn as lines on
+            the colors of their steps; for `(D, H, W)` a volume `(D, H, W, C)`, drawn as slices side by side.
+        heatmap: `(h, w)`, `(T,)` or `(D, H, W)`.
         pixelwise: Maps that are scattered over single pixels, as gradients at the input are, cannot be seen over an
             image: they are drawn alone, up to their 99th percentile. All others are laid over the image.
         relative: Only the differences within the map mean anything: it is drawn from its lowest value on.
         signed: As for `colorize`.
 
     Returns:
-        A picture of the image's size, `(H, W, 3)` uint8.
+        A picture of the image's size, `(H, W, 3)` uint8, or of a size that suits the series or volume.
 
     Example:
         >>> draw_heatmap(np.zeros((8, 8, 3)), np.eye(8), pixelwise=True).shape
@@ -204,9 +206,10 @@ def draw_heatmap(
     array = np.asarray(heatmap, np.float32)
     if relative:
         array = array - array.min()
-    if not pixelwise:
-        return overlay(image, array, signed=signed)
-    resized = resize_heatmap(array, to_picture(image).shape[:2])
+    picture, array, lines = flat_picture(image, array.ndim), flat_map(array), array.ndim == 1
+    if not pixelwise or lines:
+        return overlay(picture, array, signed=signed)
+    resized = resize_heatmap(array, picture.shape[:2])
     return colorize(resized, signed=signed, maximum=robust_maximum(resized, 99))
 
 
