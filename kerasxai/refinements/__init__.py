@@ -67,7 +67,7 @@ _ROWS = [
         "method",
         "Ahn 2019, arXiv:1904.05044",
         "The mean over sizes of the image; for models of fixed input, over crops of it.",
-        cost="9 methods (crops), 2.25 (whole images)",
+        cost="4 methods (crops), 2.25 (whole images)",
     ),
     Refinement(
         "enlarge",
@@ -75,7 +75,7 @@ _ROWS = [
         "model",
         "Ahn 2019, arXiv:1904.05044",
         "The mean over enlarged images, whatever size the model was built for: a finer map that hugs the object.",
-        cost="6.25 (1.5 and 2 times the size)",
+        cost="6.25",
     ),
     Refinement(
         "stride",
@@ -99,7 +99,7 @@ _ROWS = [
         "model",
         "Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x",
         "A finer layer's features, parted into object and background as the heatmap's high and low places.",
-        cost="4 (at twice the size)",
+        cost="4",
     ),
     Refinement(
         "superpixels",
