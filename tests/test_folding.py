@@ -161,3 +161,41 @@ def test_models_of_any_image_size_are_folded() -> None:
     np.testing.assert_allclose(folded, plain, rtol=2e-6)
     assert "Mul" in before
     assert "Mul" not in after
+
+
+def padded(padding: Any, convolution: Any) -> Any:
+    inputs = keras.Input((SIZE, SIZE, 3))
+    x = block(inputs, "first", layers.Conv2D(6, 3, padding="same"))
+    x = block(layers.ZeroPadding2D(padding, name="padding")(x), "last", convolution)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(zoo.CLASSES, activation="softmax")(x))
+
+
+@pytest.mark.parametrize(
+    ("padding", "convolution", "left"),
+    [
+        (((0, 1), (0, 1)), lambda: layers.DepthwiseConv2D(3, strides=2), 0),
+        (1, lambda: layers.Conv2D(5, 3), 0),
+        (((1, 2), (0, 1)), lambda: layers.Conv2D(5, (4, 2)), 0),
+        (1, lambda: layers.Conv2D(5, 3, strides=2), 1),
+        (((1, 0), (1, 0)), lambda: layers.DepthwiseConv2D(3, strides=2), 1),
+        (1, lambda: layers.Conv2D(5, 3, strides=1, padding="same"), 1),
+        (2, lambda: layers.Conv2D(5, 3, dilation_rate=2), 1),
+    ],
+)
+def test_a_padding_that_a_convolution_can_do_itself_is_left_to_it(padding: Any, convolution: Any, left: int) -> None:
+    model = zoo.with_weights(lambda: padded(padding, convolution()))
+    plain, before = ask(model, False)
+    folded, after = ask(model, True)
+    np.testing.assert_allclose(folded, plain, rtol=2e-6, atol=2e-6 * np.abs(plain).max())
+    assert before.count("Pad") == 1
+    assert after.count("Pad") == left
+    explained = [kerasxai.Explainer(model, "saliency", fold=fold)(zoo.images(2)).heatmaps for fold in (True, False)]
+    np.testing.assert_allclose(*explained, rtol=2e-5, atol=2e-5 * explained[1].max())
+
+
+def test_an_explained_padding_stays_on_the_way_to_the_score() -> None:
+    model = zoo.with_weights(lambda: padded(1, layers.Conv2D(5, 3)))
+    maps = [kerasxai.Explainer(model, "gradcam", layer="padding", fold=fold)(zoo.images(2)) for fold in (True, False)]
+    np.testing.assert_allclose(*(one.heatmaps for one in maps), rtol=2e-5, atol=2e-6 * maps[1].heatmaps.max())
+    assert maps[1].heatmaps.max() > 0

@@ -37,8 +37,9 @@ def folded(layers: Iterable[tuple[str, Any]], kept: Callable[[], Iterable[Any]])
 
                 def around(original: Any, inputs: Any, *args: Any, layer: Any = layer, **kwargs: Any) -> Any:
                     training = args[0] if args else kwargs.get("training")
-                    found = None if training else _convolution_before(inputs, {x.ref() for x in kept()})
-                    return _normalized(layer, *found) if found else original(inputs, *args, **kwargs)
+                    stay = {x.ref() for x in kept()}
+                    found = None if training else _convolution_before(inputs, stay)
+                    return _normalized(layer, *found, stay) if found else original(inputs, *args, **kwargs)
 
                 stack.enter_context(intercepted(layer, around))
         yield
@@ -82,7 +83,25 @@ def _pays(op: Any) -> bool:
     return weights <= _IMAGES * sides.num_elements()
 
 
-def _normalized(layer: Any, op: Any, bias: Any) -> Any:
+def _pads_as_same(pad: Any, op: Any) -> bool:
+    """Tells whether a convolution pads with zeros as `"SAME"` would, but in an operation of its own before it.
+
+    Keras' MobileNets do so; writing the padded map, and cutting its gradient out again, took a tenth of the time.
+    """
+    if pad.type != "Pad" or op.get_attr("padding") != b"VALID" or max(op.get_attr("dilations")) > 1:
+        return False
+    paddings, sides = tf.get_static_value(pad.inputs[1]), pad.inputs[0].shape[1:3]
+    if paddings is None or paddings[[0, 3]].any() or not sides.is_fully_defined():
+        return False
+    steps, sizes = op.get_attr("strides")[1:3], op.inputs[1].shape[:2]
+    for given, side, step, size in zip(paddings[1:3], sides, steps, sizes, strict=True):
+        total = max((-(-side // step) - 1) * step + size - side, 0)
+        if tuple(given) != (total // 2, total - total // 2):
+            return False
+    return True
+
+
+def _normalized(layer: Any, op: Any, bias: Any, kept: set[Any]) -> Any:
     """Returns what a normalization makes of a convolution's output and a bias `(K,)`, as one convolution and bias."""
     scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
     if layer.scale:
@@ -95,5 +114,7 @@ def _normalized(layer: Any, op: Any, bias: Any) -> Any:
     by_channel = tf.reshape(scale, kernel.shape[2:]) if op.type == "DepthwiseConv2dNative" else scale
     settings = {name: op.get_attr(name) for name in _SETTINGS}
     settings |= {name: settings[name].decode() for name in ("padding", "data_format")}
+    if images.ref() not in kept and _pads_as_same(images.op, op):
+        images, settings["padding"] = images.op.inputs[0], "SAME"
     folded = _CONVOLUTIONS[op.type](input=images, filter=kernel * by_channel, **settings)
     return tf.nn.bias_add(folded, shift)
