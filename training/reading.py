@@ -73,12 +73,14 @@ def backbone(config: SceneConfig) -> keras.Model:
     return base
 
 
-def read_map(maps: Any, width: int) -> Any:
+def read_map(maps: Any, width: int, placed: bool = False) -> Any:
     """Puts two convolutions on the backbone's map; the last ReLU is called `features`.
 
     Args:
         maps: `(B, h, w, K)`.
         width: Channels.
+        placed: Whether x and y of each place also stand beside what was made of them: differences of places, as
+            between two objects, are then one subtraction.
 
     Returns:
         What attention can choose from, `(B, h * w, width)`: the features of each place, and where it is.
@@ -87,12 +89,13 @@ def read_map(maps: Any, width: int) -> Any:
         maps = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_convolution")(maps)
         maps = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(maps)
         maps = keras.layers.ReLU(name=name)(maps)
-    placed = Coordinates(name="coordinates")(maps)
-    flat = keras.layers.Reshape((placed.shape[1] * placed.shape[2], placed.shape[3]), name="places")(placed)
-    return keras.layers.Dense(width, activation="relu", name="seen")(flat)
+    located = Coordinates(name="coordinates")(maps)
+    flat = keras.layers.Reshape((located.shape[1] * located.shape[2], located.shape[3]), name="places")(located)
+    seen = keras.layers.Dense(width, activation="relu", name="seen")(flat)
+    return keras.layers.Concatenate(name="seen_and_where")([seen, flat[..., -2:]]) if placed else seen
 
 
-def attend(seen: Any, asked: Any, words: int, width: int) -> Any:
+def attend(seen: Any, asked: Any, words: int, width: int, glances: int = 1) -> Any:
     """Looks at the places that each state asks for, and says what follows.
 
     Args:
@@ -100,12 +103,18 @@ def attend(seen: Any, asked: Any, words: int, width: int) -> Any:
         asked: `(B, T, width)` states of a recurrent layer.
         words: How many words there are.
         width: Channels.
+        glances: How often it looks; each glance after the first asks with what was seen before, as one must who
+            compares two objects.
 
     Returns:
         Logits `(B, T, words)`.
     """
     looked = keras.layers.MultiHeadAttention(4, width // 4, name="attention")(asked, seen)
     both = keras.layers.Concatenate(name="looked_and_asked")([looked, asked])
+    for number in range(1, glances):
+        again = keras.layers.Dense(width, activation="relu", name=f"again_{number}")(both)
+        looked = keras.layers.MultiHeadAttention(4, width // 4, name=f"attention_{number}")(again, seen)
+        both = keras.layers.Concatenate(name=f"looked_{number}")([both, looked])
     return keras.layers.Dense(words, name="logits")(keras.layers.Dense(2 * width, activation="relu", name="said")(both))
 
 
