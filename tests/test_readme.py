@@ -30,7 +30,8 @@ def recipes_table() -> str:
 
 
 def refinements_table() -> str:
-    rows = [f"| `{row.name}` | {row.summary} | {row.needs} | {row.cost} | {row.paper} |" for row in REFINEMENTS.values()]
+    table = REFINEMENTS.values()
+    rows = [f"| `{row.name}` | {row.summary} | {row.needs} | {row.cost} | {row.paper} |" for row in table]
     presets = [f"| `{name}` | The chain `{chain}`. | | the sum of its steps | |" for name, chain in PRESETS.items()]
     head = ["| refinement | what it does | needs | more forward passes | paper |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows, *presets]) + "\n"
