@@ -5,7 +5,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
+import pytest
+import zoo_architectures as zoo
+
+import kerasxai
 from kerasxai.cli import COMMANDS
 from kerasxai.methods import METHODS
 from kerasxai.refinements import PRESETS, REFINEMENTS
@@ -66,6 +73,69 @@ def test_commands_and_files_that_are_named_exist() -> None:
     assert set(re.findall(r"kerasxai ([a-z]+) (?:-|runs|imagenet|MODEL)", text)) <= set(COMMANDS)
     for link in re.findall(r"\]\((?!https)([^)]+)\)", text):
         assert (README.parent / link).exists(), link
+
+
+class Encoder(keras.layers.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [keras.layers.Conv2D(4, 3, activation="relu") for _ in range(2)]
+
+    def call(self, x: Any) -> Any:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.pool, self.top = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.top(self.pool(self.encoder(x)))
+
+
+def recurrent() -> Any:
+    inputs = keras.Input((16, 16, 3))
+    shared = keras.layers.Conv2D(3, 3, padding="same", activation="relu", name="shared")
+    pooled = keras.layers.GlobalAveragePooling2D()(shared(shared(inputs)))
+    return keras.Model(inputs, keras.layers.Dense(3)(pooled))
+
+
+def test_the_examples_for_any_model_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    text = [keras.Input((6,), dtype="int32"), layers.Embedding(9, 4), layers.GlobalAveragePooling1D(), layers.Dense(2)]
+    line = [keras.Input((20, 2)), layers.Conv1D(4, 3, activation="relu"), layers.GlobalMaxPooling1D(), layers.Dense(2)]
+    sides = {"siamese": (16, 16), "multi_task": (20, 16), "segmenter": (16, 24), "detector": (24, 24)}
+    models = dict(zip(sides, (zoo.twins, zoo.three_tasks, zoo.u_net, zoo.detector), strict=True))
+    section = README.read_text().partition("## Any model")[2].partition("\n## ")[0]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(code) == 1
+    names: dict[str, Any] = {
+        "kerasxai": kerasxai,
+        "masks": np.ones((2, 16, 24), np.float32),
+        "tokens": np.ones((2, 6), int),
+        "series": np.random.default_rng(0).normal(size=(2, 20, 2)).astype("float32"),
+        "text_model": keras.Sequential(text),
+        "series_model": keras.Sequential(line),
+        "transformer": zoo.vision_transformer().model,
+        "wide_images": zoo.noise(2, (16, 24)),
+        "recurrent": recurrent(),
+        "subclassed": Subclassed(),
+        **{name: make().model for name, make in models.items()},
+    }
+    exec("from kerasxai import Explainer, scores", names)
+    done = 0
+    for statement in re.findall(r"^[^#\n].*(?:\n .*)*", code[0], re.MULTILINE):
+        side = next((sides[name] for name in sides if name in statement), (16, 16))
+        # Each model takes images of its own size.
+        names["images"] = zoo.noise(2, sides["multi_task"] if "repeated" in statement else side)
+        exec(statement, names)
+        done += 1
+    assert done > 10 and (tmp_path / "first.png").exists()
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -100,7 +100,9 @@ def build_reader(maps: Sequence[int], width: int) -> keras.Model:
     understood = keras.Model(one, keras.layers.GRU(width, name="encoder")(embedded), name="understood")
     # All questions about an image share its map, which is by far the most work.
     asked = keras.layers.TimeDistributed(understood, name="asked")(questions)
-    return keras.Model([taken, questions], attend(read_map(taken, width), asked, len(ANSWERS), width), name="reader")
+    # "Where is the star?" is answered by the star and by the other object: find the one, then compare.
+    logits = attend(read_map(taken, width, placed=True), asked, len(ANSWERS), width, glances=2)
+    return keras.Model([taken, questions], logits, name="reader")
 
 
 def assemble(base: keras.Model, reader: keras.Model) -> keras.Model:
