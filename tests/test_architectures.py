@@ -6,7 +6,6 @@ an explanation off.
 """
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,14 +74,6 @@ def look(network: Network) -> Case:
     )
 
 
-@pytest.fixture(scope="module", params=NETWORKS)
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
-    keras.backend.clear_session()  # for the names of the layers
-    keras.utils.set_random_seed(1)
-    yield look(NETWORKS[request.param]())
-    keras.backend.clear_session()
-
-
 def explain(case: Case, method: str, **options: Any) -> Any:
     network = case.network
     explainer = kerasxai.Explainer(network.model, method, fold=False, **network.options, **options)
@@ -106,7 +97,7 @@ def assert_same_gradient(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.linalg.norm(found - expected) <= 0.03 * np.linalg.norm(expected)
 
 
-def test_gradcam(case: Case) -> None:
+def check_gradcam(case: Case) -> None:
     network = case.network
     named = {"layer": network.layer} if network.named else {}
     explanation = explain(case, "gradcam", resize=False, **named)
@@ -121,11 +112,11 @@ def test_gradcam(case: Case) -> None:
         assert_near(explanation.heatmaps[0], np.maximum(cam, 0) / places, terms)
 
 
-def test_saliency(case: Case) -> None:
+def check_saliency(case: Case) -> None:
     assert_same_gradient(explain(case, "saliency").heatmaps[0], np.abs(case.gradients[-1]).max(-1))
 
 
-def test_integrated_gradients(case: Case) -> None:
+def check_integrated_gradients(case: Case) -> None:
     explanation = explain(case, "integrated_gradients", steps=STEPS)
     gradients = iter(case.gradients)
     expected = reference.integrated_gradients(lambda _: next(gradients), case.image, np.zeros_like(case.image), STEPS)
@@ -136,14 +127,14 @@ def test_integrated_gradients(case: Case) -> None:
     np.testing.assert_allclose(error, explanation.heatmaps[0].sum() - risen, atol=1e-3 * np.abs(expected).sum())
 
 
-def test_occlusion(case: Case) -> None:
+def check_occlusion(case: Case) -> None:
     patch = (case.network.side[0] // 2, case.network.side[1] // 2)
     corners = list(itertools.product((0, patch[0]), (0, patch[1])))
     explanation = explain(case, "occlusion", patch=patch, stride=patch)
     assert_near(explanation.heatmaps[0], reference.occlusion(case.score, case.image, corners, patch))
 
 
-def test_lime(case: Case) -> None:
+def check_lime(case: Case) -> None:
     options = {"segmentation": case.quarters, "samples": SAMPLES, "fill": "black"}
     logit = {} if "score" in case.network.options else {"explain": "logit"}
     explanation = explain(case, "lime", **options, **logit)
@@ -153,3 +144,14 @@ def test_lime(case: Case) -> None:
     assert_near(explanation.notes["superpixel_weights"][0], weights)
     assert_near(explanation.heatmaps[0], weights[case.quarters])
     np.testing.assert_allclose(explanation.notes["r2"][0], r2, atol=1e-3)
+
+
+# One test a network, so that it is built and looked at once, in whatever process.
+@pytest.mark.parametrize("name", NETWORKS)
+def test_five_methods(name: str) -> None:
+    keras.backend.clear_session()  # for the names of the layers
+    keras.utils.set_random_seed(1)
+    case = look(NETWORKS[name]())
+    for check in (check_gradcam, check_saliency, check_integrated_gradients, check_occlusion, check_lime):
+        check(case)
+    keras.backend.clear_session()

@@ -213,9 +213,8 @@ def twins() -> Network:
         return alike, map
 
     options = {"score": kerasxai.scores.value(), "image_input": "left"}
-    return Network(
-        model, side, "encoder/high", plain, lambda images: [images, other], targets=None, options=options, named=True
-    )
+    # Keras runs the call on the right image first; the other one looks at what is explained, and is found by itself.
+    return Network(model, side, "encoder/high:1", plain, lambda images: [images, other], targets=None, options=options)
 
 
 def three_tasks() -> Network:
