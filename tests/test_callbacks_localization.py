@@ -159,7 +159,7 @@ def test_data_are_read_batch_by_batch(model: Any) -> None:
     callback._explainer = explain  # type: ignore[assignment]
     callback.on_epoch_end(0, {})
     assert explained == [3, 3, 3, 1]
-    assert max(ahead) <= 2  # What tf.data itself reads ahead.
+    assert max(ahead) <= 5  # A batch, and the two images that tf.data itself reads ahead; all at once would be 7.
 
 
 def test_checkpoints_and_early_stopping_use_the_figures(model: Any, tmp_path: Path) -> None:

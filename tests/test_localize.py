@@ -13,6 +13,7 @@ import kerasxai
 from kerasxai.cli import main
 from kerasxai.cli.explain import predictions_of, resized
 from kerasxai.cli.localize_files import regions, run_lengths
+from kerasxai.core.commands import command_line
 from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
 
 SIZES = [(20, 30), (40, 24), (16, 16)]
@@ -67,7 +68,7 @@ def test_boxes_masks_and_tables_agree_with_the_explainer(place: Path, tmp_path: 
     assert localize(place, tmp_path, "--target", "1", "--threshold", "0.3", "--refine", "flip") == 0
     coco = json.loads((tmp_path / "boxes.json").read_text())
     rows = list(csv.DictReader((tmp_path / "boxes.csv").read_text().splitlines()))
-    assert "localize" in coco["info"]["command"]
+    assert coco["info"]["command"] == command_line()
     sizes = {Path(image["file_name"]).name: (image["height"], image["width"]) for image in coco["images"]}
     assert sizes == {f"photo{number}.png": size for number, size in enumerate(SIZES)}
     assert {category["id"] for category in coco["categories"]} == {2}, "class 1, counted from 1"
