@@ -1,5 +1,9 @@
 """How many images go through the model at once, which must change nothing but time and memory."""
 
+import os
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,12 +23,36 @@ LARGEST = 16 * 16 * 3 * 4
 
 
 def small_room(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    monkeypatch.setattr(batching, "_ROOM", images * LARGEST)
+    monkeypatch.setattr(batching, "_room", lambda: images * LARGEST)
 
 
-@pytest.mark.parametrize(("most", "largest", "expected"), [(32, 0, 32), (32, 2**20, 20), (8, 2**20, 8), (32, 2**30, 1)])
-def test_as_many_as_fit_and_at_least_one(most: int, largest: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("onednn", "most", "largest", "expected"),
+    [
+        (False, 32, 0, 32),
+        (False, 32, 2**20, 20),
+        (False, 8, 2**20, 8),
+        (False, 32, 2**30, 1),
+        (True, 32, 2**20, 32),
+        (True, 32, 5 * 2**20, 16),
+        (True, 32, 2**30, 1),
+    ],
+)
+def test_as_many_as_fit_and_at_least_one(
+    monkeypatch: pytest.MonkeyPatch, onednn: bool, most: int, largest: int, expected: int
+) -> None:
+    monkeypatch.setattr(batching, "uses_onednn", lambda: onednn)
     assert fitting(most, largest) == expected
+
+
+@pytest.mark.parametrize("setting", ["0", "1"])
+def test_whether_onednn_is_on_is_known(setting: str) -> None:
+    code = "from kerasxai.core.batching import uses_onednn; print(uses_onednn())"
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": setting}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    # TensorFlow for other processors than x86 may have been built without it.
+    expected = setting == "1" and platform.machine() in ("x86_64", "AMD64")
+    assert printed.stdout.strip() == str(expected)
 
 
 def test_an_accelerator_takes_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
+from kerasxai.core import folding
+from kerasxai.core.freezing import frozen, weight_reads
 from kerasxai.core.graph import ancestors
 from kerasxai.core.view import View, clean
 
@@ -202,3 +204,24 @@ def test_an_explained_padding_stays_on_the_way_to_the_score() -> None:
     )
     np.testing.assert_allclose(folded, plain, rtol=2e-5, atol=2e-6 * plain.max())
     assert plain.max() > 0
+
+
+@pytest.mark.parametrize(("onednn", "activation", "fences"), [(True, 6.0, 1), (True, None, 0), (False, 6.0, 0)])
+def test_with_onednn_a_relu6_is_kept_apart_from_its_convolution(
+    monkeypatch: pytest.MonkeyPatch, onednn: bool, activation: float | None, fences: int
+) -> None:
+    monkeypatch.setattr(folding, "uses_onednn", lambda: onednn)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3)(layers.ReLU(activation)(x)))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(activation)(x))
+    view = View(keras.Model(inputs, layers.Dense(3)(x)))
+    view.ask(clean, zoo.images(2, size=8), np.zeros(2, np.int64))
+    ((concrete, _),) = view._traced.values()
+    assert sum(op.type == "EnsureShape" for op in concrete.graph.get_operations()) == fences
+    constant = frozen(concrete, {read: read.value() for read in weight_reads(concrete)})
+    functions = constant.graph.as_graph_def().library.function
+    nodes = [*constant.graph.as_graph_def().node, *(node for function in functions for node in function.node_def)]
+    assert nodes and not any(node.op == "EnsureShape" for node in nodes)
+    images, targets = tf.constant(zoo.images(2, size=8)), tf.zeros(2, tf.int64)
+    np.testing.assert_allclose(constant(images, targets)["scores"], concrete(images, targets)["scores"], rtol=1e-4)

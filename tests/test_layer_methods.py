@@ -10,6 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
+from kerasxai.core.passes import Pass
 
 layers = keras.layers
 ORACLES = {
@@ -144,6 +145,39 @@ def test_several_layers_cost_one_pass() -> None:
     explain(zoo.images(2))
     ((concrete, _),) = explain._view._traced.values()
     assert sum(op.type == "Conv2D" for op in concrete.graph.get_operations()) == 2
+
+
+def pooled(pooling: str, around: bool) -> Any:
+    """A map that is seen through a pooling alone, or that also goes round it."""
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((9, 9, 3))
+    x = layers.Conv2D(5, 3, activation="relu", name="map")(inputs)
+    seen = getattr(layers, pooling)(name="pooled")(x)
+    if around:
+        seen = layers.concatenate([layers.Flatten()(seen), layers.Flatten()(layers.MaxPooling2D(3)(x))])
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(seen)))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "around", "fed"),
+    [
+        ("GlobalAveragePooling2D", False, "pooled"),
+        ("GlobalMaxPooling2D", False, "pooled"),
+        ("GlobalAveragePooling2D", True, "map"),
+    ],
+)
+def test_ablationcam_takes_channels_out_behind_a_pooling(
+    monkeypatch: pytest.MonkeyPatch, pooling: str, around: bool, fed: str
+) -> None:
+    model, images = pooled(pooling, around), zoo.images(2, size=9)
+    explain = kerasxai.Explainer(model, "ablationcam", layer="map")
+    heatmaps = explain(images, targets=1).heatmaps
+    assert explain._view.entrances == {"map": fed}
+    monkeypatch.setattr(Pass, "entrance", lambda self, feature_map: feature_map)
+    explain = kerasxai.Explainer(model, "ablationcam", layer="map")
+    explain._view.entrances["map"] = "map"
+    np.testing.assert_allclose(heatmaps, explain(images, targets=1).heatmaps, rtol=1e-4, atol=1e-6)
+    assert heatmaps.max() > 0
 
 
 def test_an_unknown_fusion_or_a_list_with_an_unknown_layer_is_refused(deep: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasxai import models, scores
+from kerasxai import scores
 from kerasxai.core.commands import run_module
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import CAPTION_LENGTH, CAPTION_WORDS, NOBODY, swapped
@@ -27,13 +27,11 @@ from kerasxai.training.reading import (
     SIDE,
     START,
     attend,
-    backbone,
-    fit_reader,
     maps_of,
     numbered,
-    open_folder,
     predictions,
     read_map,
+    trained,
     vocabulary,
 )
 from kerasxai.training.scene_config import SceneConfig, scene_config_of
@@ -128,18 +126,7 @@ def train(config: SceneConfig, out: str | Path, verbose: Any = "auto") -> keras.
     Raises:
         KerasxaiError: An option is wrong, or the folder holds another run.
     """
-    folder = open_folder(config, out)
-    if folder.model.exists():
-        return models.load(folder.model)
-    keras.utils.set_random_seed(config.seed)
-    base = backbone(config)
-    new = None if folder.rows else build_reader(base.output_shape[1:], config.width)
-    config.write(folder.path)
-    reader = fit_reader(config, folder, new, _read, base, verbose)
-    model = assemble(base, reader)
-    folder.write_json("metrics.json", folder.summary())
-    folder.finish(model)
-    return model
+    return trained(config, out, build_reader, _read, assemble, verbose)
 
 
 def _read(batch: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ The backbone's maps do not change, so that they are computed once; what is train
 finished model is both in one, from pixels to words.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,42 @@ def maps_of(base: keras.Model, images: Any) -> np.ndarray:
     return np.asarray(base.predict_on_batch(tf.cast(images, tf.float32)), np.float16)
 
 
-def fit_reader(
+def trained(
+    config: SceneConfig,
+    out: str | Path,
+    build_reader: Callable[[Sequence[int], int], keras.Model],
+    read: Any,
+    assemble: Callable[[keras.Model, keras.Model], keras.Model],
+    verbose: Any = "auto",
+) -> keras.Model:
+    """Trains a reader and returns the whole model; one that is finished is loaded, one that was stopped goes on.
+
+    Args:
+        config: What to train.
+        out: The run's folder.
+        build_reader: A function from the shape of the backbone's map and the width to a new reader.
+        read: As `_fit_reader` takes it.
+        assemble: A function from backbone and reader to the whole model.
+        verbose: As `keras.Model.fit` takes it.
+
+    Raises:
+        KerasxaiError: The folder holds another run.
+    """
+    config.check_same(Path(out))
+    folder = RunFolder(Path(out))
+    if folder.model.exists():
+        return models.load(folder.model)
+    keras.utils.set_random_seed(config.seed)
+    base = backbone(config)
+    new = None if folder.rows else build_reader(base.output_shape[1:], config.width)
+    config.write(folder.path)
+    model = assemble(base, _fit_reader(config, folder, new, read, base, verbose))
+    folder.write_json("metrics.json", folder.summary())
+    folder.finish(model)
+    return model
+
+
+def _fit_reader(
     config: SceneConfig,
     folder: RunFolder,
     reader: keras.Model | None,
@@ -203,13 +238,3 @@ def _compile(reader: keras.Model, config: SceneConfig, steps: int) -> None:
         # On a CPU, XLA makes such small models slower.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )
-
-
-def open_folder(config: SceneConfig, out: str | Path) -> RunFolder:
-    """Returns the folder of a run, after making sure that it holds no other one.
-
-    Raises:
-        KerasxaiError: It does.
-    """
-    config.check_same(Path(out))
-    return RunFolder(Path(out))

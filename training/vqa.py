@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasxai import models, scores
+from kerasxai import scores
 from kerasxai.core.commands import run_module
 from kerasxai.data.shapes.language import ANSWERS, KINDS, NOBODY, QUESTION_LENGTH, QUESTION_WORDS
 from kerasxai.training import vqa_options as arguments
@@ -21,12 +21,10 @@ from kerasxai.training.pointing import Case, point
 from kerasxai.training.reading import (
     SIDE,
     attend,
-    backbone,
-    fit_reader,
     numbered,
-    open_folder,
     predictions,
     read_map,
+    trained,
     vocabulary,
 )
 from kerasxai.training.scene_config import SceneConfig, scene_config_of
@@ -128,18 +126,7 @@ def train(config: SceneConfig, out: str | Path, verbose: Any = "auto") -> keras.
     Raises:
         KerasxaiError: An option is wrong, or the folder holds another run.
     """
-    folder = open_folder(config, out)
-    if folder.model.exists():
-        return models.load(folder.model)
-    keras.utils.set_random_seed(config.seed)
-    base = backbone(config)
-    new = None if folder.rows else build_reader(base.output_shape[1:], config.width)
-    config.write(folder.path)
-    reader = fit_reader(config, folder, new, _read, base, verbose)
-    model = assemble(base, reader)
-    folder.write_json("metrics.json", folder.summary())
-    folder.finish(model)
-    return model
+    return trained(config, out, build_reader, _read, assemble, verbose)
 
 
 def _numbers(questions: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-SAME_VALUE = {"Identity", "Cast", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
+SAME_VALUE = {"Identity", "Cast", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
 _SAME_ORDER = SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
 _ADDITIONS = {"BiasAdd", "AddV2", "Add"}
 

@@ -24,6 +24,9 @@ from kerasxai.core.tracing import Call
 
 # Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
+_POOLINGS = tuple(
+    getattr(keras.layers, f"Global{kind}Pooling{sides}D") for kind in ("Average", "Max") for sides in (1, 2, 3)
+)
 
 
 class Pass:
@@ -103,6 +106,24 @@ class Pass:
         if len(maps) > 1:
             raise KerasxaiError(f"this method explains at one layer; {len(maps)} were given")
         return maps[0]
+
+    def entrance(self, feature_map: Any) -> Any:
+        """Returns where a change of whole channels of a map is soonest made: the map, or what a global pooling made.
+
+        A channel of zeros stays one in its mean and maximum, so that a pooling through which the score sees all of the
+        map serves as well, with a number for each channel. Its path is kept in the view's `entrances`.
+        """
+        path = self.layer_name or ""
+        self._view.entrances[path] = path
+        for call in self.calls:
+            once = sum(other.layer is call.layer for other in self.calls) == 1
+            if once and isinstance(call.layer, _POOLINGS) and tf.is_tensor(call.output):
+                pooled = origin(call.output).op
+                alone = feature_map.ref() not in ancestors(self.score, without=call.output)
+                if alone and pooled.inputs and origin(pooled.inputs[0]) is feature_map:
+                    self._view.entrances[path] = call.path
+                    return call.output
+        return feature_map
 
     def feature_maps(self) -> list[Any]:
         """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""

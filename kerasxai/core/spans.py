@@ -47,9 +47,9 @@ class Spans:
 _WHOLE = Spans(None, None, None)
 _SAME = frozenset(
     """
-    Abs Atan BiasAdd Cast CheckNumerics ClipByValue Cos Elu Erf Erfc Exp Expm1 Floor FusedBatchNorm FusedBatchNormV2
-    FusedBatchNormV3 Identity Inv LeakyRelu Log Log1p Neg PreventGradient Reciprocal Relu Relu6 Rint Round Rsqrt
-    Selu Sigmoid Sign Sin Snapshot Softplus Softsign Sqrt Square StopGradient Tanh
+    Abs Atan BiasAdd Cast CheckNumerics ClipByValue Cos Elu EnsureShape Erf Erfc Exp Expm1 Floor FusedBatchNorm
+    FusedBatchNormV2 FusedBatchNormV3 Identity Inv LeakyRelu Log Log1p Neg PreventGradient Reciprocal Relu Relu6 Rint
+    Round Rsqrt Selu Sigmoid Sign Sin Snapshot Softplus Softsign Sqrt Square StopGradient Tanh
     """.split()  # noqa: SIM905
 )
 _TOGETHER = frozenset(

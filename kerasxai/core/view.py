@@ -54,6 +54,8 @@ class View:
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
         token_grid: On which grid the tokens of a layer `(B, T, K)` lie, where it cannot be found.
         forms: The layers whose maps methods see in another form than the model, by path.
+        entrances: For the path of an explained layer, which layer is fed where whole channels change; see
+            `Pass.entrance`.
         altered: None, or a hashable name, what changes the model while a pass is traced, and whether it then takes any
             size; see `altering`.
     """
@@ -78,6 +80,7 @@ class View:
         self.channels_first = False
         self.token_grid: tuple[int, ...] | None = None
         self.forms: dict[str, Form] = {}
+        self.entrances: dict[str, str] = {}
         self.altered: tuple[Any, Callable[[], Any], bool] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)

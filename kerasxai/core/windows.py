@@ -22,8 +22,8 @@ from kerasxai.core.tracing import Call
 # What does the same at each place, knows nothing of where it is, and pads with nothing but its own zeros.
 _ALIKE = frozenset(
     """
-    Add AddV2 AvgPool BiasAdd Cast Conv2D DepthwiseConv2dNative Elu Erf Exp FusedBatchNormV3 Identity LeakyRelu MaxPool
-    Maximum Minimum Mul Neg Pad Relu Relu6 Rsqrt Selu Sigmoid Softplus Sqrt Square Sub Tanh
+    Add AddV2 AvgPool BiasAdd Cast Conv2D DepthwiseConv2dNative Elu EnsureShape Erf Exp FusedBatchNormV3 Identity
+    LeakyRelu MaxPool Maximum Minimum Mul Neg Pad Relu Relu6 Rsqrt Selu Sigmoid Softplus Sqrt Square Sub Tanh
     """.split()  # noqa: SIM905
 )
 # An entry of a map takes as long as about so many products, to be written and to be read again.
@@ -77,7 +77,7 @@ class Window:
             there = places - starts[axis][:, None] // self.spans[axis].stride
             there = tf.clip_by_value(there, 0, changed.shape[axis + 1] - 1)
             changed = tf.gather(changed, there, axis=axis + 1, batch_dims=1)
-        return tf.where(inside[..., None], changed, before)
+        return by_place(inside, changed, before)
 
     def _places(self, axis: int, corner: Any) -> tuple[Any, Any, Any]:
         """Returns where the pieces start along an axis, and the first and the last place that hang on the patches."""
@@ -86,6 +86,22 @@ class Window:
         last = tf.minimum((corner + self.patch[axis] - 1 - span.first) // span.stride, self.output.shape[axis + 1] - 1)
         start = (first * span.stride + span.first) // span.stride * span.stride
         return tf.clip_by_value(start, 0, extent - self.piece[axis]), first, last
+
+
+def by_place(choice: Any, one: Any, other: Any) -> Any:
+    """Returns `tf.where(choice[..., None], one, other)`.
+
+    Each place is copied with all its channels, which took half the time of a choice that is broadcast along them.
+
+    Args:
+        choice: `(n, h, w)` bool.
+        one: `(n, h, w, K)`.
+        other: `(n, h, w, K)` or `(1, h, w, K)`.
+    """
+    other = tf.broadcast_to(other, tf.shape(one))
+    rows = [tf.reshape(x, (-1, one.shape[-1])) for x in (one, other)]
+    chosen = tf.raw_ops.Select(condition=tf.reshape(choice, (-1,)), x=rows[0], y=rows[1])
+    return tf.ensure_shape(tf.reshape(chosen, tf.shape(one)), one.shape)
 
 
 def best_window(seen: Any, patch: tuple[int, int]) -> Window | None:

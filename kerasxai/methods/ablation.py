@@ -10,11 +10,17 @@ from kerasxai.core.batching import fitting
 from kerasxai.core.maps import spread
 from kerasxai.methods.cam import one_by_one
 from kerasxai.methods.perturbation import explained_quantity
-from kerasxai.methods.scorecam import layer_activations
 
 _NEAR_ZERO = 1e-3
 # A network's early maps take several times the memory of its images; a batch of ablated maps may take eight times that.
 _ROOM = 8
+
+
+def whole_scores(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
+    """Asks for the layer's map `(B, h, w, K)`, where channels are taken out, and the score with all of them."""
+    seen = run(images, targets)
+    activations = seen.feature_map()
+    return {"activations": activations, "entrance": seen.entrance(activations), "scores": seen.explained(explain)}
 
 
 def ablated_scores(
@@ -22,7 +28,7 @@ def ablated_scores(
 ) -> dict[str, Any]:
     """Asks for the scores `(n,)` of one image without each of the channels `(n,)` of a layer.
 
-    The layer is fed `activations` `(1, h, w, K)` with one channel after the other set to 0. The image is repeated for
+    The layer is fed `activations` `(1, ..., K)` with one channel after the other set to 0. The image is repeated for
     what goes round the layer; where nothing does, all that lies below falls out of the traced graph.
     """
     count = tf.shape(channels)[0]
@@ -35,7 +41,8 @@ def ablated_scores(
 def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = None) -> Any:
     """Ablation-CAM: `relu(sum_k w_k A_k)`, `w_k = (S - S without channel k) / S`, for all channels of a layer.
 
-    Only what lies above the layer is run again, which for the last feature map is next to nothing.
+    Only what lies above the layer is run again, which for the last feature map is next to nothing; where a global
+    pooling is all that follows the layer, only what lies above the pooling.
 
     Args:
         view: The model, as `kerasxai.core.view.View` shows it.
@@ -60,17 +67,18 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     if len(view.layers) > 1:
         return one_by_one(ablationcam, view, images, targets, explain=explain)
     explain = explained_quantity(view, explain)
-    seen = view.ask(layer_activations, images, targets, explain=explain)
+    seen = view.ask(whole_scores, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
-    each = math.prod(seen.activations.shape[1:])
+    each = math.prod(seen.entrance.shape[1:])
     most = max(1, _ROOM * math.prod(images.shape[1:]) // each) * view.batch_size
-    size = fitting(most, each * seen.activations.dtype.size)
+    size = fitting(most, each * seen.entrance.dtype.size)
+    fed = view.entrances[seen.layer]
     for b in range(len(images)):
         one = slice(b, b + 1)
         for part in view.chunks(len(numbers), size=size):
-            asked = (images[one], seen.targets[one], seen.activations[one], numbers[part])
-            answer = view.ask(ablated_scores, *asked, layer=seen.layer, explain=explain)
+            asked = (images[one], seen.targets[one], seen.entrance[one], numbers[part])
+            answer = view.ask(ablated_scores, *asked, layer=fed, explain=explain)
             falls[b, part] = seen.scores[b] - answer.without
     scores = seen.scores.numpy()[:, None]
     near_zero = np.abs(scores) < _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.maps import sides_of
 from kerasxai.core.options import SIDES, per_side
-from kerasxai.methods.perturbation import explained_quantity, fill_values
+from kerasxai.methods.perturbation import explained_quantity, fill_values, seen_where
 from kerasxai.methods.windowed import may_be_windowed, scores_and_map, windowed_scores
 
 
@@ -32,8 +32,9 @@ def occluded_scores(
         along, first = tf.range(tf.shape(images)[axis + 1]), corners[:, axis, None]
         within = (along >= first) & (along < first + patch[axis])
         hidden &= tf.reshape(within, [-1, *[1] * axis, tf.shape(along)[0], *[1] * (sides - 1 - axis)])
-    hidden = hidden[..., None] if images.shape.rank > sides + 1 else hidden
-    seen = run(tf.where(hidden, fill, images), tf.repeat(targets, tf.shape(corners)[0]))
+    tokens = images.shape.rank == sides + 1
+    changed = tf.where(hidden, fill, images) if tokens else seen_where(~hidden, images, fill)
+    seen = run(changed, tf.repeat(targets, tf.shape(corners)[0]))
     return {"scores_without": seen.explained(explain)}
 
 

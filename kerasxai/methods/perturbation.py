@@ -4,6 +4,7 @@ import numbers
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError
@@ -25,6 +26,34 @@ def explained_quantity(view: Any, explain: str | None, default: str = "logit") -
     if view.score is not None:
         raise KerasxaiError("explain= chooses between logit and probability and means nothing beside score=")
     return choice("explain", explain, ("logit", "probability"))
+
+
+def seen_through(masks: Any, images: Any) -> Any:
+    """Returns one image `(1, *sides, C)` times each of the masks `(n, *sides)`, `(n, *sides, C)`."""
+    return _as_images(_laid_over(masks, images) * tf.reshape(images, (1, -1)), images)
+
+
+def seen_where(seen: Any, images: Any, hidden: Any) -> Any:
+    """Returns one image `(1, *sides, C)` where it is seen, for each of `(n, *sides)` bool, and elsewhere `hidden`.
+
+    Args:
+        seen: `(n, *sides)`.
+        images: `(1, *sides, C)`.
+        hidden: Broadcasts to `(1, *sides, C)`.
+    """
+    pixels = (tf.reshape(x, (1, -1)) for x in (images, tf.broadcast_to(hidden, tf.shape(images))))
+    return _as_images(tf.where(_laid_over(seen, images), *pixels), images)
+
+
+def _laid_over(masks: Any, images: Any) -> Any:
+    """Returns masks `(n, *sides)` as `(n, pixels * C)`; broadcast along more than one axis they took twice as long."""
+    return tf.reshape(tf.repeat(masks, images.shape[-1], axis=-1), (tf.shape(masks)[0], -1))
+
+
+def _as_images(flat: Any, images: Any) -> Any:
+    open_sides = tf.shape(images)
+    sides = [open_sides[axis] if side is None else side for axis, side in enumerate(images.shape)]
+    return tf.reshape(flat, (-1, *sides[1:]))
 
 
 def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.options import per_side, real, whole
-from kerasxai.methods.perturbation import explained_quantity
+from kerasxai.methods.perturbation import explained_quantity, seen_through
 
 
 def masked_evidence(run: Any, images: Any, targets: Any, cells: Any, shifts: Any, *, explain: str) -> dict[str, Any]:
@@ -21,8 +21,8 @@ def masked_evidence(run: Any, images: Any, targets: Any, cells: Any, shifts: Any
         explain: `"logit"` or `"probability"`.
     """
     masks = upsampled_masks(cells, shifts, tf.shape(images)[1:-1])
-    scores = run(images * masks[..., None], tf.repeat(targets, tf.shape(cells)[0])).explained(explain)
-    return {"evidence": tf.einsum("n,n...->...", scores, masks)}
+    scores = run(seen_through(masks, images), tf.repeat(targets, tf.shape(cells)[0])).explained(explain)
+    return {"evidence": tf.tensordot(scores, masks, 1)}
 
 
 def upsampled_masks(cells: Any, shifts: Any, sides: Any) -> Any:
@@ -31,10 +31,13 @@ def upsampled_masks(cells: Any, shifts: Any, sides: Any) -> Any:
     Bilinear enlargement is a product with one matrix for each side, so that only the wanted part is ever computed.
     """
     masks = cells
-    for axis in range(len(cells.shape) - 1):
-        weights = _interpolation(tf.shape(cells)[axis + 1], shifts[:, axis], sides[axis])
-        # Each side in turn is taken from the front and put back at the end.
-        masks = tf.einsum("ns...,nhs->n...h", masks, weights)
+    for axis in reversed(range(1, len(cells.shape))):
+        shape = tf.shape(masks)
+        before, count, after = shape[1:axis], shape[axis], shape[axis + 1 :]
+        weights = _interpolation(count, shifts[:, axis - 1], sides[axis - 1])
+        flat = tf.reshape(masks, (shape[0], tf.reduce_prod(before), count, tf.reduce_prod(after)))
+        masks = weights[:, None] @ flat
+        masks = tf.reshape(masks, tf.concat((shape[:axis], sides[axis - 1 : axis], after), 0))
     return masks
 
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from kerasxai.core.maps import resized
 from kerasxai.core.options import whole
-from kerasxai.methods.cam import one_by_one, over_places
-from kerasxai.methods.perturbation import explained_quantity
+from kerasxai.methods.cam import one_by_one
+from kerasxai.methods.perturbation import explained_quantity, seen_through
 
 
 def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
@@ -19,9 +19,11 @@ def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> d
 
 def channel_scores(run: Any, images: Any, targets: Any, channels: Any, *, explain: str) -> dict[str, Any]:
     """Asks for the scores `(n,)` of one image `(1, H, W, C)` seen through each of the channels `(n, h, w)`."""
-    masks = resized(tf.cast(channels, tf.float32), tf.shape(images)[1:-1])[..., None]
-    low, high = (over_places(reduce, masks) for reduce in (tf.reduce_min, tf.reduce_max))
-    seen = run(images * tf.math.divide_no_nan(masks - low, high - low), tf.repeat(targets, tf.shape(channels)[0]))
+    masks = resized(tf.cast(channels, tf.float32), tf.shape(images)[1:-1])
+    places = range(1, channels.shape.rank)
+    low, high = (reduce(masks, places, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
+    stretched = tf.math.divide_no_nan(masks - low, high - low)
+    seen = run(seen_through(stretched, images), tf.repeat(targets, tf.shape(channels)[0]))
     return {"through": seen.explained(explain)}
 
 

@@ -8,6 +8,7 @@ from skimage.segmentation import quickshift, slic
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.options import choice, whole
+from kerasxai.methods.perturbation import seen_where
 
 
 def visible_scores(
@@ -26,8 +27,7 @@ def visible_scores(
         explain: `"logit"` or `"probability"`.
     """
     seen = tf.reshape(coalitions, (-1, tf.reduce_max(superpixels) + 1))
-    visible = tf.gather(seen, superpixels[0], axis=1)[..., None]
-    perturbed = tf.where(visible > 0, images, hidden)
+    perturbed = seen_where(tf.gather(seen > 0, superpixels[0], axis=1), images, hidden)
     return {"partial": run(perturbed, tf.repeat(targets, tf.shape(seen)[0])).explained(explain)}
 
 
