@@ -16,8 +16,25 @@ model_of_two_outputs = functools.cache(lambda: zoo.with_weights(zoo.two_outputs)
 
 
 @functools.cache
+def first_met(method: str, kind: str) -> tuple[Any, list[Any], list[Any]]:
+    """Returns an explainer, and what the model was before and after the explainer first met it.
+
+    To trace an explainer is most of the work here, so that each one is kept; see `method`.
+    """
+    model = model_of(kind)
+    before = state(model)
+    explain = kerasxai.Explainer(model, method, batch_size=3, **zoo.CHEAPER.get(method, {}))
+    explain(zoo.images(2))
+    return explain, before, state(model)
+
+
+def state(model: Any) -> list[Any]:
+    """Returns which attributes each layer has, and the weights."""
+    return [{path: set(vars(layer)) for path, layer in walk(model)}, model.get_weights()]
+
+
 def explainer_of(method: str, kind: str) -> Any:
-    return kerasxai.Explainer(model_of(kind), method, batch_size=3, **zoo.CHEAPER.get(method, {}))
+    return first_met(method, kind)[0]
 
 
 @pytest.fixture(params=zoo.KINDS)
@@ -25,7 +42,8 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=kerasxai.METHODS)
+# One process runs all tests of a method, and traces its explainers once.
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in kerasxai.METHODS])
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -81,12 +99,9 @@ def test_another_target_is_another_map_without_another_trace(method: str, kind: 
 
 
 def test_the_model_is_left_as_it_was(method: str, kind: str) -> None:
-    model = zoo.build(kind)
-    before = {path: set(vars(layer)) for path, layer in walk(model)}
-    weights = model.get_weights()
-    kerasxai.Explainer(model, method, **zoo.CHEAPER.get(method, {}))(zoo.images(2))
-    assert {path: set(vars(layer)) for path, layer in walk(model)} == before
-    for was, now in zip(weights, model.get_weights(), strict=True):
+    _, (attributes, weights), (attributes_after, weights_after) = first_met(method, kind)
+    assert attributes and attributes_after == attributes
+    for was, now in zip(weights, weights_after, strict=True):
         np.testing.assert_array_equal(was, now)
 
 
