@@ -183,6 +183,8 @@ def _words(said: np.ndarray) -> list[_Word]:
 def _heatmaps(explain: Any, images: np.ndarray, said: np.ndarray) -> np.ndarray:
     """Returns a heatmap for each word that `_words` lists."""
     words = _words(said)
+    if not words:  # an untrained captioner may end each caption at once
+        return np.zeros((0, SIDE, SIDE), np.float32)
     rows = [word.image for word in words]
     # The word at a place is what the model says after the places before it.
     targets = np.array([[word.place - 1, said[word.image, word.place]] for word in words])

@@ -13,7 +13,7 @@ from kerasxai.core.commands import command_line
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.training.pointing import COLUMNS, Case, by_group, rows
-from kerasxai.training.reading import FEATURES, batches
+from kerasxai.training.reading import EVIDENCE, batches
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.scene_config import SceneConfig
 from kerasxai.training.tables import print_rows
@@ -25,7 +25,7 @@ Explained = Callable[[Any], tuple[list[Case], list[list[Any]], dict[str, int]]]
 
 def explainer_of(model: keras.Model, method: str, score: Any) -> Explainer:
     """Returns an explainer of a captioner or answerer, at the map that it reads."""
-    layer = FEATURES if METHODS[method].takes_layer else None
+    layer = EVIDENCE if METHODS[method].takes_layer else None
     return Explainer(model, method, layer=layer, score=score, image_input="image", progress=False)
 
 
@@ -70,7 +70,7 @@ def measure(
     result: dict[str, Any] = {
         "command": command_line(),
         "method": method,
-        "layer": FEATURES if METHODS[method].takes_layer else None,
+        "layer": EVIDENCE if METHODS[method].takes_layer else None,
         "images": images,
         **totals,
         named: by_group(cases),

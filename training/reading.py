@@ -16,17 +16,19 @@ from rich.progress import track
 from kerasxai import data, models
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.scenes import count_scenes
+from kerasxai.models.evidence import AttendedEvidence
 from kerasxai.models.heads import Predictions
 from kerasxai.models.positions import Coordinates
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 from kerasxai.training.scene_config import SceneConfig
 
 SIDE = 160
-FEATURES = "reader/features"
+EVIDENCE = "reader/evidence"
 """The path of the map that the words are read from: where Grad-CAM looks."""
 PADDING, START, END = 0, 1, 2
 _MARKS = ("", "<start>", "<end>")
 _CHUNK = 64
+_HEADS = 4
 
 
 def vocabulary(words: Sequence[str]) -> tuple[str, ...]:
@@ -83,23 +85,24 @@ def read_map(maps: Any, width: int, placed: bool = False) -> Any:
             between two objects, are then one subtraction.
 
     Returns:
-        What attention can choose from, `(B, h * w, width)`: the features of each place, and where it is.
+        What attention can choose from, `(B, h, w, width)`: the features of each place, and where it is.
     """
     for name in ("first", "features"):
         maps = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_convolution")(maps)
         maps = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(maps)
         maps = keras.layers.ReLU(name=name)(maps)
     located = Coordinates(name="coordinates")(maps)
-    flat = keras.layers.Reshape((located.shape[1] * located.shape[2], located.shape[3]), name="places")(located)
-    seen = keras.layers.Dense(width, activation="relu", name="seen")(flat)
-    return keras.layers.Concatenate(name="seen_and_where")([seen, flat[..., -2:]]) if placed else seen
+    seen = keras.layers.Dense(width, activation="relu", name="seen")(located)
+    return keras.layers.Concatenate(name="seen_and_where")([seen, located[..., -2:]]) if placed else seen
 
 
-def attend(seen: Any, asked: Any, words: int, width: int, glances: int = 1) -> Any:
+def attend(places: Any, asked: Any, words: int, width: int, glances: int = 2) -> Any:
     """Looks at the places that each state asks for, and says what follows.
 
+    All that is said is read from the map called `evidence`, which holds what each glance finds at each place.
+
     Args:
-        seen: `(B, places, width)` from `read_map`.
+        places: `(B, h, w, C)` from `read_map`.
         asked: `(B, T, width)` states of a recurrent layer.
         words: How many words there are.
         width: Channels.
@@ -109,13 +112,21 @@ def attend(seen: Any, asked: Any, words: int, width: int, glances: int = 1) -> A
     Returns:
         Logits `(B, T, words)`.
     """
-    looked = keras.layers.MultiHeadAttention(4, width // 4, name="attention")(asked, seen)
-    both = keras.layers.Concatenate(name="looked_and_asked")([looked, asked])
-    for number in range(1, glances):
-        again = keras.layers.Dense(width, activation="relu", name=f"again_{number}")(both)
-        looked = keras.layers.MultiHeadAttention(4, width // 4, name=f"attention_{number}")(again, seen)
-        both = keras.layers.Concatenate(name=f"looked_{number}")([both, looked])
-    return keras.layers.Dense(words, name="logits")(keras.layers.Dense(2 * width, activation="relu", name="said")(both))
+    state, known, found, key_dim = asked, asked, [], width // _HEADS
+    for number in range(1, glances + 1):
+        found.append(AttendedEvidence(_HEADS, key_dim, name=f"glance_{number}")(state, places))
+        if number < glances:
+            seen = keras.layers.Reshape((-1, _HEADS * key_dim), name=f"seen_{number}")(
+                keras.ops.sum(found[-1], axis=(1, 2))
+            )
+            known = keras.layers.Concatenate(name=f"known_{number}")([known, seen])
+            state = keras.layers.Dense(width, activation="relu", name=f"again_{number}")(known)
+    evidence = keras.layers.Concatenate(name="evidence")(found)
+    # What each glance found in all, then for each state what all glances found.
+    read = keras.layers.Reshape((glances, -1, _HEADS * key_dim), name="found")(keras.ops.sum(evidence, axis=(1, 2)))
+    read = keras.layers.Concatenate(name="read")([asked, *(read[:, number] for number in range(glances))])
+    said = keras.layers.Dense(2 * width, activation="relu", name="said")(read)
+    return keras.layers.Dense(words, name="logits")(said)
 
 
 def predictions(logits: Any, words: Sequence[str]) -> Any:

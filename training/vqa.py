@@ -99,7 +99,7 @@ def build_reader(maps: Sequence[int], width: int) -> keras.Model:
     # All questions about an image share its map, which is by far the most work.
     asked = keras.layers.TimeDistributed(understood, name="asked")(questions)
     # "Where is the star?" is answered by the star and by the other object: find the one, then compare.
-    logits = attend(read_map(taken, width, placed=True), asked, len(ANSWERS), width, glances=2)
+    logits = attend(read_map(taken, width, placed=True), asked, len(ANSWERS), width)
     return keras.Model([taken, questions], logits, name="reader")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 # MobileNetV2 at 224, whose largest map has 4.9 MB, on a CPU: a batch of 32 took up to twice as long an image as one of
-# 4, because glibc hands maps of more than 32 MB back to the system after each operation. oneDNN keeps them; with it 8
-# to 32 images took the same, and 4 a tenth more.
+# 4, because glibc hands maps of more than 32 MB back to the system after each operation. With oneDNN TensorFlow has an
+# allocator of its own; there 8 to 32 images took the same, and 4 a tenth more.
 _ROOM = 20 * 2**20
 _ROOM_WITH_ONEDNN = 80 * 2**20
 
