@@ -25,7 +25,7 @@ demo: $(STAMP)  ## Explain photographs, train three heads, measure where they lo
 	$(BIN)/kerasxai demo --out runs/demo
 
 test: $(STAMP)  ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -15,9 +15,6 @@ from kerasxai.training import benchmark as benchmark_module
 from kerasxai.training.benchmark import rows_of
 from kerasxai.training.benchmark_tables import cell, csv_table, differences, markdown_table, summarize, table_of
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("benchmark")
-
 WORDS = ["--head-epochs", "0", "--epochs", "1", "--features", "block2b_add", "--image-size", "64", "--batch-size", "8"]
 
 

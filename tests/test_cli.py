@@ -15,9 +15,6 @@ from PIL import Image
 from kerasxai.cli import COMMANDS, main, parser_of
 from kerasxai.core.commands import parse_option
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("cli")
-
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -42,8 +42,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-# One process runs all tests of a method, and traces its explainers once.
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in kerasxai.METHODS])
+@pytest.fixture(params=kerasxai.METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 

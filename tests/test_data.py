@@ -13,9 +13,6 @@ import kerasxai.data
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import read_image
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("data")
-
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, size=(6, 9, 3), dtype=np.uint8)
 

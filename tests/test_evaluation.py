@@ -11,9 +11,6 @@ from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.evaluation import centered_box, centered_gaussian
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("evaluation")
-
 SIZE = (40, 60)
 
 

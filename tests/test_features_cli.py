@@ -13,9 +13,6 @@ from PIL import Image
 from kerasxai.cli import main
 from kerasxai.features import NeighborIndex, load_embeddings
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("features_cli")
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,9 +13,6 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.features import Augmentation, ascend, robust_probabilities, visualize
 from kerasxai.features.parametrization import COLOR_MATRIX, Parametrization
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("features_visualization")
-
 QUICK: dict[str, Any] = {"steps": 48, "pixel_range": (-1.0, 1.0), "progress": False}
 
 

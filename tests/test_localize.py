@@ -16,9 +16,6 @@ from kerasxai.cli.localize_files import regions, run_lengths
 from kerasxai.core.commands import command_line
 from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("localize")
-
 SIZES = [(20, 30), (40, 24), (16, 16)]
 
 

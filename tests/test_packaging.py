@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 ROOT = Path(__file__).parent.parent
 PLACES = {"kerasxai": "kerasxai", "callbacks": "kerasxai/callbacks", "training": "kerasxai/training"}
 

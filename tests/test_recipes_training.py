@@ -20,9 +20,6 @@ from kerasxai.training.config import TrainConfig
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("recipes_training")
-
 SIDE = 32
 L = keras.layers
 

@@ -22,9 +22,6 @@ from kerasxai.refinements.erasing import erase
 from kerasxai.refinements.levels import level
 from kerasxai.refinements.regions import cut, superpixels, walker
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("refinements")
-
 SIDE = 48
 
 

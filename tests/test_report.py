@@ -15,9 +15,6 @@ from PIL import Image
 from kerasxai import viz
 from kerasxai.core.errors import KerasxaiError
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("report")
-
 HOSTILE = "<script>alert('x')</script> & \"quotes\" {{ 1 + 1 }}"
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 

@@ -24,9 +24,6 @@ from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.scene_config import SceneConfig
 from kerasxai.training.vqa import vqa
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("scene_training")
-
 SIDE = 160
 
 

@@ -14,9 +14,6 @@ from sklearn.preprocessing import StandardScaler
 
 from kerasxai.data.shapes import backgrounds, draw, forms, patterns
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("shapes")
-
 SIZE = 160
 HEAD, BODY, TAIL = draw.HEAD, draw.BODY, draw.TAIL
 

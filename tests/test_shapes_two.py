@@ -16,9 +16,6 @@ from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import CHANCE, KINDS, NOBODY, NOTHING, PLACES, Question, caption, questions
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS, SIZES, Layout, Pair, draw_pair, sample_layout
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("shapes_two")
-
 SIZE = 160
 
 

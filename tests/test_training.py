@@ -20,9 +20,6 @@ from kerasxai.training.evaluate import evaluate
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import epochs_of, train
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("training")
-
 SIDE = 48
 
 

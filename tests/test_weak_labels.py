@@ -19,9 +19,6 @@ from kerasxai.training.losses import LOSSES, keras_loss
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import epochs_of, train
 
-# One process makes what these tests share.
-pytestmark = pytest.mark.xdist_group("weak_labels")
-
 SIDE = 32
 LABELS = st.lists(st.integers(0, 4), min_size=5, max_size=60).map(lambda found: np.array(found, np.int64))
 
