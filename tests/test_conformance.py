@@ -19,7 +19,7 @@ model_of_two_outputs = functools.cache(lambda: zoo.with_weights(zoo.two_outputs)
 def first_met(method: str, kind: str) -> tuple[Any, list[Any], list[Any]]:
     """Returns an explainer, and what the model was before and after the explainer first met it.
 
-    To trace an explainer is most of the work here, so that each one is kept; see `method`.
+    To trace an explainer is most of the work here, so that each one is kept.
     """
     model = model_of(kind)
     before = state(model)

@@ -85,7 +85,7 @@ def read_map(maps: Any, width: int, placed: bool = False) -> Any:
             between two objects, are then one subtraction.
 
     Returns:
-        What attention can choose from, `(B, h, w, width)`: the features of each place, and where it is.
+        What attention can choose from, `(B, h, w, C)`: the features of each place, and where it is.
     """
     for name in ("first", "features"):
         maps = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_convolution")(maps)

@@ -116,13 +116,15 @@ class Pass:
         path = self.layer_name or ""
         self._view.entrances[path] = path
         for call in self.calls:
+            if not isinstance(call.layer, _POOLINGS) or not tf.is_tensor(call.output):
+                continue
+            pooled = origin(call.output).op
+            if not pooled.inputs or origin(pooled.inputs[0]) is not feature_map:
+                continue
             once = sum(other.layer is call.layer for other in self.calls) == 1
-            if once and isinstance(call.layer, _POOLINGS) and tf.is_tensor(call.output):
-                pooled = origin(call.output).op
-                alone = feature_map.ref() not in ancestors(self.score, without=call.output)
-                if alone and pooled.inputs and origin(pooled.inputs[0]) is feature_map:
-                    self._view.entrances[path] = call.path
-                    return call.output
+            if once and feature_map.ref() not in ancestors(self.score, without=call.output):
+                self._view.entrances[path] = call.path
+                return call.output
         return feature_map
 
     def feature_maps(self) -> list[Any]:
