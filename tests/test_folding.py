@@ -132,7 +132,6 @@ LEFT_ALONE = {
     "another axis": lambda: of_one(layers.BatchNormalization(axis=1)),
     "an activation between": lambda: of_one(layers.BatchNormalization(), activation="relu"),
     "half precision": lambda: zoo.with_policy("mixed_float16", lambda: of_one(layers.BatchNormalization())),
-    "a kernel larger than its maps": lambda: of_one(layers.BatchNormalization(), strides=8, kernel_size=9),
 }
 
 
@@ -143,6 +142,15 @@ def test_what_is_no_such_pair_is_left_alone(case: str) -> None:
     folded, after = ask(model, True)
     np.testing.assert_array_equal(folded, plain)
     assert before == after
+
+
+@pytest.mark.parametrize(("settings", "mul"), [({"strides": 8, "kernel_size": 9}, 1), ({}, 0)])
+def test_where_a_kernel_is_larger_than_its_maps_these_are_scaled(settings: dict[str, int], mul: int) -> None:
+    model = zoo.with_weights(lambda: of_one(layers.BatchNormalization(), **settings))
+    plain, _ = ask(model, False)
+    folded, after = ask(model, True)
+    np.testing.assert_allclose(folded, plain, rtol=2e-6, atol=2e-6 * np.abs(plain).max())
+    assert [after.count(kind) for kind in ("Conv2D", "Mul", "BiasAdd", "AddV2")] == [1, mul, 1, 0]
 
 
 def test_statistics_of_the_batch_are_left_alone() -> None:
@@ -206,8 +214,8 @@ def test_an_explained_padding_stays_on_the_way_to_the_score() -> None:
     assert plain.max() > 0
 
 
-@pytest.mark.parametrize(("onednn", "activation", "fences"), [(True, 6.0, 1), (True, None, 0), (False, 6.0, 0)])
-def test_with_onednn_a_relu6_is_kept_apart_from_its_convolution(
+@pytest.mark.parametrize(("onednn", "activation", "fences"), [(True, 6.0, 1), (True, None, 1), (False, 6.0, 0)])
+def test_with_onednn_a_rectifier_is_kept_apart_from_its_convolution(
     monkeypatch: pytest.MonkeyPatch, onednn: bool, activation: float | None, fences: int
 ) -> None:
     monkeypatch.setattr(folding, "uses_onednn", lambda: onednn)

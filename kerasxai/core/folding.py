@@ -6,6 +6,7 @@ costs one multiplication a weight and a pass, saves two operations on every map,
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ _ADDITIONS = {"AddV2", "BiasAdd"}
 _CONVOLUTIONS = {"Conv2D": tf.raw_ops.Conv2D, "DepthwiseConv2dNative": tf.raw_ops.DepthwiseConv2dNative}
 _IMAGES = 2
 FENCE = "kerasxai_fence"
-"""In the name of an operation that does nothing but keep others apart; see `_apart_from_relu6`."""
+"""In the name of an operation that does nothing but keep others apart; see `_apart`."""
 _SETTINGS = ("strides", "padding", "explicit_paddings", "data_format", "dilations")
 
 
@@ -35,7 +36,6 @@ def folded(layers: Iterable[tuple[str, Any]], kept: Callable[[], Iterable[Any]])
         kept: Called at each normalization; gives the tensors that must stay on the way to the score.
     """
     layers = list(layers)
-    fenced = uses_onednn() and any(_is_relu6(layer) for _, layer in layers)
     with contextlib.ExitStack() as stack:
         for _, layer in layers:
             if _foldable(layer):
@@ -47,7 +47,7 @@ def folded(layers: Iterable[tuple[str, Any]], kept: Callable[[], Iterable[Any]])
                     if not found:
                         return original(inputs, *args, **kwargs)
                     normalized = _normalized(layer, *found, stay)
-                    return _apart_from_relu6(normalized) if fenced else normalized
+                    return _apart(normalized) if uses_onednn() else normalized
 
                 stack.enter_context(intercepted(layer, around))
         yield
@@ -61,15 +61,12 @@ def _foldable(layer: Any) -> bool:
     )
 
 
-def _is_relu6(layer: Any) -> bool:
-    return getattr(layer, "max_value", None) == 6 or getattr(layer, "activation", None) is keras.activations.relu6
+def _apart(tensor: Any) -> Any:
+    """Keeps a convolution from becoming one operation with what is behind it, but for its bias.
 
-
-def _apart_from_relu6(tensor: Any) -> Any:
-    """Keeps a convolution from becoming one operation with a ReLU6 behind it.
-
-    With oneDNN and weights that are no constants that operation took five times as long for a single image. A frozen
-    graph, whose weights are constants, gains by it, and drops the fence; see `kerasxai.core.freezing`.
+    With oneDNN and weights that are no constants such operations took up to five times as long for one image, those
+    with a ReLU6 (MobileNetV2) and those with a sum of two maps (ResNet50). A frozen graph, whose weights are constants,
+    gains by them, and drops the fence; see `kerasxai.core.freezing`.
     """
     if tensor.op.inputs[0].op.type != "Conv2D":
         return tensor
@@ -82,7 +79,7 @@ def _convolution_before(tensor: Any, kept: set[Any]) -> tuple[Any, Any] | None:
     while tensor.ref() not in kept and tensor.dtype == tf.float32 and tensor.shape.rank == 4:
         op = tensor.op
         if op.type in _CONVOLUTIONS and op.get_attr("data_format") == b"NHWC":
-            return (op, bias) if _pays(op) else None
+            return op, bias
         if op.type in _ADDITIONS:
             # A bias comes as (K,) or (1, 1, 1, K); what has places or images of its own is a sum of maps.
             if op.inputs[1].shape.num_elements() != tensor.shape[-1]:
@@ -95,9 +92,9 @@ def _convolution_before(tensor: Any, kept: set[Any]) -> tuple[Any, Any] | None:
 
 
 def _pays(op: Any) -> bool:
-    """Tells whether scaling a kernel costs less than it saves on the maps of two images.
+    """Tells whether scaling a kernel costs less than scaling the maps of two images.
 
-    Folding all made one image through ResNet50 7 % slower, whose late kernels are a hundred times larger than its maps.
+    Scaling all made one image through ResNet50 7 % slower, whose late kernels are a hundred times larger than its maps.
     """
     sides = op.outputs[0].shape[1:3]
     if not sides.is_fully_defined():
@@ -125,7 +122,10 @@ def _pads_as_same(pad: Any, op: Any) -> bool:
 
 
 def _normalized(layer: Any, op: Any, bias: Any, kept: set[Any]) -> Any:
-    """Returns what a normalization makes of a convolution's output and a bias `(K,)`, as one convolution and bias."""
+    """Returns what a normalization makes of a convolution's output and a bias `(K,)`, as one convolution and bias.
+
+    Where scaling the kernel does not pay, the convolution's output is scaled instead.
+    """
     scale = tf.math.rsqrt(tf.convert_to_tensor(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale *= tf.convert_to_tensor(layer.gamma)
@@ -133,11 +133,14 @@ def _normalized(layer: Any, op: Any, bias: Any, kept: set[Any]) -> Any:
     if layer.center:
         shift += tf.convert_to_tensor(layer.beta)
     images, kernel = op.inputs
-    # A depthwise kernel (h, w, C, M) gives the channels C * M in this order.
-    by_channel = tf.reshape(scale, kernel.shape[2:]) if op.type == "DepthwiseConv2dNative" else scale
     settings = {name: op.get_attr(name) for name in _SETTINGS}
     settings |= {name: settings[name].decode() for name in ("padding", "data_format")}
     if images.ref() not in kept and _pads_as_same(images.op, op):
         images, settings["padding"] = images.op.inputs[0], "SAME"
-    folded = _CONVOLUTIONS[op.type](input=images, filter=kernel * by_channel, **settings)
-    return tf.nn.bias_add(folded, shift)
+    convolution = functools.partial(_CONVOLUTIONS[op.type], input=images, **settings)
+    if not _pays(op):
+        # Where the weights are constants TensorFlow scales the kernel after all, once; see `kerasxai.core.freezing`.
+        return tf.nn.bias_add(convolution(filter=kernel) * scale, shift)
+    # A depthwise kernel (h, w, C, M) gives the channels C * M in this order.
+    by_channel = tf.reshape(scale, kernel.shape[2:]) if op.type == "DepthwiseConv2dNative" else scale
+    return tf.nn.bias_add(convolution(filter=kernel * by_channel), shift)
