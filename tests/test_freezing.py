@@ -1,5 +1,7 @@
 """Frozen weights must change nothing but the time, and never be stale."""
 
+import itertools
+import threading
 from typing import Any
 
 import keras
@@ -9,7 +11,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import freezing
+from kerasxai.core import freezing, view
 from kerasxai.core.freezing import Freezer, frozen, weight_reads
 from kerasxai.core.view import View, clean
 
@@ -91,6 +93,51 @@ def test_a_change_of_a_single_bit_is_seen(eager_to_freeze: list[Any]) -> None:
     assert len(eager_to_freeze) == 3
 
 
+@pytest.mark.parametrize("at_once", [2, 1])
+def test_frozen_questions_are_answered_side_by_side(
+    eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    meeting = threading.Barrier(2)
+
+    def met(*arguments: Any) -> Any:
+        answer = frozen(*arguments)
+
+        def meet(*given: Any) -> Any:
+            meeting.wait(20 if at_once > 1 else 0.2)
+            return answer(*given)
+
+        return meet
+
+    model, options = zoo.build("functional"), {"masks": 16, "grid": 4, "batch_size": 4}
+    live = kerasxai.Explainer(model, "rise", fold=False, **options)(zoo.images(1), targets=1)
+    monkeypatch.setattr(freezing, "frozen", met)
+    monkeypatch.setattr(view, "abreast", lambda: at_once)
+    explain = kerasxai.Explainer(model, "rise", **options)
+    if at_once == 1:
+        with pytest.raises(threading.BrokenBarrierError):
+            explain(zoo.images(1), targets=1)
+    else:
+        same(explain(zoo.images(1), targets=1).heatmaps, live.heatmaps)
+
+
+def test_what_fails_beside_another_answer_is_told(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any) -> Any:
+        answer, calls = frozen(*arguments), itertools.count()
+
+        def fail(*given: Any) -> Any:
+            if next(calls) == 2:
+                raise MemoryError("no room for the third batch")
+            return answer(*given)
+
+        return fail
+
+    monkeypatch.setattr(freezing, "frozen", failing)
+    explain = kerasxai.Explainer(zoo.build("functional"), "rise", masks=16, grid=4, batch_size=2)
+    with pytest.raises(MemoryError, match="third batch"):
+        explain(zoo.images(1))
+    assert explain(zoo.images(1)).heatmaps.max() > 0
+
+
 def test_only_what_pays_is_frozen(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freezing, "_WORTHWHILE", 100 * zoo.SIZE**2)
     model = zoo.build("functional")
@@ -125,11 +172,11 @@ def test_old_frozen_questions_are_dropped(eager_to_freeze: list[Any]) -> None:
         x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(inputs))
         return keras.Model(inputs, layers.Dense(zoo.CLASSES)(x))
 
-    view = View(zoo.with_weights(any_size))
-    model_of_one_size = View(zoo.build("functional"))
-    for asked in (view, model_of_one_size):
+    of_any_size = View(zoo.with_weights(any_size))
+    of_one_size = View(zoo.build("functional"))
+    for asked in (of_any_size, of_one_size):
         for size in range(16, 20):
-            images = zoo.images(1, 16 if asked is model_of_one_size else size)
+            images = zoo.images(1, 16 if asked is of_one_size else size)
             for _ in asked.chunks(1):
                 asked.ask(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
         held = [one for one in asked._freezer._weighed.values() if one.frozen is not None]

@@ -33,9 +33,22 @@ def fitting(most: int, largest: int) -> int:
         most: How many at most; with a GPU or TPU always as many.
         largest: How many bytes the largest map of one image has, 0 where that is not known.
     """
-    if not largest or any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+    if not largest or _has_accelerator():
         return most
     return max(1, min(most, _room() // largest))
+
+
+def abreast() -> int:
+    """Returns how many batches to compute at the same time, where nothing but time depends on it.
+
+    On a CPU with two cores RISE took 0.75 to 0.80 of the time that it takes one after the other (MobileNetV2). An
+    accelerator computes one after the other anyway.
+    """
+    return 1 if _has_accelerator() else 2
+
+
+def _has_accelerator() -> bool:
+    return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
 
 
 def _room() -> int:

@@ -1,6 +1,6 @@
 """A view of a classifier that can only be called: no layers, no gradients, perhaps not even Keras."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,12 @@ class BlackBox(View):
         tensors = tuple(map(tf.convert_to_tensor, tensors))
         answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
         return self._told(first_told(first, answer) | {"doubtful": False}, None)
+
+    def ask_each(
+        self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
+    ) -> Iterator[Any]:
+        """Answers a question for one batch after the other; see `View.ask_each`."""
+        return (self.ask(question, *batch, **options) for batch in batches)
 
     def _outputs(self, images: Any, sample: Sample) -> Any:
         given = self._taken(images.numpy(), [x.numpy() for x in sample.others])

@@ -63,6 +63,10 @@ class Freezer:
                 old.forget()
         return weighed.frozen or concrete
 
+    def made(self, function: Callable[..., Any]) -> bool:
+        """Tells whether a function is a question with frozen weights, whose answer depends on its inputs alone."""
+        return any(one.frozen is function for one in self._weighed.values())
+
 
 class _Weighed:
     """A traced question, the weights it met last, and how many pixels it was asked about with these."""

@@ -1,16 +1,19 @@
 """A view of a model: questions that are traced once and asked for any number of batches."""
 
+import collections
+import concurrent.futures
 import contextlib
+import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.batching import fitting, largest_map
+from kerasxai.core.batching import abreast, fitting, largest_map
 from kerasxai.core.choosing import Place, chosen_places
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
@@ -181,6 +184,44 @@ class View:
             A namespace of the question's tensors, with the `targets` and `scores` of its first pass, and the path of
             the `layer` whose map it took, or None.
         """
+        function, given, layer_name = self._posed(question, images, targets, *tensors, **options)
+        return self._told(function(*given), layer_name)
+
+    def ask_each(
+        self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
+    ) -> Iterator[Any]:
+        """Answers a question for one batch after the other, as a loop of `ask` would.
+
+        With frozen weights several batches are computed at a time, which leaves no core idle between the small
+        operations of one batch; nothing but the time depends on it.
+
+        Args:
+            question: See the class.
+            batches: What `ask` takes for each, `(images, targets, *tensors)`; drawn a little ahead of the answers.
+            **options: Hashable settings of the question.
+
+        Yields:
+            What `ask` returns for each batch, in their order.
+        """
+        at_once = abreast()
+        answers: collections.deque[tuple[Callable[[], Any], str | None]] = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            for batch in batches:
+                function, given, layer_name = self._posed(question, *batch, **options)
+                if at_once > 1 and self._freezer.made(function):
+                    answers.append((pool.submit(function, *given).result, layer_name))
+                else:
+                    answers.append((functools.partial(function, *given), layer_name))
+                if len(answers) > at_once:
+                    answer, layer_name = answers.popleft()
+                    yield self._told(answer(), layer_name)
+            for answer, layer_name in answers:
+                yield self._told(answer(), layer_name)
+
+    def _posed(
+        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
+    ) -> tuple[Callable[..., Any], list[Any], str | None]:
+        """Returns what answers a question for one batch, what it is to be given, and the path of the layer it takes."""
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
         place = (self.layout.key if self.layout else None, self.wanted is not None, self.channels_first)
         settings = (
@@ -195,10 +236,7 @@ class View:
         function, layer_name = self._traced[key]
         self._check_targets(targets)
         function = self._freezer.best(function, math.prod(sides_of(images.shape)))
-        answer = function(
-            tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *map(tf.convert_to_tensor, (*held, *tensors))
-        )
-        return self._told(answer, layer_name)
+        return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], layer_name
 
     def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
         """Notes what every question tells of a batch, and returns its answer."""

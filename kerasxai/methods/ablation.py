@@ -76,10 +76,12 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     fed = view.entrances[seen.layer]
     for b in range(len(images)):
         one = slice(b, b + 1)
-        for part in view.chunks(len(numbers), size=size):
-            asked = (images[one], seen.targets[one], seen.entrance[one], numbers[part])
-            answer = view.ask(ablated_scores, *asked, layer=fed, explain=explain)
-            falls[b, part] = seen.scores[b] - answer.without
+        batches = (
+            (images[one], seen.targets[one], seen.entrance[one], numbers[part])
+            for part in view.chunks(len(numbers), size=size)
+        )
+        answers = view.ask_each(ablated_scores, batches, layer=fed, explain=explain)
+        falls[b] = seen.scores[b] - tf.concat([answer.without for answer in answers], 0)
     scores = seen.scores.numpy()[:, None]
     near_zero = np.abs(scores) < _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
     view.note(near_zero_score=near_zero[:, 0])

@@ -88,6 +88,8 @@ def occlusion(
     windows = {"patch": patch if may_be_windowed(view, images) else None}
     clean = view.ask(scores_and_map, images, targets, explain=explain, **windows)
     path = clean.path.numpy().decode()
+    question, options = (windowed_scores, {"path": path}) if path else (occluded_scores, {})
+    options |= {"patch": patch, "explain": explain}
     corners = patch_corners(sides, patch, stride)
     patches = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in corners]
     maps = np.zeros((len(images), *sides))
@@ -96,14 +98,13 @@ def occlusion(
         covered[places] += 1
     for b in range(len(images)):
         one = slice(b, b + 1)
-        for part in view.chunks(len(corners)):
-            asked = (images[one], clean.targets[one], corners[part], fills[one])
-            if path:
-                seen = view.ask(windowed_scores, *asked, clean.early[one], path=path, patch=patch, explain=explain)
-            else:
-                seen = view.ask(occluded_scores, *asked, patch=patch, explain=explain)
-            for places, drop in zip(patches[part], (clean.scores[b] - seen.scores_without).numpy(), strict=True):
-                maps[b][places] += drop
+        early = (clean.early[one],) if path else ()
+        batches = (
+            (images[one], clean.targets[one], corners[part], fills[one], *early) for part in view.chunks(len(corners))
+        )
+        scores = [seen.scores_without for seen in view.ask_each(question, batches, **options)]
+        for places, drop in zip(patches, (clean.scores[b] - tf.concat(scores, 0)).numpy(), strict=True):
+            maps[b][places] += drop
     view.note(patch=patch, stride=stride)
     return tf.convert_to_tensor(maps / covered, tf.float32)
 

@@ -1,5 +1,7 @@
 """RISE: which places are seen when the score is high, over many random masks."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -103,10 +105,15 @@ def rise(
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
     grid, probability = per_side("grid", grid, images.shape.rank - 2), real("probability", probability, 0, 1)
     clean = view.resolve(images, targets, explain)
+
+    def batches() -> Iterator[tuple[Any, ...]]:
+        for part in view.chunks(masks, len(images)):
+            grids = random_grids(range(part.start, part.stop), seed, grid, probability)
+            for b in range(len(images)):
+                yield images[b : b + 1], clean.targets[b : b + 1], *grids
+
     maps = np.zeros(images.shape[:-1])
-    for part in view.chunks(masks, len(images)):
-        grids = random_grids(range(part.start, part.stop), seed, grid, probability)
-        for b in range(len(images)):
-            one = slice(b, b + 1)
-            maps[b] += view.ask(masked_evidence, images[one], clean.targets[one], *grids, explain=explain).evidence
+    answers = view.ask_each(masked_evidence, batches(), explain=explain)
+    for b, answer in zip(itertools.cycle(range(len(maps))), answers):
+        maps[b] += answer.evidence
     return tf.convert_to_tensor(maps / (masks * probability), tf.float32)

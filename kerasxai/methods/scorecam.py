@@ -65,10 +65,9 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     for b, layer in enumerate(activations):
         one, chosen = slice(b, b + 1), varying_channels(layer, most)
         used[b] = len(chosen)
-        scores = []
-        for part in view.chunks(len(chosen)):
-            shown = np.moveaxis(layer[..., chosen[part]], -1, 0)
-            scores.append(view.ask(channel_scores, images[one], seen.targets[one], shown, explain=explain).through)
+        shown = np.moveaxis(layer[..., chosen], -1, 0)
+        batches = ((images[one], seen.targets[one], shown[part]) for part in view.chunks(len(chosen)))
+        scores = [answer.through for answer in view.ask_each(channel_scores, batches, explain=explain)]
         if scores:
             maps[b] = np.maximum(layer[..., chosen] @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)
     view.note(channels=used)

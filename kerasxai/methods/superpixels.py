@@ -41,18 +41,11 @@ def partial_scores(
     explain: str,
 ) -> np.ndarray:
     """Returns the score of one image `(1, H, W, C)` for each row of coalitions `(n, d)`, batch by batch, float64."""
-    scores = [
-        view.ask(
-            visible_scores,
-            image,
-            target,
-            superpixels[None].astype(np.int32),
-            hidden,
-            coalitions[part].astype(np.float32).ravel(),
-            explain=explain,
-        ).partial
+    batches = (
+        (image, target, superpixels[None].astype(np.int32), hidden, coalitions[part].astype(np.float32).ravel())
         for part in view.chunks(len(coalitions))
-    ]
+    )
+    scores = [answer.partial for answer in view.ask_each(visible_scores, batches, explain=explain)]
     return np.concatenate(scores).astype(np.float64)
 
 
