@@ -86,12 +86,13 @@ def smoothed(
     for VarGrad.
     """
     targets, count = view.resolve(images, targets).targets, len(images)
+    pixels = tf.reshape(images, (count, -1))
     together = max(1, view.together // count)
     mean = spread = tf.constant(0.0)
     for part in view.chunks(samples, count, together):
-        numbers = range(part.start, part.stop)
+        numbers = tf.range(part.start, part.stop, dtype=tf.int64)
         with view.repeated(len(numbers), count):
-            copies = _noisy(images, sigma, seed, numbers)
+            copies = tf.reshape(_noisy(pixels, sigma, seed, numbers), (-1, *images.shape[1:]))
             maps = method.signed_function(view, copies, tf.tile(targets, [len(numbers)]), **options)
         maps = tf.reshape(tf.cast(maps, tf.float32), (len(numbers), count, *maps.shape[1:]))
         # Adding up deviations from means keeps the variance exact where it is small beside the mean.
@@ -104,10 +105,20 @@ def smoothed(
     return method.finished(averages[average])
 
 
-def _noisy(images: Any, sigma: float, seed: int, numbers: range) -> Any:
-    """Returns a copy of all images `(B, H, W, C)` for each number, one after the other, `(n B, H, W, C)`."""
-    axes = range(1, images.shape.rank)
-    ends = tf.reduce_max(images, axes, keepdims=True) - tf.reduce_min(images, axes, keepdims=True)
-    noise = tf.stack([tf.random.stateless_normal(images.shape[1:], (seed, number)) for number in numbers])
-    copies = images + sigma * ends * noise[:, None]
-    return tf.reshape(copies, (-1, *images.shape[1:]))
+@tf.function(
+    autograph=False,
+    input_signature=[
+        tf.TensorSpec((None, None)),
+        tf.TensorSpec(()),
+        tf.TensorSpec((), tf.int64),
+        tf.TensorSpec((None,), tf.int64),
+    ],
+)
+def _noisy(pixels: Any, sigma: Any, seed: Any, numbers: Any) -> Any:
+    """Returns a noisy copy of all images `(B, pixels * C)` for each of the numbers `(n,)`, `(n, B, pixels * C)`."""
+    ranges = tf.reduce_max(pixels, 1, keepdims=True) - tf.reduce_min(pixels, 1, keepdims=True)
+
+    def copies(number: Any) -> Any:
+        return pixels + sigma * ranges * tf.random.stateless_normal(tf.shape(pixels)[1:], (seed, number))
+
+    return tf.map_fn(copies, numbers, fn_output_signature=tf.TensorSpec((None, None)))
