@@ -26,10 +26,11 @@ import tensorflow as tf
 import kerasxai
 from benchmarks.cases import CASES, Case
 from benchmarks.peers import PEERS, installed
+from kerasxai.core.freezing import WORTHWHILE
 
 SIZE = 224
 # Long loops freeze the weights once they have met them for so many passes; what freezing takes is no part of a round.
-UNTIL_FROZEN = 400
+UNTIL_FROZEN = WORTHWHILE // SIZE**2
 Seconds = tuple[float, float]
 
 

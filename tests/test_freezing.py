@@ -28,7 +28,7 @@ def eager_to_freeze(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         made.append(frozen(*arguments))
         return made[-1]
 
-    monkeypatch.setattr(freezing, "_WORTHWHILE", 0)
+    monkeypatch.setattr(freezing, "WORTHWHILE", 0)
     monkeypatch.setattr(freezing, "frozen", kept)
     return made
 
@@ -139,7 +139,7 @@ def test_what_fails_beside_another_answer_is_told(eager_to_freeze: list[Any], mo
 
 
 def test_only_what_pays_is_frozen(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freezing, "_WORTHWHILE", 100 * zoo.SIZE**2)
+    monkeypatch.setattr(freezing, "WORTHWHILE", 100 * zoo.SIZE**2)
     model = zoo.build("functional")
     explain = kerasxai.Explainer(model, "rise", masks=40, grid=4, batch_size=2)
     explain(zoo.images(1))

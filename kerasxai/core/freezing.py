@@ -16,8 +16,11 @@ import tensorflow as tf
 from kerasxai.core.folding import FENCE
 from kerasxai.core.graph import ancestors, without_surroundings
 
-# Freezing took as long as it saves in about 400 passes of 224 x 224 pixels (MobileNetV2 on a CPU).
-_WORTHWHILE = 400 * 224 * 224
+WORTHWHILE = 400 * 224 * 224
+"""How many pixels a question is asked about before its weights are frozen.
+
+Freezing took as long as it saves in about 400 passes of 224 x 224 pixels (MobileNetV2 on a CPU).
+"""
 # TensorFlow keeps several copies of a constant, for as long as the frozen graph is kept.
 _MOST_BYTES = 300 * 2**20
 _MOST_FROZEN = 2
@@ -88,7 +91,7 @@ class _Weighed:
             self.forget()
             self._weights = weights
         self._pixels += pixels
-        if self.frozen is None and self._pixels >= _WORTHWHILE and sum(w.nbytes for w in weights) <= _MOST_BYTES:
+        if self.frozen is None and self._pixels >= WORTHWHILE and sum(w.nbytes for w in weights) <= _MOST_BYTES:
             self.frozen = frozen(self._concrete, dict(zip(self._reads, weights, strict=True)))
 
     def forget(self) -> None:
