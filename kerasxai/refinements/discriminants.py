@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors
@@ -68,12 +69,10 @@ def discriminant_map(
     a = np.asarray(features, np.float64).reshape(share.size, -1)
     a = a - weights @ a
     a /= max(np.sqrt(np.square(a - a.mean(0)).sum(1).mean()), 1e-12)
-    # Solved among the places that count, fewer than channels or about as many. Both sides weigh the same: c = 0.
+    # Both sides weigh the same, and so weighed features have the mean 0: c = 0.
     counts = weights > 0
-    roots = np.sqrt(weights[counts])
-    rows = roots[:, None] * a[counts]
-    solved = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(rows)), roots * sides[counts])
-    told = np.clip(a @ (rows.T @ solved), -1, 1)
+    fitted = Ridge(alpha=ridge, fit_intercept=False).fit(a[counts], sides[counts], weights[counts])
+    told = np.clip(a @ fitted.coef_, -1, 1)
     return ((told + 1) / 2).reshape(np.shape(evidence))
 
 
