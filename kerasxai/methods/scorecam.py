@@ -65,11 +65,12 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     for b, layer in enumerate(activations):
         one, chosen = slice(b, b + 1), varying_channels(layer, most)
         used[b] = len(chosen)
-        shown = np.moveaxis(layer[..., chosen], -1, 0)
+        varying = layer[..., chosen]
+        shown = np.moveaxis(varying, -1, 0)
         batches = ((images[one], seen.targets[one], shown[part]) for part in view.chunks(len(chosen)))
         scores = [answer.through for answer in view.ask_each(channel_scores, batches, explain=explain)]
         if scores:
-            maps[b] = np.maximum(layer[..., chosen] @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)
+            maps[b] = np.maximum(varying @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)
     view.note(channels=used)
     return tf.convert_to_tensor(maps)
 
