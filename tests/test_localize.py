@@ -11,8 +11,9 @@ from PIL import Image
 
 import kerasxai
 from kerasxai.cli import main
-from kerasxai.cli.explain import predictions_of, resized
+from kerasxai.cli.images_in import resized
 from kerasxai.cli.localize_files import regions, run_lengths
+from kerasxai.cli.predictions import predictions_of
 from kerasxai.core.commands import command_line
 from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
 

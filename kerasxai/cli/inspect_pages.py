@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.cli.explain import name_of, resized
+from kerasxai.cli.images_in import resized
 from kerasxai.cli.inspect_work import Work
+from kerasxai.cli.predictions import name_of
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
 from kerasxai.features.embedding import embed

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kerasxai import data, models
-from kerasxai.cli.explain import class_index
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
+from kerasxai.cli.predictions import class_index
 from kerasxai.cli.tables import print_table
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kerasxai.cli.explain import class_index, distinct_stems, name_of, predictions_of, resized
+from kerasxai.cli.explain_files import distinct_stems
+from kerasxai.cli.images_in import image_files, resized
+from kerasxai.cli.predictions import class_index, name_of, predictions_of
 from kerasxai.core.commands import command_line, parse_option
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -88,28 +89,6 @@ def run(options: argparse.Namespace) -> None:
     write_sheet(options.out / "sheet.png", rows, options.method, options.refine, options.threshold)
     found = sum(bool(len(record.boxes)) for record in records)
     print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {options.out}")
-
-
-def image_files(given: list[str]) -> list[Path]:
-    """Returns the files that were named and those in the folders that were named, which must be there.
-
-    Raises:
-        KerasxaiError: A path does not exist, or a folder holds no images.
-    """
-    from kerasxai.data.images import SUFFIXES
-
-    files: list[Path] = []
-    for path in map(Path, given):
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise KerasxaiError(f"the folder {path} holds no images ({', '.join(sorted(SUFFIXES))})")
-        files += inside
-    for file in files:
-        if not file.is_file():
-            raise KerasxaiError(f"there is no image {file}")
-    return files
 
 
 def _explained(
