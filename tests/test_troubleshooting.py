@@ -1,82 +1,119 @@
-"""The troubleshooting page has an entry for every error message, and no entry for a message that is gone."""
+"""The troubleshooting page: symptoms with causes and remedies, whose commands, flags and parameters exist."""
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import keras
 import pytest
 
+import kerasxai
+from kerasxai.cli import COMMANDS, parser_of
+from kerasxai.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "troubleshooting.md"
-ERRORS = {"KerasxaiError": "", "ArgumentTypeError": "", "unknown": "unknown "}
+PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+ENTRIES = re.findall(r"^### (.+)\n\n((?:(?!##).*\n?)*)", PAGE, re.MULTILINE)
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+# Code in running text; an entry's title counts as well.
+SNIPPETS = sorted(set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL))))
 
 
-def template(node: ast.expr) -> str:
-    """A message with "…" for whatever is put in."""
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(template(value) for value in node.values)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return template(node.left) + template(node.right)
-    return "…"
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def messages() -> Iterator[tuple[str, str]]:
-    """Where each message is made, and its template."""
+@cache
+def flags() -> set[str]:
+    return {flag for name in COMMANDS for action in parser_of(name)._actions for flag in action.option_strings}
+
+
+@cache
+def parameters() -> set[str]:
+    """Every parameter of the project's functions and of the Keras classes that the page mentions."""
     files = [path for folder in ("kerasxai", "callbacks", "training") for path in (ROOT / folder).rglob("*.py")]
-    for path in sorted(files):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called in ERRORS:
-                text = ERRORS[called] + template(node.args[0])
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", re.sub("…+", "…", text)
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    ours = {argument.arg for call in calls for argument in [*call.args.args, *call.args.kwonlyargs]}
+    return ours | set(inspect.signature(keras.layers.Dense).parameters)
 
 
-def constant(text: str) -> int:
-    return len(text.replace("…", ""))
+def expressions() -> Iterator[tuple[str, ast.AST]]:
+    """The snippets that are Python."""
+    for snippet in SNIPPETS:
+        try:
+            yield snippet, ast.parse(f"call({snippet})" if re.match(r"\w+=.", snippet) else snippet)
+        except SyntaxError:
+            continue
 
 
-def covers(entry: str, message: str) -> bool:
-    """Whether an entry stands for a message: "…" is anything, and at least half of the message is written out."""
-    pattern = ".*".join(re.escape(part) for part in re.split("…+", entry))
-    return re.fullmatch(pattern, message) is not None and 2 * constant(entry) >= constant(message)
+def resolved(path: str) -> Any:
+    found: Any = {"kerasxai": kerasxai, "keras": keras}[path.split(".")[0]]
+    for name in path.split(".")[1:]:
+        found = getattr(found, name)
+    return found
 
 
-MESSAGES = sorted(messages())
-ENTRIES = re.findall(r"^(?:\* |  )`(.+)`<br>$", PAGE.read_text(), re.MULTILINE)
+def test_there_are_about_forty_symptoms_each_once() -> None:
+    titles = [title for title, _ in ENTRIES]
+    assert 35 <= len(titles) <= 60 and len(set(titles)) == len(titles)
+    assert len(titles) == len(re.findall(r"^### ", PAGE, re.MULTILINE))
 
 
-def test_the_raise_sites_are_found() -> None:
-    assert len(MESSAGES) > 300
-    assert ("unknown method") in {message for _, message in MESSAGES}
+@pytest.mark.parametrize(("title", "text"), ENTRIES, ids=[anchor(title) for title, _ in ENTRIES])
+def test_every_entry_has_a_cause_and_a_remedy(title: str, text: str) -> None:
+    parts = re.fullmatch(r"\*\*Cause\.\*\* (.+?)\n\n\*\*What to do\.\*\* (.+)", text.strip(), re.DOTALL)
+    assert parts, title
+    assert all(len(part.split()) >= 5 for part in parts.groups()), title
 
 
-def test_every_message_has_an_entry() -> None:
-    missing = [f"{place}: {text}" for place, text in MESSAGES if not any(covers(entry, text) for entry in ENTRIES)]
-    told = "\n".join(missing)
-    assert not missing, f"add these messages to docs/troubleshooting.md, as `…`<br> under an entry that fits:\n{told}"
+def test_links_lead_somewhere_and_every_group_is_linked() -> None:
+    groups = {anchor(heading) for heading in re.findall(r"^## (.+)$", PAGE, re.MULTILINE)}
+    headings = groups | {anchor(title) for title, _ in ENTRIES}
+    inside = set(re.findall(r"\]\(#([^)]+)\)", PAGE))
+    assert groups <= inside <= headings
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", PAGE):
+        assert (ROOT / "docs" / link).exists(), link
 
 
-def test_every_entry_has_a_message() -> None:
-    stale = [entry for entry in ENTRIES if not any(covers(entry, text) for _, text in MESSAGES)]
-    assert not stale, "docs/troubleshooting.md has entries for messages that are gone:\n" + "\n".join(stale)
-    assert len(set(ENTRIES)) == len(ENTRIES), "an entry stands twice"
+def test_commands_and_flags_exist() -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", PAGE))
+    assert len(named) > 8 and named <= flags(), named - flags()
+    commands = set(re.findall(r"`kerasxai ([a-z]+)", PAGE))
+    assert commands and commands <= set(COMMANDS)
 
 
-@pytest.mark.parametrize("block", PAGE.read_text().split("\n* ")[1:])
-def test_every_entry_says_what_to_do(block: str) -> None:
-    said = [line for line in block.splitlines() if line.strip() and not line.endswith("<br>")]
-    assert said, f"nothing is said about {block}"
+def test_flags_belong_to_the_command_they_stand_with() -> None:
+    for words in (snippet.split() for snippet in SNIPPETS if snippet.startswith("kerasxai ")):
+        known = {flag for action in parser_of(words[1])._actions for flag in action.option_strings}
+        assert {word for word in words if word.startswith("--")} <= known, words
 
 
-def test_the_links_lead_somewhere() -> None:
-    page = PAGE.read_text()
-    headings = {
-        re.sub(r"[^a-z -]", "", line[3:].lower()).replace(" ", "-") for line in page.splitlines() if line[:3] == "## "
-    }
-    links = set(re.findall(r"\(#([a-z-]+)\)", page))
-    assert links == headings
+def test_parameters_and_public_names_exist() -> None:
+    named = set(re.findall(r"`(\w+)=`", PAGE)) | {
+        keyword.arg for _, tree in expressions() for node in ast.walk(tree) if isinstance(node, ast.Call)
+        for keyword in node.keywords if keyword.arg
+    }  # fmt: skip
+    assert len(named) > 8 and named <= parameters(), named - parameters()
+    for path in re.findall(r"\b(?:kerasxai|keras)(?:\.\w+)+", PAGE):
+        if path not in {"keras.applications"}:
+            resolved(path)
+
+
+def test_methods_and_recipes_that_are_recommended_exist() -> None:
+    words = {snippet for snippet in SNIPPETS if re.fullmatch(r"[a-z_+*]+", snippet)}
+    assert {"gradcam", "cam", "occlusion"} <= words & set(METHODS)
+    assert set(re.findall(r"--recipe (\w+)", PAGE)) <= set(kerasxai.RECIPES)
+    assert set(re.findall(r"--refine (\w+)", PAGE)) <= {*kerasxai.REFINEMENTS, "best"}
+
+
+def test_code_blocks_are_valid_python_or_commands() -> None:
+    for language, code in BLOCKS:
+        if language == "python":
+            compile(code, "troubleshooting.md", "exec")
+        else:
+            assert all(line.startswith(("kerasxai ", "pip ", "    ")) for line in code.splitlines()), code
