@@ -14,18 +14,47 @@ from kerasxai.core.layers import find_layer, list_layers, walk
 from kerasxai.core.tracing import intercepted, patched
 
 
-class Thing:
-    kind = "class"
-
-
-def test_patched_restores_what_was_there_even_after_an_error() -> None:
-    thing = Thing()
-    thing.own = 1  # type: ignore[attr-defined]
-    with pytest.raises(RuntimeError), patched(thing, own=2, kind="instance"):
-        assert (thing.own, thing.kind) == (2, "instance")  # type: ignore[attr-defined]
+def test_patched_is_seen_by_calls_alone_and_leaves_the_layer_as_it_was_even_after_an_error() -> None:
+    layer, x = keras.layers.Dense(3, activation="relu"), np.ones((1, 4), "float32")
+    layer(x)
+    layer.set_weights([-np.ones((4, 3), "float32"), np.zeros(3, "float32")])
+    before = {name: id(value) for name, value in vars(layer).items()}
+    with pytest.raises(RuntimeError), patched(layer, activation=keras.activations.linear):
+        np.testing.assert_array_equal(layer(x), [[-4, -4, -4]])
+        assert layer.activation is keras.activations.relu
         raise RuntimeError
-    assert vars(thing) == {"own": 1}
-    assert thing.kind == "class"
+    np.testing.assert_array_equal(layer(x), [[0, 0, 0]])
+    assert {name: id(value) for name, value in vars(layer).items()} == before
+
+
+def test_a_method_that_is_set_on_the_layer_itself_is_wrapped_and_kept() -> None:
+    model, images = zoo.build("functional"), zoo.images(2)
+    expected = kerasxai.Explainer(model, "gradcam")(images).heatmaps
+    compiled = tf.function(model.call)
+    object.__setattr__(model, "call", compiled)
+    np.testing.assert_allclose(kerasxai.Explainer(model, "gradcam")(images).heatmaps, expected, rtol=1e-6)
+    assert vars(model)["call"] is compiled
+    with patched(model, name="other"):
+        model(images)
+    object.__setattr__(model, "call", lambda inputs: inputs)
+    with pytest.raises(kerasxai.KerasxaiError, match="of its class, got another"), patched(model, name="other"):
+        model(images)
+
+
+def test_losses_of_a_traced_pass_are_dropped() -> None:
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, activity_regularizer="l2"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2),
+        ]
+    )
+    images = zoo.images(2, size=8)
+    model(images)
+    before = [float(loss) for loss in model.losses]
+    kerasxai.Explainer(model, "gradcam")(images)
+    assert [float(loss) for loss in model.losses] == before != []
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, under NumPy 2

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.graph import ancestors, origin
 from kerasxai.core.maps import form_of, sides_of
-from kerasxai.core.tracing import Call, recorded
+from kerasxai.core.tracing import Call, one_pass_at_a_time, recorded
 
 
 def walk(model: Any) -> Iterator[tuple[str, Any]]:
@@ -288,6 +288,7 @@ def list_layers(model: Any, images: Any = None) -> list[LayerInfo]:
     sides = sides_of(max((spec.shape for spec in tf.nest.flatten(specs)), key=len))
 
     @tf.function(autograph=False)
+    @one_pass_at_a_time
     def trace(inputs: Any) -> Any:
         with recorded(walk(model), calls.append):
             return model(inputs, training=False)

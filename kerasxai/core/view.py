@@ -25,7 +25,7 @@ from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
-from kerasxai.core.tracing import Call, intercepted, patched, recorded
+from kerasxai.core.tracing import Call, build, intercepted, one_pass_at_a_time, patched, recorded
 
 
 class View:
@@ -268,8 +268,7 @@ class View:
     def _trace(
         self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
     ) -> Any:
-        if not self.model.built:
-            self.model(self._taken(images[:1], [x[:1] for x in self.others]), training=False)
+        build(self.model, self._taken(images[:1], [x[:1] for x in self.others]))
         first: list[Pass] = []
 
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
@@ -309,6 +308,12 @@ class View:
 
     def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None = None) -> Pass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
+        outputs, calls = self._outputs_and_calls(images, sample, fed)
+        return Pass(self, images, outputs, sample, calls)
+
+    @one_pass_at_a_time
+    def _outputs_and_calls(self, images: Any, sample: Sample, fed: tuple[str, Any] | None) -> tuple[Any, list[Call]]:
+        """Runs the model in the graph that is being traced, and returns its outputs and the calls of its layers."""
         calls: list[Call] = []
         given: list[bool] = []
         graph = tf.compat.v1.get_default_graph()
@@ -336,7 +341,7 @@ class View:
             outputs = self.model(self._taken(tf.cast(taken, self._dtype()), sample.others), training=False)
         if fed is not None and given != [True]:
             raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
-        return Pass(self, images, outputs, sample, calls)
+        return outputs, calls
 
     def _feeding(self, path: str, map_given: Any, given: list[bool]) -> contextlib.AbstractContextManager[None]:
         """Makes a layer give a map, or what a function makes of its own; `given` tells of each call whether it did."""

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import channels_first, find_layer, input_specs, last_feature_map, walk
-from kerasxai.core.tracing import Call, recorded
+from kerasxai.core.tracing import Call, build, one_pass_at_a_time, recorded
 from kerasxai.features.stream import Batch, batches
 
 
@@ -30,6 +30,7 @@ def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
     return chosen_output(model, layer, calls, outputs)
 
 
+@one_pass_at_a_time
 def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
     """Runs a model in the graph that is being traced, and returns the calls of its layers and its outputs."""
     graph = tf.compat.v1.get_default_graph()
@@ -106,8 +107,7 @@ class Capture:
         specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in tensors]
         key = tuple((spec.shape, spec.dtype) for spec in specs)
         if key not in self._traced:
-            if not self.model.built:
-                self.model(tensors[0][:1], training=False)
+            build(self.model, tensors[0][:1])
             self._traced[key] = tf.function(self._trace, autograph=False).get_concrete_function(*specs)
         return self._traced[key](*tensors)
 

@@ -1,7 +1,5 @@
 """Which pixels a unit of a layer can see, read off the traced graph."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +8,7 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import input_specs
 from kerasxai.core.spans import Span, SpanReader
+from kerasxai.core.tracing import build, one_pass_at_a_time
 from kerasxai.features.capture import traced_output
 
 
@@ -92,8 +91,7 @@ def receptive_field(
     found: dict[str, Any] = {}
 
     def trace(images: Any) -> Any:
-        with _inlined():
-            path, output = traced_output(model, layer, images)
+        path, output = _inlined_output(model, layer, images)
         if output.shape.rank != 4 or None in output.shape[1:3]:
             raise KerasxaiError(f"layer {path!r} gives {tuple(output.shape)}, not a map of known height and width")
         spans = SpanReader(images, gates).of(output)
@@ -102,8 +100,7 @@ def receptive_field(
         found.update(path=path, spans=spans, map_size=tuple(output.shape[1:3]))
         return output
 
-    if not model.built:
-        model(tf.zeros((1, height, width, channels)), training=False)
+    build(model, tf.zeros((1, height, width, channels)))
     spec = tf.TensorSpec((None, height, width, channels), tf.float32)
     tf.function(trace, autograph=False).get_concrete_function(spec)
     rows, columns = found["spans"].rows, found["spans"].columns
@@ -117,13 +114,16 @@ def receptive_field(
     )
 
 
-@contextlib.contextmanager
-def _inlined() -> Iterator[None]:
-    """Traces functions inside layers in place; Keras compiles grouped convolutions as a function of their own."""
+@one_pass_at_a_time
+def _inlined_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
+    """Traces functions inside layers in place; Keras compiles grouped convolutions as a function of their own.
+
+    The setting holds for all threads, so that only one of them may change it at a time.
+    """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
-        yield
+        return traced_output(model, layer, images)
     finally:
         tf.config.run_functions_eagerly(before)
 

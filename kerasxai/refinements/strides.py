@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import walk
 from kerasxai.core.options import whole
-from kerasxai.core.tracing import intercepted, patched
+from kerasxai.core.tracing import intercepted, one_pass_at_a_time, patched
 
 
 def _halvings(size: int, side: int) -> int:
@@ -99,6 +99,7 @@ def _map_sizes(model: Any, size: tuple[int, int]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
 
     @tf.function(autograph=False)
+    @one_pass_at_a_time
     def trace(images: Any) -> Any:
         with contextlib.ExitStack() as stack:
             for path, layer in walk(model):
