@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; None takes them from `sys.argv`.
 
     Returns:
-        0 if all went well, 2 for a mistake of the user, which is told in one line, 130 after Ctrl-C.
+        0 if all went well, 1 if some images could not be read, 2 for a mistake of the user, which is told in one
+        line, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = _parser().parse_args(words or ["--help"])
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(f"kerasxai {chosen.command}", lambda: _carry_out(COMMANDS[chosen.command], options))
 
 
-def _carry_out(command: Command, options: argparse.Namespace) -> None:
+def _carry_out(command: Command, options: argparse.Namespace) -> int | None:
     if command.tensorflow:
         import_tensorflow()
-    resolve(command.run)(options)
+    return resolve(command.run)(options)

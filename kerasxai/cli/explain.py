@@ -1,19 +1,22 @@
 """`kerasxai explain`: what a model sees in images, and where."""
 
 import argparse
-import json
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerasxai.cli.explain_files import distinct_stems, record_of, write_explained
-from kerasxai.cli.images_in import resized
+from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_explained
+from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, resized, tell_skipped
+from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, top_predictions
+from kerasxai.cli.settings import settings_of
 from kerasxai.cli.tables import print_table
-from kerasxai.core.commands import command_line, parse_option
+from kerasxai.core.commands import parse_option
 from kerasxai.core.errors import unknown
-from kerasxai.core.files import atomic_path
+from kerasxai.core.folders import locked
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -21,14 +24,17 @@ SUMMARY = "Draw where a model looks in images."
 EXAMPLES = [
     "kerasxai explain imagenet:EfficientNetLite0 cat.jpg",
     "kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method cam,gradcam --target tabby --out out/",
-    "kerasxai explain runs/gap/model.keras photos/*.jpg --method gradcam --layer backbone/block3_1",
+    "kerasxai explain runs/gap/model.keras photos/ --method gradcam --layer backbone/block3_1",
 ]
+
+_ROWS = 500
+"""Of one printed table: the widths of a longer one would take long to find."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what to explain, how, and where the pictures go."""
     parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--method",
         default="gradcam",
@@ -49,17 +55,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=int, default=3, help="how many predicted classes are told (default: %(default)s)")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Explains the images, prints the predictions, and writes overlays, raw maps and `explanations.json`."""
+def run(options: argparse.Namespace) -> int:
+    """Explains the images, prints the predictions, and writes overlays, raw maps and `explanations.json`.
+
+    Returns:
+        0, or 1 if some images could not be read.
+    """
     names = list(METHODS) if options.method == "all" else split_names(options.method)
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     settings = [parse_option(text) for text in options.option]
-    # Images are read before TensorFlow is imported, so that a wrong file name is told at once.
-    from kerasxai.data import read_image
+    with locked(options.out):
+        paths = image_files(options.images, options.out)
+        ledger = Ledger(options.out, ExplanationTable(options.model), settings_of("explain", options, method=names))
+        stems = ledger.plan(paths, lambda stem: files_of(stem, names))
+        done = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
+        if any(done):
+            print(f"{sum(done)} of {len(paths)} images were explained by an earlier call; going on with the others")
+        # The first images are read before TensorFlow is imported, so that unreadable files are told at once.
+        todo = (number for number, finished in enumerate(done) if not finished)
+        batches = read_batches(paths, todo, options.batch_size, ledger.skip)
+        first = next(batches, None)
+        if first is None and len(ledger.skipped) == len(paths):
+            raise none_readable(ledger.skipped, len(paths))
+        with ledger:
+            if first is not None:
+                _explain(options, names, dict(settings), itertools.chain([first], batches), stems, ledger)
+        _print(ledger, paths, options.out)
+        return tell_skipped(ledger.skipped, len(paths))
 
-    originals = [read_image(path) for path in options.images]
+
+def _explain(
+    options: argparse.Namespace,
+    names: list[str],
+    settings: dict[str, Any],
+    batches: Iterable[list[ImageIn]],
+    stems: list[str],
+    ledger: Ledger,
+) -> None:
     from kerasxai import models
     from kerasxai.core.layers import image_side
 
@@ -67,28 +101,33 @@ def run(options: argparse.Namespace) -> None:
     side = image_side(model, options.image_size)
     classes = models.class_names(model)
     target = None if options.target is None else class_index(options.target, classes)
-    explainers = [_explainer(model, name, options, dict(settings), len(names) > 1) for name in names]
-    rows, records = [], []
-    stems = distinct_stems(options.images)
-    for start in range(0, len(originals), options.batch_size):
-        chunk = slice(start, start + options.batch_size)
-        batch = resized(originals[chunk], side)
+    explainers = [_explainer(model, name, options, settings, len(names) > 1) for name in names]
+    for images in batches:
+        batch = resized([image.pixels for image in images], side)
         predicted = top_predictions(np.asarray(model.predict_on_batch(batch)), classes, options.top)
         explanations = [explainer(batch, target) for explainer in explainers]
-        for i, (stem, path, image) in enumerate(
-            zip(stems[chunk], options.images[chunk], originals[chunk], strict=True)
-        ):
+        for i, image in enumerate(images):
             explained = [name_of(explanation.targets[i], classes) for explanation in explanations]
-            files = write_explained(options.out, stem, image, explanations, i, explained)
-            told = ", ".join(f"{name} {share:.1%}" for name, share in predicted[i])
-            rows.append((path, told, explained[0], files[-1]))
-            records.append(record_of(path, predicted[i], explanations, i, explained, files))
-    with atomic_path(options.out / "explanations.json") as temporary:
-        temporary.write_text(
-            json.dumps({"command": command_line(), "model": options.model, "images": records}, indent=2)
-        )
-    print_table(("image", "predicted", "explained", "picture"), rows)
-    layers = {explanation.method: explanation.layer for explanation in explanations if explanation.layer}
+            ledger.begin(image.number)
+            files = write_explained(options.out, stems[image.number], image.pixels, explanations, i, explained)
+            record = record_of(image.path, predicted[i], explanations, i, explained, files)
+            ledger.add(image.number, image.stamp, record)
+        ledger.save()
+
+
+def _print(ledger: Ledger, paths: list[Path], out: Path) -> None:
+    layers: dict[str, str] = {}
+    rows = []
+    for number in range(len(paths)):
+        record = ledger.record(number)
+        if record is None:
+            continue
+        told = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
+        explanations = record["explanations"]
+        rows.append((record["image"], told, explanations[0]["target_name"], out / record["files"][-1]))
+        layers |= {one["method"]: one["layer"] for one in explanations if one["layer"]}
+    for start in range(0, len(rows), _ROWS):
+        print_table(("image", "predicted", "explained", "picture"), rows[start : start + _ROWS])
     if layers:
         print("explained at " + ", ".join(f"{layer} ({method})" for method, layer in layers.items()))
 

@@ -1,25 +1,67 @@
 """The files of `kerasxai explain`: names, overlays, raw maps, records."""
 
+import json
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerasxai.core.files import atomic_path
+from kerasxai.cli.ledger import Group, numbered
+from kerasxai.core.files import atomic_path, json_text, open_text, read_json, text_of
+from kerasxai.data.finding import JOURNALS
 from kerasxai.methods import METHODS
 
 _COLUMNS = 6
 
 
-def distinct_stems(paths: list[str]) -> list[str]:
-    """Returns a file name stem for each image, no two alike."""
-    stems: list[str] = []
-    for path in paths:
-        stem, count = Path(path).stem, 2
-        while stem in stems:
-            stem, count = f"{Path(path).stem}-{count}", count + 1
-        stems.append(stem)
-    return stems
+def files_of(stem: str, methods: Sequence[str]) -> list[str]:
+    """Returns the files that are written of one image.
+
+    Example:
+        >>> files_of("cat", ["cam"])
+        ['cat_cam.npy', 'cat_cam.png']
+    """
+    sheet = [f"{stem}.png"] if len(methods) > 1 else []
+    return [f"{stem}_{method}{suffix}" for method in methods for suffix in (".npy", ".png")] + sheet
+
+
+class ExplanationTable:
+    """`explanations.json`: a record of each image, in the order of the images.
+
+    Args:
+        model: As the user gave it.
+    """
+
+    journal = JOURNALS[0]
+    files = ("explanations.json",)
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def read(self, path: Path) -> Group:
+        """Returns what a table holds; one of an older version does not say what its records depend on."""
+        content = read_json(path)
+        group = Group(content.get("settings"), content["command"])
+        for record in content["images"] if group.settings is not None else ():
+            group.add(record)
+        return group
+
+    def write(
+        self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
+    ) -> None:
+        """Writes the table, one record at a time in memory."""
+        settings = group.settings or {}
+        head = {"command": group.command, "model": settings.get("model", self.model), "settings": settings}
+        if skipped:
+            head["skipped"] = skipped
+        with atomic_path(folder / numbered(self.files[0], number)) as path, open_text(path, "w") as file:
+            file.write(json_text(head, self.files[0], indent=2).removesuffix("\n}") + ',\n  "images": [')
+            for count, key in enumerate(keys):
+                text = json_text(json.loads(group.records[key]), self.files[0], indent=2)
+                file.write(",\n"[count == 0 :] + textwrap.indent(text, "    "))
+            file.write("\n  ]\n}\n")
 
 
 def write_explained(
@@ -46,7 +88,12 @@ def write_explained(
 
 
 def record_of(
-    path: str, predicted: list[tuple[str, float]], explanations: list[Any], index: int, explained: list[str], files: Any
+    path: Path,
+    predicted: list[tuple[str, float]],
+    explanations: list[Any],
+    index: int,
+    explained: list[str],
+    files: Any,
 ) -> dict[str, Any]:
     """Returns what `explanations.json` holds of one image."""
     maps = [
@@ -60,8 +107,8 @@ def record_of(
         for explanation, name in zip(explanations, explained, strict=True)
     ]
     return {
-        "image": path,
+        "image": text_of(path),
         "predicted": [{"name": name, "probability": share} for name, share in predicted],
         "explanations": maps,
-        "files": [file.name for file in files],
+        "files": [text_of(file.name) for file in files],
     }

@@ -1,35 +1,150 @@
-"""The images that a command reads: which files, in which order, at which size."""
+"""The images that a command reads: which files, in which order, and what is left out."""
 
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kerasxai.cli.ledger import Stamp, stamp_of
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import cannot
+from kerasxai.data.finding import find_images, folded, written_names
+
+_MOST_BYTES = 2**27
+"""Pictures in memory at once, beyond which a batch has fewer images than was asked for."""
+_LISTED = 20
 
 
-def image_files(given: list[str]) -> list[Path]:
+@dataclass(frozen=True)
+class ImageIn:
+    """An image that was read.
+
+    Attributes:
+        number: Its place among all images.
+        path: As it was given, or found.
+        pixels: `(H, W, 3)` uint8.
+        stamp: Of the file, before it was read.
+    """
+
+    number: int
+    path: Path
+    pixels: np.ndarray
+    stamp: Stamp
+
+
+def image_files(given: Sequence[str], out: Path) -> list[Path]:
     """Returns the files that were named and those in the folders that were named, which must be there.
 
+    What a command wrote into `out` is never among them, even if it was named.
+
+    Args:
+        given: Files and folders.
+        out: The folder that the command writes to.
+
     Raises:
-        KerasxaiError: A path does not exist, or a folder holds no images.
+        KerasxaiError: A path does not exist, or there are no images.
     """
     from kerasxai.data.images import SUFFIXES
 
-    files: list[Path] = []
+    own, results = written_names(out), out.resolve()
+    files: dict[Path, bool] = {}
+    again: list[Path] = []
+    left_out = 0
     for path in map(Path, given):
-        inside = (
-            sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        )
-        if not inside:
-            raise KerasxaiError(f"the folder {path} holds no images ({', '.join(sorted(SUFFIXES))})")
-        files += inside
-    for file in files:
-        if not file.is_file():
-            raise KerasxaiError(f"there is no image {file}")
-    return files
+        if path.is_dir():
+            found = [file for file in find_images(path, SUFFIXES, out) if not _is_own(file, results, own)]
+            if not found:
+                raise KerasxaiError(f"the folder {path} holds no images ({', '.join(sorted(SUFFIXES))})")
+            files = dict.fromkeys(found, False) | files
+        elif not path.exists():
+            raise KerasxaiError(f"there is no image {path}")
+        elif not path.is_file():
+            raise KerasxaiError(f"expected an image file, got {path}, which is no regular file")
+        elif _is_own(path, results, own):
+            left_out += 1
+        elif files.get(path):
+            again.append(path)
+        else:
+            files[path] = True
+    if left_out:
+        print(f"{left_out} of the images named are results in {out}, and are left out")
+    if not files:
+        raise KerasxaiError(f"expected images, got only what kerasxai wrote into {out}; name other files")
+    return [*files, *again]
 
 
-def resized(images: list[np.ndarray], side: tuple[int, int]) -> np.ndarray:
+def _is_own(path: Path, results: Path, own: set[str]) -> bool:
+    if not own:
+        return False
+    # The file itself may be a link to elsewhere; where its name stands is what counts.
+    parent = path.parent.resolve()
+    return parent.is_relative_to(results) and folded((parent / path.name).relative_to(results).as_posix()) in own
+
+
+def read_batches(
+    paths: Sequence[Path], wanted: Iterable[int], batch_size: int, skip: Callable[[int, Path, str], None]
+) -> Iterator[list[ImageIn]]:
+    """Reads images as they are needed, in batches that stay small in memory.
+
+    Args:
+        paths: All images.
+        wanted: The places of those that are read.
+        batch_size: Images in a batch at most; of large images there are fewer.
+        skip: Is called with the place and the path of each image that cannot be read, and why.
+    """
+    from kerasxai.data import read_image
+
+    batch: list[ImageIn] = []
+    for number in wanted:
+        path = paths[number]
+        stamp = stamp_of(path)
+        try:
+            pixels = read_image(path)
+        except KerasxaiError as error:
+            skip(number, path, str(error))
+            continue
+        except (OSError, MemoryError) as error:
+            skip(number, path, str(cannot("read", path, error)))
+            continue
+        batch.append(ImageIn(number, path, pixels, stamp))
+        if len(batch) >= batch_size or sum(image.pixels.nbytes for image in batch) >= _MOST_BYTES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiError:
+    """Returns the error for images of which not one can be read.
+
+    Args:
+        skipped: With `reason`.
+        count: Of all images.
+    """
+    reason = skipped[0]["reason"]
+    return KerasxaiError(reason if count == 1 else f"none of the {count} images can be read; the first: {reason}")
+
+
+def tell_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
+    """Lists on stderr the images that could not be read, and returns the command's exit status.
+
+    Args:
+        skipped: With `reason`.
+        count: Of all images.
+    """
+    if not skipped:
+        return 0
+    for one in skipped[:_LISTED]:
+        print(f"skipped: {' '.join(one['reason'].split())}", file=sys.stderr)
+    if len(skipped) > _LISTED:
+        print(f"skipped: {len(skipped) - _LISTED} more", file=sys.stderr)
+    print(f"{len(skipped)} of {count} images could not be read", file=sys.stderr)
+    return 1
+
+
+def resized(images: Sequence[np.ndarray], side: tuple[int, int]) -> np.ndarray:
     """Resizes images of any sizes to one batch `(N, *side, 3)` float32, as training does."""
     import tensorflow as tf
 

@@ -1,16 +1,19 @@
 """`kerasxai localize`: boxes and masks of what a model sees in images, as files that other tools read."""
 
 import argparse
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerasxai.cli.explain_files import distinct_stems
-from kerasxai.cli.images_in import image_files, resized
+from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, resized, tell_skipped
+from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, predictions_of
-from kerasxai.core.commands import command_line, parse_option
+from kerasxai.cli.settings import settings_of
+from kerasxai.core.commands import parse_option
+from kerasxai.core.folders import locked
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -61,48 +64,61 @@ def _threshold(text: str) -> float | str:
         return text
 
 
-def run(options: argparse.Namespace) -> None:
-    """Localizes, and writes `boxes.json`, `boxes.csv`, `masks/` and `sheet.png`, each whole or not at all."""
-    from kerasxai.cli.localize_files import Record, regions, write_coco, write_csv, write_mask, write_sheet
-    from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
+def run(options: argparse.Namespace) -> int:
+    """Localizes, and writes `boxes.json`, `boxes.csv`, `masks/` and `sheet.png`, each whole or not at all.
+
+    Returns:
+        0, or 1 if some images could not be read.
+    """
+    from kerasxai.cli.localize_files import BoxTable
+    from kerasxai.localization import chosen_threshold
 
     chosen_threshold(np.eye(2), options.threshold)  # Tells a mistake before the model is loaded.
-    paths = image_files(options.images)
-    records: list[Record] = []
-    cells: list[tuple[np.ndarray, str]] = []
-    stems = distinct_stems([str(path) for path in paths])
-    classes, batches = _explained(options, paths)
-    for image, heatmap, target, share in batches:
-        mask = heatmap_to_mask(heatmap, options.threshold)
-        boxes = mask_to_boxes(mask, largest=not options.all_boxes)
-        mask = np.any([mask & False, *regions(mask, boxes)], axis=0)
-        number = len(records)
-        file = options.out / "masks" / f"{stems[number]}.png"
-        write_mask(file, mask)
-        record = Record(str(paths[number]), image.shape[:2], target, name_of(target, classes), share, boxes, mask)
-        records.append(record.packed())
-        if number < _ON_SHEET:
-            cells.append((_cell(image, heatmap, boxes), f"{record.name} {share:.0%}"))
-    write_coco(options.out / "boxes.json", records, classes, command_line())
-    write_csv(options.out / "boxes.csv", records)
-    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
-    write_sheet(options.out / "sheet.png", rows, options.method, options.refine, options.threshold)
-    found = sum(bool(len(record.boxes)) for record in records)
-    print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {options.out}")
+    with locked(options.out):
+        paths = image_files(options.images, options.out)
+        table = BoxTable()
+        ledger = Ledger(options.out, table, settings_of("localize", options))
+        stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
+        done = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
+        if not all(done[:_ON_SHEET]) or not (options.out / "sheet.png").is_file():
+            # The sheet shows heatmaps, which are not kept.
+            done[:_ON_SHEET] = [False] * len(done[:_ON_SHEET])
+        if any(done):
+            print(f"{sum(done)} of {len(paths)} images were localized by an earlier call; going on with the others")
+        todo = [number for number, finished in enumerate(done) if not finished]
+        # The first images are read before the model is loaded, so that unreadable files are told at once.
+        batches = read_batches(paths, todo, options.batch_size, ledger.skip)
+        first = next(batches, None)
+        if first is None and len(ledger.skipped) == len(paths):
+            raise none_readable(ledger.skipped, len(paths))
+        with ledger:
+            if first is not None:
+                _localize(options, itertools.chain([first], batches), stems, ledger, table, len(todo))
+        records = [record for record in map(ledger.record, range(len(paths))) if record is not None]
+        found = sum(bool(record["boxes"]) for record in records)
+        print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {options.out}")
+        return tell_skipped(ledger.skipped, len(paths))
 
 
-def _explained(
-    options: argparse.Namespace, paths: list[Path]
-) -> tuple[list[str] | None, Iterator[tuple[np.ndarray, np.ndarray, int, float]]]:
-    """Returns the class names, and for each image itself, its heatmap at its size, the class and its probability."""
+def _localize(
+    options: argparse.Namespace,
+    batches: Iterable[list[ImageIn]],
+    stems: list[str],
+    ledger: Ledger,
+    table: Any,
+    count: int,
+) -> None:
     from kerasxai import models
+    from kerasxai.cli.localize_files import record_of, regions, write_mask, write_sheet
     from kerasxai.core.layers import image_side
+    from kerasxai.core.progress import Bar
     from kerasxai.explainer import Explainer
+    from kerasxai.localization import heatmap_to_mask, mask_to_boxes
 
     model = models.load(options.model)
     side = image_side(model, options.image_size)
-    classes = models.class_names(model)
-    target = None if options.target is None else class_index(options.target, classes)
+    table.classes = models.class_names(model)
+    target = None if options.target is None else class_index(options.target, table.classes)
     explainer = Explainer(
         model,
         options.method,
@@ -112,26 +128,41 @@ def _explained(
         progress=False,
         **dict(options.option),
     )
-    return classes, _one_by_one(explainer, model, paths, side, target, options.batch_size)
-
-
-def _one_by_one(
-    explainer: Any, model: Any, paths: list[Path], side: tuple[int, int], target: int | None, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int, float]]:
-    from kerasxai.core.progress import Bar
-    from kerasxai.data import read_image
-
-    with Bar(len(paths), "localizing", None) as bar:
-        for start in range(0, len(paths), batch_size):
-            images = [read_image(path) for path in paths[start : start + batch_size]]
-            batch = resized(images, side)
-            explanation = explainer(batch, target)
-            shares = predictions_of(np.asarray(model.predict_on_batch(batch)))
-            for i, image in enumerate(images):
-                heatmap = resized([explanation.heatmaps[i][..., None]], image.shape[:2])[0, ..., 0]
-                explained = int(explanation.targets[i])
-                yield image, heatmap, explained, float(shares[i, explained])
+    cells: list[tuple[np.ndarray, str]] = []
+    with Bar(count, "localizing", None) as bar:
+        for images in batches:
+            for image, heatmap, explained, share in _explained(explainer, model, images, side, target):
+                mask = heatmap_to_mask(heatmap, options.threshold)
+                boxes = mask_to_boxes(mask, largest=not options.all_boxes)
+                mask = np.any([mask & False, *regions(mask, boxes)], axis=0)
+                ledger.begin(image.number)
+                file = f"masks/{stems[image.number]}.png"
+                write_mask(options.out / file, mask)
+                name = name_of(explained, table.classes)
+                size = image.pixels.shape[:2]
+                ledger.add(
+                    image.number, image.stamp, record_of(image.path, size, explained, name, share, boxes, mask, file)
+                )
+                if image.number < _ON_SHEET:
+                    cells.append((_cell(image.pixels, heatmap, boxes), f"{name} {share:.0%}"))
                 bar.advance(1)
+            ledger.save()
+    if cells:
+        rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
+        write_sheet(options.out / "sheet.png", rows, options.method, options.refine, options.threshold)
+
+
+def _explained(
+    explainer: Any, model: Any, images: list[ImageIn], side: tuple[int, int], target: int | None
+) -> Iterator[tuple[ImageIn, np.ndarray, int, float]]:
+    """Yields each image with its heatmap at its own size, the class and its probability."""
+    batch = resized([image.pixels for image in images], side)
+    explanation = explainer(batch, target)
+    shares = predictions_of(np.asarray(model.predict_on_batch(batch)))
+    for i, image in enumerate(images):
+        heatmap = resized([explanation.heatmaps[i][..., None]], image.pixels.shape[:2])[0, ..., 0]
+        explained = int(explanation.targets[i])
+        yield image, heatmap, explained, float(shares[i, explained])
 
 
 def _cell(image: np.ndarray, heatmap: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What `kerasxai localize` writes: COCO JSON, CSV, masks, a sheet."""
 
-import csv
-import dataclasses
+import itertools
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +10,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import viz
-from kerasxai.core.files import atomic_path
+from kerasxai.cli.ledger import JSON, Group, numbered
+from kerasxai.core.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
+from kerasxai.data.finding import BOXES, JOURNALS
 from kerasxai.localization import EIGHT_NEIGHBORS
 from kerasxai.version import __version__
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One localized image.
+def record_of(
+    path: Path, size: tuple[int, ...], target: int, name: str, score: float, boxes: NDArray, mask: NDArray, file: str
+) -> JSON:
+    """Returns what the tables hold of one image.
 
-    Attributes:
-        path: As the user gave it.
+    Args:
+        path: Of the image.
         size: Height and width.
         target: The class, from 0.
         name: Its name.
         score: Its probability.
         boxes: `(K, 4)` pixels, xyxy.
-        mask: `(H, W)` bool, or after `packed` None.
-        runs: For each box the mask of its region as COCO's uncompressed run lengths.
-        areas: For each box the region's pixels.
+        mask: `(H, W)` bool; kept as COCO's uncompressed run lengths, one for each box.
+        file: The mask's file, relative to the folder.
     """
-
-    path: str
-    size: tuple[int, ...]
-    target: int
-    name: str
-    score: float
-    boxes: NDArray
-    mask: NDArray | None
-    runs: tuple[dict[str, Any], ...] = ()
-    areas: tuple[int, ...] = ()
-
-    def packed(self) -> "Record":
-        """Returns the record with run lengths in place of the mask, so that many images find room in memory."""
-        own = regions(np.asarray(self.mask), self.boxes)
-        return dataclasses.replace(
-            self,
-            mask=None,
-            runs=tuple(run_lengths(region) for region in own),
-            areas=tuple(int(region.sum()) for region in own),
-        )
+    own = regions(mask, boxes)
+    return {
+        "image": text_of(path),
+        "size": list(size),
+        "target": target,
+        "name": name,
+        "score": score,
+        "boxes": boxes.tolist(),
+        "runs": [run_lengths(region) for region in own],
+        "areas": [int(region.sum()) for region in own],
+        "files": [text_of(file)],
+    }
 
 
 def regions(mask: NDArray, boxes: NDArray) -> list[NDArray[np.bool_]]:
@@ -74,49 +68,111 @@ def run_lengths(mask: NDArray) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": np.diff(ends).tolist()}
 
 
-def write_coco(path: Path, records: list[Record], classes: list[str] | None, command: str) -> None:
-    """Writes boxes and masks as COCO's instance annotations, with a `score` as its results have.
+class BoxTable:
+    """`boxes.json` and `boxes.csv`: the boxes of each image, in the order of the images.
 
-    Categories are counted from 1, because many readers keep 0 for the background: category = class index + 1.
+    The JSON holds COCO's instance annotations, with a `score` as its results have. Categories are counted from 1,
+    because many readers keep 0 for the background: category = class index + 1. The CSV has one row a box, in pixels,
+    `x1` and `y1` exclusive.
+
+    Attributes:
+        classes: The model's class names, once they are known.
     """
-    names = dict(enumerate(classes)) if classes else {record.target: record.name for record in records}
-    annotations: list[dict[str, Any]] = []
-    for number, record in enumerate(records, 1):
-        for (x0, y0, x1, y1), runs, area in zip(record.boxes.tolist(), record.runs, record.areas, strict=True):
-            annotations.append(
+
+    journal = JOURNALS[1]
+    files = ("boxes.json", "boxes.csv", "sheet.png")
+
+    def __init__(self) -> None:
+        self.classes: list[str] | None = None
+
+    def read(self, path: Path) -> Group:
+        """Returns what `boxes.json` holds; one of an older version does not say what its records depend on."""
+        content = read_json(path)
+        group = Group(content["info"].get("settings"), content["info"].get("command", ""))
+        if group.settings is None:
+            return group
+        boxes: dict[int, list[JSON]] = {}
+        for annotation in content["annotations"]:
+            boxes.setdefault(annotation["image_id"], []).append(annotation)
+        for image in content["images"]:
+            found = boxes.get(image["id"], [])
+            group.add(
                 {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": record.target + 1,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": area,
-                    "segmentation": runs,
-                    "iscrowd": 0,
-                    "score": record.score,
+                    "image": image["file_name"],
+                    "size": [image["height"], image["width"]],
+                    **image["kerasxai"],
+                    "boxes": [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in found)],
+                    "runs": [one["segmentation"] for one in found],
+                    "areas": [one["area"] for one in found],
                 }
             )
-    content = {
-        "info": {"description": "boxes of kerasxai localize", "version": __version__, "command": command},
-        "licenses": [],
-        "images": [
-            {"id": number, "file_name": record.path, "height": record.size[0], "width": record.size[1]}
-            for number, record in enumerate(records, 1)
-        ],
-        "categories": [{"id": index + 1, "name": name, "supercategory": ""} for index, name in sorted(names.items())],
-        "annotations": annotations,
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content) + "\n")
+        return group
+
+    def write(
+        self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
+    ) -> None:
+        """Writes both tables, one record at a time in memory."""
+        keys = list(keys)
+
+        def records() -> Iterator[JSON]:
+            return (json.loads(group.records[key]) for key in keys)
+
+        self._write_coco(folder / numbered(self.files[0], number), group, records, skipped)
+        columns = ["image", "class", "name", "score", "x0", "y0", "x1", "y1"]
+        rows = (
+            [record["image"], record["target"], record["name"], f"{record['score']:.6f}", *box]
+            for record in records()
+            for box in record["boxes"]
+        )
+        write_csv(folder / numbered(self.files[1], number), columns, rows)
+
+    def _write_coco(
+        self, path: Path, group: Group, records: Callable[[], Iterator[JSON]], skipped: list[dict[str, str]]
+    ) -> None:
+        names = dict(enumerate(self.classes)) if self.classes else {one["target"]: one["name"] for one in records()}
+        categories = [{"id": index + 1, "name": name, "supercategory": ""} for index, name in sorted(names.items())]
+        info: JSON = {
+            "description": BOXES,
+            "version": __version__,
+            "command": group.command,
+            "settings": group.settings,
+        }
+        if skipped:
+            info["skipped"] = skipped
+        with atomic_path(path) as temporary, open_text(temporary, "w") as file:
+            # Written piece by piece: the run lengths of many large masks are too much to be held at once.
+            file.write(f'{{"info": {json_text(info)}, "licenses": [], "images": [')
+            file.writelines(_listed(_image_of(number, record) for number, record in enumerate(records(), 1)))
+            file.write(f'\n], "categories": {json_text(categories)}, "annotations": [')
+            file.writelines(_listed(_annotations(records())))
+            file.write("\n]}\n")
 
 
-def write_csv(path: Path, records: list[Record]) -> None:
-    """Writes one row a box: image, class, name, score, x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "class", "name", "score", "x0", "y0", "x1", "y1"])
-        for record in records:
-            for box in record.boxes.tolist():
-                writer.writerow([record.path, record.target, record.name, f"{record.score:.6f}", *box])
+def _listed(entries: Iterable[JSON]) -> Iterator[str]:
+    for number, entry in enumerate(entries):
+        yield (",\n" if number else "\n") + json_text(entry, "boxes.json")
+
+
+def _image_of(number: int, record: JSON) -> JSON:
+    own = {name: record[name] for name in ("target", "name", "score", "files", "source")}
+    height, width = record["size"]
+    return {"id": number, "file_name": record["image"], "height": height, "width": width, "kerasxai": own}
+
+
+def _annotations(records: Iterable[JSON]) -> Iterator[JSON]:
+    numbers = itertools.count(1)
+    for image, record in enumerate(records, 1):
+        for (x0, y0, x1, y1), runs, area in zip(record["boxes"], record["runs"], record["areas"], strict=True):
+            yield {
+                "id": next(numbers),
+                "image_id": image,
+                "category_id": record["target"] + 1,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": area,
+                "segmentation": runs,
+                "iscrowd": 0,
+                "score": record["score"],
+            }
 
 
 def write_mask(path: Path, mask: NDArray) -> None:

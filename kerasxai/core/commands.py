@@ -43,17 +43,18 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
     """Runs a command and returns its exit status.
 
     Returns:
-        0 if all went well, 2 for a mistake of the user told in one line, 130 after Ctrl-C.
+        What `run` returned if it is a number, such as 1 where a part was left out; else 0 if all went well, 2 for a
+        mistake of the user told in one line, 130 after Ctrl-C.
     """
     try:
-        run()
+        status = run()
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
     except (KerasxaiError, OSError) as error:
         print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def import_tensorflow() -> None:

@@ -1,0 +1,356 @@
+"""What a command has written into a folder, image by image, so that it goes on where it was and overwrites nothing.
+
+Each image has a line in a journal before and after its files are written: a process may be killed at any moment. From
+the journal the tables that people read (`explanations.json`, `boxes.json`) are written again and again, each time
+whole. Once all images are done the tables alone stay: they hold what the journal held.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Protocol, Self
+
+from kerasxai.core.commands import command_line
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import cannot, json_text, open_text, path_of, text_of
+from kerasxai.data.finding import folded, is_own_table, key_of
+
+_LONGEST_NAME = 255
+_PAUSE = 2.0
+_SHARE = 20.0
+"""Tables are written again after `_PAUSE` seconds, and after `_SHARE` times as long as that took the last time."""
+
+JSON = dict[str, Any]
+Stamp = tuple[int, int]
+"""Size in bytes and time of the last change in nanoseconds: by these a changed image is known."""
+
+
+@dataclass
+class Group:
+    """Records that were made with the same settings.
+
+    Attributes:
+        settings: All that the results depend on but the images; None for a table of an older version.
+        command: The last command line that made some of them.
+        number: Of the table that they stand in: None for none, 0 for `explanations.json`, 1 for `explanations-1.json`.
+        records: By the image's key, each as a line of JSON, which takes a tenth of the memory of what it says.
+        stems: The names that were chosen, also of images that are not done.
+        unsaved: Whether the journal holds records that the table may not hold.
+    """
+
+    settings: JSON | None
+    command: str = ""
+    number: int | None = None
+    records: dict[str, str] = field(default_factory=dict)
+    stems: dict[str, str] = field(default_factory=dict)
+    unsaved: bool = False
+
+    def add(self, record: JSON) -> None:
+        """Takes in a record, if it says what it is of."""
+        source = record.get("source")
+        if isinstance(source, dict):
+            self.records[source["key"]] = json_text(record)
+            self.stems[source["key"]] = path_of(source["stem"])
+
+
+class Table(Protocol):
+    """How a command's records stand in the files that people read."""
+
+    journal: str
+    """The name of the journal."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the tables and of what goes with them; the first is the one that is read back."""
+
+    def read(self, path: Path) -> Group:
+        """Returns what a table holds."""
+
+    def write(
+        self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
+    ) -> None:
+        """Writes the tables of the records with these keys under the names that `numbered` returns."""
+
+
+def numbered(name: str, number: int) -> str:
+    """Returns the name that a table of other settings is kept under.
+
+    Example:
+        >>> numbered("boxes.json", 0), numbered("boxes.json", 2)
+        ('boxes.json', 'boxes-2.json')
+    """
+    path = Path(name)
+    return f"{path.stem}-{number}{path.suffix}" if number else name
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Returns by what it is known whether an image has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (status.st_size, status.st_mtime_ns)
+
+
+class Ledger:
+    """The records of one command in one folder, which has to be locked.
+
+    Nothing is written before the first `begin`, so that a mistake leaves nothing behind.
+
+    Args:
+        folder: It need not exist.
+        table: How records are written.
+        settings: All that the results depend on, but the images.
+
+    Raises:
+        KerasxaiError: The folder holds a file of a table's name that kerasxai has not written.
+    """
+
+    def __init__(self, folder: Path, table: Table, settings: JSON) -> None:
+        self.folder = folder
+        self.table = table
+        self.skipped: list[dict[str, str]] = []
+        self.keys: list[str] = []
+        self.own = Group(json.loads(json_text(settings)), command_line())
+        self._groups = [self.own]
+        self._files_of: Callable[[str], list[str]] = lambda stem: [stem]
+        self._file: IO[str] | None = None
+        self._written = time.monotonic() - _PAUSE
+        self._took = 0.0
+        self._load_tables()
+        self._load_journal()
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / self.table.journal
+
+    def _group(self, settings: JSON | None) -> Group:
+        for group in self._groups:
+            if group.settings == settings and settings is not None:
+                return group
+        self._groups.append(Group(settings))
+        return self._groups[-1]
+
+    def _load_tables(self) -> None:
+        main = self.folder / self.table.files[0]
+        if not is_own_table(main) and not self._journal.exists():
+            for name in self.table.files:
+                if os.path.lexists(self.folder / name):
+                    raise KerasxaiError(
+                        f"expected a folder without a foreign {name}, got {text_of(self.folder)}; choose another --out"
+                    )
+        for number in itertools.count():
+            path = self.folder / numbered(main.name, number)
+            if number and not path.exists():
+                return
+            if is_own_table(path):
+                found = self.table.read(path)
+                group = self._group(found.settings)
+                group.records = found.records | group.records
+                group.stems = found.stems | group.stems
+                group.command = group.command or found.command
+                # The same settings twice: the process ended between writing one table and removing the other.
+                group.number = number if group.number is None else group.number
+
+    def _load_journal(self) -> None:
+        if not self._journal.exists():
+            return
+        group = self.own
+        with open_text(self._journal) as lines:
+            for text in lines:
+                try:
+                    line = json.loads(text)
+                except json.JSONDecodeError:
+                    continue  # The last line of a process that was killed may be cut off.
+                if "settings" in line:
+                    group = self._group(line["settings"])
+                    group.command, group.unsaved = group.command or line["command"], True
+                elif "record" in line:
+                    group.add(line["record"])
+                else:
+                    group.stems.setdefault(line["key"], path_of(line["stem"]))
+
+    def plan(self, paths: list[Path], files_of: Callable[[str], list[str]]) -> list[str]:
+        """Chooses the names of all results before any is written; returns the stem of each image.
+
+        An image keeps the stem that it had. No name is chosen that is there already, be it that of an input, of another
+        image's result, of one made with other settings or of anything else; upper and lower case make no difference, as
+        on many disks.
+
+        Args:
+            paths: The images.
+            files_of: Returns the files that a stem leads to, relative to the folder.
+        """
+        self._files_of = files_of
+        self.keys = _distinct(map(key_of, paths))
+        taken = set(self._names_on_disk())
+        for group in self._groups:
+            taken |= {folded(name) for stem in group.stems.values() for name in files_of(stem)}
+        room = _LONGEST_NAME - max(len(Path(name).name) for name in files_of(""))
+        for key, path in zip(self.keys, paths, strict=True):
+            stem = self.own.stems.get(key, "")
+            if not stem or Path(stem).name != stem:
+                names = (stem for stem in _candidates(path.stem, room))
+                stem = next(stem for stem in names if taken.isdisjoint(map(folded, files_of(stem))))
+                taken |= {folded(name) for name in files_of(stem)}
+                self.own.stems[key] = stem
+        return [self.own.stems[key] for key in self.keys]
+
+    def _names_on_disk(self) -> Iterator[str]:
+        for folder, prefix in ((self.folder, ""), (self.folder / "masks", "masks/")):
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    yield folded(prefix + path.name)
+
+    def done(self, number: int, path: Path) -> JSON | None:
+        """Returns the record of an image if it is done: not changed since, all its files there."""
+        line = self.own.records.get(self.keys[number])
+        if line is None:
+            return None
+        record: JSON = json.loads(line)
+        source = record["source"]
+        if stamp_of(path) != (source["size"], source["modified"]):
+            return None
+        files = self._files_of(self.own.stems[self.keys[number]])
+        return record if all((self.folder / name).is_file() for name in files) else None
+
+    def record(self, number: int) -> JSON | None:
+        """Returns the record of an image that was done, now or earlier."""
+        line = self.own.records.get(self.keys[number])
+        return None if line is None else json.loads(line)
+
+    def begin(self, number: int) -> None:
+        """Notes that an image's files are about to be written."""
+        key = self.keys[number]
+        stem = self.own.stems[key]
+        self._append({"key": key, "stem": text_of(stem), "files": [text_of(name) for name in self._files_of(stem)]})
+
+    def add(self, number: int, stamp: Stamp, record: JSON) -> None:
+        """Keeps an image's record, after its files are written.
+
+        Args:
+            number: Of the image.
+            stamp: Of the image when it was read.
+            record: What the tables hold of it.
+        """
+        key = self.keys[number]
+        source = {"key": key, "stem": text_of(self.own.stems[key]), "size": stamp[0], "modified": stamp[1]}
+        record = {**record, "source": source}
+        self._append({"record": record})
+        self.own.add(record)
+
+    def skip(self, number: int, path: Path, reason: str) -> None:
+        """Keeps that an image could not be read."""
+        self.own.records.pop(self.keys[number], None)
+        self.skipped.append({"image": text_of(path), "reason": reason})
+
+    def _append(self, line: JSON) -> None:
+        text = json_text(line, self.table.journal)
+        try:
+            if self._file is None:
+                self._file = self._opened()
+            self._file.write(text + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise cannot("write", self._journal, error) from error
+
+    def _opened(self) -> IO[str]:
+        self._make_room()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = open_text(self._journal, "a")
+        # What a killed process left of a line must not spoil the next one.
+        file.write("\n" + json_text({"settings": self.own.settings, "command": self.own.command}) + "\n")
+        self.own.unsaved = True
+        return file
+
+    def _make_room(self) -> None:
+        """Moves tables of other settings out of the way, and what only the journal holds of them into tables."""
+        used = {group.number for group in self._groups}
+        free = (number for number in itertools.count(1) if number not in used and not self._is_there(number))
+        for group in self._groups[1:]:
+            before, group.number = group.number, group.number or next(free)
+            if before == 0:
+                for name in self.table.files:
+                    with contextlib.suppress(FileNotFoundError):
+                        (self.folder / name).replace(self.folder / numbered(name, group.number))
+                told = numbered(self.table.files[0], group.number)
+                print(f"{self.table.files[0]} was made with other settings; it is kept as {told}")
+            if group.unsaved:
+                self.table.write(self.folder, group.number, group, group.records, [])
+                group.unsaved = False
+        if len(self._groups) > 1 and not self.own.unsaved:
+            self._journal.unlink(missing_ok=True)
+
+    def _is_there(self, number: int) -> bool:
+        return any(os.path.lexists(self.folder / numbered(name, number)) for name in self.table.files)
+
+    def save(self, last: bool = False) -> None:
+        """Writes the tables if it is time to.
+
+        Args:
+            last: All images are done: write in any case, and remove the journal.
+        """
+        begun = time.monotonic()
+        if not last and begun - self._written < max(_PAUSE, _SHARE * self._took):
+            return
+        if self._file is None and not (last and (self.skipped or self.own.unsaved or self.own.number != 0)):
+            return
+        if self._file is None:
+            self._file = self._opened()
+        current = set(self.keys)
+        # An image of an earlier call keeps its line as long as it is what it was.
+        earlier = [key for key in self.own.records if key not in current and self._stands(key)]
+        self.own.command = command_line()
+        keys = [key for key in self.keys if key in self.own.records] + earlier
+        self.table.write(self.folder, 0, self.own, keys, self.skipped)
+        if self.own.number:
+            for name in self.table.files:
+                (self.folder / numbered(name, self.own.number)).unlink(missing_ok=True)
+        self.own.number = 0
+        self._written = time.monotonic()
+        self._took = self._written - begun
+        if last:
+            self._file.close()
+            self._journal.unlink(missing_ok=True)
+
+    def _stands(self, key: str) -> bool:
+        source = json.loads(self.own.records[key])["source"]
+        return stamp_of(Path(path_of(key.partition("\0")[0]))) == (source["size"], source["modified"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.save(last=True)
+            return
+        self._written = -float("inf")
+        with contextlib.suppress(KerasxaiError):
+            self.save()
+        if self._file is not None:
+            self._file.close()
+
+
+def _distinct(keys: Iterable[str]) -> list[str]:
+    """Returns keys of which no two are alike: an image that is named twice is two images."""
+    seen: dict[str, int] = {}
+    found = []
+    for key in keys:
+        seen[key] = seen.get(key, 0) + 1
+        found.append(key if seen[key] == 1 else f"{key}\0{seen[key]}")
+    return found
+
+
+def _candidates(stem: str, room: int) -> Iterator[str]:
+    for number in itertools.count(1):
+        end = f"-{number}" if number > 1 else ""
+        begin = stem
+        while len(os.fsencode(begin + end)) > room:
+            begin = begin[:-1]
+        yield begin + end

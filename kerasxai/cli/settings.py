@@ -1,0 +1,58 @@
+"""What the results of a command depend on, so that it is known whether those in a folder can be gone on with."""
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kerasxai.core.files import cannot
+from kerasxai.version import __version__
+
+_NOT_OF_RESULTS = frozenset({"images", "out", "batch_size"})
+_BLOCK = 2**20
+
+
+def settings_of(command: str, options: argparse.Namespace | Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Returns all that the results of a command depend on but the images, ready for JSON.
+
+    Args:
+        command: The command's name.
+        options: Its options, with `model`.
+        **more: What stands in place of options.
+
+    Raises:
+        KerasxaiError: The model's file cannot be read.
+    """
+    given = vars(options) if isinstance(options, argparse.Namespace) else dict(options)
+    kept = {name: _plain(value) for name, value in sorted(given.items()) if name not in _NOT_OF_RESULTS}
+    return {
+        "kerasxai": __version__,
+        "of": command,
+        **kept,
+        **more,
+        "model_sha256": digest_of(given["model"]),
+    }
+
+
+def digest_of(model: str) -> str | None:
+    """Returns the digest of a model's file, or of all files in a model's folder; None for a name."""
+    path = Path(model)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if not file.is_file():
+            return None
+        try:
+            with file.open("rb") as opened:
+                while block := opened.read(_BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise cannot("read", file, error) from error
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
