@@ -156,8 +156,8 @@ def write_json(path: StrPath, value: Any) -> Path:
         KerasxaiError: A number is not finite (the message says where), or the file cannot be written.
 
     Example:
-        >>> write_json("a.json", {"images": 3}).read_bytes()
-        b'{\n  "images": 3\n}\n'
+        >>> read_json(write_json("a.json", {"images": 3}))
+        {'images': 3}
     """
     return write_text(path, json_text(value, os.fspath(path), indent=2) + "\n")
 
@@ -234,7 +234,7 @@ def _is_number(text: str) -> bool:
 
 
 def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Path:
-    r"""Writes a table with a line of headings, whole or not at all; cells are written as `csv_cell` returns them.
+    """Writes a table with a line of headings, whole or not at all; cells are written as `csv_cell` returns them.
 
     Args:
         path: The file.
@@ -248,8 +248,8 @@ def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[obj
         KerasxaiError: The file cannot be written.
 
     Example:
-        >>> write_csv("a.csv", ["image", "x"], [["a.jpg", 3]]).read_text()
-        'image,x\na.jpg,3\n'
+        >>> read_csv(write_csv("a.csv", ["image", "x"], [["a.jpg", 3]]))
+        [{'image': 'a.jpg', 'x': '3'}]
     """
     path = Path(path)
     with atomic_path(path) as temporary, open_text(temporary, "w") as file:
