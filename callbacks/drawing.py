@@ -15,13 +15,14 @@ from kerasxai.viz import (
     grid,
     map_legend,
     overlay,
-    robust_maximum,
     save_png,
     series_picture,
     slices,
     timeline,
     to_picture,
 )
+from kerasxai.viz.overlays import visible_maximum
+from kerasxai.viz.pixels import numbers_of, to_bytes
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
@@ -30,9 +31,9 @@ _SHEET_COLUMNS = 4
 def pictures_of(images: NDArray) -> NDArray[np.uint8]:
     """Returns images as they are drawn.
 
-    This is for the eye alone; the model gets the images as they are. Floats that do not lie in [0, 255], or all in
-    [0, 1], are stretched from the lowest to the highest value of all images. Of other than one or three channels the
-    mean is drawn.
+    This is for drawing alone; the model gets the images unchanged. Values in [0, 255], [0, 1] and [-1, 1] are
+    recognized as by `kerasxai.viz.to_picture`, of all images together; other ranges, such as those of standardized
+    images, are stretched from the lowest to the highest value. Of other than one or three channels the mean is drawn.
 
     Args:
         images: `(N, H, W, C)`, series `(N, T, C)` or volumes `(N, D, H, W, C)`.
@@ -43,21 +44,16 @@ def pictures_of(images: NDArray) -> NDArray[np.uint8]:
     if images.ndim == 3:
         return np.stack([series_picture(one) for one in images])
     images = np.stack([slices(one) for one in images]) if images.ndim == 5 else images
-    shown = images.astype(np.float32)
-    shown = shown if shown.shape[-1] in (1, 3) else shown.mean(axis=-1, keepdims=True)
-    if images.dtype != np.uint8:
-        lowest, highest = float(np.nanmin(shown)), float(np.nanmax(shown))
-        if lowest >= 0 and highest <= 1:
-            shown = shown * 255
-        elif lowest < 0 or highest > 255:
-            shown = (shown - lowest) * (255 / ((highest - lowest) or 1))
+    shown = numbers_of(images, "images")
+    shown = shown if shown.shape[-1] in (1, 3) else shown.mean(axis=-1, keepdims=True, dtype=np.float32)
+    shown = to_bytes(shown, warn=False)
     return np.stack([to_picture(image) for image in shown])
 
 
 def draw_map(images: Images, maps: Maps, index: int, signed: bool) -> NDArray[np.uint8]:
     """Draws one map over its image, scaled by its own highest values."""
     heatmap = maps.heatmaps[index]
-    return overlay(images.pictures[index], heatmap, signed=signed, maximum=robust_maximum(heatmap))
+    return overlay(images.pictures[index], heatmap, signed=signed, maximum=visible_maximum(heatmap))
 
 
 def caption(images: Images, maps: Maps, index: int) -> str:

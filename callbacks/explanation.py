@@ -21,6 +21,7 @@ from kerasxai.core.files import atomic_path
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
+from kerasxai.viz.pixels import check_finite
 
 _WRITE = "write its files"
 
@@ -164,7 +165,9 @@ class ExplanationCallback(keras.callbacks.Callback):
     def _draw(self, name: str, epoch: int) -> None:
         explanation: Explanation | None = None
         with self._care.about(f"explain with {name}", f"training goes on without {name}"):
-            explanation = self._explainers[name](self.images, self.targets)
+            found = self._explainers[name](self.images, self.targets)
+            check_finite(found.heatmaps, "heatmaps")
+            explanation = found
         if explanation is None:
             del self._explainers[name]
             return

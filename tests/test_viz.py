@@ -3,16 +3,20 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import hypothesis.extra.numpy as hnp
+import keras
 import numpy as np
 import pytest
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kerasxai import viz
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.viz import scatter
 from kerasxai.viz.overlays import lookup_table, strengths
 from kerasxai.viz.pixels import resize_heatmap
 
@@ -78,10 +82,30 @@ def test_no_positive_evidence_is_flat(heatmap: np.ndarray) -> None:
     assert (colors == lookup_table("inferno")[0]).all()
 
 
-def test_what_is_not_finite_is_grey_and_harms_nothing_else() -> None:
-    colors = viz.colorize([[np.nan, np.inf, -np.inf, 0.0, 1.0]])[0]
-    assert (colors[:3] == 128).all()
-    np.testing.assert_array_equal(colors[3:], lookup_table("inferno")[[0, 255]])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e39])
+def test_heatmaps_that_are_not_finite_are_refused(wrong: float, cat: np.ndarray) -> None:
+    heatmap = np.eye(4)
+    heatmap[2, 3] = wrong
+    for draw in (viz.colorize, viz.robust_maximum, lambda one: viz.overlay(cat, one)):
+        with pytest.raises(KerasxaiError, match=r"finite values, got NaN or infinity at 1 of 16; look"):
+            draw(heatmap)
+    if wrong < 1e38 or not np.isfinite(wrong):
+        with pytest.raises(KerasxaiError, match="finite"):
+            viz.draw_heatmap(cat, heatmap, relative=True)
+
+
+@pytest.mark.parametrize("value", [3.0, -2.0, 0.1, 0.0])
+def test_a_constant_map_prefers_no_place(value: float, cat: np.ndarray) -> None:
+    heatmap = np.full((3, 5), value) * (1 + 1e-8 * np.arange(5))
+    assert not strengths(heatmap)[0].any()
+    for drawn in (viz.overlay(cat, heatmap), viz.draw_heatmap(cat, heatmap)):
+        np.testing.assert_array_equal(drawn, viz.overlay(cat, np.zeros((3, 5)), signed=value < 0))
+    alone = viz.draw_heatmap(cat, heatmap, pixelwise=True)
+    assert np.ptp(alone, axis=(0, 1)).max() == 0
+    if value > 0:
+        assert (strengths(heatmap, maximum=2 * value)[0] > 0.49).all(), (
+            "on a scale that is given, a constant has a place"
+        )
 
 
 def test_batch_equals_single_maps() -> None:
@@ -126,7 +150,11 @@ def test_bad_heatmaps_are_named(arguments: dict, message: str) -> None:
     hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(width=32)),
     st.sampled_from([None, True, False]),
 )
-def test_any_floats_can_be_drawn(heatmap: np.ndarray, signed: bool | None) -> None:
+def test_any_finite_floats_can_be_drawn(heatmap: np.ndarray, signed: bool | None) -> None:
+    if not np.isfinite(heatmap).all():
+        with pytest.raises(KerasxaiError, match="finite"):
+            viz.colorize(heatmap, signed=signed)
+        return
     colors = viz.colorize(heatmap, signed=signed)
     assert colors.dtype == np.uint8 and colors.shape == (*heatmap.shape, 3)
     drawn = viz.overlay(np.full((11, 13, 3), 90.0), heatmap, signed=signed)
@@ -186,31 +214,107 @@ def test_evidence_lies_where_the_heatmap_has_it() -> None:
     assert changed[:15].max() == 0 and changed[:, 40:].max() == 0
 
 
-@pytest.mark.parametrize("follow", [True, False])
-def test_nan_leaves_the_image(follow: bool) -> None:
-    heatmap = np.ones((4, 4))
-    heatmap[0] = np.nan
-    drawn = viz.overlay(np.full((4, 4, 3), 99.0), heatmap, follow=follow)
-    assert (drawn[0] == 99).all() and (drawn[1:] != 99).any(-1).all()
-
-
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
         (np.full((2, 2), 7, np.uint8), 7),
         (np.full((2, 2, 1), 7.4), 7),
-        (np.full((2, 2, 3), 300.0), 255),
-        (np.full((2, 2, 3), 0.9, np.float16), 1),
+        (np.full((2, 2, 3), 270.0), 255),
+        (np.full((2, 2, 3), 0.5, np.float16), 128),
         (np.ones((2, 2), bool), 255),
+        (np.full((2, 2), 65535, np.uint16), 255),
+        (np.full((2, 2), 200, np.int32), 200),
+        (np.full((2, 2, 3), -0.5), 64),
+        (np.full((2, 2, 3), 3.0), 3),
         (np.full((2, 2, 4), [10, 10, 10, 0], np.uint8), 255),
         (np.full((2, 2, 4), [10, 10, 10, 255], np.uint8), 10),
-        (np.full((2, 2, 3), np.nan), 0),
-        (np.full((2, 2, 3), -5, np.int64), 0),
+        (Image.new("P", (2, 2)), 0),
+        (keras.ops.cast(np.full((2, 2), 0.5), "bfloat16"), 128),
     ],
 )
 def test_images_of_any_kind(image: np.ndarray, expected: int) -> None:
     picture = viz.to_picture(image)
     assert picture.dtype == np.uint8 and picture.shape == (2, 2, 3) and (picture == expected).all()
+
+
+def in_ranges(cat: np.ndarray) -> dict[str, np.ndarray]:
+    share = cat / 255
+    return {
+        "[0, 255]": cat.astype(np.float32),
+        "[0, 1]": share,
+        "[0, 1], resampled with overshoot": np.clip(share * 1.1 - 0.05, -0.05, 1.05),
+        "[-1, 1]": share * 2 - 1,
+        "16 bits": np.rint(share * 65535).astype(np.uint16),
+    }
+
+
+def test_a_picture_looks_the_same_in_every_range_that_is_certain(cat: np.ndarray) -> None:
+    expected = viz.overlay(cat, np.eye(7)).astype(int)
+    for name, image in in_ranges(cat).items():
+        tolerance = 16 if "overshoot" in name else 1
+        np.testing.assert_allclose(viz.overlay(image, np.eye(7)), expected, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(viz.draw_boxes(image, []), cat, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(viz.grid([[image]]), viz.grid([[cat]]), atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda share: (share - 0.45) / 0.23,
+        lambda share: np.maximum(share - 0.45, 0) / 0.23,
+        lambda share: share[..., ::-1] * 255 - 117,
+        lambda share: np.rint(share * 4095).astype(np.uint16),
+        lambda share: share * 65535,
+    ],
+    ids=["standardized", "standardized, rectified", "caffe", "12 bits", "16 bits as floats"],
+)
+def test_a_range_that_is_not_certain_is_stretched_with_a_warning(change: Any, cat: np.ndarray) -> None:
+    image = change(cat / 255)
+    with pytest.warns(UserWarning, match=r"got values from .* which are stretched"):
+        picture = viz.to_picture(image)
+    assert picture.min() == 0 and picture.max() == 255
+    known = viz.to_picture(image, value_range=(float(image.min()), float(image.max())))
+    np.testing.assert_array_equal(picture, known)
+
+
+def test_a_range_that_is_given_is_taken() -> None:
+    assert viz.to_picture(np.full((2, 2), 2048, np.uint16), value_range=(0, 4095)).max() == 128
+    assert viz.to_picture(np.full((2, 2), 0.9), value_range=(0, 255)).max() == 1
+    assert viz.to_picture(np.full((2, 2), 5, np.uint8), value_range=(0, 10)).max() == 128
+    for wrong in ((1, 1), (255, 0), (0, np.nan)):
+        with pytest.raises(KerasxaiError, match="value_range must be"):
+            viz.to_picture(np.zeros((2, 2)), value_range=wrong)
+
+
+def test_pictures_of_one_array_share_a_range(tmp_path: Path) -> None:
+    images = np.stack([np.full((8, 8, 3), -1.0), np.full((8, 8, 3), 0.5)])
+    (dark, bright) = viz.PNGSink(tmp_path).image("pair", images, step=1)
+    with Image.open(dark) as first, Image.open(bright) as second:
+        assert np.asarray(first).max() == 0 and np.asarray(second).max() == 191
+    path = viz.save_animation(tmp_path / "pair.webp", images)
+    with Image.open(path) as frames:
+        frames.seek(1)
+        np.testing.assert_allclose(np.asarray(frames.convert("RGB")), 191, atol=2)
+    sheet = scatter.sprite(images, 8)[0]
+    assert sheet[0, 0, 0] == 0 and sheet[0, 8, 0] == 191
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((2, 2), np.nan), "NaN or infinity at 4 of 4"),
+        (np.array([[np.inf, 1.0]]), "NaN or infinity at 1 of 2"),
+        (np.ones((2, 2)) * 1j, "real numbers, got complex128"),
+        ([[1, 2], [3]], "one array of numbers, got list"),
+        ("cat.png", "real numbers"),
+        (np.zeros((5, 8, 8, 3)), "one by one"),
+    ],
+)
+def test_pixels_that_are_no_picture_are_refused(image: Any, message: str) -> None:
+    with pytest.raises(KerasxaiError, match=message):
+        viz.to_picture(image)
+    with pytest.raises(KerasxaiError, match=message):
+        viz.overlay(image, np.eye(2))
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 2, 2), (1, 4, 4, 3), (0, 4, 3)])
@@ -224,6 +328,8 @@ def test_bad_overlays_are_named(cat: np.ndarray) -> None:
         viz.overlay(cat, np.eye(3), alpha=1.5)
     with pytest.raises(KerasxaiError, match="one heatmap"):
         viz.overlay(cat, np.zeros((1, 3, 3)))
+    with pytest.raises(KerasxaiError, match="one by one"):
+        viz.draw_heatmap(cat, np.zeros((4, 3, 3)))
     with pytest.raises(KerasxaiError, match=r"boxes \(K, 4\)"):
         viz.overlay(cat, np.eye(3), boxes=np.zeros((2, 5)))
 

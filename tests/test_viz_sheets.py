@@ -14,7 +14,7 @@ from PIL import Image
 
 from kerasxai import viz
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.viz.text import font, shorten, wrap
+from kerasxai.viz.text import drawable, font, shorten, wrap
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +199,54 @@ def test_bad_plots_are_named() -> None:
         viz.plot_history({"loss": [1.0]}, panels={"p": ["los"]})
     with pytest.raises(KerasxaiError, match="epochs of 'accuracy'"):
         viz.plot_history({"loss": [1.0, 2.0], "accuracy": [1.0]})
+
+
+NAMES = [
+    "$$",
+    "$x^{\\frac$",
+    "$5 and $10",
+    "_nolegend_",
+    "_",
+    "a\nb\x00c",
+    "x" * 5000,
+    "\u732b \U0001f9ff",
+    "",
+    "\udcff",
+]
+
+
+def test_names_are_no_formulas_and_none_is_lost() -> None:
+    """Warnings are errors here: of missing glyphs, of layouts that collapse, of legends that leave names out."""
+    hostile = {"text.parse_math": True, "axes.formatter.use_mathtext": True}
+    with matplotlib.rc_context(hostile):
+        scatter = viz.plot_scatter(np.eye(2).repeat(5, 0), np.arange(10), NAMES, title=NAMES[6], note="$n$")
+        curves = {name: np.full(3, number / 10) for number, name in enumerate(NAMES)}
+        plot = viz.plot_curves([0, 1e7, 2e7], curves, "$x$", "$y$", "$t$", marks={"$m$": 1e7, "_m": 0})
+        history = viz.plot_history({f"_{name}_loss": [1.0, 2.0] for name in NAMES[:4]}, title="$$", marks={"$": 1})
+    cell = np.zeros((96, 96, 3), np.uint8)
+    sheet = viz.grid([[cell] * 10], ["$$"], NAMES, [NAMES], title=NAMES[5], note="$n$")
+    assert all(picture.std() > 0 for picture in (scatter, plot, history, sheet))
+
+
+@pytest.mark.parametrize("name", ["$5 and $10", "$x^2$", "_hidden", "a_b"])
+def test_a_name_in_a_legend_takes_the_room_of_its_letters(name: str) -> None:
+    """A formula would be narrower, and a name that is left out would leave its room to the axes."""
+    widths = []
+    for one in (name, "#" + name[1:].replace("$", "#")):
+        picture = viz.plot_scatter(np.eye(2), [0, 1], [one, ""])
+        axis = (picture == (0x86, 0x8E, 0x96)).all(-1).sum(1).max()
+        widths.append(int(axis))
+    assert abs(widths[0] - widths[1]) < 8
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_becomes_one_line_with_glyphs(text: str) -> None:
+    line = drawable(text, 40)
+    assert len(line) <= 40 and "\n" not in line and line == drawable(line, 40)
+    line.encode("utf-8")
+    plain = drawable("tabby  cat\t$é")
+    assert plain == "tabby cat $é" and drawable("\u732b") == "\u25a1" and drawable("e\u0301\u200d") == "é"
 
 
 # Sinks

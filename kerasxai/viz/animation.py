@@ -7,7 +7,7 @@ from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
-from kerasxai.viz.pixels import to_picture
+from kerasxai.viz.pixels import to_pictures
 from kerasxai.viz.scatter import Pictures
 
 
@@ -32,10 +32,10 @@ def save_animation(path: str | os.PathLike[str], frames: Pictures, seconds: floa
     """
     path = Path(path)
     if path.suffix.lower() not in (".gif", ".webp"):
-        raise KerasxaiError(f"expected a path that ends in .gif or .webp, came {path}")
-    pictures = [to_picture(frame) for frame in frames]
+        raise KerasxaiError(f"expected a path that ends in .gif or .webp, got {path}")
+    pictures = to_pictures(frames)
     if not pictures or len({picture.shape for picture in pictures}) > 1:
-        raise KerasxaiError(f"expected frames of one size, came {sorted({p.shape for p in pictures}) or 'none'}")
+        raise KerasxaiError(f"expected frames of one size, got {sorted({p.shape for p in pictures}) or 'none'}")
     images = [Image.fromarray(picture) for picture in pictures]
     durations = [round(1000 * seconds)] * (len(images) - 1) + [round(1000 * max(rest, seconds))]
     with atomic_path(path) as temporary:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.viz.pixels import Picture, to_picture
+from kerasxai.viz.pixels import Picture, check_finite, numbers_of, to_picture
 
 # Okabe and Ito's palette without its yellow, which is not seen on white.
 _LINES = ((0, 0, 0), (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0))
@@ -31,10 +31,11 @@ def series_picture(series: ArrayLike, size: tuple[int, int] = (160, 480)) -> Pic
         >>> series_picture(np.sin(np.arange(50)), (40, 100)).shape
         (40, 100, 3)
     """
-    values = np.nan_to_num(np.asarray(series, np.float32))
+    values = numbers_of(series, "a series").astype(np.float32)
+    check_finite(values, "a series")
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or 0 in values.shape:
-        raise KerasxaiError(f"expected one series (steps, channels), came shape {np.shape(series)}")
+        raise KerasxaiError(f"expected one series (steps, channels), got shape {np.shape(series)}")
     height, width = (side * _FINER for side in size)
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
@@ -69,7 +70,7 @@ def slices(volume: ArrayLike, count: int = 9) -> NDArray:
     """
     array = np.asarray(volume)
     if array.ndim not in (3, 4) or 0 in array.shape or count < 1:
-        raise KerasxaiError(f"expected one volume (depth, height, width, channels), came shape {array.shape}")
+        raise KerasxaiError(f"expected one volume (depth, height, width, channels), got shape {array.shape}")
     taken = array[np.unique(np.rint(np.linspace(0, len(array) - 1, min(count, len(array)))).astype(int))]
     columns = math.ceil(math.sqrt(len(taken)))
     rows = math.ceil(len(taken) / columns)
@@ -97,9 +98,10 @@ def flat_picture(sample: ArrayLike, sides: int) -> Picture:
     """
     if sides == 1:
         return series_picture(sample)
-    array = np.asarray(sample)
+    array = numbers_of(sample, "a sample")
     array = slices(array) if sides == 3 else array
-    if array.ndim == 3 and array.shape[-1] not in (1, 3, 4):
+    if array.ndim == 3 and array.shape[-1] not in (0, 1, 3, 4):
+        check_finite(array, "an image")
         mean = array.mean(-1, dtype=np.float32)
         array = (mean - mean.min()) * (255 / (np.ptp(mean) or 1))
     return to_picture(array)

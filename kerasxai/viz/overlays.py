@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.viz.flat import flat_map, flat_picture
-from kerasxai.viz.pixels import Picture, resize_heatmap, to_picture
+from kerasxai.viz.pixels import Picture, check_finite, numbers_of, resize_heatmap, to_picture
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -20,9 +20,10 @@ SIGNED_COLORMAP = "RdBu_r"
 PREDICTED_COLOR: Color = (240, 228, 66)
 TRUE_COLOR: Color = (86, 180, 233)
 _RIM: Color = (20, 20, 20)
-_NOT_FINITE: Color = (128, 128, 128)
 # Below this share of the largest magnitude a negative value is rounding, not evidence against.
 _ROUNDING = 1e-6
+# A map whose values differ by less than this share of their size is constant up to rounding.
+_CONSTANT = 1e-6
 
 
 @functools.cache
@@ -50,9 +51,8 @@ def robust_maximum(heatmaps: ArrayLike, percentile: float = 99.5) -> NDArray[np.
         50.0
     """
     if not 0 <= percentile <= 100:
-        raise KerasxaiError(f"percentile must be between 0 and 100, came {percentile}")
+        raise KerasxaiError(f"percentile must be between 0 and 100, got {percentile}")
     magnitudes = np.abs(_maps(heatmaps))
-    magnitudes[~np.isfinite(magnitudes)] = 0
     robust = np.percentile(magnitudes, percentile, axis=(-2, -1))
     return np.where(robust > 0, robust, magnitudes.max(axis=(-2, -1))).astype(np.float32)
 
@@ -68,35 +68,50 @@ def strengths(
         maximum: What becomes 1, one number or `(N,)`; None: each map's largest value (magnitude, if signed).
 
     Returns:
-        The maps, float32 in [0, 1], or [-1, 1] if signed; NaN where the input was not finite; and whether signed. A
-        map without positive evidence is all zeros.
+        The maps, float32 in [0, 1], or [-1, 1] if signed; and whether signed. A map without positive evidence is all
+        zeros, and so is a constant map where `maximum` is None: it prefers no position.
 
     Raises:
-        KerasxaiError: The shape is wrong or `maximum` is not a positive number.
+        KerasxaiError: The shape is wrong, a value is NaN or infinite, or `maximum` is not a positive number.
 
     Example:
         >>> strengths([[0.0, 1.0, 4.0]])[0].tolist()
         [[0.0, 0.25, 1.0]]
     """
-    maps = _maps(heatmaps)
-    finite = np.isfinite(maps)
-    known = np.where(finite, maps, 0)
+    known = _maps(heatmaps)
     magnitude = np.abs(known).max(axis=(-2, -1), keepdims=True)
     if signed is None:
         signed = bool((known < -_ROUNDING * magnitude).any())
+    if maximum is None:
+        known = np.where(is_constant(known)[..., None, None], 0, known)
     if not signed:
         known = np.maximum(known, 0)
         magnitude = known.max(axis=(-2, -1), keepdims=True)
     if maximum is not None:
         given = np.asarray(maximum, np.float32)
-        if given.shape not in ((), maps.shape[:-2]) or not np.isfinite(given).all() or (given < 0).any():
-            raise KerasxaiError(f"maximum must be a positive number, or one a map: came {maximum!r} for {maps.shape}")
+        if given.shape not in ((), known.shape[:-2]) or not np.isfinite(given).all() or (given < 0).any():
+            raise KerasxaiError(f"maximum must be a positive number, or one a map: got {maximum!r} for {known.shape}")
         magnitude = np.broadcast_to(given[..., None, None], magnitude.shape)
     # Not `+ epsilon`, which would crush maps whose values are all small.
     scaled = np.divide(known, magnitude, out=np.zeros_like(known), where=magnitude > 0)
-    scaled = np.clip(scaled, -1, 1)
-    scaled[~finite] = np.nan
-    return scaled, signed
+    return np.clip(scaled, -1, 1), signed
+
+
+def is_constant(heatmaps: ArrayLike) -> NDArray[np.bool_]:
+    """Returns for each of the heatmaps `(H, W)` or `(N, H, W)` whether all its values are equal, up to rounding.
+
+    Example:
+        >>> bool(is_constant([[0.1, 0.1]]))
+        True
+    """
+    maps = _maps(heatmaps).astype(np.float64)
+    low, high = maps.min(axis=(-2, -1)), maps.max(axis=(-2, -1))
+    return np.asarray(high - low <= _CONSTANT * np.maximum(np.abs(low), np.abs(high)))
+
+
+def visible_maximum(heatmap: NDArray[np.float32], percentile: float = 99.5) -> NDArray[np.float32] | None:
+    """Returns `robust_maximum` of a heatmap, or None, as `maximum=` takes it, if the heatmap is constant."""
+    return None if is_constant(heatmap) else robust_maximum(heatmap, percentile)
 
 
 def colorize(
@@ -114,7 +129,7 @@ def colorize(
         maximum: What gets the last color, one number or `(N,)`: the same for several maps makes them comparable.
 
     Returns:
-        `(H, W, 3)` or `(N, H, W, 3)` uint8. Flat where there is no positive evidence, grey where not finite.
+        `(H, W, 3)` or `(N, H, W, 3)` uint8. Of one color where there is no positive evidence.
 
     Raises:
         KerasxaiError: As for `strengths`; or the colormap is unknown.
@@ -141,7 +156,7 @@ def overlay(
     """Draws a heatmap over its image, with predicted and true boxes.
 
     Args:
-        image: `(H, W, 3)` uint8, or float in [0, 255]; grey is fine.
+        image: `(H, W, 3)` uint8, or floats in [0, 255], [0, 1] or [-1, 1]; see `to_picture`. Grayscale is fine.
         heatmap: `(h, w)`; resized to the image (half-pixel bilinear) where the size differs.
         alpha: Opacity of the colors, 0 to 1.
         signed: As for `colorize`.
@@ -153,21 +168,21 @@ def overlay(
             little, and the image is paled, so that color means evidence; False lays all colors on alike.
 
     Returns:
-        `(H, W, 3)` uint8. Where the heatmap is not finite, the image without color.
+        `(H, W, 3)` uint8. A constant heatmap leaves the image without color.
 
     Raises:
-        KerasxaiError: A shape is wrong, or `alpha` is not within [0, 1].
+        KerasxaiError: A shape is wrong, a value is NaN or infinite, or `alpha` is not within [0, 1].
 
     Example:
         >>> overlay(np.zeros((8, 8, 3)), np.eye(4), boxes=[[0, 0, 4, 4]]).shape
         (8, 8, 3)
     """
     if not 0 <= alpha <= 1:
-        raise KerasxaiError(f"alpha must be within [0, 1], came {alpha}")
+        raise KerasxaiError(f"alpha must be within [0, 1], got {alpha}")
     picture = to_picture(image)
-    array = np.asarray(heatmap, np.float32)
+    array = numbers_of(heatmap, "a heatmap")
     if array.ndim != 2:
-        raise KerasxaiError(f"expected one heatmap (height, width), came shape {array.shape}")
+        raise KerasxaiError(f"expected one heatmap (height, width), got shape {array.shape}")
     scaled, is_signed = strengths(array, signed, maximum)
     scaled = resize_heatmap(scaled, (picture.shape[0], picture.shape[1]))
     result = _blend(picture, scaled, is_signed, colormap, alpha, follow)
@@ -203,14 +218,22 @@ def draw_heatmap(
         >>> draw_heatmap(np.zeros((8, 8, 3)), np.eye(8), pixelwise=True).shape
         (8, 8, 3)
     """
-    array = np.asarray(heatmap, np.float32)
+    array = numbers_of(heatmap, "a heatmap").astype(np.float32)
+    if array.ndim not in (1, 2, 3) or 0 in array.shape:
+        raise KerasxaiError(f"expected a heatmap (H, W), (T,) or (D, H, W), got shape {array.shape}")
+    if array.ndim == 3 and np.ndim(image) != 4 and np.shape(image) != array.shape:
+        raise KerasxaiError(
+            f"expected a volume (D, H, W, C) for a heatmap of shape {array.shape}, got shape {np.shape(image)}; draw "
+            "the heatmaps of a batch one by one"
+        )
+    check_finite(array, "a heatmap")
     if relative:
         array = array - array.min()
     picture, array, lines = flat_picture(image, array.ndim), flat_map(array), array.ndim == 1
     if not pixelwise or lines:
         return overlay(picture, array, signed=signed)
     resized = resize_heatmap(array, picture.shape[:2])
-    return colorize(resized, signed=signed, maximum=robust_maximum(resized, 99))
+    return colorize(resized, signed=signed, maximum=visible_maximum(resized, 99))
 
 
 def draw_boxes(
@@ -221,7 +244,7 @@ def draw_boxes(
     The line lies inside the box: its outermost pixels are the box's own first and last rows and columns.
 
     Args:
-        image: `(H, W, 3)` uint8, or float in [0, 255].
+        image: As for `overlay`.
         boxes: `(K, 4)` pixels xyxy, x1 and y1 exclusive; K may be 0. Rounded; what lies outside the image is cut off.
         color: RGB.
         width: Of the line in pixels; None: about 1 % of the image's shorter side.
@@ -238,13 +261,13 @@ def draw_boxes(
         [255, 255, 255, 255]
     """
     picture = to_picture(image).copy()
-    array = np.asarray(boxes, np.float32)
+    array = numbers_of(boxes, "boxes").astype(np.float32)
     if array.size == 0:
         return picture
     if array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all():
-        raise KerasxaiError(f"expected boxes (K, 4) of finite numbers, came shape {np.shape(boxes)}")
+        raise KerasxaiError(f"expected boxes (K, 4) of finite numbers, got shape {np.shape(boxes)}")
     width = width or max(1, round(min(picture.shape[:2]) / 100))
     for x0, y0, x1, y1 in np.rint(array).astype(int).tolist():
         if x1 > x0 and y1 > y0:
@@ -282,7 +305,7 @@ def _fill(picture: Picture, x0: int, y0: int, x1: int, y1: int, color: Color) ->
 def _blend(
     picture: Picture, scaled: NDArray[np.float32], signed: bool, colormap: str | None, alpha: float, follow: bool
 ) -> Picture:
-    strength = np.abs(np.nan_to_num(scaled))
+    strength = np.abs(scaled)
     base = picture.astype(np.float32)
     if follow:
         grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -294,21 +317,21 @@ def _blend(
             scaled = np.sign(scaled) * (np.float32(0.4) + np.float32(0.6) * np.abs(scaled))
     else:
         opacity = np.full_like(strength, alpha)
-    opacity = np.where(np.isfinite(scaled), opacity, 0)[..., None]
-    return np.rint(base + (_colors(scaled, signed, colormap) - base) * opacity).astype(np.uint8)
+    return np.rint(base + (_colors(scaled, signed, colormap) - base) * opacity[..., None]).astype(np.uint8)
 
 
 def _colors(scaled: NDArray[np.float32], signed: bool, colormap: str | None) -> Picture:
     table = lookup_table(colormap or (SIGNED_COLORMAP if signed else EVIDENCE_COLORMAP))
-    unit = (np.nan_to_num(scaled) + 1) / 2 if signed else np.nan_to_num(scaled)
+    unit = (scaled + 1) / 2 if signed else scaled
     # An even number of colors has none in the middle: zero, 127.5, goes to the lighter neighbor by rounding to even.
-    colors = table[np.rint(unit * 255).astype(np.uint8)]
-    colors[~np.isfinite(scaled)] = _NOT_FINITE
-    return colors
+    return table[np.rint(unit * 255).astype(np.uint8)]
 
 
 def _maps(heatmaps: ArrayLike) -> NDArray[np.float32]:
-    maps = np.array(heatmaps, np.float32)
-    if maps.ndim not in (2, 3) or 0 in maps.shape[-2:]:
-        raise KerasxaiError(f"expected heatmaps (height, width) or (N, height, width), came shape {maps.shape}")
+    given = numbers_of(heatmaps, "heatmaps")
+    if given.ndim not in (2, 3) or 0 in given.shape[-2:]:
+        raise KerasxaiError(f"expected heatmaps (height, width) or (N, height, width), got shape {given.shape}")
+    with np.errstate(over="ignore"):
+        maps = given.astype(np.float32)
+    check_finite(maps, "heatmaps")
     return maps

@@ -1,6 +1,8 @@
 """Arrays to pictures and back: the one place where pixel types, sizes and PNG bytes are dealt with."""
 
 import io
+import warnings
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -11,39 +13,153 @@ from kerasxai.core.errors import KerasxaiError
 
 Picture: TypeAlias = NDArray[np.uint8]
 
+_BYTE, _WORD = (0.0, 255.0), (0.0, 65535.0)
+# Interpolation overshoots by about a tenth of the range.
+_OVERSHOOT = 0.1
+# Non-negative standardized values stay below this, pictures in [0, 255] do not.
+_STANDARDIZED = 6.0
+# Twelve and fourteen bits in sixteen look alike from above, and are as dark as a dark picture.
+_BRIGHT_WORD = 2**14
 
-def to_picture(image: ArrayLike) -> Picture:
+
+def to_picture(image: ArrayLike, value_range: tuple[float, float] | None = None) -> Picture:
     """Returns any image as uint8 RGB.
-
-    Floats are taken to lie in [0, 255], as everywhere in this package; nothing is guessed from the values.
 
     Args:
         image: `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`; an alpha channel is laid over white.
+        value_range: The values of black and white, such as `(0, 4095)`. None recognizes floats in [0, 255], [0, 1]
+            and [-1, 1] and integers of 8 and 16 bits by their values; anything else is stretched from its lowest to
+            its highest value with a warning.
 
     Returns:
         `(H, W, 3)` uint8.
 
     Raises:
-        KerasxaiError: The shape is none of these.
+        KerasxaiError: The shape is none of these, or a value is NaN or infinite.
 
     Example:
         >>> to_picture(np.full((2, 2), 254.6)).tolist()[0]
         [[255, 255, 255], [255, 255, 255]]
+        >>> to_picture(np.full((2, 2), 0.5)).tolist()[0]
+        [[128, 128, 128], [128, 128, 128]]
     """
-    array = np.asarray(image)
+    array = numbers_of(image, "an image")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise KerasxaiError(f"expected one image (height, width, 3), came shape {np.shape(image)}")
-    if array.dtype == bool:
-        array = array * np.uint8(255)
-    if array.dtype != np.uint8:
-        finite = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=255.0, neginf=0.0)
-        array = np.clip(np.rint(finite), 0, 255).astype(np.uint8)
+        batch = "; draw the images of a batch one by one" if array.ndim == 4 else ""
+        raise KerasxaiError(f"expected one image (height, width, 3), got shape {np.shape(image)}{batch}")
+    array = to_bytes(array, value_range)
     if array.shape[-1] == 4:
         opacity = array[..., 3:].astype(np.float32) / 255
         array = np.rint(array[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
+
+def to_pictures(images: ArrayLike | Sequence[ArrayLike]) -> list[Picture]:
+    """Returns several images as uint8 RGB; the images of one array share one range of values.
+
+    Args:
+        images: `(N, H, W, C)`, or a sequence of images as `to_picture` takes them.
+    """
+    array = images if isinstance(images, np.ndarray) or not isinstance(images, Sequence) else None
+    if array is None:
+        return [to_picture(image) for image in images]
+    pixels = numbers_of(array, "images")
+    return [to_picture(image) for image in (to_bytes(pixels) if pixels.size else pixels)]
+
+
+def to_bytes(pixels: NDArray, value_range: tuple[float, float] | None = None, warn: bool = True) -> NDArray[np.uint8]:
+    """Returns pixels of any shape and type as uint8.
+
+    Args:
+        pixels: One image or several, which share one range.
+        value_range: As for `to_picture`.
+        warn: Whether to warn of a range that is not certain.
+
+    Raises:
+        KerasxaiError: A value is NaN or infinite.
+    """
+    if pixels.dtype == np.uint8 and value_range is None:
+        return pixels
+    if pixels.dtype == bool:
+        return pixels * np.uint8(255)
+    check_finite(pixels, "an image")
+    if not pixels.size:
+        return pixels.astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    known = _checked_range(value_range) or _known_range(pixels, low, high)
+    if known is None and warn:
+        warnings.warn(
+            f"expected an image in [0, 255], [0, 1] or [-1, 1], got values from {low:.4g} to {high:.4g}, which are "
+            "stretched to [0, 255]; pass the original picture, or to_picture(image, value_range=(low, high))",
+            stacklevel=3,
+        )
+    start, stop = known or (low, high)
+    if (start, stop) != _BYTE:
+        # Of float64, in which the difference of any two finite float32 values is finite.
+        pixels = (pixels.astype(np.float64) - start) * (255 / ((stop - start) or 1))
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
+def _checked_range(value_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value_range is None:
+        return None
+    low, high = map(float, value_range)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise KerasxaiError(f"value_range must be (lowest, highest) as finite numbers, got {value_range}")
+    return low, high
+
+
+def _known_range(pixels: NDArray, low: float, high: float) -> tuple[float, float] | None:
+    """Returns the values that are drawn black and white, or None where the values allow several answers."""
+    if high <= 0 == low:
+        return _BYTE
+    if pixels.dtype.kind in "iu":
+        word = _WORD if _BRIGHT_WORD <= high <= 65535 else None
+        return None if low < 0 else _BYTE if high <= 255 else word
+    for start, stop in ((0.0, 1.0), (-1.0, 1.0)):
+        spare = _OVERSHOOT * (stop - start)
+        if start - spare <= low and high <= stop + spare:
+            return start, stop
+    spare = _OVERSHOOT * 255
+    whole = low >= 0 and bool((pixels == np.rint(pixels)).all())
+    if -spare <= low and high <= 255 + spare and (whole or high > _STANDARDIZED * (1 if low >= -0.5 else 5)):
+        return _BYTE
+    return None
+
+
+def numbers_of(values: ArrayLike, what: str) -> NDArray:
+    """Returns real numbers as an array.
+
+    Raises:
+        KerasxaiError: They are no array of real numbers.
+    """
+    if isinstance(values, Image.Image) and values.mode not in ("1", "L", "RGB", "RGBA") and values.mode[0] not in "IF":
+        values = values.convert("RGBA" if "transparency" in values.info else "RGB")
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise KerasxaiError(f"expected {what} as one array of numbers, got {type(values).__name__}: {error}") from error
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise KerasxaiError(f"expected {what} as one array of real numbers, got {array.dtype} values")
+    return array
+
+
+def check_finite(values: NDArray, what: str) -> None:
+    """Refuses NaN and infinity.
+
+    Raises:
+        KerasxaiError: A value is not finite.
+    """
+    wrong = values.size - int(np.isfinite(values).sum())
+    if wrong:
+        raise KerasxaiError(
+            f"expected {what} of finite values, got NaN or infinity at {wrong} of {values.size}; "
+            "look for where they arise, or replace them with np.nan_to_num"
+        )
 
 
 def resize_picture(picture: Picture, size: tuple[int, int]) -> Picture:
@@ -58,7 +174,6 @@ def resize_heatmap(heatmap: NDArray[np.float32], size: tuple[int, int]) -> NDArr
     """Returns the `(h, w)` heatmap at `size` = (height, width), half-pixel bilinear, without overshoot.
 
     Enlarging equals `tf.image.resize(..., "bilinear")`; shrinking also averages, so that no thin evidence is lost.
-    What is not finite stays so, and spreads to no other pixel than those it would have contributed to.
     """
     if heatmap.shape == tuple(size):
         return heatmap
@@ -78,7 +193,7 @@ def encode_png(picture: ArrayLike, compression: int = 1) -> bytes:
         b'\\x89PNG'
     """
     if compression not in range(10):
-        raise KerasxaiError(f"compression must be 0 to 9, came {compression}")
+        raise KerasxaiError(f"compression must be 0 to 9, got {compression}")
     buffer = io.BytesIO()
     Image.fromarray(to_picture(picture)).save(buffer, "PNG", compress_level=compression)
     return buffer.getvalue()

@@ -15,14 +15,20 @@ from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.viz.pixels import Picture
+from kerasxai.viz.text import drawable
 
 # Okabe and Ito's palette without its yellow, which is too pale for a line on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _DPI = 160
+_LONGEST_NAME, _LONGEST_TITLE = 40, 90
 # Any: Matplotlib's stubs want the literal type of every key.
 _RC: Any = {
     "font.family": "DejaVu Sans",
+    # Names are not formulas: "$" is a dollar sign, also where a user's own settings say otherwise.
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -76,16 +82,16 @@ def plot_curves(
     places = np.asarray(x, np.float64)
     lines = {name: np.asarray(values, np.float64) for name, values in curves.items()}
     if not lines or places.ndim != 1:
-        raise KerasxaiError(f"expected curves over an axis (T,), came {len(lines)} curves over shape {places.shape}")
+        raise KerasxaiError(f"expected curves over an axis (T,), got {len(lines)} curves over shape {places.shape}")
     for name, values in lines.items():
         if values.shape != places.shape:
-            raise KerasxaiError(f"expected {places.size} values for {name!r}, came shape {values.shape}")
+            raise KerasxaiError(f"expected {places.size} values for {name!r}, got shape {values.shape}")
     with matplotlib.rc_context(_RC):
         figure = _figure(size)
         axes = figure.subplots()
         _draw(axes, places, lines, title)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set_xlabel(drawable(x_label, _LONGEST_TITLE))
+        axes.set_ylabel(drawable(y_label, _LONGEST_TITLE))
         axes.set_xlim(places.min(), places.max() if places.max() > places.min() else places.min() + 1)
         if y_limits is not None:
             axes.set_ylim(*y_limits)
@@ -126,13 +132,13 @@ def plot_history(
     missing = [name for names in shown.values() for name in names if name not in values]
     if not shown or missing:
         raise KerasxaiError(
-            f"expected series to plot, came {sorted(values)}" + (f" without {missing}" if missing else "")
+            f"expected series to plot, got {sorted(values)}" + (f" without {missing}" if missing else "")
         )
     count = max(series.size for series in values.values())
     numbers = np.arange(1, count + 1) if epochs is None else np.asarray(epochs)
     for name in (name for names in shown.values() for name in names):
         if values[name].shape != numbers.shape:
-            raise KerasxaiError(f"expected {numbers.size} epochs of {name!r}, came shape {values[name].shape}")
+            raise KerasxaiError(f"expected {numbers.size} epochs of {name!r}, got shape {values[name].shape}")
     with matplotlib.rc_context(_RC):
         figure = _figure((4.0 * len(shown) + 0.4, 3.6))
         for axes, (panel, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
@@ -143,7 +149,7 @@ def plot_history(
             axes.set_ylim(min(low, 0.0), 1.0 if 0 <= low <= high <= 1 and "loss" not in panel else high * 1.05 or 1.0)
             _mark(axes, marks or {})
         if title:
-            figure.suptitle(title, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(drawable(title, _LONGEST_TITLE), fontweight="bold", x=0.01, ha="left")
         return _pixels(figure)
 
 
@@ -180,17 +186,28 @@ def _draw(axes: Any, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str,
         marker = "o" if len(x) <= 20 or drawn.sum() == 1 else None
         color = _COLORS[number % len(_COLORS)]
         axes.plot(
-            x[drawn], values[drawn], style, color=color, label=name, marker=marker, markersize=3.5, clip_on=not paired
+            x[drawn], values[drawn], style, color=color, label="line", marker=marker, markersize=3.5, clip_on=not paired
         )
-    axes.set_title(title)
-    axes.legend(loc="best", fontsize=8.5, handlelength=2.8)
+    axes.set_title(drawable(title, _LONGEST_TITLE))
+    add_legend(axes, list(lines), loc="best", fontsize=8.5, handlelength=2.8)
+
+
+def add_legend(axes: Any, names: Sequence[str], title: str | None = None, **settings: Any) -> None:
+    """Adds a legend for the artists of `axes`, whose labels stand for `names` in their order.
+
+    Matplotlib leaves out artists whose label begins with "_", so names are put in afterwards.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    legend = axes.legend(handles, labels, title=title, **settings)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(drawable(name, _LONGEST_NAME))
 
 
 def _mark(axes: Any, marks: Mapping[str, float]) -> None:
     for name, place in marks.items():
         axes.axvline(place, color="#868e96", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
-            name,
+            drawable(name, _LONGEST_NAME),
             (place, 0.99),
             xycoords=("data", "axes fraction"),
             xytext=(3, 0),

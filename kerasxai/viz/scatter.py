@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.viz.pixels import Picture, resize_picture, to_picture
-from kerasxai.viz.plots import _COLORS, _RC, _figure, _pixels
+from kerasxai.viz.pixels import Picture, resize_picture, to_pictures
+from kerasxai.viz.plots import _COLORS, _LONGEST_TITLE, _RC, _figure, _pixels, add_legend
+from kerasxai.viz.text import drawable
 
 Pictures: TypeAlias = Sequence[ArrayLike] | NDArray[Any]
 _LEGEND = 24
@@ -78,9 +79,10 @@ def plot_scatter(
         x, y = places[order].T
         axes.scatter(x, y, c=shades[order], s=14, linewidths=0.3, edgecolors="white", zorder=2)
         for number in range(min(len(names), _LEGEND)):
-            axes.scatter([], [], c=colors[number], s=28, label=names[number])
+            axes.scatter([], [], c=colors[number], s=28, label="class")
         if len(names) > 1:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5, title=_more(names))
+            place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+            add_legend(axes, names[:_LEGEND], _more(names), fontsize=8.5, **place)
         axes.set_xticks([])
         axes.set_yticks([])
         if limits is not None:
@@ -88,10 +90,12 @@ def plot_scatter(
             axes.set_ylim(limits[2], limits[3])
         axes.margins(0.06)
         if title or note:
-            axes.set_title(title + ("\n" if title and note else "") + note, fontsize=9.5)
+            lines = [drawable(text, _LONGEST_TITLE) for text in (title, note) if text]
+            axes.set_title("\n".join(lines), fontsize=9.5)
         if thumbnails is not None:
-            for i in _apart(places, most_thumbnails):
-                _put(axes, to_picture(thumbnails[i]), places[i], shades[i])
+            chosen = _apart(places, most_thumbnails)
+            for i, small in zip(chosen, to_pictures(_rows(thumbnails, chosen)), strict=True):
+                _put(axes, small, places[i], shades[i])
         return _pixels(figure)
 
 
@@ -134,7 +138,7 @@ def scatter_page(
     places, classes, listed = _checked(points, labels, class_names, thumbnails)
     called = [str(i) for i in range(len(places))] if names is None else [str(name) for name in names]
     if len(called) != len(places):
-        raise KerasxaiError(f"expected one name for each of {len(places)} points, came {len(called)}")
+        raise KerasxaiError(f"expected one name for each of {len(places)} points, got {len(called)}")
     sheet, columns = sprite(thumbnails, thumbnail_size)
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, "JPEG", quality=88)
@@ -173,9 +177,9 @@ def sprite(thumbnails: Pictures, size: int = 64) -> tuple[Picture, int]:
     """
     columns = math.ceil(math.sqrt(len(thumbnails)))
     sheet = np.full((columns * size, columns * size, 3), 255, np.uint8)
-    for number, thumbnail in enumerate(thumbnails):
+    for number, thumbnail in enumerate(to_pictures(thumbnails)):
         row, column = divmod(number, columns)
-        small = resize_picture(to_picture(thumbnail), (size, size))
+        small = resize_picture(thumbnail, (size, size))
         sheet[row * size : (row + 1) * size, column * size : (column + 1) * size] = small
     return sheet, columns
 
@@ -185,18 +189,22 @@ def _checked(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
     places = np.asarray(points, np.float64)
     if places.ndim != 2 or places.shape[1] != 2 or not len(places) or not np.isfinite(places).all():
-        raise KerasxaiError(f"expected finite points (N, 2), came shape {places.shape}")
+        raise KerasxaiError(f"expected finite points (N, 2), got shape {places.shape}")
     classes = np.zeros(len(places), np.int64) if labels is None else np.asarray(labels, np.int64)
     if classes.shape != (len(places),) or classes.min() < 0:
-        raise KerasxaiError(f"expected one label from 0 for each of {len(places)} points, came shape {classes.shape}")
+        raise KerasxaiError(f"expected one label from 0 for each of {len(places)} points, got shape {classes.shape}")
     if thumbnails is not None and len(thumbnails) != len(places):
-        raise KerasxaiError(f"expected one thumbnail for each of {len(places)} points, came {len(thumbnails)}")
+        raise KerasxaiError(f"expected one thumbnail for each of {len(places)} points, got {len(thumbnails)}")
     if labels is None:
         return places, classes, [_NO_CLASS]
-    known = list(class_names or ())
+    known = [str(name) for name in ([] if class_names is None else class_names)]
     if classes.max() < len(known):
         return places, classes, known
     return places, classes, [*known, *map(str, range(len(known), int(classes.max()) + 1))]
+
+
+def _rows(pictures: Pictures, chosen: list[int]) -> Pictures:
+    return pictures[chosen] if isinstance(pictures, np.ndarray) else [pictures[i] for i in chosen]
 
 
 def _more(names: list[str]) -> str | None:

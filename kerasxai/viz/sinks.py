@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
-from kerasxai.viz.pixels import Picture, encode_png, to_picture
+from kerasxai.viz.pixels import Picture, encode_png, to_picture, to_pictures
 
 
 def save_png(path: str | os.PathLike[str], picture: ArrayLike, compression: int = 1) -> Path:
@@ -38,7 +38,7 @@ def save_png(path: str | os.PathLike[str], picture: ArrayLike, compression: int 
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise KerasxaiError(f"expected a path that ends in .png, came {path}")
+        raise KerasxaiError(f"expected a path that ends in .png, got {path}")
     data = encode_png(picture, compression)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
@@ -239,7 +239,7 @@ class _EventFile:
 
 def _batch(pictures: ArrayLike) -> list[Picture]:
     array = np.asarray(pictures)
-    batch = [to_picture(picture) for picture in array] if array.ndim == 4 else [to_picture(array)]
+    batch = to_pictures(array) if array.ndim == 4 else [to_picture(array)]
     if not batch:
-        raise KerasxaiError("expected at least one picture, came an empty batch")
+        raise KerasxaiError("expected at least one picture, got an empty batch")
     return batch

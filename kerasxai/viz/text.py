@@ -1,10 +1,12 @@
 """Text in pictures: a font with wide coverage, wrapping, shortening."""
 
 import functools
+import unicodedata
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.font_manager import get_font
 from PIL import Image, ImageDraw, ImageFont
 
 from kerasxai.viz.pixels import Picture
@@ -14,16 +16,53 @@ FAINT = (108, 117, 125)
 PAPER = (255, 255, 255)
 
 
+# What the font lacks is drawn as this, as browsers do.
+_MISSING = "\u25a1"
+_LONGEST = 2000
+
+
+def drawable(text: object, most: int = _LONGEST) -> str:
+    """Returns a text of any origin, such as a class name, as one line that the font can draw.
+
+    White space and control characters become single spaces, characters without a glyph a box, and what is longer than
+    `most` characters ends in an ellipsis.
+
+    Example:
+        >>> drawable("tabby\\n\\tcat")
+        'tabby cat'
+    """
+    # Composed letters have glyphs of their own; their parts would be drawn side by side.
+    composed = unicodedata.normalize("NFC", str(text)[: 4 * most])
+    line = " ".join("".join(" " if unicodedata.category(letter) in _BLANK else letter for letter in composed).split())
+    line = "".join(letter for letter in line if unicodedata.category(letter) not in _INVISIBLE)
+    line = "".join(letter if ord(letter) in _glyphs() else _MISSING for letter in line)
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+_BLANK = {"Cc", "Zl", "Zp", "Zs"}
+# Marks of writing direction, joiners and variation selectors have no picture.
+_INVISIBLE = {"Cf", "Mn", "Me"}
+
+
+@functools.cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(str(_font_file("DejaVuSans.ttf"))).get_charmap())
+
+
+def _font_file(name: str) -> Path:
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", name)
+
+
 @functools.cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Returns DejaVu Sans as Matplotlib ships it: Pillow's own font has no accents, Greek or arrows."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), size)
+    return ImageFont.truetype(str(_font_file(name)), size)
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
     """Returns `text`, or as much of it as `width` pixels hold with an ellipsis at its end."""
-    letters = font(size, bold)
+    text, letters = drawable(text), font(size, bold)
     if letters.getlength(text) <= width:
         return text
     low, high = 0, len(text)
@@ -48,7 +87,7 @@ def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> li
     """
     letters = font(size, bold)
     wrapped: list[str] = []
-    for paragraph in text.splitlines():
+    for paragraph in map(drawable, text.splitlines()):
         current = ""
         for word in _pieces(paragraph, width, letters):
             if current and letters.getlength((current + word).rstrip()) > width:
