@@ -56,17 +56,16 @@ def to_picture(image: ArrayLike, value_range: tuple[float, float] | None = None)
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
 
 
-def to_pictures(images: ArrayLike | Sequence[ArrayLike]) -> list[Picture]:
+def to_pictures(images: NDArray | Sequence[ArrayLike]) -> list[Picture]:
     """Returns several images as uint8 RGB; the images of one array share one range of values.
 
     Args:
         images: `(N, H, W, C)`, or a sequence of images as `to_picture` takes them.
     """
-    array = images if isinstance(images, np.ndarray) or not isinstance(images, Sequence) else None
-    if array is None:
-        return [to_picture(image) for image in images]
-    pixels = numbers_of(array, "images")
-    return [to_picture(image) for image in (to_bytes(pixels) if pixels.size else pixels)]
+    if isinstance(images, np.ndarray):
+        pixels = numbers_of(images, "images")
+        return [to_picture(image) for image in (to_bytes(pixels) if pixels.size else pixels)]
+    return [to_picture(image) for image in images]
 
 
 def to_bytes(pixels: NDArray, value_range: tuple[float, float] | None = None, warn: bool = True) -> NDArray[np.uint8]:
