@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.inputs import checked_rank, laid_out, packed
+from kerasxai.core.inputs import checked_rank, laid_out, numbered
 from kerasxai.core.maps import checked_grid, resized, sides_of
 from kerasxai.core.options import choice
 from kerasxai.core.progress import Bar
@@ -212,9 +212,7 @@ class Explainer:
     def _heatmaps(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Returns the method's own heatmaps of a batch, `(B, h, w)`, at image size where they are resized."""
         batch = tf.convert_to_tensor(images, tf.float32)
-        if self._view.others or self._view.wanted is not None:
-            targets = packed(targets, np.arange(len(targets)))
-        wanted = tf.convert_to_tensor(targets)
+        wanted = tf.convert_to_tensor(numbered(self._view, targets))
         if self.noise is None:
             maps = self.method.function(self._view, batch, wanted, **self.options)
         else:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.inputs import packed, unpacked
+from kerasxai.core.inputs import checked_rank, packed, unpacked
 
 layers = keras.layers
 WORDS = np.array([[1, 2, 3], [4, 0, 2], [3, 3, 1], [2, 4, 4]], np.int32)
@@ -85,6 +85,40 @@ def test_each_image_is_explained_with_its_own_question(method: str) -> None:
     assert len(explain._view._traced) == traces
     if kerasxai.METHODS[method].class_specific:
         assert not np.allclose(others.heatmaps, explanation.heatmaps)
+
+
+def early_question(structure: str = "list") -> Any:
+    """The question changes the early map too, so that a refinement that reads features sees which one it got."""
+    image, words = keras.Input((zoo.SIZE, zoo.SIZE, 3), name="picture"), keras.Input((3,), dtype="int32")
+    gate = layers.Dense(6)(layers.Flatten()(layers.Embedding(5, 4)(words)))
+    fine = layers.Multiply()([layers.Conv2D(6, 3, padding="same", activation="relu")(image), gate[:, None, None]])
+    x = layers.Conv2D(8, 3, strides=4, padding="same", activation="relu")(layers.ReLU()(fine))
+    return keras.Model([words, image], layers.Dense(zoo.CLASSES)(layers.GlobalAveragePooling2D()(x)))
+
+
+REFINED = {
+    "discriminant": "discriminant:factor=1",
+    "shifts": "shifts:pixels=2",
+    "superpixels": "superpixels:segments=9",
+}
+
+
+@pytest.mark.parametrize("refinement", sorted(set(kerasxai.REFINEMENTS) - {"enlarge", "stride"}))
+def test_a_refinement_looks_again_with_each_images_own_question(refinement: str) -> None:
+    keras.utils.set_random_seed(4)
+    model, images = early_question(), zoo.images(4)
+    explain = kerasxai.Explainer(model, "gradcam", refine=REFINED.get(refinement, refinement), batch_size=4)
+    together = explain([WORDS, images], targets=1).heatmaps
+    for i in range(4):
+        alone = explain([WORDS[i : i + 1], images[i : i + 1]], targets=1).heatmaps[0]
+        np.testing.assert_allclose(together[i], alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("refinement", ["enlarge", "stride"])
+def test_a_refinement_that_changes_the_model_refuses_several_inputs(refinement: str) -> None:
+    explain = kerasxai.Explainer(model_of("list"), "gradcam", refine=refinement)
+    with pytest.raises(kerasxai.KerasxaiError, match="models that take images alone"):
+        explain([WORDS, zoo.images(4)], targets=1)
 
 
 def test_noise_is_averaged_with_each_images_own_question() -> None:
@@ -189,3 +223,59 @@ def test_a_target_carries_the_number_of_its_sample() -> None:
     told = unpacked(tf.constant(packed(classes, rows)))
     np.testing.assert_array_equal(told[0], classes)
     np.testing.assert_array_equal(told[1], rows)
+
+
+def spec(*shape: int | None) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *shape), tf.float32)
+
+
+@pytest.mark.parametrize(
+    ("takes", "given"),
+    [
+        ((28, 28, 1), (5, 28, 28)),
+        ((28, 28, 1), (1, 28, 28)),
+        ((None, None, 1), (5, 9, 7)),
+        ((30, 1), (4, 30)),
+        ((4, 5, 6, 1), (2, 4, 5, 6)),
+    ],
+)
+def test_gray_arrays_without_a_color_axis_are_taken_as_keras_takes_them(
+    takes: tuple[int | None, ...], given: tuple[int, ...]
+) -> None:
+    assert checked_rank(np.zeros(given), spec(*takes)).shape == (*given, 1)
+
+
+@pytest.mark.parametrize(
+    ("takes", "given", "hint"),
+    [
+        ((28, 28, 1), (28, 28, 1), "batch axis: images[None]"),
+        ((None, None, 1), (28, 28, 1), "batch axis: images[None]"),
+        ((28, 28, 1), (28, 28), "batch and a color axis: images[None, ..., None]"),
+        ((1, 28, 28), (5, 28, 28), "color axis: images[:, None]"),
+        ((28, 28, 3), (28, 28, 3), "batch axis: images[None]"),
+        ((28, 28, 3), (14, 14, 3), "batch axis: images[None]"),
+        ((28, 28, 3), (5, 28, 28), "3 colors: np.repeat(images[..., None], 3, -1)"),
+        ((28, 28, 1), (5, 14, 14), ""),
+        ((28, 28, 3), (1, 5, 28, 28, 3), ""),
+    ],
+)
+def test_the_hint_about_a_missing_axis_leads_to_what_the_model_takes(
+    takes: tuple[int | None, ...], given: tuple[int, ...], hint: str
+) -> None:
+    with pytest.raises(kerasxai.KerasxaiError) as raised:
+        checked_rank(np.zeros(given), spec(*takes))
+    assert str(raised.value).endswith(hint or str(given))
+    if hint and given[:2] != (14, 14):
+        images = np.zeros(given)
+        changed = eval(hint.split(": ")[1], {"images": images, "np": np})
+        assert checked_rank(changed, spec(*takes)).shape == changed.shape
+
+
+def test_a_gray_model_explains_gray_arrays() -> None:
+    image = keras.Input((12, 12, 1))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(image))
+    model = keras.Model(image, layers.Dense(3)(x))
+    gray = zoo.images(3, size=12)[..., 0]
+    for method in ("gradcam", "saliency"):
+        explain = kerasxai.Explainer(model, method)
+        np.testing.assert_array_equal(explain(gray, 1).heatmaps, explain(gray[..., None], 1).heatmaps)

@@ -208,3 +208,21 @@ def test_a_model_with_channels_first_is_explained_as_the_same_model_with_channel
         np.testing.assert_allclose(explanation.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
     with pytest.raises(kerasxai.KerasxaiError, match=r"takes images of shape \(3, 12, 10\), not \(12, 10, 3\)"):
         explain(images)
+
+
+def signed_model() -> Any:
+    """The first channel of the layer is the image itself, with both signs, and the gradient of class 0 is 1 / 16."""
+    inputs = keras.Input((4, 4, 1))
+    x = layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones", name="signed")(inputs)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(2, use_bias=False, kernel_initializer="ones")(x))
+
+
+def test_gradcam_plus_plus_warns_where_its_divisor_is_near_zero() -> None:
+    activations = np.full((3, 4, 4, 1), [[[[-31.999 / 16]]], [[[1.0]]], [[[-30 / 16]]]], np.float32)
+    activations[:, 0, 0], activations[:, 1, 1] = activations[:, 0, 0] + 1, activations[:, 1, 1] - 1
+    explain = kerasxai.Explainer(signed_model(), "gradcam++", resize=False)
+    with pytest.warns(UserWarning, match="negative activations bring the divisor"):
+        explanation = explain(activations, 0)
+    np.testing.assert_array_equal(explanation.notes["near_pole"], [True, False, False])
+    assert not explain(activations[1:], 0).notes["near_pole"].any()

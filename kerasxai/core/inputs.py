@@ -27,6 +27,19 @@ def unpacked(targets: Any) -> tuple[Any, Any]:
     return targets - rows * _ROW, rows
 
 
+def numbered(view: Any, targets: Any) -> Any:
+    """Returns the targets of a batch as a view's passes need them: with the numbers of the samples where they gather.
+
+    Whoever asks a view about the images of a batch goes through here, so that every pass gathers under one condition.
+
+    Args:
+        view: The model, as `kerasxai.core.view.View` shows it.
+        targets: `(B,)` int64, one for each image of the batch, in its order.
+    """
+    gathers = bool(view.others) or view.wanted is not None
+    return packed(targets, np.arange(len(targets))) if gathers else targets
+
+
 @dataclass(frozen=True)
 class Sample:
     """What belongs to the samples of one pass beside their images.
@@ -222,13 +235,45 @@ def checked_rank(array: np.ndarray, spec: Any, name: str = "images") -> np.ndarr
     """
     array = np.asarray(array)
     rank = None if spec is None else spec.shape.rank
+    if _lacks_color_axis(array.shape, spec):
+        # Keras adds the axis of a single color as well.
+        array = array[..., None]
     if array.ndim not in ([rank] if rank is not None else _KINDS):
         takes = _KINDS.get(rank, f"{rank} dimensions") if rank is not None else ", ".join(_KINDS.values())
-        single = array.ndim == 3 if rank is None else array.ndim == rank - 1
-        hint = f"; a single image needs a batch axis: {name}[None]" if single or array.ndim == 3 else ""
-        raise KerasxaiError(f"{name} must be {takes}, not of shape {array.shape}{hint}")
+        raise KerasxaiError(f"{name} must be {takes}, got shape {array.shape}{_missing_axes(array.shape, spec, name)}")
     if len(array) == 0:
         raise KerasxaiError(f"there are no images to explain: {name} has length 0")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
         raise KerasxaiError(f"{name} must be numbers, not {array.dtype}")
     return array
+
+
+def _lacks_color_axis(shape: tuple[int, ...], spec: Any) -> bool:
+    """Returns whether a batch of gray inputs lies without the axis of its single color, `(N, 28, 28)`."""
+    known = None if spec is None else spec.shape
+    if known is None or known.rank in (None, 2) or len(shape) != known.rank - 1 or known[-1] != 1:
+        return False
+    sides = tuple(known[1:-1])
+    fits = all(side in (None, given) for side, given in zip(sides, shape[1:], strict=True))
+    # A single image (28, 28, 1) has as many dimensions; of open sides only its last one says so.
+    return fits and not (shape[-1] == 1 and sides[-1] != 1)
+
+
+def _missing_axes(shape: tuple[int, ...], spec: Any, name: str) -> str:
+    """Returns how to put in the axis that the user may have left out, or an empty string."""
+    single = f"; a single image needs a batch axis: {name}[None]"
+    if spec is None:
+        return ""
+    takes = spec.shape
+    colors = 1 if takes[-1] is None else takes[-1]
+    for hint, changed in (
+        (single, (1, *shape)),
+        (f"; gray images need a color axis: {name}[..., None]", (*shape, 1)),
+        (f"; gray images need a color axis: {name}[:, None]", (*shape[:1], 1, *shape[1:])),
+        (f"; gray images need {colors} colors: np.repeat({name}[..., None], {colors}, -1)", (*shape, colors)),
+        (f"; a single gray image needs a batch and a color axis: {name}[None, ..., None]", (1, *shape, 1)),
+    ):
+        if takes.is_compatible_with((None, *changed[1:])):
+            return hint
+    # Of another size, as the next message will say.
+    return single if len(shape) == takes.rank - 1 and shape[-1] == takes[-1] else ""

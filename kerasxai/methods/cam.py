@@ -1,13 +1,17 @@
 """Maps from a layer's activations and the gradients that reach them, in one pass, at one layer or at several."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.maps import resized, sides_of
 from kerasxai.core.options import choice
 
+# Rectified activations keep the divisor of Grad-CAM++ at 2 or more; a hundredth of that is a weight 100 times as large.
+_NEAR_POLE = 0.02
 FUSIONS: dict[str, Callable[..., Any]] = {"mean": tf.reduce_mean, "max": tf.reduce_max}
 
 
@@ -108,7 +112,8 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
     Returns:
-        Maps `(B, h, w)` at the layer's size, float32, 0 and above.
+        Maps `(B, h, w)` at the layer's size, float32, 0 and above. The notes keep `near_pole` `(B,)` bool: whether a
+        place that counts has a divisor below a hundredth of 2.
 
     Example:
         >>> kerasxai.Explainer(model, "gradcam++")(images).heatmaps
@@ -116,15 +121,30 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
     Paper: Chattopadhay et al. 2018, "Grad-CAM++: Improved Visual Explanations for Deep Convolutional Networks",
     arXiv:1710.11063. The score differentiated there is the exponential of the logit; the exponential cancels out of `a`
     and is a common factor of the rest, so that `g` is the gradient of the logit here. Departure: that factor is left
-    out.
+    out. The formula supposes rectified activations, for which the divisor is 2 or more wherever a place counts. On a
+    layer with both signs (a linear bottleneck, a sum of branches) a channel's negative activations may bring it near 0:
+    there single places get huge weights that rounding decides, and a warning says so. Choose a rectified layer with
+    `layer=`, or another method.
     """
 
+    near_pole = np.zeros(len(images), bool)
+
     def weights(a: Any, g: Any) -> Any:
+        nonlocal near_pole
         divisor = 2 + over_places(tf.reduce_sum, a) * g
+        near_pole = near_pole | tf.reduce_any((tf.abs(divisor) < _NEAR_POLE) & (g > 0), range(1, g.shape.rank)).numpy()
         # Where g is 0, relu(g) is too, so that `a` need not be set to 0 there.
         return over_places(tf.reduce_sum, tf.math.divide_no_nan(tf.nn.relu(g), divisor))
 
-    return _weighted(view, images, targets, weights)
+    maps = _weighted(view, images, targets, weights)
+    view.note(near_pole=near_pole)
+    if near_pole.any():
+        warnings.warn(
+            "gradcam++: negative activations bring the divisor of a weight near 0, and rounding decides about the map; "
+            "choose a layer behind a rectifier with layer=, or another method such as gradcam or layercam",
+            stacklevel=2,
+        )
+    return maps
 
 
 def xgradcam(view: Any, images: Any, targets: Any) -> Any:

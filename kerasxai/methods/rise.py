@@ -97,9 +97,11 @@ def rise(
         >>> kerasxai.Explainer(model, "rise", masks=4000, seed=1)(images).heatmaps
 
     Paper: Petsiuk et al. 2018, "RISE: Randomized Input Sampling for Explanation of Black-box Models", arXiv:1806.07421.
-    The score is a probability, as there, and not the logit of the other methods: the mean of the logits, which may be
-    far from 0, adds its own noise to the map. With 400 masks two seeds correlated at 0.29 and 0.33 on two photos, with
-    the probability at 0.34 and 0.63.
+    Departure: the paper and the authors' code enlarge a grid of s x s cells to (s + 1) cell sizes, so that a cell is
+    (s + 1) / s times as large; here (s + 1) x (s + 1) cells of exactly one cell size cover the same area (32 pixels for
+    s = 7 at 224, where theirs have 36.6). The score is a probability, as there, and not the logit of the other methods:
+    the mean of the logits, which may be far from 0, adds its own noise to the map. With 400 masks two seeds correlated
+    at 0.29 and 0.33 on two photos, with the probability at 0.34 and 0.63.
     """
     explain = explained_quantity(view, explain, "probability")
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)

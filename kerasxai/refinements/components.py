@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.inputs import packed
+from kerasxai.core.inputs import numbered
 from kerasxai.methods.cam import layer_activations
 from kerasxai.refinements.averages import resized
 
@@ -55,9 +55,7 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     Perspective", arXiv:2309.06022. Departure: there the component is of all places alike, with no class.
     """
     heatmaps = explain(images, targets)
-    if view.others or view.wanted is not None:
-        targets = packed(targets, np.arange(len(targets)))
-    seen = view.ask(layer_activations, images.astype(np.float32), targets)
+    seen = view.ask(layer_activations, images.astype(np.float32), numbered(view, targets))
     features = seen.activations[0].numpy()
     evidence = resized(heatmaps, features.shape[1:3])
     maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)])

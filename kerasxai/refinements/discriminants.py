@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors
-from kerasxai.core.inputs import packed
+from kerasxai.core.inputs import numbered
 from kerasxai.core.layers import is_feature_map, last_feature_map
 from kerasxai.core.options import real
 from kerasxai.localization import has_evidence
@@ -125,10 +125,8 @@ def discriminant(
     if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):
         raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
     heatmaps = explain(images, targets)
-    if view.wanted is not None:
-        targets = packed(targets, np.arange(len(targets)))
     with enlarged(view, images, factor) as scaled:
-        features = view.ask(earlier_map, scaled.astype(np.float32), targets).features.numpy()
+        features = view.ask(earlier_map, scaled.astype(np.float32), numbered(view, targets)).features.numpy()
     evidence = resized(heatmaps, features.shape[1:3])
     return np.stack([
         _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level) if has_evidence(e) else heatmap
