@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.commands import parse_option
+from kerasxai.core.arguments import box_threshold, fraction, listed, parse_option, positive_int
 from kerasxai.methods import METHODS
 from kerasxai.training.losses import LOSSES
 from kerasxai.training.options import add_settings
@@ -27,13 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recipes",
-        type=_names,
+        type=listed,
         default=[*RECIPES],
         metavar="NAMES",
         help=f"what is compared, with commas; the first is what the others are compared with (default: all of "
         f"{', '.join(RECIPES)})",
     )
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each row, seeds from 0 on (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", type=positive_int, default=3, help="runs of each row, seeds from 0 on (default: %(default)s)"
+    )
     parser.add_argument(
         "--recipe-option",
         action="append",
@@ -70,11 +72,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method", default="cam", choices=METHODS, metavar="NAME", help="explainer (default: %(default)s)"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.2, help="the fixed one, of a heatmap's maximum (default: %(default)s)"
+        "--threshold",
+        type=box_threshold,
+        default=0.2,
+        help="the fixed one, of a heatmap's maximum (default: %(default)s)",
     )
-    parser.add_argument("--limit", type=int, help="measure so many images of each split only")
+    parser.add_argument("--limit", type=positive_int, help="measure so many images of each split only")
     parser.add_argument(
-        "--sheet-images", type=int, default=6, help="test images on the contact sheet (default: %(default)s)"
+        "--sheet-images", type=positive_int, default=6, help="test images on the contact sheet (default: %(default)s)"
     )
 
 
@@ -92,9 +97,5 @@ def recipe_option(text: str) -> tuple[str, str, Any]:
     return recipe, option, value
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _shares(text: str) -> list[float]:
-    return [float(share) for share in _names(text)]
+    return [fraction(share) for share in listed(text)]

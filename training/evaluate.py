@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
         is_file = not options.model.startswith("imagenet:")
         out = Path(options.model).parent / f"evaluation_{options.method}" if is_file else Path("evaluation")
     evaluation = evaluate(
-        models.load(options.model),
+        models.load_classifier(options.model, options.custom_objects),
         options.data,
         options.split,
         method=options.method,

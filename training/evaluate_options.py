@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.core.commands import parse_option
+from kerasxai.core.arguments import add_image_size, add_method_options, add_model, box_threshold, positive_int
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -18,7 +18,7 @@ EXAMPLES = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the data and the method."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    add_model(parser)
     parser.add_argument("--data", required=True, help="name of a data set, or a folder with one folder for each class")
     parser.add_argument("--split", default="test", help="what is measured (default: %(default)s)")
     parser.add_argument(
@@ -32,12 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", help="for methods that explain at a layer")
     parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
-    parser.add_argument(
-        "--option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of the method"
-    )
+    add_method_options(parser)
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=box_threshold,
         default=0.2,
         help="of a heatmap's maximum, for boxes and masks (default: %(default)s)",
     )
@@ -48,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how boxes are made and compared; wsolevaluation: as the literature on CUB and ImageNet does, with"
         " MaxBoxAcc and MaxBoxAccV2 (default: %(default)s)",
     )
-    parser.add_argument("--limit", type=int, help="measure so many images only")
-    parser.add_argument("--batch-size", type=int, default=32, help="images at once (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, help="side in pixels, for models that take any (default: 224)")
+    parser.add_argument("--limit", type=positive_int, help="measure so many images only")
+    parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
+    add_image_size(parser)
     parser.add_argument("--data-dir", help="where TensorFlow Datasets keeps its files")
     parser.add_argument(
         "--boxes",

@@ -6,7 +6,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.commands import parse_option
+from kerasxai.core.arguments import (
+    fraction,
+    natural_int,
+    number,
+    parse_option,
+    positive_float,
+    positive_int,
+    seed_number,
+    stride_or_layer,
+)
 from kerasxai.models import BACKBONES, HEADS
 from kerasxai.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
 from kerasxai.training.losses import LOSSES
@@ -47,23 +56,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(HEADS)} (default: the recipe's, or gap)",
     )
     add_settings(parser)
-    add("--label-fraction", "share of the training labels that is used; the rest gets pseudo-labels", type=float)
-    add("--label-noise", "share of the training labels that is made wrong", type=float)
+    add(
+        "--label-fraction",
+        "share of the training labels that is used; the rest gets pseudo-labels",
+        type=number(above=0, most=1),
+    )
+    add("--label-noise", "share of the training labels that is made wrong", type=number(least=0, below=1))
     add("--loss", f"one of {', '.join(LOSSES)}", choices=sorted(LOSSES), metavar="NAME")
     parser.add_argument(
         "--loss-option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of it"
     )
-    add("--seed", "of weights, order and augmentation, and of weak labels", type=int)
+    add("--seed", "of weights, order and augmentation, and of weak labels", type=seed_number)
     parser.add_argument(
         "--explain", default="cam,gradcam", metavar="NAMES", help="methods drawn each epoch; none: `--explain ''`"
     )
-    parser.add_argument("--explain-images", type=int, default=8, help="images drawn each epoch (default: %(default)s)")
+    parser.add_argument(
+        "--explain-images", type=natural_int, default=8, help="images drawn each epoch (default: %(default)s)"
+    )
     parser.add_argument(
         "--localize-images",
-        type=int,
+        type=natural_int,
         help="validation images measured each epoch, where there are boxes; 0: none (default: all)",
     )
-    parser.add_argument("--explain-every", type=int, default=1, help="epochs between drawings (default: %(default)s)")
+    parser.add_argument(
+        "--explain-every", type=positive_int, default=1, help="epochs between drawings (default: %(default)s)"
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -80,22 +97,24 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="an option of the head",
     )
     add("--weights", "imagenet, none, or a file of weights")
-    add("--features", "stride (8, 16, 32) or layer of the backbone that the head stands on", type=_stride_or_layer)
-    add("--output-stride", "make the head's map so fine (8, 16, 32): the last strides are taken away", type=int)
-    add("--image-size", "side in pixels", type=int)
-    add("--resize", "side that training images are resized to before a square is cut out at random", type=int)
-    add("--head-epochs", "epochs of the first phase: the head alone", type=int)
-    add("--epochs", "epochs of the second phase: head and upper backbone", type=int)
-    add("--batch-size", "images a step", type=int)
-    add("--learning-rate", "peak rate of the first phase", type=float)
-    add("--finetune-rate", "peak rate of the second phase", type=float)
-    add("--finetune-share", "share of the backbone's layers that the second phase trains", type=float)
+    add("--features", "stride (8, 16, 32) or layer of the backbone that the head stands on", type=stride_or_layer)
+    add(
+        "--output-stride", "make the head's map so fine (8, 16, 32): the last strides are taken away", type=positive_int
+    )
+    add("--image-size", "side in pixels", type=positive_int)
+    add("--resize", "side that training images are resized to before a square is cut out at random", type=positive_int)
+    add("--head-epochs", "epochs of the first phase: the head alone", type=natural_int)
+    add("--epochs", "epochs of the second phase: head and upper backbone", type=natural_int)
+    add("--batch-size", "images a step", type=positive_int)
+    add("--learning-rate", "peak rate of the first phase", type=positive_float)
+    add("--finetune-rate", "peak rate of the second phase", type=positive_float)
+    add("--finetune-share", "share of the backbone's layers that the second phase trains", type=fraction)
     add("--optimizer", f"one of {', '.join(OPTIMIZERS)}", choices=OPTIMIZERS, metavar="NAME")
     add("--schedule", f"how the rate falls: {', '.join(SCHEDULES)}", choices=SCHEDULES, metavar="NAME")
-    add("--head-rate", "how many times as fast as the backbone the layers above it learn", type=float)
-    add("--patience", "epochs without a better validation loss before a phase ends", type=int)
+    add("--head-rate", "how many times as fast as the backbone the layers above it learn", type=positive_float)
+    add("--patience", "epochs without a better validation loss before a phase ends", type=positive_int)
     add("--mixed-precision", "compute in half precision", action="store_true")
-    add("--confidence", "probability from which on an image without a label is given one", type=float)
+    add("--confidence", "probability from which on an image without a label is given one", type=number(above=0, most=1))
     add("--data-dir", "where TensorFlow Datasets keeps its files")
     add("--boxes", "CSV with boxes by file name, for measuring only", dest="boxes_csv", metavar="FILE")
 
@@ -117,7 +136,3 @@ def config_of(options: argparse.Namespace) -> TrainConfig:
     for name, flag in _OPTIONS.items():
         values[name] = dict(given.get(flag, []))
     return TrainConfig(**values)
-
-
-def _stride_or_layer(text: str) -> int | str:
-    return int(text) if text.isdigit() else text

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from kerasxai.core.arguments import natural_int, positive_float, positive_int, seed_number, stride_or_layer
 from kerasxai.core.options import choice, whole
 from kerasxai.methods import METHODS
 from kerasxai.models import BACKBONES
@@ -74,27 +75,24 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
     add("--weights", "imagenet or none", choices=("imagenet", "none"))
     add("--features", "stride or layer of the backbone whose map is read", type=stride_or_layer)
-    add("--width", "channels of the map that is read", type=int)
-    add("--epochs", "how often all images are seen", type=int)
-    add("--batch-size", "images a step", type=int)
-    add("--learning-rate", "peak rate", type=float)
-    add("--patience", "epochs without a better validation loss before training ends", type=int)
-    add("--train-images", "learn from so many images only (default: all)", type=int)
-    add("--seed", "of weights and order", type=int)
+    add("--width", "channels of the map that is read", type=positive_int)
+    add("--epochs", "how often all images are seen", type=positive_int)
+    add("--batch-size", "images a step", type=positive_int)
+    add("--learning-rate", "peak rate", type=positive_float)
+    add("--patience", "epochs without a better validation loss before training ends", type=positive_int)
+    add("--train-images", "learn from so many images only (default: all)", type=positive_int)
+    add("--seed", "of weights and order", type=seed_number)
     add("--data-dir", "where TensorFlow Datasets keeps its files")
     able = [name for name, row in METHODS.items() if row.takes_score]
     parser.add_argument(
         "--method", default="gradcam", choices=able, metavar="NAME", help="explainer (default: %(default)s)"
     )
-    parser.add_argument("--limit", type=int, help="measure so many test images only (default: all)")
-    parser.add_argument("--gallery", type=int, default=6, help="test images that are drawn (default: %(default)s)")
+    parser.add_argument("--limit", type=positive_int, help="measure so many test images only (default: all)")
+    parser.add_argument(
+        "--gallery", type=natural_int, default=6, help="test images that are drawn (default: %(default)s)"
+    )
 
 
 def scene_config_of(task: Literal["caption", "vqa"], options: argparse.Namespace) -> SceneConfig:
     """Returns the config that parsed arguments mean."""
     return SceneConfig(task, **{name: getattr(options, name) for name in _DEFAULTS if name != "task"})
-
-
-def stride_or_layer(text: str) -> int | str:
-    """Returns a number as such, anything else as the name of a layer."""
-    return int(text) if text.isdigit() else text

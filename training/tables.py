@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from kerasxai.core.names import printable
+from kerasxai.core.tables import print_table
 
 FIGURES = {
     "gt_known_loc": "GT-known Loc",
@@ -37,41 +37,26 @@ def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Prints an evaluation as people read it: accuracy, localization beside the baselines, by size, by class."""
-    console = _console()
-    console.print(
-        f"{evaluation['data']}/{evaluation['split']}: {evaluation['images']} images, "
+    print(
+        f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
     )
-    _print(console, ["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
+    print_rows(["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
     for key, title in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
         if key in evaluation:
-            console.print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
+            print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
     for key, title in (("by_size", "object size"), ("by_class", "class")):
         rows = [
             [str(it.get("name", name)), str(it["images"]), f"{it['top1_accuracy']:.3f}", *_shares(it)]
             for name, it in evaluation[key].items()
         ]
-        _print(console, [title, "images", "top-1", *FIGURES.values()], rows)
+        print_rows([title, "images", "top-1", *FIGURES.values()], rows)
 
 
 def print_rows(columns: list[str], rows: list[list[str]]) -> None:
     """Prints a table, the first column to the left."""
-    _print(_console(), columns, rows)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=1000)
+    print_table([columns[0], *(f"{column}>" for column in columns[1:])], rows)
 
 
 def _shares(figures: dict[str, Any]) -> list[str]:
     return [f"{figures[key]:.3f}" if key in figures else "" for key in FIGURES]
-
-
-def _print(console: Console, columns: list[str], rows: list[list[str]]) -> None:
-    table = Table(header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)

@@ -8,8 +8,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from kerasxai.core.commands import Parser, command_parser, exit_status, import_tensorflow
+from kerasxai.core.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
 from kerasxai.core.lazy import resolve
 from kerasxai.version import __version__
 
@@ -79,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; None takes them from `sys.argv`.
 
     Returns:
-        0 if all went well, 1 if some images could not be read, 2 for a mistake of the user, which is told in one
-        line, 130 after Ctrl-C.
+        0 if all went well, 1 if some images could not be read, 2 if the command could not be carried out, for a
+        reason that is told in one line, 130 after Ctrl-C.
     """
+    prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = _parser().parse_args(words or ["--help"])
     options = parser_of(chosen.command).parse_args(chosen.arguments)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasxai.cli.tables import print_table
+from kerasxai.core.tables import print_table
 from kerasxai.models import BACKBONES, HEADS
 
 SUMMARY = "List the backbones and heads."

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasxai.cli.tables import print_table
+from kerasxai.core.tables import print_table
 from kerasxai.data import DATASETS
 
 SUMMARY = "List the data sets that are known by name."

@@ -13,10 +13,10 @@ from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_bat
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, top_predictions
 from kerasxai.cli.settings import settings_of
-from kerasxai.cli.tables import print_table
-from kerasxai.core.commands import parse_option
+from kerasxai.core.arguments import add_image_size, add_method_options, add_model, listed, positive_int
 from kerasxai.core.errors import unknown
 from kerasxai.core.folders import locked
+from kerasxai.core.tables import print_table
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -33,26 +33,29 @@ _ROWS = 500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what to explain, how, and where the pictures go."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    add_model(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--method",
-        default="gradcam",
+        type=listed,
+        default=["gradcam"],
         metavar="NAME[,NAME]",
         help="one or more of `kerasxai methods`, or all (default: gradcam)",
     )
     parser.add_argument("--layer", help="for methods that explain at a layer; see `kerasxai layers` (default: chosen)")
     parser.add_argument("--target", metavar="CLASS", help="class index or name (default: the predicted class)")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; may be repeated"
-    )
+    add_method_options(parser)
     parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
     parser.add_argument(
         "--out", type=Path, default=Path("explanations"), help="folder to write to (default: %(default)s)"
     )
-    parser.add_argument("--image-size", type=int, help="side in pixels, for models that take any (default: 224)")
-    parser.add_argument("--batch-size", type=int, default=16, help="images explained at once (default: %(default)s)")
-    parser.add_argument("--top", type=int, default=3, help="how many predicted classes are told (default: %(default)s)")
+    add_image_size(parser)
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=16, help="images explained at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--top", type=positive_int, default=3, help="how many predicted classes are told (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -61,11 +64,10 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if some images could not be read.
     """
-    names = list(METHODS) if options.method == "all" else split_names(options.method)
+    names = list(METHODS) if options.method == ["all"] else options.method
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
-    settings = [parse_option(text) for text in options.option]
     with locked(options.out):
         paths = image_files(options.images, options.out)
         ledger = Ledger(options.out, ExplanationTable(options.model), settings_of("explain", options, method=names))
@@ -81,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             raise none_readable(ledger.skipped, len(paths))
         with ledger:
             if first is not None:
-                _explain(options, names, dict(settings), itertools.chain([first], batches), stems, ledger)
+                _explain(options, names, dict(options.option), itertools.chain([first], batches), stems, ledger)
         _print(ledger, paths, options.out)
         return tell_skipped(ledger.skipped, len(paths))
 
@@ -97,7 +99,7 @@ def _explain(
     from kerasxai import models
     from kerasxai.core.layers import image_side
 
-    model = models.load(options.model)
+    model = models.load_classifier(options.model, options.custom_objects)
     side = image_side(model, options.image_size)
     classes = models.class_names(model)
     target = None if options.target is None else class_index(options.target, classes)
@@ -130,11 +132,6 @@ def _print(ledger: Ledger, paths: list[Path], out: Path) -> None:
         print_table(("image", "predicted", "explained", "picture"), rows[start : start + _ROWS])
     if layers:
         print("explained at " + ", ".join(f"{layer} ({method})" for method, layer in layers.items()))
-
-
-def split_names(text: str) -> list[str]:
-    """Returns the names in a list with commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _explainer(model: Any, name: str, options: argparse.Namespace, settings: dict[str, Any], several: bool) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from kerasxai import data, models
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
 from kerasxai.cli.predictions import class_index
-from kerasxai.cli.tables import print_table
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.core.layers import image_side
+from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed
 from kerasxai.features.patches import Patches, top_patches
@@ -115,7 +115,7 @@ def inspect(options: argparse.Namespace) -> None:
 
     wanted = _wanted(options)
     queries = [data.read_image(path) for path in options.query]
-    model = models.load(options.model)
+    model = models.load_classifier(options.model, options.custom_objects, classes=False)
     side = image_side(model, options.image_size)
     report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
     work = Work(options, model, side, models.class_names(model), report)
@@ -159,6 +159,6 @@ def _wanted(options: argparse.Namespace) -> list[str]:
 
 
 def _whole(text: str) -> int:
-    if not text.strip().isdigit():
+    if not (text.strip().isascii() and text.strip().isdecimal()):
         raise KerasxaiError(f"--channels are whole numbers with commas between, not {text!r}")
     return int(text)

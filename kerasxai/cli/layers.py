@@ -2,7 +2,8 @@
 
 import argparse
 
-from kerasxai.cli.tables import print_table
+from kerasxai.core.arguments import add_model
+from kerasxai.core.tables import print_table
 
 SUMMARY = "List the layers of a model."
 EXAMPLES = [
@@ -13,7 +14,7 @@ EXAMPLES = [
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model and the choice of maps alone."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    add_model(parser)
     parser.add_argument("--maps", action="store_true", help="only layers that give a feature map")
 
 
@@ -22,7 +23,11 @@ def run(options: argparse.Namespace) -> None:
     from kerasxai.core.layers import list_layers
     from kerasxai.models import load
 
-    rows = [row for row in list_layers(load(options.model)) if row.is_feature_map or not options.maps]
+    rows = [
+        row
+        for row in list_layers(load(options.model, custom_objects=options.custom_objects))
+        if row.is_feature_map or not options.maps
+    ]
     cells = ((row.path, row.kind, _shape(row.shape), "yes" if row.is_feature_map else "") for row in rows)
     print_table(("layer", "kind", "output", "feature map"), cells)
 

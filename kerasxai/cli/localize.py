@@ -12,7 +12,7 @@ from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_bat
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, predictions_of
 from kerasxai.cli.settings import settings_of
-from kerasxai.core.commands import parse_option
+from kerasxai.core.arguments import add_image_size, add_method_options, add_model, positive_int
 from kerasxai.core.folders import locked
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
@@ -30,7 +30,7 @@ _COLUMNS = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the images, how they are explained, and where the files go."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    add_model(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--method", default="cam", choices=METHODS, metavar="NAME", help="explainer (default: %(default)s)"
@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
     parser.add_argument("--layer", help="for methods that explain at a layer")
     parser.add_argument("--target", metavar="CLASS", help="class index or name (default: each image's predicted class)")
-    parser.add_argument(
-        "--option", action="append", default=[], type=parse_option, metavar="NAME=VALUE", help="an option of the method"
-    )
+    add_method_options(parser)
     parser.add_argument(
         "--threshold",
         type=_threshold,
@@ -53,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-boxes", action="store_true", help="a box for each connected region, not only for the largest"
     )
     parser.add_argument("--out", type=Path, default=Path("boxes"), help="folder to write to (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, help="side in pixels, for models that take any (default: 224)")
-    parser.add_argument("--batch-size", type=int, default=16, help="images at once (default: %(default)s)")
+    add_image_size(parser)
+    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at once (default: %(default)s)")
 
 
 def _threshold(text: str) -> float | str:
@@ -115,7 +113,7 @@ def _localize(
     from kerasxai.explainer import Explainer
     from kerasxai.localization import heatmap_to_mask, mask_to_boxes
 
-    model = models.load(options.model)
+    model = models.load_classifier(options.model, options.custom_objects)
     side = image_side(model, options.image_size)
     table.classes = models.class_names(model)
     target = None if options.target is None else class_index(options.target, table.classes)

@@ -8,7 +8,7 @@ from kerasxai.core.errors import KerasxaiError, unknown
 
 def class_index(text: str, classes: list[str] | None) -> int:
     """Returns the class that a number or a name means."""
-    if text.isdigit():
+    if text.isascii() and text.isdecimal():
         return int(text)
     if not classes:
         raise KerasxaiError(f"the model carries no class names; give --target as a number, not {text!r}")

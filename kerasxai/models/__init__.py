@@ -13,7 +13,8 @@ _LAZY = {
     "AttentionDropout": "kerasxai.models.adl",
     "Predictions": "kerasxai.models.heads",
     "build_classifier": "kerasxai.models.build",
-    "load": "kerasxai.models.build",
+    "load": "kerasxai.models.loading",
+    "load_classifier": "kerasxai.models.loading",
     "with_output_stride": "kerasxai.models.output_stride",
 }
 

@@ -3,9 +3,7 @@
 import inspect
 import numbers
 import os
-import textwrap
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +12,7 @@ import keras
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.lazy import resolve
+from kerasxai.core.reasons import reason
 from kerasxai.models.graph import Place, find_features, places
 from kerasxai.models.heads import Predictions
 from kerasxai.models.names import imagenet_names
@@ -96,7 +95,7 @@ def build_classifier(
     except KerasxaiError:
         raise
     except (ValueError, TypeError) as error:
-        raise KerasxaiError(f"cannot build head {head!r} with {head_options}: {_line(error)}") from error
+        raise KerasxaiError(f"cannot build head {head!r} with {head_options}: {reason(error)}") from error
     names = None if class_names is None else list(class_names)
     return resolve(row.model)(image, _predictions(logits, names), name=name or f"{base.name}_{head}")
 
@@ -161,7 +160,7 @@ def _own_model(model: keras.Model, input_size: InputSize) -> tuple[keras.Model, 
         try:
             return keras.Model(image, model(image), name=model.name), shape
         except (ValueError, TypeError) as error:
-            raise KerasxaiError(f"{model.name!r} does not take images of {shape}: {_line(error)}") from error
+            raise KerasxaiError(f"{model.name!r} does not take images of {shape}: {reason(error)}") from error
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] != 3:
         raise KerasxaiError(f"a backbone must take images (B, H, W, 3) alone; {model.name!r} takes {shapes}")
@@ -196,13 +195,15 @@ def _named_model(row: Backbone, weights: Any, shape: tuple[int | None, int | Non
     except KerasxaiError:
         raise
     except ValueError as error:
-        raise KerasxaiError(f"cannot build {row.name} for images of {shape[0]} x {shape[1]}: {_line(error)}") from error
+        raise KerasxaiError(
+            f"cannot build {row.name} for images of {shape[0]} x {shape[1]}: {reason(error)}"
+        ) from error
     except Exception as error:  # keras.utils.get_file raises a bare Exception when it has no network
         if weights is None:
             raise
         source = f"from {weights}" if weights != "imagenet" else f"(a {row.weights})"
         raise KerasxaiError(
-            f"cannot get the weights of {row.name} {source}: {_line(error)}; without internet use weights=None, a "
+            f"cannot get the weights of {row.name} {source}: {reason(error)}; without internet use weights=None, a "
             "weights file, or an EfficientNetLite"
         ) from error
 
@@ -267,46 +268,6 @@ def _imagenet_classifier(
         try:
             x = copy(x)
         except ValueError as error:
-            raise KerasxaiError(f"the ImageNet head of {backbone} does not fit a finer map: {_line(error)}") from error
+            raise KerasxaiError(f"the ImageNet head of {backbone} does not fit a finer map: {reason(error)}") from error
         copy.set_weights(layer.get_weights())
     return keras.Model(image, _predictions(x, imagenet_names()), name=name or base.name)
-
-
-def _line(error: BaseException) -> str:
-    """Returns the beginning of an error for a message of one line; Keras may put a whole config into one."""
-    return textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" ...")
-
-
-def load(spec: str | os.PathLike[str], compile: bool = False) -> keras.Model:
-    """Loads a model from a file, or a pretrained one by name.
-
-    Args:
-        spec: The path of a `.keras` file, or `"imagenet:"` and a name in BACKBONES for that model untouched.
-        compile: Whether the optimizer, the loss and the metrics come back as well.
-
-    Returns:
-        The model.
-
-    Raises:
-        KerasxaiError: There is no such file or name, or the file is no Keras model.
-
-    Example:
-        >>> model = load("imagenet:EfficientNetLite0")
-    """
-    text = os.fspath(spec)
-    if text.startswith("imagenet:"):
-        return build_classifier(text.removeprefix("imagenet:"), None)
-    path = Path(text)
-    if not path.is_file():
-        raise KerasxaiError(f"there is no model file {path}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}")
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise KerasxaiError(f"{path} is no Keras model: it is damaged or not a .keras file")
-    # Registers the classes that the file may name.
-    resolve("kerasxai.models.acol:ACoLModel")
-    try:
-        return keras.saving.load_model(path, compile=compile)
-    except Exception as error:  # a damaged file fails in many ways, depending on where the damage is
-        raise KerasxaiError(f"cannot load {path} as a Keras model: {_line(error)}") from error
-
-
-_EXAMPLE = "imagenet:EfficientNetLite0"

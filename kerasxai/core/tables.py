@@ -4,6 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from kerasxai.core.names import printable
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -11,15 +14,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
     Args:
         columns: The headings; one that ends in ">" is set flush right.
-        rows: The cells, printed by `str`.
+        rows: The cells, printed by `printable`: brackets in a name are no markup.
         title: Stands above.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=None if title is None else Text(printable(title)), title_justify="left", header_style="bold")
     for column in columns:
-        table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left", overflow="fold")
+        table.add_column(Text(column.rstrip(">")), justify="right" if column.endswith(">") else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

@@ -1,0 +1,175 @@
+"""Arguments that several commands have in common: numbers with a range, options of methods, the model."""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_LARGEST = 2**31 - 1
+
+
+def whole_number(least: int = 1, most: int = _LARGEST) -> Callable[[str], int]:
+    """Returns an argparse type for whole numbers from `least` to `most`, both allowed.
+
+    Example:
+        >>> whole_number(1)("16")
+        16
+    """
+    span = f"{least} or more" if most == _LARGEST else f"from {least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {span}, got {text!r}")
+        return number
+
+    return parse
+
+
+def number(
+    least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
+) -> Callable[[str], float]:
+    """Returns an argparse type for finite numbers from `least` to `most` that are more than `above`, less than `below`.
+
+    Example:
+        >>> number(above=0)("3e-3")
+        0.003
+    """
+    words = {"at least": least, "above": above, "at most": most, "below": below}
+    span = " and ".join(f"{word} {end:g}" for word, end in words.items() if math.isfinite(end)) or "finite"
+
+    def parse(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not (math.isfinite(found) and least <= found <= most and above < found < below):
+            raise argparse.ArgumentTypeError(f"must be a number, {span}, got {text!r}")
+        return found
+
+    return parse
+
+
+positive_int = whole_number(1)
+natural_int = whole_number(0)
+# The widest range that `keras.utils.set_random_seed` takes.
+seed_number = whole_number(0, 2**32 - 1)
+positive_float = number(above=0)
+fraction = number(least=0, most=1)
+open_fraction = number(above=0, below=1)
+box_threshold = number(least=0, below=1)
+
+
+def stride_or_layer(text: str) -> int | str:
+    """Returns a number as such, anything else as the name of a layer.
+
+    Example:
+        >>> stride_or_layer("16"), stride_or_layer("block5c_add")
+        (16, 'block5c_add')
+    """
+    return int(text) if text.isdecimal() else text
+
+
+def listed(text: str) -> list[str]:
+    """Splits names at commas; an empty list is a mistake.
+
+    Example:
+        >>> listed("cam, gradcam")
+        ['cam', 'gradcam']
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"must be one or more names with commas between them, got {text!r}")
+    return names
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Splits `name=value`; the value is read as JSON where it is JSON, else it is a string.
+
+    Example:
+        >>> parse_option("erase-threshold=0.6")
+        ('erase_threshold', 0.6)
+    """
+    name, equals, value = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"options are written NAME=VALUE, not {text!r}")
+    try:
+        return name, json.loads(value)
+    # A long number or a deep nesting is refused with an error of another kind.
+    except (ValueError, RecursionError):
+        return name, value
+
+
+# What `Explainer` and `evaluate` take from other arguments of a command, by its flag.
+_ELSEWHERE: Mapping[str, str | None] = {
+    "model": None,
+    "method": "--method",
+    "layer": "--layer",
+    "refine": "--refine",
+    "batch_size": "--batch-size",
+    "image_size": "--image-size",
+    "threshold": "--threshold",
+    "protocol": "--protocol",
+    "limit": "--limit",
+    "split": "--split",
+    "tune_split": "--tune-split",
+    "data_dir": "--data-dir",
+    "boxes_csv": "--boxes",
+    "out": "--out",
+    "outputs": "--outputs",
+    "score": None,
+    "progress": None,
+    "oracle": None,
+    "name_or_path": None,
+}
+
+
+def method_option(text: str) -> tuple[str, Any]:
+    """Splits `name=value` for an option of a method; what an argument of the command says is none.
+
+    Example:
+        >>> method_option("samples=100")
+        ('samples', 100)
+    """
+    name, value = parse_option(text)
+    if name in _ELSEWHERE:
+        flag = _ELSEWHERE[name]
+        remedy = f"; use {flag}" if flag else ""
+        raise argparse.ArgumentTypeError(f"expected an option of the method, got {name!r}{remedy}")
+    return name, value
+
+
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--option NAME=VALUE`, which may be repeated."""
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=method_option,
+        metavar="NAME=VALUE",
+        help="an option of the method; may be repeated",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, and where classes of the user's own are found that it is made of."""
+    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
+    parser.add_argument(
+        "--custom-objects",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a Python module or file.py with custom layers that the model file names; may be repeated. Its code runs",
+    )
+
+
+def add_image_size(parser: argparse.ArgumentParser) -> None:
+    """Adds the side of the images."""
+    parser.add_argument(
+        "--image-size", type=positive_int, help="side in pixels, for models that take any (default: 224)"
+    )

@@ -1,0 +1,51 @@
+"""What an error of Keras or TensorFlow comes down to, in one line."""
+
+import re
+import textwrap
+import traceback
+from pathlib import Path
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_INNER = re.compile(r".*(?:Exception encountered|Error encountered during deserialization): ", re.DOTALL)
+_CALLING = re.compile(r"^(?:Exception encountered when calling|Error when deserializing) [^\n]*\n", re.DOTALL)
+_RECEIVED = re.compile(r"\s*Arguments received by .*", re.DOTALL)
+_CONFIG = re.compile(r"\s*Full object config: .*", re.DOTALL)
+_NODE = re.compile(r"\s*\[\[\{\{node .*|\s*\[Op:[^\]]*\].*", re.DOTALL)
+_LONGEST = 500
+
+
+def reason(error: BaseException) -> str:
+    """Returns the reason for an error in one line, without the configurations and graphs that Keras writes around it.
+
+    Args:
+        error: Any exception.
+
+    Example:
+        >>> reason(ValueError("Input 0 of layer 'dense' is\\nincompatible"))
+        "Input 0 of layer 'dense' is incompatible"
+    """
+    if isinstance(error, KeyError):
+        return f"KeyError: {error}"
+    text = _ESCAPES.sub("", str(error))
+    text = _INNER.sub("", text)
+    text = _CONFIG.sub("", _RECEIVED.sub("", _CALLING.sub("", text)))
+    if "Graph execution error" in text:
+        # The reason stands behind the place in the user's code, which has one line for each call.
+        text = next((part for part in reversed(text.split("\n")) if _NODE.sub("", part).strip()), text)
+    text = _NODE.sub("", text)
+    return textwrap.shorten(text, _LONGEST, placeholder=" ...") or type(error).__name__
+
+
+def raised_in_kerasxai(error: BaseException) -> str | None:
+    """Returns the file and line of the package where an error was raised, or None if it was raised by a library.
+
+    What Keras, TensorFlow or the user's own layers raise while a model runs says something about the model; what the
+    package's own lines raise is a mistake in the package.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    if not frames:
+        return None
+    root = Path(__file__).parents[2]
+    last = Path(frames[-1].filename)
+    own = any(root / name in last.parents for name in ("kerasxai", "callbacks", "training"))
+    return f"{last.relative_to(root).as_posix()}:{frames[-1].lineno}" if own else None

@@ -1,0 +1,274 @@
+"""Loading a model from what people have: a file, a folder, or a pretrained one by name."""
+
+import contextlib
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from kerasxai.core.commands import check_backend
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.layers import input_specs
+from kerasxai.core.lazy import resolve
+from kerasxai.core.names import printable
+from kerasxai.core.reasons import reason
+from kerasxai.models.build import build_classifier
+from kerasxai.models.model_files import ModelFile, examined, unknown_classes
+
+_EXAMPLE = "imagenet:EfficientNetLite0"
+_KEEP = "give a .keras file, an .h5 file with the whole model, or a SavedModel folder"
+
+CustomObjects = Mapping[str, Any] | Sequence[str]
+
+
+def load(
+    spec: str | os.PathLike[str], compile: bool = False, *, custom_objects: CustomObjects | None = None
+) -> keras.Model:
+    """Loads a model from a file, or a pretrained one by name.
+
+    Args:
+        spec: The path of a `.keras` or `.h5` file, of a SavedModel folder (whose layers cannot be looked at: methods
+            that ask for scores explain it), or `"imagenet:"` and a name in BACKBONES for that model untouched.
+        compile: Whether the optimizer, the loss and the metrics are restored as well.
+        custom_objects: Layers and functions of your own that the file names: a dict by name, or names of modules
+            (`"package.module"` or `"file.py"`) that define them. A module's code is run.
+
+    Returns:
+        The model.
+
+    Raises:
+        KerasxaiError: There is no such file or name, or the file is no Keras model; the message says what it is.
+
+    Example:
+        >>> model = load("imagenet:EfficientNetLite0")
+    """
+    check_backend()
+    text = os.fspath(spec)
+    if text.startswith("imagenet:"):
+        return build_classifier(text.removeprefix("imagenet:"), None)
+    path, shown = Path(text), printable(text)
+    if not path.exists():
+        raise KerasxaiError(f"there is no model file {shown}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}")
+    try:
+        file = examined(path)
+    except OSError as error:
+        raise KerasxaiError(f"cannot read {shown}: {error.strerror or error}") from error
+    if file.kind == "weights":
+        raise KerasxaiError(
+            f"expected a whole model, got {shown}, which holds weights without a model; "
+            "build the model in Python, load the weights into it, and save it as a .keras file"
+        )
+    if file.kind == "unknown":
+        raise KerasxaiError(f"expected a Keras model, got {shown}, which is {file.what}; {_KEEP}")
+    # Registers the classes that the file may name.
+    resolve("kerasxai.models.acol:ACoLModel")
+    with _custom(custom_objects):
+        if file.kind == "saved_model":
+            return _saved_model(path)
+        try:
+            with _suffixed(path, file) as named:
+                return keras.saving.load_model(named, compile=compile)
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged file fails in many ways, depending on where the damage is
+            raise KerasxaiError(_refusal(shown, file, error)) from error
+
+
+def _refusal(shown: str, file: ModelFile, error: Exception) -> str:
+    """Returns why a file cannot be loaded: its classes, its version, or what Keras says."""
+    missing = unknown_classes(file)
+    told = str(error)
+    if "Lambda" in told and ("safe_mode" in told or "unsafe" in told):
+        return (
+            f"{shown} has a Lambda layer with Python code inside, which Keras does not run from a file (safe_mode); if "
+            "you trust the file, load it with keras.saving.load_model(path, safe_mode=False) and explain it in Python, "
+            "or give a --custom-objects module that calls keras.config.enable_unsafe_deserialization()"
+        )
+    if missing:
+        return (
+            f"{shown} is made of classes or functions that Keras does not know: {', '.join(missing)}; name the module "
+            "that defines them (--custom-objects MODULE, in Python custom_objects=)"
+        )
+    version, installed = file.version, keras.__version__
+    said = f"cannot load {shown} as a Keras model: {reason(error)}"
+    if version is not None and _numbers(version) < (3,):
+        return (
+            f"{said}; the file was written by Keras {version}, this is Keras {installed}: build the model again and "
+            "load the weights, or load it with tf_keras and write a SavedModel folder (model.export)"
+        )
+    if version is not None and _numbers(version) > _numbers(installed):
+        return f"{said}; the file was written by Keras {version}, which is newer than the installed {installed}"
+    return said
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+
+
+@contextlib.contextmanager
+def _suffixed(path: Path, file: ModelFile) -> Iterator[Path]:
+    """Gives a path whose suffix says what the file is, which is all that Keras looks at."""
+    suffixes = (".h5", ".hdf5") if file.kind == "hdf5" else (".keras",)
+    if path.is_dir() or path.suffix in suffixes:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder, f"model{suffixes[0]}")
+        named.symlink_to(path.resolve())
+        yield named
+
+
+@contextlib.contextmanager
+def _custom(objects: CustomObjects | None) -> Iterator[None]:
+    if not objects:
+        yield
+        return
+    if isinstance(objects, str):
+        objects = [objects]
+    if not isinstance(objects, Mapping):
+        objects = {name: value for module in objects for name, value in _found_in(_imported(module)).items()}
+    # Keras takes the registered name or the plain one, depending on its version.
+    with keras.saving.custom_object_scope({**objects, **{f"Custom>{name}": value for name, value in objects.items()}}):
+        yield
+
+
+def _imported(name: str) -> ModuleType:
+    """Imports a module by its name or its file."""
+    path = Path(name)
+    try:
+        if path.suffix == ".py":
+            if not path.is_file():
+                raise KerasxaiError(f"there is no file {printable(name)} with custom objects")
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules.setdefault(path.stem, module)
+            spec.loader.exec_module(module)
+            return module
+        with _current_folder_first():
+            return importlib.import_module(name)
+    except KerasxaiError:
+        raise
+    except Exception as error:
+        raise KerasxaiError(
+            f"cannot import the custom objects of {printable(name)}: {type(error).__name__}: {reason(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _current_folder_first() -> Iterator[None]:
+    """Lets a module in the current folder be found, as with `python -m`; a script's path has its own folder only."""
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.pop(0)
+
+
+def _found_in(module: ModuleType) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and not str(value.__module__).startswith(("keras.", "tensorflow."))
+    }
+
+
+def _saved_model(path: Path) -> keras.Model:
+    """Wraps a SavedModel folder into a functional model."""
+    import tensorflow as tf
+
+    try:
+        signatures = tf.saved_model.load(os.fspath(path)).signatures
+        endpoint = next((name for name in ("serving_default", "serve", *signatures) if name in signatures), None)
+        if endpoint is None:
+            raise KerasxaiError(f"the SavedModel {printable(path)} has no signature to call; export it again")
+        specs = signatures[endpoint].structured_input_signature[1]
+        outputs = signatures[endpoint].structured_outputs
+        if len(specs) != 1 or len(outputs) != 1:
+            raise KerasxaiError(
+                f"expected a SavedModel with one input and one output, got {printable(path)} with {len(specs)} and "
+                f"{len(outputs)}; load it with keras.layers.TFSMLayer in Python"
+            )
+        ((name, spec),) = specs.items()
+        layer = keras.layers.TFSMLayer(os.fspath(path), call_endpoint=endpoint, name="saved_model")
+        image = keras.Input(spec.shape[1:], dtype=spec.dtype.name, name=name)
+        return keras.Model(image, layer(image)[next(iter(outputs))], name=path.name or "saved_model")
+    except KerasxaiError:
+        raise
+    except Exception as error:
+        raise KerasxaiError(f"cannot load the SavedModel {printable(path)}: {reason(error)}") from error
+
+
+def load_classifier(
+    spec: str | os.PathLike[str], custom_objects: CustomObjects | None = None, *, classes: bool = True
+) -> keras.Model:
+    """Loads a model as the commands need it: one batch of images in, one row of class scores for each image out.
+
+    Args:
+        spec: As for `load`.
+        custom_objects: As for `load`.
+        classes: Whether the outputs have to be class scores.
+
+    Raises:
+        KerasxaiError: As for `load`, or the model takes or gives something else; `kerasxai.Explainer` may still take
+            it.
+
+    Example:
+        >>> load_classifier("imagenet:EfficientNetLite0").output_shape
+        (None, 1000)
+    """
+    model = load(spec, custom_objects=custom_objects)
+    check_image_model(model, classes)
+    return model
+
+
+def check_image_model(model: Any, classes: bool = True) -> None:
+    """Refuses a model that does not turn a batch of images into one row of class scores for each.
+
+    A model that does not know its inputs yet, such as a subclassed one, is not refused.
+
+    Raises:
+        KerasxaiError: It has several inputs, or they are no images; with `classes`, it has several outputs, or they
+            are no class scores.
+    """
+    import tensorflow as tf
+
+    specs = input_specs(model)
+    if specs is None:
+        return
+    flat = tf.nest.flatten(specs)
+    remedy = "explain it in Python with kerasxai.Explainer"
+    if len(flat) != 1 or isinstance(specs, dict):
+        shapes = ", ".join(str(tuple(spec.shape)) for spec in flat)
+        raise KerasxaiError(
+            f"expected a model with one input of images (N, H, W, C), got inputs of {shapes}; {remedy}, which takes "
+            "the other inputs as well"
+        )
+    if flat[0].shape.rank != 4:
+        raise KerasxaiError(
+            f"expected a model that takes images (N, H, W, C), got an input of {tuple(flat[0].shape)}; {remedy}"
+        )
+    if not classes:
+        return
+    outputs = getattr(model, "outputs", None) or []
+    structure = getattr(model, "_outputs_struct", None)
+    if len(outputs) > 1 or isinstance(structure, dict):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in outputs)
+        raise KerasxaiError(
+            f"expected a model with one output of class scores (N, classes), got outputs of {shapes}; make a model of "
+            "the one that counts: keras.Model(model.inputs, model.get_layer(NAME).output)"
+        )
+    if outputs and len(outputs[0].shape) != 2:
+        raise KerasxaiError(
+            f"expected a model that gives class scores (N, classes), got an output of {tuple(outputs[0].shape)}; "
+            f"{remedy} and score="
+        )
