@@ -8,7 +8,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kerasxai.core.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
 from kerasxai.core.lazy import resolve
