@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.core.inputs import checked_rank, laid_out, numbered
 from kerasxai.core.maps import checked_grid, resized, sides_of
 from kerasxai.core.options import choice
@@ -84,6 +85,11 @@ class Explainer:
             a layer's maps at the layer's size, as measures want them that resize in their own way.
         refine: What is done to the heatmaps after the method: a chain of `kerasxai.REFINEMENTS` such as
             `"flip,walker:beta=90"`, a list of names, a dict `{name: options}`, or a preset such as `"best"`.
+        preprocess: What becomes of the images before all else, for a model without rescaling of its own, so that images
+            in [0, 255] can be given: `"0,1"`, `"-1,1"`, `"caffe"`, `"imagenet"`, `"module:function"`, or a function of
+            images `(N, H, W, C)` that keeps their shape. Everything is explained at the preprocessed images: gradients
+            are taken there, and values that options name, such as the fill of a perturbation, are in their range.
+            None hands images to the model unchanged.
         **options: The method's own options.
 
     Raises:
@@ -112,6 +118,7 @@ class Explainer:
         fold: bool = True,
         resize: bool = True,
         refine: Any = None,
+        preprocess: str | Preprocess | None = None,
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -130,6 +137,7 @@ class Explainer:
         self.options = _checked_options(self.method, options)
         self._view = _view_of(model, self.method, layer, score, self.batch_size)
         self._resize = resize
+        self._preprocess = None if preprocess is None else preprocessing(preprocess)
         self._view.fold = fold
         self._view.token_grid = checked_grid(token_grid)
         self._view.fuse = choice("fuse", fuse, ("mean", "max"))
@@ -143,9 +151,9 @@ class Explainer:
 
         Args:
             images: `(N, H, W, C)`, or `(N, C, H, W)` for a model that takes it, NumPy or tensor, with the pixel range
-                that the model takes (0 to 255 for models made by `build_classifier`). Nothing is rescaled. For a model
-                of several inputs the list, tuple or dict that it takes, also nested; of what is not explained one for
-                each image, or one, with a batch of 1, for all.
+                that the model takes (0 to 255 for models made by `build_classifier`), or that `preprocess=` takes.
+                Without it nothing is rescaled. For a model of several inputs the list, tuple or dict that it takes,
+                also nested; of what is not explained one for each image, or one, with a batch of 1, for all.
             targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints. With `score=`
                 also any array `(N, ...)`, such as masks or the words of a sentence, which the score is given.
 
@@ -174,7 +182,8 @@ class Explainer:
                 view.rows = rows
                 view.others = [tf.convert_to_tensor(x[rows]) for x in others]
                 view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
-                parts.append(self._explain(images[rows], classes[rows]))
+                batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
+                parts.append(self._explain(batch, classes[rows]))
                 bar.reach(rows.stop)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
         return Explanation(

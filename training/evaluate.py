@@ -19,7 +19,7 @@ from kerasxai import data, models, viz
 from kerasxai.core.commands import command_line, run_module
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path
-from kerasxai.core.layers import image_side
+from kerasxai.core.image_input import image_side
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.localization import IOU_LEVELS

@@ -97,7 +97,7 @@ def _explain(
     ledger: Ledger,
 ) -> None:
     from kerasxai import models
-    from kerasxai.core.layers import image_side
+    from kerasxai.core.image_input import image_side
 
     model = models.load_classifier(options.model, options.custom_objects)
     side = image_side(model, options.image_size)

@@ -14,7 +14,7 @@ from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
 from kerasxai.cli.predictions import class_index
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
-from kerasxai.core.layers import image_side
+from kerasxai.core.image_input import image_side
 from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed

@@ -108,7 +108,7 @@ def _localize(
 ) -> None:
     from kerasxai import models
     from kerasxai.cli.localize_files import record_of, regions, write_mask, write_sheet
-    from kerasxai.core.layers import image_side
+    from kerasxai.core.image_input import image_side
     from kerasxai.core.progress import Bar
     from kerasxai.explainer import Explainer
     from kerasxai.localization import heatmap_to_mask, mask_to_boxes

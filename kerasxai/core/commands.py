@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 
 from kerasxai.core.arguments import parse_option
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.image_options import joined_ranges
 from kerasxai.core.names import printable
+from kerasxai.core.notices import one_line_warnings
 from kerasxai.core.reasons import raised_in_kerasxai, reason
 
 __all__ = ["Parser", "command_line", "command_parser", "exit_status", "import_tensorflow", "parse_option", "run_module"]
@@ -28,6 +30,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses words, among them values that begin with "-"."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(joined_ranges(list(words)), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with status 2."""
@@ -72,7 +79,8 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
         one line; 130 after Ctrl-C; 141 if whoever read the output has closed it.
     """
     try:
-        status = run()
+        with one_line_warnings(prog):
+            status = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
         _tell(f"{prog}: stopped")

@@ -8,6 +8,10 @@ class KerasxaiError(ValueError):
     """A mistake in what the user gave; the command line prints its message as one line and exits with 2."""
 
 
+class KerasxaiWarning(UserWarning):
+    """What a user should know about a result; a command prints the first of each class as one line on stderr."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> KerasxaiError:
     """Returns the error for a name that is not in a table, with the names nearest to it.
 

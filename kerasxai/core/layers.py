@@ -310,13 +310,3 @@ def _info(calls: list[Call], number: int, sides: Any, attention: tuple[str, ...]
     own = [one for one in calls if one.layer is call.layer]
     path = call.path if len(own) == 1 else f"{call.path}:{own.index(call)}"
     return LayerInfo(path, type(call.layer).__name__, tuple(first.shape) if known else None, explained)
-
-
-def image_side(model: Any, wanted: int | None) -> tuple[int, int]:
-    """Returns the height and width that a model takes; `wanted` must agree with a model of fixed size."""
-    fixed = tuple(model.input_shape[1:3]) if getattr(model, "inputs", None) else (None, None)
-    if None in fixed:
-        return (wanted or 224, wanted or 224)
-    if wanted is not None and (wanted, wanted) != fixed:
-        raise KerasxaiError(f"the model takes images of {fixed[0]} x {fixed[1]} pixels; leave --image-size out")
-    return fixed[0], fixed[1]

@@ -1,107 +1,150 @@
-"""Reading image files of any usual kind as 8 bit RGB."""
+"""Reading image files of any usual kind as 8 bit RGB, or as the channels that a model takes."""
 
 import os
-from collections.abc import Sequence
+import stat
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
+from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_grey
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-# What Pillow raises on files that are cut off or broken in some other way, format by format.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What Pillow calls the formats of SUFFIXES; files of its many other formats are refused, whatever their suffix."""
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MAX_PIXELS = 64_000_000
+"""The most pixels of an image file, unless the environment variable KERASXAI_MAX_PIXELS sets another number."""
+# Pillow documents no list of what broken files raise: struct.error, KeyError, zlib.error and others have been seen.
+BROKEN = (Exception,)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Around what changes settings of Pillow or of warnings, which belong to all threads.
+_LOCK = threading.Lock()
 
 
-def _grey16(image: Image.Image, path: Path) -> np.ndarray:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise KerasxaiError(f"{path} has 32 bits a pixel, whose range cannot be known; save it with 8 or 16")
-    return np.repeat(((values + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Reads an image file as RGB, whatever its mode.
+def read_image(
+    path: str | os.PathLike[str], *, channels: int = 3, bits: int | None = None, max_pixels: int | None = None
+) -> NDArray[np.uint8]:
+    """Reads an image file, whatever its mode.
 
     Grey, palette, CMYK and other color spaces become RGB; 16 bits are scaled to 8; the rotation in the EXIF data is
-    carried out; what is transparent shows white, as on paper; of several frames the first is taken.
+    carried out; transparent pixels show white, as on paper, unless four channels are read; of several frames or pages
+    the first is taken.
 
     Args:
-        path: A file that Pillow can read.
+        path: A BMP, GIF, JPEG, PNG, TIFF or WebP file.
+        channels: 3 for RGB, 1 for grey, 4 for RGBA.
+        bits: How many bits of a file with 16 bits a channel are used, as 12 for most X-ray and microscope images:
+            2^bits - 1 becomes 255. None takes all 16, with a warning where the image then would be nearly black.
+        max_pixels: Larger images are refused before they are decoded. None takes the environment variable
+            KERASXAI_MAX_PIXELS, or 64,000,000.
 
     Returns:
-        `(H, W, 3)` uint8.
+        `(H, W, channels)` uint8.
 
     Raises:
-        KerasxaiError: There is no such file, it is no image, it is corrupt, or its range cannot be known.
+        KerasxaiError: There is no such file, it is not an image of these formats, it is corrupt or too large, or its
+            range cannot be known.
 
     Example:
         >>> read_image("cat.jpg").dtype  # doctest: +SKIP
         dtype('uint8')
     """
     path = Path(path)
-    if path.is_dir():
-        raise KerasxaiError(f"{path} is a folder, not an image")
-    if not path.exists():
-        raise KerasxaiError(f"there is no image {path}")
+    if channels not in MODES:
+        raise KerasxaiError(f"channels must be 1, 3 or 4, got {channels!r}")
+    checked_bits(bits)
+    check_file(path)
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-            if image.mode in ("I", "I;16", "I;16L", "I;16B", "I;16N"):
-                return _grey16(image, path)
-            if image.mode == "F":
-                raise KerasxaiError(f"{path} holds floating numbers, whose range cannot be known; save it with 8 bits")
-            if image.has_transparency_data:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            return np.array(image.convert("RGB"))
+        with _opened(path, max_pixels) as opened:
+            return _pixels(opened, path, channels, bits)
     except KerasxaiError:
         raise
     except Image.UnidentifiedImageError:
-        raise KerasxaiError(f"{path} is not an image that can be read") from None
+        raise KerasxaiError(f"{path} is not an image that can be read; expected {', '.join(FORMATS)}") from None
     except PermissionError as error:
         raise KerasxaiError(f"cannot read {path}: {error.strerror}") from error
     except BROKEN as error:
-        raise KerasxaiError(f"the image {path} is corrupt: {error}") from error
+        raise KerasxaiError(f"the image {path} is corrupt: {_reason(error)}") from error
+
+
+def check_file(path: Path) -> None:
+    """Raises an error unless `path` is a regular file: opening a pipe would wait for ever.
+
+    Raises:
+        KerasxaiError: It does not exist, or is a folder, a pipe, a socket or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        broken = " (a symbolic link to a file that does not exist)" if path.is_symlink() else ""
+        raise KerasxaiError(f"there is no image {path}{broken}") from None
+    except (OSError, ValueError) as error:
+        raise KerasxaiError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(mode):
+        raise KerasxaiError(f"{path} is a folder, not an image")
+    if not stat.S_ISREG(mode):
+        raise KerasxaiError(f"{path} is not a regular file, but a pipe, a socket or a device")
 
 
 def check_image(path: Path) -> str | None:
     """Returns what is wrong with an image file, or None; faster than reading it where the format allows it."""
     try:
-        with Image.open(path) as opened:
+        check_file(path)
+        with _opened(path) as opened:
             # JPEG files can be decoded at an eighth of their size, which still reads them to the end.
             opened.draft("RGB", (1, 1))
             opened.load()
+            if opened.mode in ("F", "I") and not _fits_16_bits(opened):
+                return "the range of its pixels cannot be known; save it with 8 or 16 bits"
     except Image.UnidentifiedImageError:
         return "not an image that can be read"
     except BROKEN as error:
-        return str(error)
+        return _reason(error)
     return None
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Returns width and height of an image as it is shown, that is, after the rotation in its EXIF data."""
-    with Image.open(path) as opened:
+    check_file(path)
+    with _opened(path) as opened:
         width, height = opened.size
-        turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        turned = _orientation(opened) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
 
 
 def load_images(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], image_size: int | None = 224
-) -> np.ndarray:
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    image_size: int | tuple[int, int] | None = 224,
+    *,
+    channels: int = 3,
+    bits: int | None = None,
+) -> NDArray[np.uint8]:
     """Reads image files into one batch, resized as `kerasxai.data.load` does (to within one grey level).
 
     Args:
         paths: One file or several.
-        image_size: Side of the square that images are resized to (bilinear, antialiased, the aspect is not kept), or
-            None if they are all of one size and shall keep it.
+        image_size: Side of the square, or height and width, that images are resized to (bilinear, antialiased, the
+            aspect is not kept), or None if they are all of one size and shall keep it.
+        channels: As for `read_image`.
+        bits: As for `read_image`.
 
     Returns:
-        `(N, H, W, 3)` uint8.
+        `(N, H, W, channels)` uint8.
 
     Raises:
         KerasxaiError: A file cannot be read, there are none, or the sizes differ and `image_size` is None.
@@ -113,12 +156,99 @@ def load_images(
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not files:
         raise KerasxaiError("no images were given")
-    images = [read_image(path) for path in files]
-    if image_size is not None:
-        side = (image_size, image_size)
-        images = [np.asarray(Image.fromarray(image).resize(side, Image.Resampling.BILINEAR)) for image in images]
+    # Each image is resized before the next is read, so that one alone is held at its full size.
+    images = [_resized(read_image(path, channels=channels, bits=bits), image_size) for path in files]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         sizes = ", ".join(sorted(f"{width}x{height}" for height, width, _ in shapes))
         raise KerasxaiError(f"the images have different sizes ({sizes}); give an image_size")
     return np.stack(images)
+
+
+def _resized(image: NDArray[np.uint8], size: int | tuple[int, int] | None) -> NDArray[np.uint8]:
+    if size is None:
+        return image
+    height, width = (size, size) if isinstance(size, int) else size
+    # Band by band: Pillow would weigh the colors of an RGBA image by its alpha.
+    bands = [
+        np.asarray(Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR))
+        for band in np.ascontiguousarray(np.moveaxis(image, -1, 0))
+    ]
+    return np.stack(bands, axis=-1)
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Opens an image file of one of FORMATS, without its pixels, and refuses it if it has too many."""
+    most = _most_pixels(max_pixels)
+    with path.open("rb") as file:
+        with _LOCK:
+            # Pillow's own limit would warn of some files that pass ours, and refuse others whatever ours is.
+            before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                opened = Image.open(file, formats=FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = before
+        with opened:
+            width, height = opened.size
+            if width * height > most:
+                raise KerasxaiError(
+                    f"expected at most {most:,} pixels, got {width} x {height} in {path}; make the image smaller, or "
+                    "set the environment variable KERASXAI_MAX_PIXELS"
+                )
+            yield opened
+
+
+def _most_pixels(given: int | None) -> int:
+    text = os.environ.get("KERASXAI_MAX_PIXELS", "") if given is None else str(given)
+    if not text:
+        return MAX_PIXELS
+    if not text.isdecimal() or int(text) < 1:
+        name = "KERASXAI_MAX_PIXELS" if given is None else "max_pixels"
+        raise KerasxaiError(f"{name} must be a whole number, 1 or more, got {text!r}")
+    return int(text)
+
+
+def _pixels(opened: Image.Image, path: Path, channels: int, bits: int | None) -> NDArray[np.uint8]:
+    opened.load()
+    if opened.mode in MODES_OF_16_BITS:
+        grey = Image.fromarray(scaled_grey(np.asarray(opened), path, bits, opened))
+        return _converted(_upright(grey, opened), channels)
+    if opened.mode == "F":
+        raise KerasxaiError(f"{path} holds floating numbers, whose range cannot be known; save it with 8 bits")
+    image = scaled_color(opened, path, bits) or opened
+    return _converted(_upright(image, opened), channels)
+
+
+def _fits_16_bits(image: Image.Image) -> bool:
+    lowest, highest = (float(np.ravel(end)[0]) for end in image.getextrema())
+    return image.mode != "F" and 0 <= lowest <= highest <= 65535
+
+
+def _converted(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    if channels != 4 and image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    pixels = np.array(image.convert(MODES[channels]))
+    return pixels[..., None] if channels == 1 else pixels
+
+
+def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Returns an image turned as the EXIF data of the opened file say."""
+    turn = _TURNS.get(_orientation(opened))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the orientation in the EXIF data, 1 where there is none or they are damaged."""
+    try:
+        with _LOCK, warnings.catch_warnings():
+            # Pillow warns of damaged EXIF data, or fails in many ways; the pixels are not worse for it.
+            warnings.simplefilter("ignore")
+            return int(image.getexif().get(0x0112, 1))
+    except BROKEN:
+        return 1
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

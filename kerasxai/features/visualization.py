@@ -11,7 +11,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import image_side, input_specs
+from kerasxai.core.image_input import image_side
+from kerasxai.core.layers import input_specs
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import class_logit, class_probability, logits_of
 from kerasxai.features.augmentation import Augmentation

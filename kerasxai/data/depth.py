@@ -1,0 +1,130 @@
+"""Image files with more than 8 bits a channel, and how their values become 0 to 255."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+from kerasxai.core.errors import KerasxaiError, KerasxaiWarning
+
+MODES_OF_16_BITS = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_COLOR_BANDS = {"LA": 1, "RGB": 3, "RGBA": 3, "RGBX": 3}
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+# Up to this many bits an image is nearly black if its values are read as 16 bits: at most a quarter of white.
+_DOUBTFUL_BITS = 14
+
+
+class BitDepthWarning(KerasxaiWarning):
+    """An image file has room for more bits than its values use, and will be read nearly black."""
+
+
+def checked_bits(bits: int | None) -> None:
+    """Raises an error unless `bits` is None or a whole number from 8 to 16."""
+    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 16):
+        raise KerasxaiError(f"bits must be a whole number from 8 to 16, got {bits!r}")
+
+
+def scaled_grey(values: NDArray, path: Path, bits: int | None, image: Image.Image) -> NDArray[np.uint8]:
+    """Returns the values of a grey image of 16 or 32 bits, `(H, W)`, scaled to 0 to 255.
+
+    Args:
+        values: What Pillow read.
+        path: For messages.
+        bits: How many bits are used; None takes what a TIFF file declares, else 16.
+        image: The opened file.
+
+    Raises:
+        KerasxaiError: Values are negative, or larger than `bits` allow.
+    """
+    highest = int(values.max())
+    if int(values.min()) < 0 or highest > 65535:
+        raise KerasxaiError(f"{path} has 32 bits a pixel, whose range cannot be known; save it with 8 or 16")
+    declared = _declared_bits(image)
+    if bits is None and not 8 <= declared < 16:
+        _warn_if_dark(highest, path)
+    bits = bits or (declared if 8 <= declared < 16 else 16)
+    scaled = _scaled(values.astype(np.uint16, copy=False), bits, path)
+    # Pillow inverts files that count from white to black only where they have 8 bits.
+    return ~scaled if _tags(image).get(_PHOTOMETRIC) == 0 else scaled
+
+
+def scaled_color(image: Image.Image, path: Path, bits: int | None) -> Image.Image | None:
+    """Returns a color image of 16 bits a channel scaled to 8, or None where Pillow's reading of it is right.
+
+    Pillow keeps the upper 8 of 16 bits, which leaves next to nothing of an image that uses 12.
+
+    Args:
+        image: The opened file, with its pixels.
+        path: The file.
+        bits: How many bits are used; None takes 16, with a warning where the image would be nearly black.
+
+    Raises:
+        KerasxaiError: Values are larger than `bits` allow, or the file cannot be read with all its bits.
+    """
+    if image.mode not in _COLOR_BANDS or _declared_bits(image, path) != 16:
+        return None
+    if bits is None:
+        bands = [image.getchannel(band) for band in range(_COLOR_BANDS[image.mode])]
+        upper = max(band.getextrema()[1] for band in bands)
+        _warn_if_dark(256 * upper + 255 if upper else 0, path)
+        return None
+    values = _all_bits(image, path)
+    color = _COLOR_BANDS[image.mode]
+    scaled = _scaled(values[..., :color], bits, path)
+    if image.mode in ("LA", "RGBA"):
+        scaled = np.concatenate([scaled, (values[..., color:] >> 8).astype(np.uint8)], axis=-1)
+    return Image.fromarray(scaled)
+
+
+def _scaled(values: NDArray[np.uint16], bits: int, path: Path) -> NDArray[np.uint8]:
+    white = 2**bits - 1
+    if int(values.max()) > white:
+        raise KerasxaiError(f"expected values of {bits} bits, 0 to {white}, got {int(values.max())} in {path}")
+    # A table costs no copy of the image in a wider type.
+    table = (np.arange(white + 1, dtype=np.int64) * 255 + white // 2) // white
+    return table.astype(np.uint8)[values]
+
+
+def _warn_if_dark(highest: int, path: Path) -> None:
+    used = max(8, highest.bit_length())
+    if highest > 0 and used <= _DOUBTFUL_BITS:
+        warnings.warn(
+            f"{path} has 16 bits a channel, and its values use {used} of them, so that it is read nearly black; give "
+            f"bits={used} (--bits {used}) if white is {2**used - 1}, bits=16 if it is right",
+            BitDepthWarning,
+            stacklevel=2,
+        )
+
+
+def _tags(image: Image.Image) -> dict:
+    return dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+
+
+def _declared_bits(image: Image.Image, path: Path | None = None) -> int:
+    """Returns how many bits a channel the file says that it has, or 0."""
+    if image.format == "PNG" and path is not None:
+        with path.open("rb") as file:
+            return file.read(25)[24]
+    bits = _tags(image).get(_BITS_PER_SAMPLE, (0,))
+    return int(bits[0] if isinstance(bits, tuple) else bits)
+
+
+def _all_bits(image: Image.Image, path: Path) -> NDArray[np.uint16]:
+    """Returns the values `(H, W, bands)` of a color image of 16 bits a channel."""
+    try:
+        if image.format == "PNG":
+            import tensorflow as tf
+
+            values = tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
+        else:
+            import tifffile
+
+            values = tifffile.imread(path, key=0)
+    except Exception as error:
+        raise KerasxaiError(f"cannot read all 16 bits of {path}: {' '.join(str(error).split())}") from error
+    expected = (image.height, image.width, len(image.getbands()))
+    if values.shape != expected or values.dtype != np.uint16:
+        raise KerasxaiError(f"cannot read all 16 bits of {path}: expected {expected} uint16, got {values.shape}")
+    return values
