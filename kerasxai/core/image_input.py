@@ -123,7 +123,8 @@ def _input_shape(model: Any) -> tuple[tuple[int | None, ...] | None, bool]:
     """Returns the shape of one image, or None where the model does not say it, and whether it must be of that shape."""
     specs = input_specs(model)
     if specs is None:
-        built = (getattr(model, "get_build_config", dict)() or {}).get("input_shape")
+        config: dict[str, Any] = (model.get_build_config() if hasattr(model, "get_build_config") else None) or {}
+        built = config.get("input_shape")
         known = isinstance(built, (list, tuple)) and len(built) == 4
         # A subclassed model keeps the shape that it was first called with, and may take others.
         return (tuple(built[1:]) if known else None), False

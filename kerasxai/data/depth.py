@@ -67,7 +67,7 @@ def scaled_color(image: Image.Image, path: Path, bits: int | None) -> Image.Imag
         return None
     if bits is None:
         bands = [image.getchannel(band) for band in range(_COLOR_BANDS[image.mode])]
-        upper = max(band.getextrema()[1] for band in bands)
+        upper = max(int(np.max(band.getextrema())) for band in bands)
         _warn_if_dark(256 * upper + 255 if upper else 0, path)
         return None
     values = _all_bits(image, path)
