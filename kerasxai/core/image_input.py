@@ -125,9 +125,8 @@ def _input_shape(model: Any) -> tuple[tuple[int | None, ...] | None, bool]:
     if specs is None:
         config: dict[str, Any] = (model.get_build_config() if hasattr(model, "get_build_config") else None) or {}
         built = config.get("input_shape")
-        known = isinstance(built, (list, tuple)) and len(built) == 4
         # A subclassed model keeps the shape that it was first called with, and may take others.
-        return (tuple(built[1:]) if known else None), False
+        return (tuple(built[1:]) if isinstance(built, (list, tuple)) and len(built) == 4 else None), False
     if not isinstance(specs, tf.TensorSpec):
         inputs = ", ".join(input_names(model)) or f"{len(tf.nest.flatten(specs))} inputs"
         raise KerasxaiError(
