@@ -4,7 +4,6 @@ Run it as `kerasxai benchmark ...` or `python -m kerasxai.training.benchmark ...
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from kerasxai import data
 from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.files import read_json, write_json
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
@@ -28,7 +28,7 @@ from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
-from kerasxai.training.stages import evaluated, write_json
+from kerasxai.training.stages import evaluated
 from kerasxai.training.train import image_size, loss_of, train
 
 _OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")
@@ -247,8 +247,8 @@ def _run(
     evaluation = evaluated(model, config.data, measured, oracle=True, progress=sys.stderr.isatty(), **measuring)
     if fresh or not (measured / "seconds.json").exists():
         write_json(measured / "seconds.json", round(time.monotonic() - begun, 1))
-    metrics = json.loads((folder / "metrics.json").read_text())
-    seconds = metrics["seconds"] + json.loads((measured / "seconds.json").read_text())
+    metrics = read_json(folder / "metrics.json")
+    seconds = metrics["seconds"] + read_json(measured / "seconds.json")
     return (
         model,
         evaluation,

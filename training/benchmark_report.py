@@ -1,6 +1,5 @@
 """What a benchmark found so far, as JSON, CSV, Markdown and pictures."""
 
-import csv
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from kerasxai import viz
 from kerasxai.core.commands import command_line
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import null_for_nan, write_csv, write_json, write_text
 from kerasxai.training.benchmark_pictures import contact_sheet, threshold_plot
 from kerasxai.training.benchmark_tables import (
     MEASURES,
@@ -22,7 +21,6 @@ from kerasxai.training.benchmark_tables import (
     summarize,
     table_of,
 )
-from kerasxai.training.stages import write_json
 from kerasxai.training.tables import print_rows
 from kerasxai.version import __version__
 
@@ -118,21 +116,19 @@ class BenchmarkReport:
     def write(self) -> None:
         """Writes the tables."""
         content = self.content()
-        write_json(self.out / "benchmark.json", content)
+        write_json(self.out / "benchmark.json", null_for_nan(content))
         for name, text in (
             ("command.txt", self.about["command"] + "\n"),
             ("benchmark.csv", csv_table(content["rows"] | content["baselines"])),
             ("benchmark.md", self.markdown()),
         ):
-            with atomic_path(self.out / name) as temporary:
-                temporary.write_text(text)
-        with atomic_path(self.out / "runs.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["row", "seed", "seconds", *MEASURES])
-            for name, runs in self.runs.items():
-                for seed, run in runs.items():
-                    figures = [run["figures"].get(measure, "") for measure in MEASURES]
-                    writer.writerow([name, seed, run["seconds"], *figures])
+            write_text(self.out / name, text)
+        rows = (
+            [name, seed, run["seconds"], *(run["figures"].get(measure, "") for measure in MEASURES)]
+            for name, runs in self.runs.items()
+            for seed, run in runs.items()
+        )
+        write_csv(self.out / "runs.csv", ["row", "seed", "seconds", *MEASURES], rows)
 
     def markdown(self) -> str:
         """Returns the tables as a page."""

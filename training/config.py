@@ -7,7 +7,7 @@ from typing import Any
 
 from kerasxai.core.commands import command_line
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import read_json, write_json, write_text
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import head_of
 
@@ -21,10 +21,8 @@ class RunConfig:
 
     def write(self, folder: Path) -> None:
         """Writes `config.json` and the exact command that made the run, `command.txt`."""
-        with atomic_path(folder / "config.json") as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        with atomic_path(folder / "command.txt") as temporary:
-            temporary.write_text(command_line() + "\n")
+        write_json(folder / "config.json", asdict(self))
+        write_text(folder / "command.txt", command_line() + "\n")
 
     def check_same(self, folder: Path) -> None:
         """Refuses to go on in a folder that holds another run.
@@ -37,7 +35,7 @@ class RunConfig:
             return
         now = json.loads(json.dumps(asdict(self)))
         # What an older version did not write was as it is by default.
-        before = self._defaults() | json.loads(path.read_text())
+        before = self._defaults() | read_json(path)
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)

@@ -13,9 +13,10 @@ import tensorflow as tf
 from PIL import Image
 
 from kerasxai import data, models, viz
+from kerasxai.core.files import read_text, write_json
 from kerasxai.explainer import Explainer
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.stages import Clock, evaluated, write_json
+from kerasxai.training.stages import Clock, evaluated
 from kerasxai.training.tables import FIGURES, coverage, evaluation_rows
 from kerasxai.training.train import train
 
@@ -210,7 +211,7 @@ def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str
                 ],
                 [key.removeprefix("by_"), "images", "accuracy", *FIGURES.values()],
             )
-    report.add_details("The command and its settings", (folder / "config.json").read_text())
+    report.add_details("The command and its settings", read_text(folder / "config.json"))
 
 
 def _show_time(report: viz.Report, seconds: dict[str, float]) -> None:

@@ -1,14 +1,12 @@
 """The folder of a training run: what is done, what is best, and where to go on."""
 
-import csv
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
 
 MONITOR = "val_loss"
 
@@ -91,22 +89,17 @@ class RunFolder:
         return {"best": best, "epochs": len(self.rows), "seconds": round(sum(row["seconds"] for row in self.rows), 1)}
 
     def write_json(self, name: str, content: Any) -> None:
-        """Writes a JSON file into the folder."""
-        with atomic_path(self.path / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+        """Writes a JSON file into the folder; a figure that is not finite, as of a diverged training, becomes null."""
+        write_json(self.path / name, null_for_nan(content))
 
     def _write_rows(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with atomic_path(self.history) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(self.history, columns, ([row.get(name, "") for name in columns] for row in self.rows))
 
     def _read_rows(self) -> list[dict[str, Any]]:
         if not self.history.exists():
             return []
-        with self.history.open(newline="") as file:
-            return [{name: _value(text) for name, text in row.items() if text != ""} for row in csv.DictReader(file)]
+        return [{name: _value(text) for name, text in row.items() if text != ""} for row in read_csv(self.history)]
 
 
 def _value(text: str) -> Any:

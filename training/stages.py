@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasxai import models
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import read_json, write_json
 from kerasxai.training.evaluate import evaluate
 
 
@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self.seconds: dict[str, float] = read_json(path) if path.exists() else {}
 
     def measure(self, stage: str, work: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Does a stage and returns its result; of several calls the longest time is kept."""
@@ -29,12 +29,6 @@ class Clock:
         self.seconds[stage] = max(round(time.monotonic() - begun, 1), self.seconds.get(stage, 0.0))
         write_json(self.path, self.seconds)
         return result
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file as people can read it."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settings: Any) -> dict[str, Any]:
@@ -53,9 +47,9 @@ def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settin
         kept.exists()
         and written.exists()
         and min(written.stat().st_mtime, kept.stat().st_mtime) > model.stat().st_mtime
-        and json.loads(kept.read_text()) == asked
+        and read_json(kept) == asked
     ):
-        return json.loads(written.read_text())
+        return read_json(written)
     kept.unlink(missing_ok=True)
     evaluation = evaluate(models.load(model), data, out=out, progress=progress, **settings)
     write_json(kept, asked)

@@ -1,13 +1,12 @@
 """The labels of a run under weak supervision; they lie in its folder, so that it can be seen what it was told."""
 
-import csv
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kerasxai import data
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import read_csv, write_csv
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.labels import Labels, corrupt, describe, keep_share, pseudo_labels
 from kerasxai.training.run_folder import RunFolder
@@ -37,8 +36,7 @@ class RunLabels:
         self.path = folder.path / "labels.csv"
         self.columns: dict[str, Labels] = {}
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                lines = list(csv.DictReader(file))
+            lines = read_csv(self.path)
             self.columns = {
                 name: np.array([line[name] for line in lines], np.int64) for name in _COLUMNS if name in lines[0]
             }
@@ -82,7 +80,5 @@ class RunLabels:
         return text
 
     def _write(self) -> None:
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["index", *self.columns])
-            writer.writerows(zip(range(len(self.columns["true"])), *self.columns.values(), strict=True))
+        rows = zip(range(len(self.columns["true"])), *self.columns.values(), strict=True)
+        write_csv(self.path, ["index", *self.columns], rows)

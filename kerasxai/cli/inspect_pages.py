@@ -10,7 +10,7 @@ from kerasxai.cli.images_in import resized
 from kerasxai.cli.inspect_work import Work
 from kerasxai.cli.predictions import name_of
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import atomic_path, write_text
 from kerasxai.features.embedding import embed
 from kerasxai.features.fields import receptive_field
 from kerasxai.features.kernels import filters
@@ -212,8 +212,7 @@ def projection_page(work: Work) -> str:
         f"{work.layer} of {work.options.data}",
         note,
     )
-    with atomic_path(work.out / "projection.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(work.out / "projection.html", page)
     labels = None if embeddings.labels is None else [name_of(int(i), names) for i in embeddings.labels]
     write_projector(work.out / "projector", embeddings.vectors, embeddings.names, labels, work.thumbnails)
     work.report.add_section(

@@ -1,7 +1,6 @@
 """What `kerasxai inspect` does: opens model and data, and goes from page to page."""
 
 import argparse
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from kerasxai import data, models
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
 from kerasxai.cli.predictions import class_index
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import null_for_nan, write_json
 from kerasxai.core.image_input import image_side
 from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
@@ -129,9 +128,8 @@ def inspect(options: argparse.Namespace) -> None:
         summary = PAGES[part](work, queries) if part == "neighbors" else PAGES[part](work)
         rows.append((part, summary))
     report.write(work.out / "report.html")
-    with atomic_path(work.out / "inspection.json") as temporary:
-        told = {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}
-        temporary.write_text(json.dumps(told, indent=2))
+    told = {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}
+    write_json(work.out / "inspection.json", null_for_nan(told))
     print_table(("part", "found"), rows)
     print(f"report: {work.out / 'report.html'}")
 

@@ -119,6 +119,7 @@ DATASETS: dict[str, DatasetRow] = {
 _NAMES = {
     "DatasetInfo": "kerasxai.data.information",
     "augmented": "kerasxai.data.augmentation",
+    "check_images": "kerasxai.data.loading",
     "cutmix": "kerasxai.data.augmentation",
     "hide_and_seek": "kerasxai.data.augmentation",
     "info": "kerasxai.data.loading",
@@ -128,6 +129,7 @@ _NAMES = {
     "read_image": "kerasxai.data.images",
     "read_labels": "kerasxai.data.loading",
     "training_pairs": "kerasxai.data.training",
+    "unreadable_images": "kerasxai.data.loading",
     "unpad_boxes": "kerasxai.data.loading",
 }
 

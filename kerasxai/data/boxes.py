@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.files import read_text
 from kerasxai.data.images import BROKEN, image_size
 
 COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
@@ -17,9 +18,9 @@ COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise KerasxaiError(f"cannot read the boxes in {path}: {getattr(error, 'strerror', None) or error}") from error
+        return read_text(path)
+    except KerasxaiError as error:
+        raise KerasxaiError(f"cannot read the boxes in {path}: {str(error).rpartition(': ')[2]}") from error
 
 
 def _is_number(text: str) -> bool:

@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.data.boxes import read_boxes
+from kerasxai.data.finding import find_images
 from kerasxai.data.images import SUFFIXES, check_image, read_image
 from kerasxai.data.information import DatasetInfo
 
 ALIASES = {"val": "validation", "valid": "validation"}
 _SPLITS = frozenset({"train", "validation", "test", *ALIASES})
 _HELD_OUT = 0.1
+_NAMED = 20
 
 
 @dataclass(frozen=True, order=True)
@@ -31,11 +33,7 @@ def find_files(root: Path) -> dict[str, list[_File]]:
     Raises:
         KerasxaiError: There are no images, or they do not lie as `class/image` or `split/class/image`.
     """
-    found = sorted(
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
+    found = sorted(path.relative_to(root) for path in find_images(root, SUFFIXES))
     if not found:
         raise KerasxaiError(f"the folder {root} holds no images ({', '.join(sorted(SUFFIXES))})")
     depth = len(found[0].parts)
@@ -88,12 +86,39 @@ def name_splits(files: dict[str, list[_File]], seed: int) -> dict[str, list[_Fil
     return splits
 
 
-class FolderSource:
-    """Samples of a folder of images."""
+_checked: dict[Path, tuple[int, int, str | None]] = {}
+"""Size, time of the last change and what is wrong of each file that was checked: a command opens its data often."""
 
-    def __init__(self, root: Path, boxes_csv: str | os.PathLike[str] | None = None, seed: int = 0) -> None:
+
+def _problem(path: Path) -> str | None:
+    status = path.stat()
+    stamp = (status.st_size, status.st_mtime_ns)
+    known = _checked.get(path)
+    if known is None or known[:2] != stamp:
+        known = _checked[path] = (*stamp, check_image(path))
+    return known[2]
+
+
+class FolderSource:
+    """Samples of a folder of images.
+
+    Args:
+        root: The folder.
+        boxes_csv: See `kerasxai.data.boxes.read_boxes`.
+        seed: Of the split.
+        skip_unreadable: Whether images that cannot be read are left out of the samples; if not, they are an error.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        boxes_csv: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        skip_unreadable: bool = False,
+    ) -> None:
         files = find_files(root)
         self.root = root
+        self.skip_unreadable = skip_unreadable
         self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
         if len(self.class_names) < 2:
             raise KerasxaiError(f"the folder {root} has one class ({self.class_names[0]}); a classifier needs two")
@@ -109,22 +134,38 @@ class FolderSource:
             summary=f"a folder of images of {len(self.class_names)} classes",
         )
 
-    def check(self, files: Sequence[_File]) -> None:
-        """Raises an error that names the first corrupt image, before anything long is begun."""
+    def unreadable(self, split: str) -> dict[Path, str]:
+        """Returns the images of a split that cannot be read, and why."""
+        if split not in self.splits:
+            raise unknown(f"split of {self.root}", split, self.splits)
+        paths = [self.root / file.name for file in self.splits[split]]
         with ThreadPoolExecutor() as pool:
-            wrong = list(pool.map(lambda file: check_image(self.root / file.name), files))
-        broken = [(file, error) for file, error in zip(files, wrong, strict=True) if error is not None]
+            problems = list(pool.map(_problem, paths))
+        return {path: problem for path, problem in zip(paths, problems, strict=True) if problem is not None}
+
+    def check(self, *splits: str) -> None:
+        """Raises an error that names the images that cannot be read, before anything long is begun."""
+        broken = {path: problem for split in splits for path, problem in self.unreadable(split).items()}
         if broken:
-            (file, error), more = broken[0], len(broken) - 1
-            also = f" ({more} more such images)" if more else ""
-            raise KerasxaiError(f"the image {self.root / file.name} is corrupt: {error}{also}")
+            named = [f"{path} ({' '.join(problem.split())})" for path, problem in broken.items()]
+            more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            raise KerasxaiError(
+                f"expected images that can be read, got {len(named)} corrupt; remove or replace them: "
+                f"{'; '.join(named[:_NAMED])}{more}"
+            )
 
     def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
         """Returns the samples of a split; see `kerasxai.data.information.Source`."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
-        files = self.splits[split]
-        self.check(files)
+        if self.skip_unreadable:
+            broken = self.unreadable(split)
+            files = [file for file in self.splits[split] if self.root / file.name not in broken]
+            if not files:
+                raise KerasxaiError(f"none of the {len(broken)} images in the split {split} of {self.root} can be read")
+        else:
+            files = self.splits[split]
+            self.check(split)
         columns = {
             "index": np.arange(len(files)),
             "name": [file.name for file in files],

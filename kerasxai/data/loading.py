@@ -21,7 +21,12 @@ StrPath = str | os.PathLike[str]
 
 
 def open_source(
-    name_or_path: StrPath, *, data_dir: StrPath | None, boxes_csv: StrPath | None, split_seed: int
+    name_or_path: StrPath,
+    *,
+    data_dir: StrPath | None,
+    boxes_csv: StrPath | None,
+    split_seed: int,
+    skip_unreadable: bool = False,
 ) -> Source:
     """Returns the source of a data set: a name in DATASETS, then a folder, then a TFDS name."""
     text = os.fspath(name_or_path)
@@ -30,7 +35,7 @@ def open_source(
     if from_table:
         return TfdsSource(text, data_dir, boxes_csv)
     if path.is_dir():
-        return FolderSource(path, boxes_csv, split_seed)
+        return FolderSource(path, boxes_csv, split_seed, skip_unreadable)
     if path.exists():
         raise KerasxaiError(f"{path} is a file; a folder of images or the name of a data set is needed")
     if isinstance(name_or_path, str) and len(path.parts) == 1:
@@ -57,6 +62,47 @@ def info(
         'striped star'
     """
     return open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed).info
+
+
+def check_images(
+    name_or_path: StrPath, splits: Iterable[str], *, data_dir: StrPath | None = None, split_seed: int = 0
+) -> None:
+    """Refuses data of which images cannot be read, before anything long is begun.
+
+    Args:
+        name_or_path: As for `load`. Data sets of TFDS were checked when they were prepared.
+        splits: The splits that are going to be read.
+        data_dir: As for `load`.
+        split_seed: As for `load`.
+
+    Raises:
+        KerasxaiError: Images are corrupt; the message names them.
+
+    Example:
+        >>> check_images("shapes", ["train", "validation"])
+    """
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
+    if isinstance(source, FolderSource):
+        source.check(*(ALIASES.get(split, split) for split in splits))
+
+
+def unreadable_images(
+    name_or_path: StrPath, split: str, *, data_dir: StrPath | None = None, split_seed: int = 0
+) -> dict[Path, str]:
+    """Returns the images of a split that `load` leaves out with `skip_unreadable`, and why they cannot be read.
+
+    Args:
+        name_or_path: As for `load`.
+        split: As for `load`.
+        data_dir: As for `load`.
+        split_seed: As for `load`.
+
+    Example:
+        >>> unreadable_images("shapes", "test")
+        {}
+    """
+    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=None, split_seed=split_seed)
+    return source.unreadable(ALIASES.get(split, split)) if isinstance(source, FolderSource) else {}
 
 
 def resize_sample(sample: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
@@ -89,6 +135,7 @@ def load(
     shuffle: bool = False,
     seed: int = 0,
     split_seed: int = 0,
+    skip_unreadable: bool = False,
 ) -> tf.data.Dataset:
     """Reads a split of a data set for evaluation or for looking at it.
 
@@ -120,6 +167,8 @@ def load(
         shuffle: Whether to mix the order, anew at each reading.
         seed: Seed of the order.
         split_seed: Seed of the split of a folder without split folders; training and evaluation need the same one.
+        skip_unreadable: Whether images of a folder that cannot be read are left out, see `unreadable_images`; if not,
+            they are an error.
 
     Returns:
         A `tf.data.Dataset` of dicts.
@@ -134,7 +183,13 @@ def load(
     """
     if batch_size is not None and image_size is None:
         raise KerasxaiError("images of different sizes cannot be batched; give an image_size, or no batch_size")
-    source = open_source(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed)
+    source = open_source(
+        name_or_path,
+        data_dir=data_dir,
+        boxes_csv=boxes_csv,
+        split_seed=split_seed,
+        skip_unreadable=skip_unreadable,
+    )
     dataset = source.samples(ALIASES.get(split, split), with_annotations, seed if shuffle else None)
     dataset = dataset.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
     if image_size is not None:

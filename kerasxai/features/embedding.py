@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import atomic_path, open_text
 from kerasxai.features.capture import Capture
 
 POOLS = ("mean", "max", "flatten")
@@ -97,7 +97,7 @@ def embed(
     if path.suffix != ".npy":
         raise KerasxaiError(f"expected a path that ends in .npy, came {path}")
     with atomic_path(path) as temporary, atomic_path(index_path(path)) as temporary_index:
-        rows, names = temporary.open("w+b"), temporary_index.open("w", encoding="utf-8", newline="\n")
+        rows, names = temporary.open("w+b"), open_text(temporary_index, "w")
         with rows, names:
             _write(capture, data, batch_size, rows, names)
     return load_embeddings(path)
@@ -189,7 +189,7 @@ def _read_index(path: Path) -> tuple[list[str], list[int]]:
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[IO[str]]:
     try:
-        with path.open(encoding="utf-8", newline="\n") as file:
+        with open_text(path) as file:
             yield file
     except (OSError, ValueError) as error:
         raise KerasxaiError(f"cannot read the index of names {path}: {error}") from error

@@ -1,14 +1,15 @@
 """What the classes are called."""
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
+
+from kerasxai.core.files import read_json
 
 
 @functools.cache
 def _imagenet() -> tuple[str, ...]:
-    names = json.loads(Path(__file__).with_name("imagenet_names.json").read_text(encoding="utf-8"))
+    names = read_json(Path(__file__).with_name("imagenet_names.json"))
     return tuple(names[str(number)].split(",")[0] for number in range(len(names)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import atomic_path, write_text
 from kerasxai.viz.pixels import encode_png
 from kerasxai.viz.scatter import Pictures, sprite
 
@@ -72,8 +72,7 @@ def write_projector(
         np.savetxt(temporary, matrix, "%.7g", "\t")
     rows = zip(names or map(str, range(count)), labels if labels is not None else [""] * count, strict=True)
     lines = ["name\tlabel", *(f"{_cell(name)}\t{_cell(label)}" for name, label in rows)]
-    with atomic_path(folder / "metadata.tsv") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
     block = ""
     if thumbnails is not None:
         columns = int(np.ceil(np.sqrt(count)))
@@ -83,10 +82,8 @@ def write_projector(
         with atomic_path(folder / "sprite.png") as temporary:
             temporary.write_bytes(encode_png(sprite(thumbnails, size)[0], 6))
         block = _SPRITE.format(size=size)
-    path = folder / "projector_config.pbtxt"
-    with atomic_path(path) as temporary:
-        temporary.write_text(_CONFIGURATION.format(name=_cell(tensor_name).replace('"', "'"), sprite=block))
-    return path
+    text = _CONFIGURATION.format(name=_cell(tensor_name).replace('"', "'"), sprite=block)
+    return write_text(folder / "projector_config.pbtxt", text)
 
 
 def _cell(value: object) -> str:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import write_text
 from kerasxai.viz.pixels import encode_png, to_picture
 
 Source: TypeAlias = "ArrayLike | bytes | os.PathLike[str]"
@@ -230,9 +230,7 @@ class Report:
             KerasxaiError: The disk does not take it.
         """
         page = self.render()
-        with atomic_path(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-        return Path(path)
+        return write_text(path, page)
 
     def _head(self, title: str, level: int) -> None:
         if self._into is not self._blocks:

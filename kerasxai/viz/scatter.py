@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.files import json_text
 from kerasxai.viz.pixels import Picture, resize_picture, to_pictures
 from kerasxai.viz.plots import _COLORS, _LONGEST_TITLE, _RC, _figure, _pixels, add_legend
 from kerasxai.viz.text import drawable
@@ -152,7 +152,7 @@ def scatter_page(
         "size": thumbnail_size,
     }
     # Within a script nothing may look like its end.
-    text = json.dumps(data).replace("<", "\\u003c")
+    text = json_text(data, "the projection").replace("<", "\\u003c")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("kerasxai.viz"), autoescape=True, undefined=jinja2.StrictUndefined
     )
