@@ -1,12 +1,16 @@
-"""What both callbacks need to be good guests of a training."""
+"""Helpers that keep callbacks from breaking training and from disturbing one another."""
 
 import contextlib
 import inspect
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
+
+from kerasxai.core.errors import KerasxaiError
 
 _LONGEST = 300
 
@@ -66,3 +70,48 @@ def companions(callback: keras.callbacks.Callback) -> list[Any]:
             return list(caller.callbacks)
         frame = frame.f_back
     return [callback]
+
+
+def check_figures(callback: Any, names: Iterable[str], others: list[Any]) -> None:
+    """Refuses callbacks that would write figures of one name into the logs of one training.
+
+    Args:
+        callback: The callback that asks.
+        names: Of its figures.
+        others: All callbacks of the training, see `companions`.
+
+    Raises:
+        KerasxaiError: Another one writes a figure of these names, or the callback stands in the list twice.
+    """
+    check_once(callback, others)
+    for other in others:
+        shared = set(names) & set(getattr(other, "names", ())) if hasattr(other, "prefix") else set()
+        if other is not callback and shared:
+            raise KerasxaiError(
+                f"two callbacks write {sorted(shared)[0]!r} into the logs ({type(other).__name__} and "
+                f"{type(callback).__name__}), so that the second would overwrite the first; give one another prefix="
+            )
+
+
+def check_once(callback: Any, others: list[Any]) -> None:
+    """Refuses a callback that stands in the list of callbacks twice."""
+    if sum(other is callback for other in others) > 1:
+        raise KerasxaiError(f"expected each callback once, got the same {type(callback).__name__} twice")
+
+
+def same_folder(first: Path | None, second: Path | None) -> bool:
+    """Whether two paths, perhaps None, lead to one folder."""
+    return first is not None and second is not None and first.resolve() == second.resolve()
+
+
+class Results(dict[int, dict[str, float]]):
+    """Figures by the number of epochs done, of one training and those that it continues."""
+
+    _model: Any = None
+
+    def begin(self, model: Any, epoch: int) -> None:
+        """Forgets what does not belong to a training of `model` that has `epoch` epochs behind it."""
+        same = self._model is not None and self._model() is model
+        for done in [done for done in self if not same or done > epoch or epoch == 0]:
+            del self[done]
+        self._model = weakref.ref(model)

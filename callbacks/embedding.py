@@ -1,6 +1,5 @@
 """`EmbeddingCallback`: how the classes separate in a layer, epoch by epoch."""
 
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +10,18 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from sklearn.metrics import silhouette_score
 
-from kerasxai.callbacks.care import Care, companions, is_due
+from kerasxai.callbacks.care import Care, Results, check_figures, companions, is_due, same_folder
 from kerasxai.callbacks.drawing import pictures_of
-from kerasxai.callbacks.samples import class_indices, fields_of, samples, warn_if_reshuffled
+from kerasxai.callbacks.inputs import check_inputs, explained, inputs_of, rows_of
+from kerasxai.callbacks.samples import fields_of, taken, warn_if_reshuffled
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.layers import find_layer
 from kerasxai.features.capture import Capture
-from kerasxai.features.embedding import POOLS, Embeddings, embed_with, pooled
+from kerasxai.features.embedding import POOLS, pooled
 from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.projection import PROJECTIONS, project
 from kerasxai.viz import TensorBoardSink, plot_scatter, save_png
+from kerasxai.viz.pixels import check_finite
 
 FIGURES = ("silhouette", "knn_accuracy")
 _PICTURE = "draw the embedding"
@@ -42,28 +43,31 @@ class EmbeddingCallback(keras.callbacks.Callback):
     without the callback. What fails warns once and training goes on, without the figures until measuring succeeds.
 
     Args:
-        data: Images with labels, as a `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them or of
-            `(image, label)`, batched or not, or `(images, labels)` as arrays; of at least two classes. The first
-            `count` are taken, once and now.
+        data: Images with labels, as a `tf.data.Dataset`, `keras.utils.PyDataset` or list of samples as
+            `kerasxai.data.load` gives them or of `(image, label)`, batched or not, or `(images, labels)` as arrays; of
+            at least two classes. For a model of several inputs, an image is the dict, list or tuple that the model
+            takes. The first `count` are taken, once and now.
         layer: A path, name or layer; None takes the last feature map, averaged over its places.
-        log_dir: Where to draw; None draws nothing.
+        log_dir: Where to draw; None draws nothing. Two callbacks in one training need different folders.
         every: Measure after every so many epochs; after the first and the last planned one in any case.
         count: How many images at the most; the silhouette's cost grows with their square.
         neighbors: Of k-NN accuracy.
         projection: `"pca"`, `"tsne"` or `"umap"`.
         pool: As for `kerasxai.features.embed`.
-        prefix: Before the figures' names in `logs`.
+        prefix: Before the figures' names in `logs`; two callbacks in one training need different ones.
         class_names: For the legend.
         thumbnails: Whether images are drawn on some of the points.
         tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None where it is installed.
+        image_input: Of a model with several inputs the one that is drawn: its name in a dict, or its index.
         batch_size: How many images are embedded at once.
 
     Attributes:
-        results: Number of epochs done -> figure -> value, for the epochs that were measured, 0 before training.
+        results: Number of epochs done -> figure -> value, for the epochs that were measured, 0 before training. A
+            training that begins at the first epoch, or with another model, begins with none.
 
     Raises:
         KerasxaiError: An argument is wrong, or the data have no labels or only one class; at train begin also for a
-            layer that the model does not have.
+            layer that the model does not have, and for another callback that writes the same figures or files.
 
     Example:
         >>> embedding = kerasxai.callbacks.EmbeddingCallback(kerasxai.data.load("shapes", split="validation"))
@@ -86,47 +90,64 @@ class EmbeddingCallback(keras.callbacks.Callback):
         class_names: Sequence[str] | None = None,
         thumbnails: bool = True,
         tensorboard: bool | None = None,
+        image_input: Any = None,
         batch_size: int = 32,
     ) -> None:
         super().__init__()
         for name, value in (("every", every), ("count", count), ("neighbors", neighbors), ("batch_size", batch_size)):
             if value < 1:
-                raise KerasxaiError(f"{name} must be 1 or more, came {value}")
+                raise KerasxaiError(f"{name} must be 1 or more, got {value}")
         for kind, chosen, known in (("projection", projection, PROJECTIONS), ("pool", pool, POOLS)):
             if chosen not in known:
                 raise unknown(kind, chosen, known)
         warn_if_reshuffled(data, "EmbeddingCallback")
-        self.images, self.labels = _taken(data, count)
-        if neighbors >= len(self.images):
-            raise KerasxaiError(f"{neighbors} neighbors need more than {len(self.images)} images")
+        self.images, self.labels, self._fields = _taken(data, count)
+        self._given = self.images
+        if neighbors >= len(self.labels):
+            raise KerasxaiError(f"{neighbors} neighbors need more than {len(self.labels)} images")
+        self._shown = explained(self.images, image_input)
         self.layer, self.every, self.neighbors, self.pool = layer, every, neighbors, pool
         self.log_dir = None if log_dir is None else Path(log_dir)
         self.projection, self.prefix, self.batch_size = projection, prefix, batch_size
         self.class_names, self.thumbnails, self.tensorboard = class_names, thumbnails, tensorboard
-        self.results: dict[int, dict[str, float]] = {}
+        self.results = Results()
         self._care = Care("EmbeddingCallback")
         self._capture: Capture | None = None
         self._sink: TensorBoardSink | None = None
         self._points: np.ndarray | None = None
         self._last: dict[str, float] | None = None
-        self._first = True
+        self._first = self._begun = True
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the figures in `logs`."""
+        return [self.prefix + figure for figure in FIGURES]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Looks for the layer, and makes the trace, which serves all epochs."""
         if self.layer is not None:
             find_layer(self.model, self.layer)
+        self._given = inputs_of(self.model, self.images, self._fields)
+        check_inputs(self.model, self._given, "EmbeddingCallback")
         self._check_companions(companions(self))
         self._care = Care("EmbeddingCallback")
+        self._close_sink()
         self._capture = Capture(self.model, self.layer, lambda output: pooled(output, self.pool))
         self._points = self._last = None
-        self._first = True
+        self._first, self._begun = True, False
         if self.log_dir is not None and self.tensorboard is not False:
             with self._care.about(_PICTURE):
                 self._sink = TensorBoardSink(self.log_dir / "embedding", required=bool(self.tensorboard))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, before the first epoch, the model as it is."""
-        if self._first and epoch == 0:
+        """Forgets, before the first epoch, what another training measured and drew, and measures the model as it is."""
+        if self._begun:
+            return
+        self._begun = True
+        self.results.begin(self.model, epoch)
+        with self._care.about(_PICTURE):
+            self._forget_after(epoch)
+        if epoch == 0:
             self._measure(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -140,32 +161,54 @@ class EmbeddingCallback(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Lets go of the trace, which holds on to the model's graph."""
         self._capture = None
+        self._close_sink()
+
+    def _close_sink(self) -> None:
         with self._care.about(_PICTURE):
             if self._sink is not None:
                 self._sink.close()
         self._sink = None
 
+    def _forget_after(self, epoch: int) -> None:
+        """Removes the pictures of later epochs: a training that continues from `epoch` draws them again."""
+        for path in [] if self.log_dir is None else (self.log_dir / "embedding").glob("epoch_*.png"):
+            number = path.stem.removeprefix("epoch_")
+            if number.isdigit() and int(number) > epoch:
+                path.unlink()
+
     def _check_companions(self, others: list[Any]) -> None:
-        """Complains of callbacks that would look for a figure before it is there."""
-        names = [self.prefix + figure for figure in FIGURES]
+        """Refuses callbacks that monitor a figure before it is measured, or write the same figures or files."""
+        check_figures(self, self.names, others)
         for other in others[: next(place for place, other in enumerate(others) if other is self)]:
-            if getattr(other, "monitor", None) in names:
+            if isinstance(other, EmbeddingCallback) and same_folder(self.log_dir, other.log_dir):
+                raise KerasxaiError(
+                    f"two EmbeddingCallbacks write the same files into {self.log_dir}; give one another log_dir="
+                )
+            if getattr(other, "monitor", None) in self.names:
                 raise KerasxaiError(
                     f"{type(other).__name__} monitors {other.monitor!r} but stands before EmbeddingCallback, which "
                     "measures it: callbacks run in the order of the list; put EmbeddingCallback first"
                 )
 
     def _measure(self, done: int) -> dict[str, float] | None:
-        embeddings: Embeddings | None = None
+        vectors: np.ndarray | None = None
         figures: dict[str, float] | None = None
         with self._care.about("measure the embedding", "training goes on without its figures"):
-            assert self._capture is not None
-            embeddings = embed_with(self._capture, self.images, self.batch_size)
-            figures = self.results[done] = self._figures(embeddings.vectors)
-        if embeddings is not None and figures is not None and self.log_dir is not None:
+            vectors = self._vectors()
+            figures = self.results[done] = self._figures(vectors)
+        if vectors is not None and figures is not None and self.log_dir is not None:
             with self._care.about(_PICTURE):
-                self._draw(done, embeddings.vectors, figures)
+                self._draw(done, vectors, figures)
         return figures
+
+    def _vectors(self) -> np.ndarray:
+        """Returns the embedding of each image, `(N, D)`."""
+        assert self._capture is not None
+        starts = range(0, len(self.labels), self.batch_size)
+        slices = (slice(start, start + self.batch_size) for start in starts)
+        vectors = np.concatenate([self._capture(rows_of(self._given, rows)).numpy() for rows in slices])
+        check_finite(vectors, "an embedding")
+        return vectors
 
     def _figures(self, vectors: np.ndarray) -> dict[str, float]:
         index = NeighborIndex(vectors, labels=self.labels)
@@ -198,19 +241,14 @@ class EmbeddingCallback(keras.callbacks.Callback):
             self._sink.flush()
 
     def _pictures(self) -> np.ndarray:
-        return pictures_of(self.images)
+        return pictures_of(self._shown)
 
 
-def _taken(data: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _taken(data: Any, count: int) -> tuple[Any, np.ndarray, dict[str, Any]]:
     if "label" not in fields_of(data):
         raise KerasxaiError("the embedding's classes are measured with labels, and the data have none")
-    found = list(itertools.islice(samples(data), count))
-    if not found:
-        raise KerasxaiError("there are no images to embed")
-    shapes = {np.shape(sample["image"]) for sample in found}
-    if len(shapes) > 1:
-        raise KerasxaiError(f"expected images of one size, came {', '.join(map(str, sorted(shapes)))}")
-    labels = class_indices(np.stack([sample["label"] for sample in found]))
+    images, labels, others = taken(data, count)
+    assert labels is not None
     if len(np.unique(labels)) < 2 or len(np.unique(labels)) == len(labels):
-        raise KerasxaiError(f"expected at least two classes, one of them with two images, came labels {labels[:8]}")
-    return np.stack([sample["image"] for sample in found]), labels
+        raise KerasxaiError(f"expected at least two classes, one of them with two images, got labels {labels[:8]}")
+    return images, labels, others

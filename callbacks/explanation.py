@@ -1,7 +1,6 @@
 """`ExplanationCallback`: the same images, explained from epoch to epoch."""
 
 import importlib.util
-import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,10 +11,11 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.callbacks.care import Care, is_due
+from kerasxai.callbacks.care import Care, check_once, companions, is_due, same_folder
 from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
-from kerasxai.callbacks.map_files import Images, MapFiles, Maps, identity_of
-from kerasxai.callbacks.samples import class_indices, samples, warn_if_reshuffled
+from kerasxai.callbacks.inputs import are_nested, check_inputs, explained, identity_of, inputs_of
+from kerasxai.callbacks.map_files import Images, MapFiles, Maps
+from kerasxai.callbacks.samples import class_indices, is_one_batch_of_inputs, taken, warn_if_reshuffled
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
 from kerasxai.explainer import Explainer, Explanation
@@ -43,13 +43,14 @@ class ExplanationCallback(keras.callbacks.Callback):
     fails is left out until the next training.
 
     Args:
-        images: `(N, H, W, C)` as the model takes them, series `(N, T, C)` or volumes `(N, D, H, W, C)`; or a
-            `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them, or of `(image, label)`,
+        images: `(N, H, W, C)` as the model takes them, series `(N, T, C)` or volumes `(N, D, H, W, C)`; or, for a model
+            of several inputs, the dict, list or tuple of arrays that it takes; or a `tf.data.Dataset`,
+            `keras.utils.PyDataset` or list of samples as `kerasxai.data.load` gives them, or of `(image, label)`,
             batched or not, of which the first `count` are taken, once and now.
         targets: The classes explained: None or `"predicted"` for what the model predicts at that epoch, `"true"` for
             the labels, one int, or `(N,)` ints.
         methods: Names in `kerasxai.METHODS`, or a mapping from names to the options of each.
-        log_dir: Where to write.
+        log_dir: Where to write; two callbacks in one training need different folders.
         labels: `(N,)` true classes or `(N, classes)` one-hot; None for those that come with `images`, if any.
         every: Draw after every so many epochs; before training and after the last planned epoch in any case.
         class_names: For the captions.
@@ -57,12 +58,14 @@ class ExplanationCallback(keras.callbacks.Callback):
         pictures: What is drawn below the maps, `(N, H, W, 3)` in [0, 255], or a function that makes it of the images;
             None for the images themselves, floats stretched to [0, 255] where they lie in [0, 1] or go beyond.
         layer: As for `kerasxai.Explainer`, for those methods that explain at a layer.
+        image_input: As for `kerasxai.Explainer`, for a model of several inputs; of a list of inputs an index.
         png: Whether to write the sheets as files.
         tensorboard: Whether to write for TensorBoard, which must be installed then; None where it is installed.
         batch_size: How many images are explained at once.
 
     Raises:
-        KerasxaiError: An argument is wrong; at train begin also for a layer or option that does not exist.
+        KerasxaiError: An argument is wrong; at train begin also for a layer or option that does not exist, and for
+            another callback that writes the same files.
 
     Example:
         >>> callback = kerasxai.callbacks.ExplanationCallback(
@@ -84,13 +87,14 @@ class ExplanationCallback(keras.callbacks.Callback):
         count: int = 16,
         pictures: ArrayLike | Callable[[NDArray], ArrayLike] | None = None,
         layer: Any = None,
+        image_input: Any = None,
         png: bool = True,
         tensorboard: bool | None = None,
         batch_size: int = 32,
     ) -> None:
         super().__init__()
         if every < 1 or count < 1:
-            raise KerasxaiError(f"every and count must be 1 or more, came every={every}, count={count}")
+            raise KerasxaiError(f"every and count must be 1 or more, got every={every}, count={count}")
         if tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise KerasxaiError("TensorBoard is not installed; install it with: pip install 'kerasxai[tensorboard]'")
         self.methods = _checked_methods(methods)
@@ -98,15 +102,18 @@ class ExplanationCallback(keras.callbacks.Callback):
         self.every, self.layer, self.batch_size = every, layer, batch_size
         self.png, self.tensorboard = png, tensorboard
         warn_if_reshuffled(images, "ExplanationCallback")
-        self.images, known = _taken(images, count)
-        known = known if labels is None else _checked_labels(labels, len(self.images))
-        self.targets = _checked_targets(targets, known, len(self.images))
+        self.images, known, self._fields = _taken(images, count, read_labels=labels is None)
+        self.image_input = image_input
+        shown = explained(self.images, image_input)
+        known = known if labels is None else _checked_labels(labels, len(shown))
+        self.targets = _checked_targets(targets, known, len(shown))
         self._followed = Images(
-            _checked_pictures(pictures, self.images),
-            np.full(len(self.images), -1) if known is None else known,
-            np.array([str(name) for name in class_names or ()], np.str_),
+            _checked_pictures(pictures, shown),
+            np.full(len(shown), -1) if known is None else known,
+            np.array([str(name) for name in ([] if class_names is None else class_names)], np.str_),
             identity_of(self.images),
         )
+        self._given = self.images
         self._files = MapFiles(self.log_dir)
         self._care = Care("ExplanationCallback")
         self._explainers: dict[str, Explainer] = {}
@@ -115,8 +122,12 @@ class ExplanationCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the explainers, which serve all epochs, and opens the folder."""
+        self._check_companions(companions(self))
+        self._given = inputs_of(self.model, self.images, self._fields)
+        check_inputs(self.model, self._given, "ExplanationCallback")
         self._care = Care("ExplanationCallback")
         self._begun = False
+        self._close_sink()
         self._explainers = {name: self._explainer(name) for name in self.methods}
         with self._care.about(_WRITE):
             self._warn_of_other_images()
@@ -149,10 +160,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         for name in self._explainers:
             with self._care.about(_WRITE):
                 draw_timeline(self.log_dir, name)
-        with self._care.about(_WRITE):
-            if self._sink is not None:
-                self._sink.close()
-        self._sink = None
+        self._close_sink()
         # The traces hold on to the model's graph; a model that is trained on may be another one.
         self._explainers = {}
 
@@ -160,12 +168,32 @@ class ExplanationCallback(keras.callbacks.Callback):
         options = dict(self.methods[name])
         if self.layer is not None and METHODS[name].takes_layer:
             options.setdefault("layer", self.layer)
+        if are_nested(self._given):
+            options.setdefault("image_input", self.image_input if are_nested(self.images) else "image")
         return Explainer(self.model, name, **{"batch_size": self.batch_size, "progress": False} | options)
+
+    def _close_sink(self) -> None:
+        with self._care.about(_WRITE):
+            if self._sink is not None:
+                self._sink.close()
+        self._sink = None
+
+    def _check_companions(self, others: list[Any]) -> None:
+        """Refuses another callback whose files would be written over by these."""
+        check_once(self, others)
+        for other in others[: next(place for place, one in enumerate(others) if one is self)]:
+            if isinstance(other, ExplanationCallback) and same_folder(self.log_dir, other.log_dir):
+                same = set(self.methods) & set(other.methods)
+                if same or other._followed.identity != self._followed.identity:
+                    what = f"the same files of {sorted(same)[0]}" if same else "maps of different images"
+                    raise KerasxaiError(
+                        f"two ExplanationCallbacks write {what} into {self.log_dir}; give one another log_dir="
+                    )
 
     def _draw(self, name: str, epoch: int) -> None:
         explanation: Explanation | None = None
         with self._care.about(f"explain with {name}", f"training goes on without {name}"):
-            found = self._explainers[name](self.images, self.targets)
+            found = self._explainers[name](self._given, self.targets)
             check_finite(found.heatmaps, "heatmaps")
             explanation = found
         if explanation is None:
@@ -202,33 +230,25 @@ class ExplanationCallback(keras.callbacks.Callback):
 def _checked_methods(methods: Any) -> dict[str, dict[str, Any]]:
     names = [methods] if isinstance(methods, str) else list(methods)
     if not names:
-        raise KerasxaiError("expected at least one method, came none")
+        raise KerasxaiError("expected at least one method, got none")
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     return {name: dict(methods[name]) if isinstance(methods, Mapping) else {} for name in names}
 
 
-def _taken(images: Any, count: int) -> tuple[NDArray, NDArray[np.int64] | None]:
-    """Returns the images that are followed and their labels, if they have any."""
+def _taken(images: Any, count: int, read_labels: bool) -> tuple[Any, NDArray[np.int64] | None, dict[str, Any]]:
+    """Returns the images that are followed, and their labels and further fields, see `taken`."""
     rank = np.ndim(images) if hasattr(images, "__array__") else None
     if rank in (3, 5):
-        return np.asarray(images), None
-    whole = rank == 4
-    found = list(itertools.islice(samples(images, ("image", "label")), None if whole else count))
-    if not found:
-        raise KerasxaiError("there are no images to explain")
-    shapes = {np.shape(sample["image"]) for sample in found}
-    if len(shapes) > 1:
-        raise KerasxaiError(f"expected images of one size, came {', '.join(map(str, sorted(shapes)))}")
-    labels = class_indices(np.stack([sample["label"] for sample in found])) if "label" in found[0] else None
-    return np.stack([sample["image"] for sample in found]), labels
+        return np.asarray(images), None, {}
+    return taken(images, None if rank == 4 or is_one_batch_of_inputs(images) else count, read_labels)
 
 
 def _checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int64]:
     found = class_indices(labels)
     if len(found) != count:
-        raise KerasxaiError(f"expected one label for each of {count} images, came {len(found)}")
+        raise KerasxaiError(f"expected one label for each of {count} images, got {len(found)}")
     return found
 
 
@@ -249,5 +269,5 @@ def _checked_pictures(pictures: Any, images: NDArray) -> NDArray[np.uint8]:
         return pictures_of(images)
     shown = np.asarray(pictures(images) if callable(pictures) else pictures)
     if shown.ndim != 4 or len(shown) != len(images):
-        raise KerasxaiError(f"expected pictures ({len(images)}, height, width, 3), came {shown.shape}")
+        raise KerasxaiError(f"expected pictures ({len(images)}, height, width, 3), got {shown.shape}")
     return pictures_of(shown)

@@ -7,9 +7,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.callbacks.care import Care, companions, is_due
-from kerasxai.callbacks.samples import batches, class_indices, fields_of, warn_if_reshuffled
+from kerasxai.callbacks.care import Care, Results, check_figures, companions, is_due
+from kerasxai.callbacks.inputs import check_inputs, fields_for, rank_of, stacked
+from kerasxai.callbacks.samples import (
+    batches,
+    class_indices,
+    element_of,
+    fields_of,
+    is_endless,
+    named,
+    reshuffles,
+    samples,
+    warn_if_reshuffled,
+)
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.inputs import laid_out, packed
 from kerasxai.core.scores import PREDICTED
 from kerasxai.core.view import View
 from kerasxai.explainer import Explainer
@@ -56,26 +68,31 @@ class LocalizationCallback(keras.callbacks.Callback):
     failure warns once, training goes on, and the figures are left out until measuring succeeds.
 
     Args:
-        data: A `tf.data.Dataset` or list of samples as `kerasxai.data.load` gives them (`image`, `label`, `boxes`
-            relative to width and height, perhaps `mask`), or of tuples in this order, batched or not; or one dict or
-            tuple of whole arrays, boxes padded to `(N, k, 4)` with -1 or a list of `(k, 4)`.
+        data: A `tf.data.Dataset`, `keras.utils.PyDataset` or list of samples as `kerasxai.data.load` gives them
+            (`image`, `label`, `boxes` relative to width and height, perhaps `mask`), or of tuples in this order,
+            batched or not; or one dict or tuple of whole arrays, boxes padded to `(N, k, 4)` with -1 or a list of
+            `(k, 4)`. For a model of several inputs, `image` is the dict, list or tuple that the model takes, or the
+            samples have a field for each of its inputs.
         method: A name in `kerasxai.METHODS`.
         every: Measure after every so many epochs; after the first and the last planned epoch in any case.
-        prefix: Before each figure's name in `logs`.
+        prefix: Before each figure's name in `logs`; two callbacks in one training need different ones.
         threshold: Of the heatmaps, a fraction of the maximum in [0, 1).
         iou_threshold: A hit is at least this.
         figures: Of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
             thresholds are tried, `best_gt_known_loc` and `best_threshold`; and `pxap` (percent), which needs masks.
         layer: As for `kerasxai.Explainer`.
+        image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         batch_size: How many images are explained at once.
         **options: The method's own options.
 
     Attributes:
-        results: Number of epochs done -> figure -> value, for the epochs that were measured.
+        results: Number of epochs done -> figure -> value, for the epochs that were measured. A training that begins
+            at the first epoch, or with another model, begins with none.
 
     Raises:
-        KerasxaiError: An argument is wrong, or the data have no labels or boxes; at train begin also for a layer or
-            option that does not exist, and for a callback that uses a figure but stands before this one.
+        KerasxaiError: An argument is wrong, the data have no labels or boxes, or labels of several classes; at train
+            begin also for a layer or option that does not exist, for a callback that uses a figure but stands before
+            this one, and for another callback that writes figures of the same names.
 
     Example:
         >>> localization = kerasxai.callbacks.LocalizationCallback(kerasxai.data.load("shapes", split="validation"))
@@ -97,6 +114,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         figures: Iterable[str] = _DEFAULT,
         *,
         layer: Any = None,
+        image_input: Any = None,
         batch_size: int = 32,
         **options: Any,
     ) -> None:
@@ -104,21 +122,26 @@ class LocalizationCallback(keras.callbacks.Callback):
         if method not in METHODS:
             raise unknown("method", method, METHODS)
         if every < 1 or batch_size < 1:
-            raise KerasxaiError(f"every and batch_size must be 1 or more, came every={every}, batch_size={batch_size}")
+            raise KerasxaiError(f"every and batch_size must be 1 or more, got every={every}, batch_size={batch_size}")
         self.figures = _checked_figures(figures)
         _check_fields(data, self.figures)
+        if is_endless(data):
+            raise KerasxaiError("expected data that end, got a dataset without an end; take a part: data.take(100)")
         warn_if_reshuffled(data, "LocalizationCallback")
         self.data, self.method, self.every, self.prefix = data, method, every, prefix
         self.threshold, self.iou_threshold = threshold, iou_threshold
         self.batch_size = batch_size
-        self.options = ({} if layer is None else {"layer": layer}) | options
-        self.results: dict[int, dict[str, float]] = {}
+        self.image_input = image_input
+        given = {"layer": layer, "image_input": image_input}
+        self.options = {name: value for name, value in given.items() if value is not None} | options
+        self.results = Results()
         self._counts()  # Complains of thresholds out of range.
         self._care = Care("LocalizationCallback")
         self._explainer: Explainer | None = None
         self._view: View | None = None
         self._last: dict[str, float] | None = None
-        self._first = True
+        self._inputs: list[str] = []
+        self._first = self._begun = True
 
     @property
     def names(self) -> list[str]:
@@ -127,13 +150,25 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the explainer, which serves all epochs, and looks at the other callbacks."""
-        self._check_companions(companions(self))
+        others = companions(self)
+        check_figures(self, self.names, others)
+        self._check_companions(others)
+        element = element_of(self.data)
+        self._inputs = fields_for(self.model, element)
+        if not self._inputs:
+            check_inputs(self.model, named(element)["image"], "LocalizationCallback")
         self._care = Care("LocalizationCallback")
         self._explainer = Explainer(
             self.model, self.method, **{"batch_size": self.batch_size, "progress": False} | self.options
         )
         self._view = View(self.model, batch_size=self.batch_size)
-        self._last, self._first = None, True
+        self._last, self._first, self._begun = None, True, False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Forgets, before the first epoch, what was measured in another training."""
+        if not self._begun:
+            self._begun = True
+            self.results.begin(self.model, epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and puts the figures into `logs`."""
@@ -150,7 +185,7 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     def _measured(self) -> dict[str, float]:
         counts = self._counts()
-        for batch in batches(self.data, self.batch_size):
+        for batch in batches(self.data, self.batch_size, self._inputs):
             self._count(counts, batch)
         found: dict[str, Any] = {}
         for metric in counts.values():
@@ -172,19 +207,18 @@ class LocalizationCallback(keras.callbacks.Callback):
         return counts
 
     def _count(self, counts: dict[str, Any], batch: dict[str, list[Any]]) -> None:
-        assert self._explainer is not None and self._view is not None
-        images = _stacked(batch["image"])
+        assert self._explainer is not None
+        images = stacked(batch["image"])
         labels = class_indices(np.stack(batch["label"]))
         heatmaps = self._explainer(images, labels).heatmaps
-        nobody = np.full(len(images), PREDICTED)
-        scores = self._view.ask(class_scores, tf.convert_to_tensor(images), tf.convert_to_tensor(nobody)).logits.numpy()
+        scores = self._scores(images)
         size = heatmaps.shape[1:3]
         # The report's own way from fractions to pixels, so that its figures are these.
         to_pixels = LocalizationReport().to_pixels
         boxes = [to_pixels(found, size, relative=True) for found in batch["boxes"]]
         ious = counts["boxes"].ious(heatmaps, boxes, size)
         counts["boxes"].count(ious)
-        counts["top"].count(ious, ranks(scores, labels, len(images)))
+        counts["top"].count(ious, ranks(scores, labels, len(labels)))
         at = int(np.abs(counts["boxes"].grid - self.threshold).argmin())
         known = ious[:, at][~np.isnan(ious[:, at])]
         counts["iou"].add(sum=known.sum(), images=len(known), skipped=len(ious) - len(known))
@@ -192,6 +226,17 @@ class LocalizationCallback(keras.callbacks.Callback):
             counts["pointing"].update(heatmaps, boxes, image_size=size)
         if "masks" in counts:
             counts["masks"].update(heatmaps, np.stack(batch["mask"]))
+
+    def _scores(self, images: Any) -> np.ndarray:
+        """Returns the scores of all classes `(B, classes)`."""
+        view = self._view
+        assert view is not None
+        view.layout, array, others = laid_out(images, view.specs, view.names, self.image_input)
+        view.others = [tf.convert_to_tensor(one) for one in others]
+        targets = np.full(len(array), PREDICTED)
+        targets = packed(targets, np.arange(len(array))) if others else targets
+        batch = tf.convert_to_tensor(array.astype(np.float32))
+        return view.ask(class_scores, batch, tf.convert_to_tensor(targets)).logits.numpy()
 
     def _check_companions(self, others: list[Any]) -> None:
         """Complains of callbacks that would look for a figure before it is there, or stop before the next one is."""
@@ -220,7 +265,7 @@ def _checked_figures(figures: Iterable[str]) -> tuple[str, ...]:
         if figure not in FIGURES:
             raise unknown("figure", figure, FIGURES)
     if not chosen:
-        raise KerasxaiError(f"expected at least one figure of {', '.join(FIGURES)}, came none")
+        raise KerasxaiError(f"expected at least one figure of {', '.join(FIGURES)}, got none")
     return chosen
 
 
@@ -234,12 +279,24 @@ def _check_fields(data: Any, figures: tuple[str, ...]) -> None:
             f"(came {', '.join(there) or 'nothing'})"
         )
     shape = getattr(there["boxes"], "shape", None)
-    if shape is not None and len(shape) and shape[-1] not in (4, None, 0):
-        raise KerasxaiError(f"expected boxes of x0, y0, x1, y1 relative to the image, came shape {tuple(shape)}")
+    rank = rank_of(there["boxes"])
+    if shape is not None and rank >= 0 and (rank < 2 or shape[-1] not in (4, None)) and 0 not in shape:
+        raise KerasxaiError(
+            f"expected boxes of x0, y0, x1, y1 relative to the image, got shape {tuple(shape)}; the third entry of a "
+            "tuple holds boxes, not sample weights"
+        )
+    _check_labels(data, there["label"])
 
 
-def _stacked(images: list[Any]) -> np.ndarray:
-    sizes = {np.shape(image) for image in images}
-    if len(sizes) > 1:
-        raise KerasxaiError(f"expected images of one size, came {', '.join(map(str, sorted(sizes)))}")
-    return np.stack(images).astype(np.float32)
+def _check_labels(data: Any, label: Any) -> None:
+    """Refuses labels of several classes before training, as far as the first batch shows them."""
+    if isinstance(data, tf.data.Dataset):
+        # Only rows of labels can have several classes, and a dataset is not read where that would change its order.
+        if rank_of(label) < 1 or label.shape[-1] in (1, None) or reshuffles(data):
+            return
+        first: Any = data.take(1)
+    else:
+        element = element_of(data)
+        first = [tuple(element) if isinstance(element, list) else element]
+    for sample in samples(first, ("image", "label")):
+        class_indices(np.asarray(sample["label"])[None])

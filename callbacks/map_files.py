@@ -1,6 +1,5 @@
 """The files of heatmaps that are followed through a training."""
 
-import hashlib
 import os
 import re
 import zipfile
@@ -145,12 +144,6 @@ class MapFiles:
             number = path.stem.removeprefix("epoch_")
             if number.isdigit() and int(number) > epoch:
                 path.unlink()
-
-
-def identity_of(images: NDArray) -> str:
-    """Returns a digest of an array's values, type and shape."""
-    head = f"{images.dtype} {images.shape}".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(images).tobytes()).hexdigest()
 
 
 def _file_name(method: str) -> str:

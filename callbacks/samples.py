@@ -5,53 +5,92 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.callbacks.inputs import are_nested, rank_of, stacked
 from kerasxai.core.errors import KerasxaiError
 
 NAMES = ("image", "label", "boxes", "mask")
 _RESHUFFLING = ("_reshuffle_each_iteration", "_rerandomize")
+# How far the entries of a one-hot row may be from a sum of 1: half precision and label smoothing round.
+_ROUNDING = 1e-2
+_MOST_ROWS = 5
 
 Sample = dict[str, Any]
 
 
-def samples(data: Any, names: Sequence[str] = NAMES) -> Iterator[Sample]:
+def samples(
+    data: Any, names: Sequence[str] = NAMES, inputs: Sequence[str] = (), others: bool = False
+) -> Iterator[Sample]:
     """Gives samples one by one.
 
     Args:
-        data: A `tf.data.Dataset`, batched or not, or a list, of dicts as `kerasxai.data.load` gives them (`image`,
-            `label`, `boxes`, `mask`) or of tuples in this order; or one such dict or tuple of whole arrays; or images
-            `(N, H, W, C)` alone.
+        data: A `tf.data.Dataset` or `keras.utils.PyDataset`, or a list, batched or not, of dicts as
+            `kerasxai.data.load` gives them (`image`, `label`, `boxes`, `mask`) or of tuples in this order; or one such
+            dict or tuple of whole arrays; or images `(N, H, W, C)` alone. For a model of several inputs, `image` is
+            the dict, list or tuple that the model takes.
+        names: The fields to give.
+        inputs: The names of a model's several inputs. Where the dicts have a field for each, these are its inputs.
+        others: Whether to give the fields of dicts that have none of the four names, too.
 
     Yields:
-        Dicts of NumPy arrays, with those of the four names that there are: `image` `(H, W, C)`, `label` `()` or one-hot
-        `(classes,)`, `boxes` `(k, 4)` without padding, `mask` `(H, W)`.
+        Dicts of NumPy arrays, with those of the four names that there are: `image` `(H, W, C)` or a structure of
+        inputs, `label` `()` or one-hot `(classes,)`, `boxes` `(k, 4)` without padding, `mask` `(H, W)`.
 
     Raises:
-        KerasxaiError: The images are neither single ones nor batches.
+        KerasxaiError: The images are neither single ones nor batches, or the data have a form that is not read here.
     """
-    for element in _elements(data):
-        fields = {name: _rows(value) for name, value in named(element).items() if name in names}
-        rank = np.ndim(fields.get("image", 0))
-        if rank not in (3, 4):
-            raise KerasxaiError(f"expected images (height, width, channels) or batches of them, came {_form(element)}")
-        count = len(fields["image"]) if rank == 4 else 1
-        if rank == 3:
-            fields = {name: [value] for name, value in fields.items()}
-        for name, value in fields.items():
-            if len(value) != count:
-                raise KerasxaiError(f"expected {name} for each of {count} images, came {len(value)}")
-        for i in range(count):
-            sample = {name: value[i] for name, value in fields.items()}
-            if "boxes" in sample:
-                sample["boxes"] = _without_padding(sample["boxes"])
-            yield sample
+    for element in elements(data):
+        found = {name: value for name, value in named(element).items() if name in names}
+        if isinstance(element, Mapping) and "image" in element:
+            if inputs and set(inputs) <= set(element):
+                found["image"] = {name: element[name] for name in inputs}
+            if others:
+                found = {name: value for name, value in element.items() if name not in NAMES} | found
+        yield from _rows(found, element)
 
 
-def batches(data: Any, size: int) -> Iterator[dict[str, list[Any]]]:
+def _rows(fields: dict[str, Any], element: Any) -> Iterator[Sample]:
+    """Gives the samples of one element, which is a single sample or a batch."""
+    nested = are_nested(fields.get("image"))
+    values = {name: _array(value) for name, value in fields.items() if name != "image" or not nested}
+    image = tf.nest.map_structure(_array, fields["image"]) if nested else values.pop("image", 0)
+    leaves = tf.nest.flatten(image) if nested else [image]
+    rank = max((np.ndim(leaf) for leaf in leaves), default=0)
+    if rank not in (3, 4):
+        raise KerasxaiError(f"expected images (height, width, channels) or batches of them, got {_form(element)}")
+    if rank == 3:
+        yield _finished({"image": image, **values})
+        return
+    count = max(len(leaf) for leaf in leaves if np.ndim(leaf))
+    for leaf in leaves:
+        if np.ndim(leaf) == 0 or len(leaf) not in (1, count):
+            raise KerasxaiError(f"expected an input for each of {count} images, got shape {np.shape(leaf)}")
+    fitting = {name: value for name, value in values.items() if hasattr(value, "__len__") and _length(value) == count}
+    for name in values:
+        if name in NAMES and name not in fitting:
+            raise KerasxaiError(f"expected {name} for each of {count} images, got {_length(values[name])}")
+    for i in range(count):
+        row = {name: value[i] for name, value in fitting.items()}
+        picked = tf.nest.map_structure(lambda leaf, i=i: leaf[i % len(leaf)], image) if nested else image[i]
+        yield _finished({"image": picked, **row})
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list | tuple) or np.ndim(value) else 0
+
+
+def _finished(sample: Sample) -> Sample:
+    if "boxes" in sample:
+        sample["boxes"] = _without_padding(sample["boxes"])
+    return sample
+
+
+def batches(data: Any, size: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, list[Any]]]:
     """Gives the samples of `data` in batches: for each name the list of what the samples have."""
-    source = samples(data)
+    source = samples(data, inputs=inputs)
     while group := list(itertools.islice(source, size)):
         yield {name: [sample[name] for sample in group] for name in group[0]}
 
@@ -59,28 +98,87 @@ def batches(data: Any, size: int) -> Iterator[dict[str, list[Any]]]:
 def named(element: Any) -> dict[str, Any]:
     """Returns the fields of one element by name; a tuple's stand in the order image, label, boxes, mask."""
     if isinstance(element, Mapping):
-        return {name: element[name] for name in NAMES if name in element}
-    if isinstance(element, (tuple, list)):
+        found = {name: element[name] for name in NAMES if name in element}
+        return found if "image" in found else {"image": dict(element)}
+    if isinstance(element, tuple | list):
+        if len(element) > 1 and not are_nested(element[0]) and all(rank_of(one) >= 3 for one in element[:2]):
+            return {"image": element}
         return dict(zip(NAMES, element, strict=False))
     return {"image": element}
 
 
 def fields_of(data: Any) -> dict[str, Any]:
     """Returns what the elements of `data` have, without reading a dataset: names and something with a shape."""
-    return named(data.element_spec if isinstance(data, tf.data.Dataset) else next(iter(_elements(data)), {}))
+    return named(element_of(data))
+
+
+def element_of(data: Any) -> Any:
+    """Returns the first element of `data`, or of a `tf.data.Dataset` what it tells of its elements."""
+    return data.element_spec if isinstance(data, tf.data.Dataset) else next(iter(elements(data)), {})
+
+
+def taken(data: Any, count: int | None, read_labels: bool = True) -> tuple[Any, np.ndarray | None, dict[str, Any]]:
+    """Returns the first images, all of one size, as an array or a structure of inputs, and what belongs to them.
+
+    Args:
+        data: As for `samples`.
+        count: How many; None: all.
+        read_labels: Whether labels are read; without, those of the data may have any form.
+
+    Returns:
+        The images; their labels `(N,)` or None; and those further fields of dicts that are numbers, which may be
+        inputs of a model.
+
+    Raises:
+        KerasxaiError: There are none, they differ in size, or the labels are of several classes.
+    """
+    names = ("image", "label") if read_labels else ("image",)
+    found = list(itertools.islice(samples(data, names, others=True), count))
+    if not found:
+        raise KerasxaiError("expected at least one image, got empty data")
+    labels = class_indices(np.stack([sample["label"] for sample in found])) if "label" in found[0] else None
+    columns = {name: [sample[name] for sample in found] for name in found[0] if all(name in one for one in found)}
+    others = {
+        name: np.stack(column)
+        for name, column in columns.items()
+        if name not in NAMES
+        and len({np.shape(one) for one in column}) == 1
+        and np.asarray(column[0]).dtype.kind in "biuf"
+    }
+    return stacked([sample["image"] for sample in found]), labels, others
+
+
+def is_one_batch_of_inputs(data: Any) -> bool:
+    """Whether data are whole arrays for a model of several inputs, without labels."""
+    if isinstance(data, Mapping):
+        return "image" not in data
+    return isinstance(data, list | tuple) and not _holds_elements(data) and named(data).get("image") is data
 
 
 def class_indices(labels: Any) -> np.ndarray:
-    """Returns labels `(N,)`, `(N, 1)` or one-hot `(N, classes)` as `(N,)` int64.
+    """Returns labels `(N,)`, `(N, 1)` or one-hot `(N, classes)`, perhaps smoothed, as `(N,)` int64.
 
     Raises:
-        KerasxaiError: They are none of these, or not whole numbers from 0.
+        KerasxaiError: They are none of these, or not whole numbers from 0, or a row has several classes or none.
     """
     array = np.asarray(labels)
-    if array.ndim == 2:
-        array = array[:, 0] if array.shape[1] == 1 else array.argmax(axis=1)
-    if array.ndim != 1 or array.dtype.kind not in "iufb" or (array != np.floor(array)).any() or (array < 0).any():
-        raise KerasxaiError(f"expected labels (N,) of classes counted from 0, came shape {np.shape(labels)}")
+    if array.dtype.kind not in "iufb" or array.ndim not in (1, 2):
+        raise KerasxaiError(f"expected labels (N,) of classes counted from 0, got {array.dtype} {array.shape}")
+    if array.ndim == 2 and array.shape[1] > 1:
+        rows = array.astype(np.float64)
+        highest = rows.max(axis=1, keepdims=True)
+        one = ((rows == highest).sum(1) == 1) & (np.abs(rows.sum(1) - 1) < _ROUNDING) & (rows >= -_ROUNDING).all(1)
+        if not one.all():
+            wrong = np.flatnonzero(~one)
+            listed = ", ".join(map(str, wrong[:_MOST_ROWS])) + (", ..." if len(wrong) > _MOST_ROWS else "")
+            raise KerasxaiError(
+                f"expected one true class for each image, got labels {array.shape} with several classes or none in "
+                f"rows {listed}; give labels (N,) with the class that is meant"
+            )
+        return rows.argmax(axis=1)
+    array = array.reshape(len(array))
+    if not (np.isfinite(array).all() and (array == np.floor(array)).all() and (array >= 0).all()):
+        raise KerasxaiError(f"expected labels (N,) of classes counted from 0, got {array[:_MOST_ROWS]}")
     return array.astype(np.int64)
 
 
@@ -90,7 +188,7 @@ def warn_if_reshuffled(data: Any, who: str) -> None:
     All iterators of such a dataset share one state of the generator: reading it here changes the order in which
     training sees it, if training reads the same object.
     """
-    if isinstance(data, tf.data.Dataset) and _reshuffles(data):
+    if isinstance(data, tf.data.Dataset) and reshuffles(data):
         warnings.warn(
             f"{who}: the dataset is shuffled anew at each reading, and each reading changes the order of the next; "
             "if training reads it too, give a dataset without shuffle here",
@@ -98,30 +196,70 @@ def warn_if_reshuffled(data: Any, who: str) -> None:
         )
 
 
-def _reshuffles(dataset: Any) -> bool:
+def reshuffles(dataset: Any) -> bool:
+    """Whether a `tf.data.Dataset` changes its order at each reading, as far as that can be told."""
     # tf.data tells nowhere in public whether a dataset shuffles; where these names change, nobody is warned.
     if any(getattr(dataset, name, None) for name in _RESHUFFLING):
         return True
     try:
-        return any(_reshuffles(source) for source in dataset._inputs())
+        return any(reshuffles(source) for source in dataset._inputs())
     except (AttributeError, NotImplementedError):
         return False
 
 
-def _elements(data: Any) -> Iterable[Any]:
+def elements(data: Any) -> Iterable[Any]:
+    """Returns the samples or batches that `data` consist of; a dict or tuple of whole arrays is one batch.
+
+    Raises:
+        KerasxaiError: The data can be read once only, or have a form that is not known.
+    """
     if isinstance(data, tf.data.Dataset):
         return data
-    if isinstance(data, (list, tuple)) and data and isinstance(data[0], (Mapping, tuple)):
-        return data
-    if isinstance(data, list) and data and np.ndim(data[0]) == 3:
-        return data
-    return [data]
+    if isinstance(data, keras.utils.PyDataset) or _is_sequence_of_batches(data):
+        return _batches_of(data)
+    if isinstance(data, list | tuple):
+        return data if _holds_elements(data) else [data]
+    if isinstance(data, Mapping) or hasattr(data, "__array__") or isinstance(data, tf.RaggedTensor):
+        return [data]
+    kind = f"{type(data).__module__.partition('.')[0]} {type(data).__name__}".removeprefix("builtins ")
+    raise KerasxaiError(
+        f"expected arrays, a list, a tf.data.Dataset or a keras.utils.PyDataset, got {kind}; "
+        "give some of its batches as a list: list(itertools.islice(data, 4))"
+    )
 
 
-def _rows(value: Any) -> Any:
+def _holds_elements(data: Sequence[Any]) -> bool:
+    """Tells a list of samples or batches from one sample or batch with its label and boxes."""
+    if not data:
+        return False
+    first = data[0]
+    if isinstance(first, Mapping | tuple) or (isinstance(first, list) and are_nested(first)):
+        # ({"left": ..., "right": ...}, labels) is one batch, and so is ((left, right), labels).
+        return isinstance(data, list) or len(data) == 1 or isinstance(data[1], type(first))
+    return isinstance(data, list) and rank_of(first) == 3 and all(rank_of(one) == 3 for one in data)
+
+
+def _is_sequence_of_batches(data: Any) -> bool:
+    """Whether data are a `Sequence` of a Keras that is not the one imported here."""
+    return all(hasattr(data, name) for name in ("__getitem__", "__len__", "on_epoch_end"))
+
+
+def _batches_of(data: Any) -> Iterator[Any]:
+    count = data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
+    return (data[i] for i in (itertools.count() if count is None else range(count)))
+
+
+def is_endless(data: Any) -> bool:
+    """Whether data never end, so that they cannot be read as a whole."""
+    if isinstance(data, tf.data.Dataset):
+        return bool(data.cardinality() == tf.data.INFINITE_CARDINALITY)
+    return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
+
+
+def _array(value: Any) -> Any:
     if isinstance(value, tf.RaggedTensor):
         return [row.numpy() for row in value]
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return value
     return value.numpy() if isinstance(value, tf.Tensor) else np.asarray(value)
 
@@ -130,7 +268,7 @@ def _without_padding(boxes: Any) -> np.ndarray:
     boxes = np.asarray(boxes, np.float32)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, came {boxes.shape}")
+        raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, got {boxes.shape}")
     # kerasxai.data fills batches up with rows of -1.
     return boxes[boxes[:, 2] >= 0]
 
@@ -138,5 +276,5 @@ def _without_padding(boxes: Any) -> np.ndarray:
 def _form(element: Any) -> str:
     if isinstance(element, Mapping):
         return f"a dict of {', '.join(map(str, element)) or 'nothing'}"
-    shape = np.shape(element[0]) if isinstance(element, (tuple, list)) and element else np.shape(element)
-    return f"{type(element).__name__} with shape {shape}"
+    first = element[0] if isinstance(element, tuple | list) and element else element
+    return f"{type(element).__name__}" + ("" if are_nested(first) else f" with shape {np.shape(first)}")

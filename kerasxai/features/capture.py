@@ -41,6 +41,9 @@ def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
         if all(isinstance(x, tf.Tensor) and x.graph is graph for x in tf.nest.flatten(call.output)):
             calls.append(call)
 
+    if tf.nest.is_nested(images):
+        with recorded(walk(model), seen):
+            return calls, model(images, training=False)
     spec = input_specs(model)
     dtype = spec.dtype if isinstance(spec, tf.TensorSpec) else tf.float32
     if isinstance(spec, tf.TensorSpec) and not spec.shape.is_compatible_with(images.shape):
@@ -101,13 +104,14 @@ class Capture:
         self._traced: dict[Any, Any] = {}
 
     def __call__(self, images: Any, *more: Any) -> Any:
-        """Returns what `finish` makes of the output for images `(B, H, W, C)`."""
-        tensors = [tf.convert_to_tensor(images), *map(tf.convert_to_tensor, more)]
-        tensors[0] = tf.cast(tensors[0], tf.float32)
-        specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in tensors]
-        key = tuple((spec.shape, spec.dtype) for spec in specs)
+        """Returns what `finish` makes of the output for images `(B, H, W, C)`, or for the inputs that a model takes."""
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, [images, *more])
+        if not tf.nest.is_nested(tensors[0]):
+            tensors[0] = tf.cast(tensors[0], tf.float32)
+        specs = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), tensors)
+        key = repr(specs)
         if key not in self._traced:
-            build(self.model, tensors[0][:1])
+            build(self.model, tf.nest.map_structure(lambda x: x[:1], tensors[0]))
             self._traced[key] = tf.function(self._trace, autograph=False).get_concrete_function(*specs)
         return self._traced[key](*tensors)
 
