@@ -11,6 +11,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.tracing import patched, recorded
 from kerasxai.models import ACoLHead, ACoLModel, build_classifier
 from kerasxai.models.acol import FusedClassMaps, minmax
+from kerasxai.models.shown import _classes_of
 
 CLASSES = 4
 RNG = np.random.default_rng(7)
@@ -252,6 +253,35 @@ def test_a_failing_step_leaves_the_head_as_it_was() -> None:
         built.train_on_batch(IMAGES[:, :8], LABELS)
     assert built.head.explained_class is None
     assert built.head.targets is None
+
+
+def rows(*ones: tuple[int, ...]) -> np.ndarray:
+    found = np.zeros((len(ones), CLASSES), "float32")
+    for row, classes in zip(found, ones, strict=True):
+        row[list(classes)] = 1
+    return found
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_labels_of_several_classes_or_none_are_an_error(eager: bool) -> None:
+    built = model()
+    built.compile("sgd", "categorical_crossentropy", run_eagerly=eager, jit_compile=False)
+    for wrong in ((0, 1), ()):
+        labels = rows((2,), (0,), wrong, (1,), (1,), (2,))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be one class"):
+            built.train_on_batch(IMAGES, labels)
+    assert built.head.targets is None
+
+
+def test_xla_lets_no_class_zero_erase_for_an_image_without_a_class() -> None:
+    """XLA drops assertions, so that the class itself has to be right."""
+    built = model()
+    built.compile("sgd", "categorical_crossentropy", jit_compile=True)
+    assert np.isfinite(built.evaluate(IMAGES, rows((2,), (0,), (), (1,), (1,), (2,)), verbose=0))
+    classes = tf.function(_classes_of, jit_compile=True)(tf.constant(rows((), (0, 1), (2,))))
+    assert np.asarray(classes).tolist() == [-1, -1, 2]
+    soft = tf.constant(rows((0,), (2,)) * 0.9 + 0.1 / CLASSES)
+    assert np.asarray(_classes_of(soft)).tolist() == [0, 2]
 
 
 def test_arguments_are_checked() -> None:

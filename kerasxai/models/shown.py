@@ -5,17 +5,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.tracing import patched
+
+# How far the entries of a row may be from a sum of 1: half precision and label smoothing round.
+_ROUNDING = 1e-2
+UNKNOWN = -1
 
 
 class LabelsShown(keras.Model):
     """A functional model with one layer that has the attribute `targets`, set while labels are known, else None.
 
     Labels are class numbers (B,) or (B, 1), or rows (B, C) of one-hot or soft labels, of which the largest entry is
-    the class.
+    the class. Rows of several classes or of none are an error; where XLA compiles the step, which drops assertions,
+    their class is -1.
     """
 
     @property
@@ -38,7 +44,8 @@ class LabelsShown(keras.Model):
         if len(labels.shape) == 2 and labels.shape[-1] == 1:
             labels = labels[:, 0]
         if len(labels.shape) == 2 and labels.shape[-1] == head.num_classes:
-            labels, classes = ops.cast(labels, "float32"), ops.argmax(labels, -1)
+            labels = ops.cast(labels, "float32")
+            classes = _classes_of(labels)
         elif len(labels.shape) == 1:
             labels = classes = ops.cast(labels, "int32")
         else:
@@ -55,3 +62,11 @@ class LabelsShown(keras.Model):
         """One step of evaluation, the layer's own loss included."""
         with self._showing(data):
             return super().test_step(data)
+
+
+def _classes_of(rows: Any) -> Any:
+    """Returns the class of each row (B, C) of labels, -1 where a row has several classes or none."""
+    one = ops.logical_and(ops.abs(ops.sum(rows, -1) - 1) < _ROUNDING, ops.min(rows, -1) > -_ROUNDING)
+    message = "labels must be one class for each image (rows with a sum of 1), got rows of several classes or of none"
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(one), [message])]):
+        return tf.identity(ops.where(one, ops.argmax(rows, -1), UNKNOWN))

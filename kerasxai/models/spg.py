@@ -199,8 +199,10 @@ class SPGModel(LabelsShown):
     """
 
     def shown(self, classes: Any, labels: Any, weights: Any) -> dict[str, Any]:
-        """Returns the classes whose maps teach."""
-        return {"targets": (classes, weights)}
+        """Returns the classes whose maps teach; an image whose class is not known (-1) teaches nothing."""
+        known = ops.cast(classes >= 0, "float32")
+        weights = known if weights is None else ops.reshape(ops.cast(weights, "float32"), (-1,)) * known
+        return {"targets": (ops.maximum(classes, 0), weights)}
 
 
 def spg(
