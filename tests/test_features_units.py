@@ -10,6 +10,8 @@ import zoo
 
 from kerasxai import features
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.features import activation_quantiles, activations, top_patches
+from kerasxai.features.units import QuantileSample, select_channels
 
 layers = keras.layers
 
@@ -176,3 +178,53 @@ def test_fewer_images_than_patches() -> None:
     found = features.top_patches(zoo.build("functional"), zoo.images(2), k=3, channels=[5], crops=False)
     assert found.values.shape == (1, 3) and np.isnan(found.values[0, 2]) and found.images[0, 2] == -1
     assert found.names[0][2] == "" and found.crops[0] == [None] * 3 and found.channels.tolist() == [5]
+
+
+def saturating(channels: int = 12) -> Any:
+    """Copies of the image's first channel through a ReLU6: all reach 6, each at other shares of the positions."""
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(channels, 1, use_bias=False, name="gain")(inputs)
+    model = keras.Model(inputs, keras.layers.ReLU(6.0, name="bounded")(maps))
+    kernel = np.zeros((1, 1, 3, channels), "float32")
+    kernel[0, 0, 0] = np.linspace(7, 60, channels)
+    # Selective, and last in order: it sees another color, which few images have.
+    kernel[0, 0, :, -1] = (0, 60, 0)
+    model.get_layer("gain").set_weights([kernel])
+    return model
+
+
+def bright(count: int) -> np.ndarray:
+    images = np.random.default_rng(0).uniform(0, 0.05, (count, 8, 8, 3)).astype("float32")
+    images[:, 3, 3, 0] = 1.0
+    images[-3:, :, :, 1] = 1.0
+    return images
+
+
+def test_saturated_channels_are_ranked_by_how_much_their_images_stand_out() -> None:
+    model, images = saturating(), bright(30)
+    highest = activations(model, images, "bounded").max((0, 1, 2))
+    assert (highest == 6).all(), "by their highest values all channels are equal"
+    chosen = select_channels(model, images, "bounded", 4, top=3)
+    assert chosen[0] == 11 and len(set(chosen.tolist())) == 4
+    dataset = tf.data.Dataset.from_tensor_slices(images)
+    again = select_channels(model, dataset, "bounded", 4, top=3, batch_size=7)
+    np.testing.assert_array_equal(again, chosen)
+    assert len(select_channels(model, images, "bounded", 99)) == 12
+
+
+def test_of_equal_patches_that_of_the_stronger_image_is_shown() -> None:
+    images = bright(30)
+    images[-3:, 3, 3, 1] = 0.05
+    images[5, 2, 2, 1] = 1.0
+    found = top_patches(saturating(), images, "bounded", 3, channels=[11], crops=False, batch_size=8)
+    assert (found.values == 6).all() and set(found.images[0].tolist()) == {27, 28, 29}
+
+
+def test_a_saturated_channel_exceeds_its_quantile_where_it_is_saturated() -> None:
+    model, images = saturating(), bright(30)
+    thresholds = activation_quantiles(model, images, "bounded", 0.9)
+    maps = activations(model, images, "bounded")
+    assert (thresholds < 6).all() and (maps > thresholds).any((0, 1, 2)).all()
+    constant = QuantileSample()
+    constant.update(np.full((5, 2), 3.0))
+    np.testing.assert_array_equal(constant.quantile(0.9), 3)

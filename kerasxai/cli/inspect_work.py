@@ -19,6 +19,7 @@ from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed
 from kerasxai.features.patches import Patches, top_patches
 from kerasxai.features.stream import batches
+from kerasxai.features.units import select_channels
 from kerasxai.viz import Report, save_png, to_picture
 from kerasxai.viz.pixels import resize_picture
 
@@ -75,13 +76,14 @@ class Work:
 
     @cached_property
     def patches(self) -> Patches:
-        """The strongest patches: of the channels asked for, or of those whose best patch stands out most."""
+        """The strongest patches: of the channels asked for, or of those whose strongest images stand out most."""
         options = self.options
         chosen = None if options.channels is None else [_whole(text) for text in options.channels.split(",")]
         settings: dict[str, Any] = {"k": options.patches, "batch_size": options.batch_size}
         if chosen is None:
-            found = top_patches(self.model, self.images, self.layer, crops=False, **settings)
-            chosen = np.argsort(-np.nan_to_num(found.values).mean(1), kind="stable")[:_CHANNELS].tolist()
+            chosen = select_channels(
+                self.model, self.images, self.layer, _CHANNELS, top=options.patches, batch_size=options.batch_size
+            ).tolist()
         return top_patches(self.model, self.images, self.layer, channels=chosen, **settings)
 
     @cached_property

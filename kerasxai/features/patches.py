@@ -57,8 +57,9 @@ def top_patches(
 ) -> Patches:
     """Finds the patches that excite each channel of a layer most, in one pass over a data set.
 
-    What is held does not grow with the data: of each channel `k` values, places and crops. Of equal values the first
-    in the data wins, and within an image the first from the top left.
+    What is held does not grow with the data: of each channel `k` values, places and crops. Of equal values, which
+    bounded activations such as ReLU6 give often, the one wins in whose image the channel's mean is higher, then the
+    first in the data; within an image the first from the top left.
 
     Args:
         model: Any Keras model.
@@ -85,26 +86,26 @@ def top_patches(
     capture = Capture(model, layer, lambda output: _strongest(map_of(output), channels, k if repeat else 1))
     best: _Best | None = None
     done = 0
-    for batch, (values, places) in capture.over(data, batch_size):
+    for batch, (values, places, means) in capture.over(data, batch_size):
         if best is None:
             height, width = np.shape(batch["image"])[1:3]
             field = receptive_field(model, capture.path, (height, width), gates)
             chosen = np.arange(values.shape[1]) if channels is None else np.asarray(channels)
             best = _Best(chosen.astype(np.int64), k, field, crops)
-        best.merge(values.numpy(), places.numpy(), batch, done)
+        best.merge(values.numpy(), places.numpy(), means.numpy(), batch, done)
         done += len(batch["image"])
     assert best is not None and capture.path is not None
     return best.finished(capture.path)
 
 
-def _strongest(maps: Any, channels: Sequence[int] | None, count: int) -> tuple[Any, Any]:
-    """Returns the strongest values of each channel in each image, `(B, C, n)`, and their places in reading order."""
+def _strongest(maps: Any, channels: Sequence[int] | None, count: int) -> tuple[Any, Any, Any]:
+    """Returns the strongest values of each channel in each image, `(B, C, n)`, their places, and means `(B, C)`."""
     maps = chosen_channels(maps, channels)
     flat = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, maps.shape[-1], maps.shape[1] * maps.shape[2]))
     # What is not a number would stand first in every list.
     flat = tf.where(tf.math.is_nan(flat), -np.inf, flat)
     values, places = tf.math.top_k(flat, min(count, flat.shape[-1]))
-    return values, places
+    return values, places, tf.reduce_mean(maps, (1, 2))
 
 
 class _Best:
@@ -114,23 +115,28 @@ class _Best:
         self.channels, self.k, self.field, self.keep_crops = channels, k, field, crops
         count = len(channels)
         self.values = np.full((count, k), -np.inf, np.float32)
+        self.means = np.full((count, k), -np.inf, np.float32)
         self.images = np.full((count, k), -1, np.int64)
         self.places = np.full((count, k), -1, np.int64)
         self.names = [[""] * k for _ in range(count)]
         self.crops: list[list[NDArray | None]] = [[None] * k for _ in range(count)]
 
-    def merge(self, values: NDArray, places: NDArray, batch: Batch, done: int) -> None:
+    def merge(self, values: NDArray, places: NDArray, means: NDArray, batch: Batch, done: int) -> None:
         """Takes the candidates `(B, C, n)` of one batch, whose first image is number `done`."""
         per_image = values.shape[2]
         new_values = np.moveaxis(values, 1, 0).reshape(len(self.channels), -1)
         new_places = np.moveaxis(places, 1, 0).reshape(len(self.channels), -1)
+        new_means = np.nan_to_num(means.T, nan=-np.inf).repeat(per_image, axis=1)
+        weakest, weakest_mean = self.values[:, -1:], self.means[:, -1:]
+        better = (new_values > weakest) | ((new_values == weakest) & (new_means > weakest_mean))
         # Only channels with something stronger than their weakest are looked at: fewer and fewer as the data go on.
-        for row in np.flatnonzero(new_values.max(1) > self.values[:, -1]):
+        for row in np.flatnonzero(better.any(1)):
             joined = np.concatenate([self.values[row], new_values[row]])
-            # Those that came before stand first, so that of equals the first in the data stays.
-            order = np.argsort(-joined, kind="stable")[: self.k]
+            joined_means = np.concatenate([self.means[row], new_means[row]])
+            # The sort is stable, and what came before stands first, so that of equals the first in the data stays.
+            order = np.lexsort((-joined_means, -joined))[: self.k]
             before = (self.images[row].copy(), self.places[row].copy(), self.names[row], self.crops[row])
-            self.values[row] = joined[order]
+            self.values[row], self.means[row] = joined[order], joined_means[order]
             self.names[row], self.crops[row] = [], []
             for rank, chosen in enumerate(order):
                 if chosen < self.k:

@@ -42,6 +42,43 @@ def activations(
     return np.concatenate([maps.numpy() for _, maps in capture.over(images, batch_size)])
 
 
+def select_channels(
+    model: Any, data: Any, layer: Any = None, count: int = 8, *, top: int = 9, batch_size: int = 32
+) -> NDArray[np.int64]:
+    """Returns the channels whose strongest images stand out most from all others.
+
+    A channel is ranked by its mean over the positions of an image: by how far this is higher in its `top` strongest
+    images than in all. The highest value of a channel would not do: bounded activations such as ReLU6 reach the bound
+    in almost every channel.
+
+    Args:
+        model: Any Keras model.
+        data: As for `kerasxai.features.stream.batches`; read once.
+        layer: A path, name or layer; None takes the last feature map.
+        count: How many channels.
+        top: How many images are the strongest ones.
+        batch_size: How many images are sent through the model at once.
+
+    Returns:
+        `(count,)` int64, the most selective channel first, or all channels if there are fewer.
+
+    Example:
+        >>> select_channels(model, images, "backbone/block4b_add", count=2).shape
+        (2,)
+    """
+    capture = Capture(model, layer, lambda output: tf.reduce_mean(map_of(output), (1, 2)))
+    strongest: NDArray[np.float32] | None = None
+    total, images = np.zeros(1), 0
+    for _, means in capture.over(data, batch_size):
+        # What is not a number would be the strongest of all.
+        values = np.nan_to_num(means.numpy(), nan=0.0, posinf=0.0, neginf=0.0)
+        total, images = total + values.sum(0, dtype=np.float64), images + len(values)
+        kept = values if strongest is None else np.concatenate([strongest, values])
+        strongest = -np.sort(-kept, axis=0)[:top]
+    assert strongest is not None
+    return np.argsort(total / images - strongest.mean(0), kind="stable")[:count].astype(np.int64)
+
+
 class QuantileSample:
     """Quantiles of each channel over any number of places, from a uniform sample of the places in bounded memory.
 
@@ -84,10 +121,19 @@ class QuantileSample:
             self._keys, self._values = self._keys[kept], self._values[kept]
 
     def quantile(self, share: float) -> NDArray[np.float32]:
-        """Returns the quantile `(K,)` of each channel."""
+        """Returns the quantile `(K,)` of each channel.
+
+        Where it is the channel's highest value, as for a saturated ReLU6, nothing would exceed it: there it is the
+        highest value below.
+        """
         if not self.seen:
-            raise KerasxaiError("no values have come; there is no quantile")
-        return np.quantile(self._values, share, axis=0).astype(np.float32)
+            raise KerasxaiError("expected values to take a quantile of, got none")
+        found = np.quantile(self._values, share, axis=0).astype(np.float32)
+        highest = self._values.max(0)
+        tied = (found >= highest) & (self._values.min(0) < highest)
+        columns = self._values[:, tied]
+        found[tied] = np.where(columns < highest[tied], columns, -np.inf).max(0)
+        return found
 
 
 def activation_quantiles(
@@ -101,7 +147,9 @@ def activation_quantiles(
     sample: int = 16384,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """Returns the value that each channel exceeds at a share `1 - quantile` of all places of a data set.
+    """Returns the value that each channel exceeds at a share `1 - quantile` of all positions of a data set.
+
+    A channel that is saturated at a larger share exceeds it where it is saturated.
 
     Args:
         model: Any Keras model.
