@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_explained
-from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, resized, tell_skipped
+from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, tell_skipped, with_channels
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, top_predictions
 from kerasxai.cli.settings import settings_of
-from kerasxai.core.arguments import add_image_size, add_method_options, add_model, listed, positive_int
+from kerasxai.core.arguments import add_method_options, add_model, listed, positive_int
 from kerasxai.core.errors import unknown
 from kerasxai.core.folders import locked
+from kerasxai.core.image_options import add_image_options
+from kerasxai.core.input_range import preprocessing
 from kerasxai.core.tables import print_table
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("explanations"), help="folder to write to (default: %(default)s)"
     )
-    add_image_size(parser)
+    add_image_options(parser, bits=True)
     parser.add_argument(
         "--batch-size", type=positive_int, default=16, help="images explained at once (default: %(default)s)"
     )
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     for name in names:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
+    preprocessing(options.input_range)  # Refuses a mistake before the images are read.
     with locked(options.out):
         paths = image_files(options.images, options.out)
         ledger = Ledger(options.out, ExplanationTable(options.model), settings_of("explain", options, method=names))
@@ -77,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{sum(done)} of {len(paths)} images were explained by an earlier call; going on with the others")
         # The first images are read before TensorFlow is imported, so that unreadable files are told at once.
         todo = (number for number, finished in enumerate(done) if not finished)
-        batches = read_batches(paths, todo, options.batch_size, ledger.skip)
+        batches = read_batches(paths, todo, options.batch_size, ledger.skip, options.bits)
         first = next(batches, None)
         if first is None and len(ledger.skipped) == len(paths):
             raise none_readable(ledger.skipped, len(paths))
@@ -97,17 +100,20 @@ def _explain(
     ledger: Ledger,
 ) -> None:
     from kerasxai import models
-    from kerasxai.core.image_input import image_side
+    from kerasxai.core.image_input import image_input
+    from kerasxai.core.own_preprocessing import warn_of_range
 
     model = models.load_classifier(options.model, options.custom_objects)
-    side = image_side(model, options.image_size)
+    taken = image_input(model, options.image_size, options.input_range)
     classes = models.class_names(model)
     target = None if options.target is None else class_index(options.target, classes)
     explainers = [_explainer(model, name, options, settings, len(names) > 1) for name in names]
-    for images in batches:
-        batch = resized([image.pixels for image in images], side)
+    for turn, images in enumerate(with_channels(batches, taken.channels, options.bits)):
+        batch = taken.batch([image.pixels for image in images])
         predicted = top_predictions(np.asarray(model.predict_on_batch(batch)), classes, options.top)
         explanations = [explainer(batch, target) for explainer in explainers]
+        if turn == 0:
+            warn_of_range(model, taken, options.input_range)
         for i, image in enumerate(images):
             explained = [name_of(explanation.targets[i], classes) for explanation in explanations]
             ledger.begin(image.number)

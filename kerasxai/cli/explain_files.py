@@ -53,7 +53,8 @@ class ExplanationTable:
     ) -> None:
         """Writes the table, one record at a time in memory."""
         settings = group.settings or {}
-        head = {"command": group.command, "model": settings.get("model", self.model), "settings": settings}
+        head = {"command": group.command, "model": settings.get("model", self.model)}
+        head |= {"input_range": settings.get("input_range"), "settings": settings}
         if skipped:
             head["skipped"] = skipped
         with atomic_path(folder / numbered(self.files[0], number)) as path, open_text(path, "w") as file:

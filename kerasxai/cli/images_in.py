@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class ImageIn:
     Attributes:
         number: Its place among all images.
         path: As it was given, or found.
-        pixels: `(H, W, 3)` uint8.
+        pixels: `(H, W, 3)` uint8, `(H, W, 4)` for a model of four channels.
         stamp: Of the file, before it was read.
     """
 
@@ -84,7 +84,11 @@ def _is_own(path: Path, results: Path, own: set[str]) -> bool:
 
 
 def read_batches(
-    paths: Sequence[Path], wanted: Iterable[int], batch_size: int, skip: Callable[[int, Path, str], None]
+    paths: Sequence[Path],
+    wanted: Iterable[int],
+    batch_size: int,
+    skip: Callable[[int, Path, str], None],
+    bits: int | None = None,
 ) -> Iterator[list[ImageIn]]:
     """Reads images as they are needed, in batches that stay small in memory.
 
@@ -93,6 +97,7 @@ def read_batches(
         wanted: The places of those that are read.
         batch_size: Images in a batch at most; of large images there are fewer.
         skip: Is called with the place and the path of each image that cannot be read, and why.
+        bits: As for `kerasxai.data.read_image`.
     """
     from kerasxai.data import read_image
 
@@ -101,7 +106,7 @@ def read_batches(
         path = paths[number]
         stamp = stamp_of(path)
         try:
-            pixels = read_image(path)
+            pixels = read_image(path, bits=bits)
         except KerasxaiError as error:
             skip(number, path, str(error))
             continue
@@ -114,6 +119,22 @@ def read_batches(
             batch = []
     if batch:
         yield batch
+
+
+def with_channels(batches: Iterable[list[ImageIn]], channels: int, bits: int | None = None) -> Iterator[list[ImageIn]]:
+    """Yields batches of images as they are for models of 1 or 3 channels, and read again with their alpha for 4.
+
+    Args:
+        batches: What `read_batches` yields. The first is read before it is known what the model takes.
+        channels: What the model takes.
+        bits: As for `kerasxai.data.read_image`.
+    """
+    from kerasxai.data import read_image
+
+    for images in batches:
+        if channels == 4:
+            images = [replace(one, pixels=read_image(one.path, channels=4, bits=bits)) for one in images]
+        yield images
 
 
 def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiError:

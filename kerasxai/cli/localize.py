@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, resized, tell_skipped
+from kerasxai.cli.images_in import (
+    ImageIn,
+    image_files,
+    none_readable,
+    read_batches,
+    resized,
+    tell_skipped,
+    with_channels,
+)
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, predictions_of
 from kerasxai.cli.settings import settings_of
-from kerasxai.core.arguments import add_image_size, add_method_options, add_model, positive_int
+from kerasxai.core.arguments import add_method_options, add_model, positive_int
 from kerasxai.core.folders import locked
+from kerasxai.core.image_options import add_image_options
+from kerasxai.core.input_range import preprocessing
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -51,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-boxes", action="store_true", help="a box for each connected region, not only for the largest"
     )
     parser.add_argument("--out", type=Path, default=Path("boxes"), help="folder to write to (default: %(default)s)")
-    add_image_size(parser)
+    add_image_options(parser, bits=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at once (default: %(default)s)")
 
 
@@ -72,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     from kerasxai.localization import chosen_threshold
 
     chosen_threshold(np.eye(2), options.threshold)  # Tells a mistake before the model is loaded.
+    preprocessing(options.input_range)
     with locked(options.out):
         paths = image_files(options.images, options.out)
         table = BoxTable()
@@ -85,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{sum(done)} of {len(paths)} images were localized by an earlier call; going on with the others")
         todo = [number for number, finished in enumerate(done) if not finished]
         # The first images are read before the model is loaded, so that unreadable files are told at once.
-        batches = read_batches(paths, todo, options.batch_size, ledger.skip)
+        batches = read_batches(paths, todo, options.batch_size, ledger.skip, options.bits)
         first = next(batches, None)
         if first is None and len(ledger.skipped) == len(paths):
             raise none_readable(ledger.skipped, len(paths))
@@ -108,13 +119,14 @@ def _localize(
 ) -> None:
     from kerasxai import models
     from kerasxai.cli.localize_files import record_of, regions, write_mask, write_sheet
-    from kerasxai.core.image_input import image_side
+    from kerasxai.core.image_input import image_input
+    from kerasxai.core.own_preprocessing import warn_of_range
     from kerasxai.core.progress import Bar
     from kerasxai.explainer import Explainer
     from kerasxai.localization import heatmap_to_mask, mask_to_boxes
 
     model = models.load_classifier(options.model, options.custom_objects)
-    side = image_side(model, options.image_size)
+    taken = image_input(model, options.image_size, options.input_range)
     table.classes = models.class_names(model)
     target = None if options.target is None else class_index(options.target, table.classes)
     explainer = Explainer(
@@ -128,8 +140,8 @@ def _localize(
     )
     cells: list[tuple[np.ndarray, str]] = []
     with Bar(count, "localizing", None) as bar:
-        for images in batches:
-            for image, heatmap, explained, share in _explained(explainer, model, images, side, target):
+        for turn, images in enumerate(with_channels(batches, taken.channels, options.bits)):
+            for image, heatmap, explained, share in _explained(explainer, model, images, taken, target):
                 mask = heatmap_to_mask(heatmap, options.threshold)
                 boxes = mask_to_boxes(mask, largest=not options.all_boxes)
                 mask = np.any([mask & False, *regions(mask, boxes)], axis=0)
@@ -145,16 +157,18 @@ def _localize(
                     cells.append((_cell(image.pixels, heatmap, boxes), f"{name} {share:.0%}"))
                 bar.advance(1)
             ledger.save()
+            if turn == 0:
+                warn_of_range(model, taken, options.input_range)
     if cells:
         rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
         write_sheet(options.out / "sheet.png", rows, options.method, options.refine, options.threshold)
 
 
 def _explained(
-    explainer: Any, model: Any, images: list[ImageIn], side: tuple[int, int], target: int | None
+    explainer: Any, model: Any, images: list[ImageIn], taken: Any, target: int | None
 ) -> Iterator[tuple[ImageIn, np.ndarray, int, float]]:
     """Yields each image with its heatmap at its own size, the class and its probability."""
-    batch = resized([image.pixels for image in images], side)
+    batch = taken.batch([image.pixels for image in images])
     explanation = explainer(batch, target)
     shares = predictions_of(np.asarray(model.predict_on_batch(batch)))
     for i, image in enumerate(images):

@@ -135,6 +135,7 @@ class BoxTable:
             "description": BOXES,
             "version": __version__,
             "command": group.command,
+            "input_range": (group.settings or {}).get("input_range"),
             "settings": group.settings,
         }
         if skipped:

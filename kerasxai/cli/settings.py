@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasxai.core.files import cannot
+from kerasxai.core.input_range import name_of_range, source_of_range
 from kerasxai.version import __version__
 
 _NOT_OF_RESULTS = frozenset({"images", "out", "batch_size"})
@@ -26,6 +27,10 @@ def settings_of(command: str, options: argparse.Namespace | Mapping[str, Any], *
     """
     given = vars(options) if isinstance(options, argparse.Namespace) else dict(options)
     kept = {name: _plain(value) for name, value in sorted(given.items()) if name not in _NOT_OF_RESULTS}
+    if "input_range" in kept:
+        kept["input_range"] = name_of_range(kept["input_range"])
+        source = source_of_range(kept["input_range"])
+        more = {**more, **({"input_range_sha256": digest_of(source)} if source else {})}
     return {
         "kerasxai": __version__,
         "of": command,

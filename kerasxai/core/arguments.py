@@ -113,6 +113,7 @@ _ELSEWHERE: Mapping[str, str | None] = {
     "refine": "--refine",
     "batch_size": "--batch-size",
     "image_size": "--image-size",
+    "preprocess": "--input-range",
     "threshold": "--threshold",
     "protocol": "--protocol",
     "limit": "--limit",

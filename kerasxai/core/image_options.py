@@ -3,6 +3,7 @@
 import argparse
 import re
 
+from kerasxai.core.arguments import whole_number
 from kerasxai.core.input_range import RANGE_HELP
 
 
@@ -18,8 +19,7 @@ def add_image_options(parser: argparse.ArgumentParser, bits: bool = False) -> No
     if bits:
         parser.add_argument(
             "--bits",
-            type=int,
-            choices=range(8, 17),
+            type=whole_number(8, 16),
             metavar="N",
             help="how many bits the values of image files with 16 bits use, such as 12 (default: 16)",
         )

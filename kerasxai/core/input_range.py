@@ -79,6 +79,12 @@ def name_of_range(given: str | Preprocess | None) -> str:
     return f"{getattr(given, '__module__', '?')}:{getattr(given, '__qualname__', type(given).__name__)}"
 
 
+def source_of_range(name: str) -> str | None:
+    """Returns the file of the module that an input range `"module:function"` was imported from; None for the others."""
+    module = sys.modules.get(name.partition(":")[0]) if ":" in name else None
+    return getattr(module, "__file__", None)
+
+
 def _imported(name: str) -> Preprocess:
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())

@@ -18,6 +18,7 @@ from kerasxai.core.choosing import Place, chosen_places
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
+from kerasxai.core.image_input import takes_channels_first
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import find_call, input_names, input_specs, walk
 from kerasxai.core.maps import Form, sides_of
@@ -369,10 +370,7 @@ class View:
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""
-        colors = (1, 3, 4)
-        layers = (layer for _, layer in walk(self.model))
-        turned = len(shape) > 2 and shape[1] in colors and shape[-1] not in colors
-        return turned and any(getattr(layer, "data_format", None) == "channels_first" for layer in layers)
+        return takes_channels_first(self.model, shape)
 
     def chosen_places(self, calls: list[Call], score: Any, images: Any) -> list[Place]:
         """Returns where methods explain an input; see `kerasxai.core.choosing`."""
