@@ -8,7 +8,7 @@ STAMP := $(VENV)/installed-$(shell (cat setup.cfg pyproject.toml; find kerasxai 
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test test-all lint format bench clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ demo: $(STAMP)  ## Explain photographs, train three heads, measure where they lo
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-all: $(STAMP)  ## Run all tests, with every network family (some more minutes)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "exhaustive or not exhaustive"
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check .

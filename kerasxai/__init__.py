@@ -27,7 +27,7 @@ _NAMES = {
     "RECIPES": "kerasxai.training.recipes",
     "REFINEMENTS": "kerasxai.refinements",
     "build_classifier": "kerasxai.models",
-    "list_layers": "kerasxai.core.layers",
+    "list_layers": "kerasxai.core.layer_table",
 }
 _MODULES = (
     "callbacks",

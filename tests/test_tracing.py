@@ -10,7 +10,8 @@ import zoo
 
 import kerasxai
 from kerasxai.core import graph
-from kerasxai.core.layers import find_layer, list_layers, walk
+from kerasxai.core.layer_table import list_layers
+from kerasxai.core.layers import find_layer, walk
 from kerasxai.core.tracing import intercepted, patched
 
 

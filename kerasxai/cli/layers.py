@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the layers in the order in which they are called."""
-    from kerasxai.core.layers import list_layers
+    from kerasxai.core.layer_table import list_layers
     from kerasxai.models import load
 
     rows = [

@@ -84,7 +84,7 @@ class BlackBox(View):
         """Returns False: a function is given images as the user gives them."""
         return False
 
-    def chosen_places(self, calls: Any, score: Any, images: Any) -> Any:
+    def chosen_places(self, choice: Any) -> Any:
         """Refuses: a function has no layers."""
         raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")
 

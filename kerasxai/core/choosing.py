@@ -1,23 +1,31 @@
-"""Which call of which layer gives the explained map: the one that was named, or the one that feeds the head."""
+"""Which tensor of a traced pass is explained: the one that was named, or the last one that all evidence passes."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
+import networkx
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors, descendants, origin
-from kerasxai.core.layers import channels_first, find_call, inside_attention, is_feature_map, last_map, no_map, places
-from kerasxai.core.maps import MOST_EXTRA_TOKENS, Form, form_of, sides_of
+from kerasxai.core.layers import find_call, no_map
+from kerasxai.core.maps import Form, form_of, sides_of
+from kerasxai.core.readings import Readings, is_channels_first, sides_of_map
+from kerasxai.core.score_paths import ScorePaths, nearest_common_dominator
+from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.tracing import Call
 
-_POOLINGS = ("GlobalAveragePooling1D", "GlobalMaxPooling1D", "Flatten")
 _MAPS = {
     1: "a feature map (batch, steps, channels)",
     2: "a feature map (batch, height, width, channels)",
     3: "a feature map (batch, depth, height, width, channels)",
 }
+# What takes single positions out of a sequence, such as the class token.
+_SELECTIONS = {"StridedSlice", "Slice", "GatherV2", "Split", "SplitV", "Unpack"}
+# Patches are embedded in one or two layers; tokens made of more maps hold features of their own.
+_FEW_MAPS = 2
 
 
 @dataclass(frozen=True)
@@ -25,206 +33,219 @@ class Place:
     """Where a method explains.
 
     Attributes:
-        path: The layer's path; `"shared:1"` for the second call of one that is called several times.
-        call: The call.
-        form: How its output is read as a map.
+        path: The layer's path, `"shared:1"` for the second of several calls, or an operation's name.
+        tensor: Its output.
+        form: How it is read as a map.
     """
 
     path: str
-    call: Call
+    tensor: tf.Tensor
     form: Form
 
 
-def chosen_places(
-    model: Any, calls: list[Call], score: Any, layers: list[tuple[str, Any]], images: Any, grid: tuple[int, ...] | None
-) -> list[Place]:
-    """Returns where methods explain, for each named layer or for the one that feeds the head.
+class Choice:
+    """Chooses the explained tensors of one traced pass.
 
     Args:
         model: The model.
-        calls: The calls of one traced pass.
-        score: The traced score.
-        layers: Paths and layers that the user chose; none for the default.
-        images: The explained input: of twins that share their layers, only the calls that look at it count.
-        grid: The grid of tokens, where the user says it.
-
-    Raises:
-        KerasxaiError: A layer that cannot be explained, or a model without a map.
+        calls: The calls of the pass.
+        score: The explained score.
+        images: The explained input.
+        grid: The grid of tokens, if the user gave one.
     """
-    sides, looking = sides_of(images.shape), descendants(images)
-    # What only gives its shape has no gradient.
-    needed = ancestors(score, shapes=False)
-    if layers:
-        return [_named(model, path, calls, needed, looking, sides, grid) for path, _ in layers]
-    call, form = _default(calls, needed & looking, sides, grid)
-    own = [one for one in calls if one.layer is call.layer]
-    return [Place(call.path if len(own) == 1 else f"{call.path}:{own.index(call)}", call, form)]
+
+    def __init__(
+        self, model: Any, calls: list[Call], score: tf.Tensor, images: tf.Tensor, grid: tuple[int, ...] | None
+    ) -> None:
+        self._model = model
+        self._calls = calls
+        self._score = score
+        self._images = images
+        self._grid = grid
+        self._sides = tuple(sides_of(images.shape))
+
+    @functools.cached_property
+    def names(self) -> TensorNames:
+        """The names of the tensors of the pass."""
+        return TensorNames(self._calls, self._score.graph)
+
+    @functools.cached_property
+    def _paths(self) -> ScorePaths:
+        return ScorePaths(self._images, self._score)
+
+    @functools.cached_property
+    def _readings(self) -> Readings:
+        return Readings(self._paths, self._sides, self._grid, lambda x: self.names.name_of(x) is not None)
+
+    def default(self) -> list[Place]:
+        """Returns the last map that every path from the input to the score passes.
+
+        Where branches run in parallel to the end, no map between them and the score has all evidence: then the last
+        map of each branch. Behind a class token the gradient of all other tokens is 0, so that the tokens which the
+        last attention takes are explained there.
+
+        Raises:
+            KerasxaiError: No tensor that the score depends on can be read as a map of the input.
+        """
+        chosen = [self._read_everywhere(tensor) for tensor in self._parallel(self._paths.last(self._is_candidate))]
+        if not chosen:
+            raise no_map(None, len(self._sides), self._calls)
+        if len(chosen) == 1 and self._has_unreadable_tokens_behind(chosen[0]):
+            name = self.names.name_of((self._maps_above(chosen[0]) or chosen)[0])
+            raise no_map(name, len(self._sides), self._calls)
+        places = [self._place(tensor) for tensor in {x.name: x for x in chosen}.values()]
+        return sorted(places, key=lambda place: place.path)
+
+    def named(self, path: str) -> Place:
+        """Returns the place of a layer's path or an operation's name.
+
+        Raises:
+            KerasxaiError: It was not called, is not one map, or the explained score does not depend on it.
+        """
+        if is_operation(path):
+            return self._checked(path, self.names.operation(path))
+        path, call = self._named_call(path)
+        return self._checked(path, call.output)
+
+    def form(self, tensor: tf.Tensor) -> Form | None:
+        """Returns how a tensor that the user named, or that belongs to the head, is read as a map, or None."""
+        if tensor.shape.rank == 3 and tensor in self._paths and (form := self._readings.form(tensor)) is not None:
+            return form
+        return form_of(tensor, is_channels_first(tensor), self._sides, self._grid)
+
+    def is_map(self, tensor: tf.Tensor) -> bool:
+        """Returns whether a tensor is read as a map of the input with more than one position."""
+        if tensor in self._paths:
+            return self._readings.form(tensor) is not None
+        form = self.form(tensor)
+        return form is not None and (form.grid is not None or _positions(tensor, form) != 1)
+
+    def _is_candidate(self, tensor: tf.Tensor) -> bool:
+        if self.names.name_of(tensor) is None or self._readings.form(tensor) is None:
+            return False
+        # A map laid in one row is named as the map.
+        return tensor.shape.rank == len(self._sides) + 2 or origin(tensor).op.type != "Reshape"
+
+    def _parallel(self, last: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns one tensor for each of the branches that run in parallel to the end.
+
+        Maps of which one leads to the other belong to one branch, such as a map and the attention that it is weighted
+        by: the nearest map that all their paths pass stands for them.
+        """
+        together = networkx.Graph()
+        together.add_nodes_from(x.name for x in last)
+        for tensor in last:
+            reached = self._paths.reaches(tensor)
+            together.add_edges_from((tensor.name, other.name) for other in last if other.name in reached)
+        found: list[tf.Tensor] = []
+        for branch in networkx.connected_components(together):
+            members = [x for x in last if x.name in branch]
+            common = nearest_common_dominator(self._paths, members, self._is_candidate)
+            found += members if common is None else [common]
+        # All evidence of a branch whose map is made of another chosen one is in that one too.
+        names = {x.name for x in found}
+        apart = [x for x in found if not any(y.name in names for y in list(self._paths.dominators(x))[1:])]
+        return sorted(apart, key=self._paths.number)
+
+    def _read_everywhere(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns a map whose positions all reach the score: of tokens of which one is read, those before attention."""
+        if not self._is_selected_from(tensor):
+            return tensor
+        mixing = self._paths.last_mixing(tensor)
+        before = () if mixing is None else self._paths.dominators(mixing)
+        return next((x for x in before if x is not mixing and self._is_candidate(x)), tensor)
+
+    def _is_selected_from(self, tensor: tf.Tensor) -> bool:
+        """Returns whether the score depends on single positions of a sequence only."""
+        form = self._readings.form(tensor)
+        takers = self._paths.consumers(tensor)
+        if tensor.shape.rank != 3 or form is None or any(op.type not in _SELECTIONS for op in takers):
+            return False
+        selected = [x for op in takers for x in op.outputs if x in self._paths]
+        counts = [1 if x.shape.rank == 2 else x.shape[1] for x in selected]
+        return None not in counts and 0 < sum(counts) <= max(1, form.extra)
+
+    def _has_unreadable_tokens_behind(self, tensor: tf.Tensor) -> bool:
+        """Returns whether attention works on tokens behind a map that lie on no clear grid.
+
+        The map is then often no more than an embedding of patches, whose heatmap would say little.
+        """
+        if len(self._sides) < 2:
+            return False
+        attention = self._paths.first_product(tensor)
+        if attention is None:
+            return False
+        deep = self._paths.last_mixing(tensor) is not None or len(self._maps_above(tensor)) > _FEW_MAPS
+        if tensor.shape.rank == 3 and deep:
+            return False
+        above = {x.name for x in self._paths.dominators(tensor)}
+        between = [x for x in self._paths.dominators(attention) if x.name not in above]
+        sequences = [x for x in between if x.shape.rank == 3 and x.shape[1] not in (None, 1)]
+        return any(self._readings.form(x) is None for x in sequences)
+
+    def _maps_above(self, tensor: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the maps that are no tokens among a tensor and those that dominate it, the nearest first."""
+        return [x for x in self._paths.dominators(tensor) if x.shape.rank != 3 and self._is_candidate(x)]
+
+    def _place(self, tensor: tf.Tensor) -> Place:
+        call = self.names.call_of(tensor)
+        output = tensor if call is None else call.output
+        form = self._readings.form(tensor)
+        name = self.names.name_of(tensor)
+        assert form is not None and name is not None
+        return Place(name, output, form)
+
+    def _named_call(self, path: str) -> tuple[str, Call]:
+        _, layer, number = find_call(self._model, path)
+        own = [call for call in self._calls if call.layer is layer]
+        if not own:
+            raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
+        if number is None and len(own) > 1:
+            after = descendants(self._images)
+            mine = [call for call in own if all(x.ref() in after for x in tf.nest.flatten(call.output))]
+            if len(mine) == 1:
+                number = own.index(mine[0])
+                path = f"{path}:{number}"
+        if number is None and len(own) > 1:
+            raise KerasxaiError(
+                f"layer {path!r} is called {len(own)} times in one pass; its map is not one map: choose '{path}:0' to "
+                f"'{path}:{len(own) - 1}'"
+            )
+        if number is not None and number >= len(own):
+            raise KerasxaiError(f"layer {path!r} is not called so often: {len(own)} times in one pass, counted from 0")
+        return path, own[number or 0]
+
+    def _checked(self, path: str, output: Any) -> Place:
+        kind = "operation" if is_operation(path) else "layer"
+        readable = isinstance(output, tf.Tensor) and output.dtype.is_floating and output.shape.rank is not None
+        form = self.form(output) if readable else None
+        if form is None:
+            raise _unreadable(f"{kind} {path!r}", output, self._sides, self._grid)
+        if form.grid is None and _positions(output, form) == 1:
+            raise KerasxaiError(f"{kind} {path!r} gives a map of 1 place: its heatmap would be constant")
+        if output.ref() not in descendants(self._images):
+            raise KerasxaiError(
+                f"{kind} {path!r} does not look at the explained input; image_input= says which that is"
+            )
+        # What only gives its shape has no gradient.
+        if output.ref() not in ancestors(self._score, shapes=False):
+            raise KerasxaiError(f"{kind} {path!r} does not feed the explained score: it has no gradient")
+        return Place(path, output, form)
 
 
-def _named(
-    model: Any,
-    path: str,
-    calls: list[Call],
-    needed: set[Any],
-    looking: set[Any],
-    sides: Any,
-    grid: tuple[int, ...] | None,
-) -> Place:
-    _, layer, number = find_call(model, path)
-    own = [call for call in calls if call.layer is layer]
-    if not own:
-        raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
-    if number is None and len(own) > 1:
-        mine = [call for call in own if all(x.ref() in looking for x in tf.nest.flatten(call.output))]
-        if len(mine) == 1:
-            number = own.index(mine[0])
-            path = f"{path}:{number}"
-    if number is None and len(own) > 1:
-        last = len(own) - 1
-        raise KerasxaiError(
-            f"layer {path!r} is called {len(own)} times in one pass; its map is not one map: choose '{path}:0' to "
-            f"'{path}:{last}'"
-        )
-    if number is not None and number >= len(own):
-        raise KerasxaiError(f"layer {path!r} is not called so often: {len(own)} times in one pass, counted from 0")
-    call = own[number or 0]
-    output = call.output
-    first = channels_first(calls[: calls.index(call) + 1])
-    readable = isinstance(output, tf.Tensor) and output.dtype.is_floating and output.shape.rank is not None
-    before = calls[: calls.index(call)]
-    form = form_among(before, output, first, sides, grid) if readable else None
-    if form is None:
-        raise _unreadable(path, output, sides, grid)
-    if form.grid is None and not is_feature_map(output, first, output.shape.rank):
-        raise KerasxaiError(
-            f"layer {path!r} gives a map of {places(output, first)} place: its heatmap would be constant"
-        )
-    if output.ref() not in looking:
-        raise KerasxaiError(f"layer {path!r} does not look at the explained input; image_input= says which that is")
-    if output.ref() not in needed:
-        raise KerasxaiError(f"layer {path!r} does not feed the explained score: it has no gradient")
-    return Place(path, call, form)
+def _positions(tensor: tf.Tensor, form: Form) -> int:
+    """Returns how many positions a map has, sides of unknown length counted as 2."""
+    return math.prod(side or 2 for side in sides_of_map(tensor, form.channels_first))
 
 
-def _unreadable(path: str, output: Any, sides: Any, grid: tuple[int, ...] | None) -> KerasxaiError:
+def _unreadable(what: str, output: Any, sides: tuple[int | None, ...], grid: tuple[int, ...] | None) -> KerasxaiError:
     shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
     if not isinstance(output, tf.Tensor) or output.shape.rank != 3 or len(sides) < 2:
-        return KerasxaiError(f"layer {path!r} gives {shapes}, not {_MAPS.get(len(sides), 'a feature map')}")
+        return KerasxaiError(f"{what} gives {shapes}, not {_MAPS.get(len(sides), 'a feature map')}")
     if grid is not None:
-        return KerasxaiError(f"layer {path!r} gives {shapes}, whose tokens do not fill the token_grid {grid}")
+        return KerasxaiError(f"{what} gives {shapes}, whose tokens do not fill the token_grid {grid}")
     named = ", ".join(["rows", "columns"] if len(sides) == 2 else ["planes", "rows", "columns"])
     return KerasxaiError(
-        f"layer {path!r} gives {shapes}, not {_MAPS[len(sides)]}; if these are tokens, say on which grid they lie: "
+        f"{what} gives {shapes}, not {_MAPS[len(sides)]}; if these are tokens, say on which grid they lie: "
         f"token_grid=({named})"
     )
-
-
-def form_among(calls: list[Call], output: Any, first: bool, sides: Any, grid: tuple[int, ...] | None) -> Form | None:
-    """Returns how a layer's output is read as a map, tokens on the grid of the last map before them where that fits.
-
-    Args:
-        calls: The calls before it.
-        output: What the layer gave, with a floating dtype.
-        first: Whether its channels come first.
-        sides: The sides of the explained input.
-        grid: The grid of tokens, where the user says it.
-    """
-    if grid is None and output.shape.rank == 3 and len(sides) > 1:
-        patches = _last_sides(calls, len(sides) + 2)
-        form = form_of(output, False, sides, patches) if patches else None
-        if form is not None and form.extra <= MOST_EXTRA_TOKENS:
-            return form
-    return form_of(output, first, sides, grid)
-
-
-def _last_sides(calls: list[Call], rank: int) -> tuple[int, ...] | None:
-    """Returns the sides of the last map among some calls, or None where there is none or they are open."""
-    attention = inside_attention(calls)
-    for i in range(len(calls) - 1, -1, -1):
-        first = channels_first(calls[: i + 1])
-        if is_feature_map(calls[i].output, first, rank) and not calls[i].path.startswith(attention):
-            shape = calls[i].output.shape
-            sides = tuple(shape[2:] if first else shape[1:-1])
-            return None if None in sides else sides
-    return None
-
-
-def _default(calls: list[Call], needed: set[Any], sides: Any, grid: tuple[int, ...] | None) -> tuple[Call, Form]:
-    """Returns the last map that feeds the score; of a model that works on tokens after it, the tokens as a map.
-
-    Tokens are those of the image only where they lie on the grid of the map before them. Others are words, boxes or
-    queries, and the map is explained after all, unless there is attention whose tokens have to be told apart.
-    """
-    chosen, tokens_after = last_map(calls, needed, len(sides) + 2)
-    start = _start_of_last_attention(calls, needed)
-    if len(sides) > 1 and (tokens_after or chosen is None):
-        tokens = _last_tokens(calls, needed, sides, grid, start)
-        if tokens is not None and not _mere_patches(calls, tokens[0], start):
-            return tokens
-        if start is not None:
-            raise no_map(chosen, len(sides), calls)
-    if chosen is None:
-        raise no_map(chosen, len(sides), calls)
-    return chosen, Form(channels_first(calls[: calls.index(chosen) + 1]))
-
-
-def _last_tokens(
-    calls: list[Call], needed: set[Any], sides: Any, grid: tuple[int, ...] | None, start: int | None
-) -> tuple[Call, Form] | None:
-    """Returns the last call that gives tokens on a grid all of which the score looks at, or None.
-
-    Where the head pools all tokens, that is the last of all. Where it may read one token alone, as a class token, the
-    gradient of all others is 0 behind the last attention: then it is the last call before that, `start`.
-    """
-    inside = inside_attention(calls)
-    most = MOST_EXTRA_TOKENS if grid is None else math.inf
-    grid = grid or _last_sides(calls, len(sides) + 2)
-    found: list[tuple[int, Call, Form]] = []
-    for i, call in enumerate(calls):
-        output = call.output
-        if not isinstance(output, tf.Tensor) or output.ref() not in needed or not call.path:
-            continue
-        if call.path.startswith(inside) or output.shape.rank != 3 or not output.dtype.is_floating:
-            continue
-        form = form_of(output, False, sides, grid)
-        new = not found or origin(found[-1][1].output) is not origin(output)
-        if form is not None and form.extra <= most and new:
-            found.append((i, call, form))
-    if not found:
-        return None
-    length = found[-1][1].output.shape[1]
-    pooled = any(
-        type(call.layer).__name__ in _POOLINGS and call.output.ref() in needed and _taken(call).shape[1] == length
-        for call in calls[found[-1][0] :]
-    )
-    last = len(calls) if pooled else start or 0
-    before = [(call, form) for i, call, form in found if i < last]
-    return before[-1] if before else None
-
-
-def _taken(pooling: Call) -> Any:
-    """Returns what a pooling or flattening took."""
-    return origin(pooling.output).op.inputs[0]
-
-
-def _mere_patches(calls: list[Call], tokens: Call, start: int | None) -> bool:
-    """Tells whether tokens are no more than embedded patches, on which attention does not work as they are."""
-    first = calls.index(tokens)
-    attention = [call.output for call in calls if "Attention" in type(call.layer).__name__]
-    if start is None or any(x.ref() in ancestors(tokens.output) for x in tf.nest.flatten(attention)):
-        return False
-    maps = [call for call in calls[:first] if is_feature_map(call.output)]
-    return len(maps) < 3 and all(x.shape[1] != tokens.output.shape[1] for x in tf.nest.flatten(attention))
-
-
-def _start_of_last_attention(calls: list[Call], needed: set[Any]) -> int | None:
-    """Returns the number of the first call inside the last attention, None where there is no attention."""
-    start = None
-    for i, call in enumerate(calls):
-        if "Attention" not in type(call.layer).__name__:
-            continue
-        if any(isinstance(x, tf.Tensor) and x.ref() in needed for x in tf.nest.flatten(call.output)):
-            start = i
-            while start > 0 and calls[start - 1].path.startswith(f"{call.path}/"):
-                start -= 1
-    return start

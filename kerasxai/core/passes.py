@@ -1,15 +1,16 @@
 """One traced forward pass, and what a question may ask of it."""
 
+import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kerasxai.core.choosing import Place, form_among
+from kerasxai.core.choosing import Choice, Place
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.graph import SAME_VALUE, ancestors, origin
+from kerasxai.core.graph import ancestors, origin
 from kerasxai.core.inputs import Sample, packed
-from kerasxai.core.maps import Form, sides_of
+from kerasxai.core.maps import Form
 from kerasxai.core.rectifiers import check_reached, ruled
 from kerasxai.core.scores import (
     checked_score,
@@ -129,17 +130,22 @@ class Pass:
 
     def feature_maps(self) -> list[Any]:
         """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
-        chosen = self._view.chosen_places(self.calls, self.score, self.images)
+        chosen = self._view.chosen_places(self.choice)
         self.layer_name = ", ".join(place.path for place in chosen)
         return [self._shown(place) for place in chosen]
 
-    def read_map(self, tensor: Any, first: bool = False) -> Any:
+    @functools.cached_property
+    def choice(self) -> Choice:
+        """Chooses the explained tensors of this pass, and names tensors."""
+        return Choice(self._view.model, self.calls, self.score, self.images, self._view.token_grid)
+
+    def read_map(self, tensor: Any) -> Any:
         """Returns a tensor of this pass as a map `(B, h, w, K)`, tokens on their grid.
 
         Raises:
             KerasxaiError: It is no map of this input.
         """
-        form = form_among(self.calls, tensor, first, sides_of(self.images.shape), self._view.token_grid)
+        form = self.choice.form(tensor)
         if form is None:
             raise KerasxaiError(
                 f"a map of shape {tuple(tensor.shape)} cannot be laid over inputs of shape {tuple(self.images.shape)}; "
@@ -150,7 +156,7 @@ class Pass:
     def _shown(self, place: Place) -> Any:
         if not place.form.plain:
             self._view.forms[place.path] = place.form
-        return self._kept(place.form, place.call.output)
+        return self._kept(place.form, place.tensor)
 
     def _kept(self, form: Form, tensor: Any) -> Any:
         if form.plain:
@@ -178,10 +184,8 @@ class Pass:
         return found or [self.images]
 
     def name_of(self, tensor: Any) -> str | None:
-        """Returns the path of the innermost layer that gave a tensor, or None where it came from no layer."""
-        through = [*SAME_VALUE, "Transpose"]
-        outputs = ((call.path, call.output) for call in self.calls if isinstance(call.output, tf.Tensor))
-        return next((path for path, x in outputs if origin(x, through) is origin(tensor, through)), None)
+        """Returns the path of the innermost layer that returned a tensor, the name of its operation, or None."""
+        return self.choice.names.name_of(origin(tensor, {"Transpose"}))
 
     def gradient(self, source: Any, rectifier: str | None = None) -> Any:
         """Returns the gradient of the score with respect to a tensor of this pass, float32, of the tensor's shape.

@@ -139,11 +139,23 @@ def intercepted(layer: Any, around: Callable[..., Any], method: str | None = Non
 
 @dataclass(eq=False)
 class Call:
-    """One call of one layer, as it was seen in a traced pass; equal to itself alone."""
+    """One call of one layer in a traced pass; equal to itself alone.
+
+    Attributes:
+        path: The layer's path.
+        layer: The layer.
+        output: What it returned.
+        start: How many operations the traced graph had before the call.
+        stop: How many it had after it.
+        has_inner_calls: Whether other recorded layers were called within.
+    """
 
     path: str
     layer: Any
     output: Any
+    start: int = 0
+    stop: int = 0
+    has_inner_calls: bool = False
 
 
 @contextlib.contextmanager
@@ -157,12 +169,17 @@ def recorded(layers: Iterable[tuple[str, Any]], seen: Callable[[Call], None]) ->
         layers: Pairs of path and layer, as `kerasxai.core.layers.walk` gives them.
         seen: Called with every finished call, in the order in which the calls finish.
     """
+    count = tf.compat.v1.get_default_graph().num_operations
+    finished = [0]
     changes = []
     for path, layer in layers:
 
         def around(original: Any, *args: Any, path: str = path, layer: Any = layer, **kwargs: Any) -> Any:
+            start, finished_before = count(), finished[0]
             output = original(*args, **kwargs)
-            seen(Call(path, layer, output))
+            has_inner_calls = finished[0] > finished_before
+            finished[0] += 1
+            seen(Call(path, layer, output, start, count(), has_inner_calls))
             return output
 
         changes.append(_Change(layer, _call_of(layer), around))

@@ -14,10 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.batching import abreast, fitting, largest_map
-from kerasxai.core.choosing import Place, chosen_places
+from kerasxai.core.choosing import Choice, Place
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
+from kerasxai.core.graph import ancestors, copied
 from kerasxai.core.image_input import takes_channels_first
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import find_call, input_names, input_specs, walk
@@ -26,6 +27,7 @@ from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
+from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.tracing import Call, build, intercepted, one_pass_at_a_time, patched, recorded
 
 
@@ -107,7 +109,6 @@ class View:
             yield
         finally:
             self.layers = layers
-            self.notes["layer"] = ", ".join(path for path, _ in layers)
 
     @contextlib.contextmanager
     def repeated(self, times: int, images: int) -> Iterator[None]:
@@ -219,6 +220,10 @@ class View:
             for answer, layer_name in answers:
                 yield self._told(answer(), layer_name)
 
+    def layer_names(self, images: Any, targets: Any) -> list[str]:
+        """Returns the names of the layers that are explained, from a trace alone."""
+        return (self._posed(located, images, targets)[2] or "").split(", ")
+
     def _posed(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> tuple[Callable[..., Any], list[Any], str | None]:
@@ -244,6 +249,8 @@ class View:
         self.note(targets=unpacked(answer["targets"])[0], scores=answer["scores"], doubtful=answer["doubtful"])
         if layer_name is not None:
             self.note(layer=layer_name)
+            if ", " in layer_name and not self.layers:
+                self.note(parallel_layers=layer_name)
         return SimpleNamespace(layer=layer_name, **answer)
 
     def resolve(self, images: Any, targets: Any, explain: str = "logit") -> Any:
@@ -299,8 +306,8 @@ class View:
         if not known.shape.is_compatible_with((None, *came)):
             takes = tuple(known.shape[1:])
             raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
-        shape = list(known.shape)
-        return tf.TensorSpec([shape[0], *shape[2:], shape[1]] if self.channels_first else shape, tf.float32)
+        # Sides that the model leaves open are those of the images, so that what depends on them is decided rightly.
+        return tf.TensorSpec([known.shape[0], *images.shape[1:]], tf.float32)
 
     @property
     def known(self) -> Any:
@@ -331,7 +338,7 @@ class View:
                 stack.enter_context(self.altered[1]())
             if self.fold:
                 stack.enter_context(folded(layers, lambda: self._explained(calls)))
-            if fed is not None:
+            if fed is not None and not is_operation(fed[0]):
                 stack.enter_context(self._feeding(*fed, given))
             stack.enter_context(recorded(layers, seen))
             stack.enter_context(marked())
@@ -340,7 +347,9 @@ class View:
                     stack.enter_context(patched(layer, explained_class=sample.classes))
             taken = Form(channels_first=True).hidden(images) if self.channels_first else images
             outputs = self.model(self._taken(tf.cast(taken, self._dtype()), sample.others), training=False)
-        if fed is not None and given != [True]:
+        if fed is not None and is_operation(fed[0]):
+            outputs = self._fed_at_operation(*fed, outputs, TensorNames(calls, graph).operation(fed[0]))
+        elif fed is not None and given != [True]:
             raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
         return outputs, calls
 
@@ -360,6 +369,17 @@ class View:
 
         return intercepted(layer, around)
 
+    def _fed_at_operation(self, name: str, map_given: Any, outputs: Any, tensor: tf.Tensor) -> Any:
+        """Returns what the model would return if an operation gave a map, or what a function makes of its own.
+
+        An operation has no call to intercept, so that all operations behind it are copied in the graph.
+        """
+        form = self.forms.get(name, Form())
+        instead = map_given(tensor) if callable(map_given) else form.hidden(map_given, tensor)
+        return tf.nest.map_structure(
+            lambda x: copied(x, tensor, instead) if tensor.ref() in ancestors(x) else x, outputs
+        )
+
     def _explained(self, calls: list[Call]) -> list[Any]:
         """Returns what the layers gave so far that the user chose."""
         chosen = [layer for _, layer in self.layers]
@@ -372,14 +392,20 @@ class View:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""
         return takes_channels_first(self.model, shape)
 
-    def chosen_places(self, calls: list[Call], score: Any, images: Any) -> list[Place]:
-        """Returns where methods explain an input; see `kerasxai.core.choosing`."""
-        return chosen_places(self.model, calls, score, self.layers, images, self.token_grid)
+    def chosen_places(self, choice: Choice) -> list[Place]:
+        """Returns where methods explain an input: at the named layers, or at those that `Choice` takes by default."""
+        return [choice.named(path) for path, _ in self.layers] or choice.default()
 
 
 def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
     """Asks for the score of images as they are, or for the probability of their target classes."""
     return {"scores": run(images, targets).explained(explain)}
+
+
+def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
+    """Finds the explained layers without computing anything of them."""
+    run(images, targets).feature_maps()
+    return {}
 
 
 def _open(tensor: Any) -> Any:

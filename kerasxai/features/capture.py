@@ -5,8 +5,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.choosing import Choice
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import channels_first, find_layer, input_specs, last_feature_map, walk
+from kerasxai.core.layers import find_layer, input_specs, no_map, walk
+from kerasxai.core.readings import is_channels_first
+from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.tracing import Call, build, one_pass_at_a_time, recorded
 from kerasxai.features.stream import Batch, batches
 
@@ -27,7 +30,7 @@ def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
         KerasxaiError: The layer is not called, or several times, or gives no tensor with a batch.
     """
     calls, outputs = run_recorded(model, images)
-    return chosen_output(model, layer, calls, outputs)
+    return chosen_output(model, layer, calls, outputs, images)
 
 
 @one_pass_at_a_time
@@ -58,10 +61,13 @@ def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
     return calls, outputs
 
 
-def chosen_output(model: Any, layer: Any, calls: list[Call], outputs: Any) -> tuple[str, Any]:
+def chosen_output(model: Any, layer: Any, calls: list[Call], outputs: Any, images: Any) -> tuple[str, Any]:
     """Returns the path and the output of one layer among the calls of a traced pass; see `traced_output`."""
+    score = tf.nest.flatten(outputs)[0]
     if layer is None:
-        call = last_feature_map(calls, tf.nest.flatten(outputs)[0])
+        path, output = _default_map(Choice(model, calls, score, images, None), calls)
+    elif isinstance(layer, str) and is_operation(layer):
+        path, output = layer, TensorNames(calls, score.graph).operation(layer)
     else:
         path, found = find_layer(model, layer)
         own = [call for call in calls if call.layer is found]
@@ -69,14 +75,25 @@ def chosen_output(model: Any, layer: Any, calls: list[Call], outputs: Any) -> tu
             raise KerasxaiError(f"layer {path!r} is not called when the model runs; choose one that list_layers shows")
         if len(own) > 1:
             raise KerasxaiError(f"layer {path!r} is called {len(own)} times in one pass; it has no one output")
-        call = own[0]
-    output = call.output
+        path, output = own[0].path, own[0].output
     if not isinstance(output, tf.Tensor) or output.shape.rank is None or output.shape.rank < 2:
         shapes = tf.nest.map_structure(lambda x: tuple(x.shape), output)
-        raise KerasxaiError(f"layer {call.path!r} gives {shapes}, not one tensor with a batch")
-    if output.shape.rank == 4 and channels_first(calls[: calls.index(call) + 1]):
+        raise KerasxaiError(f"layer {path!r} gives {shapes}, not one tensor with a batch")
+    if output.shape.rank == 4 and is_channels_first(output):
         output = tf.transpose(output, (0, 2, 3, 1))
-    return call.path, output
+    return path, output
+
+
+def _default_map(choice: Choice, calls: list[Call]) -> tuple[str, Any]:
+    chosen = choice.default()
+    if len(chosen) > 1:
+        names = ", ".join(place.path for place in chosen)
+        raise KerasxaiError(
+            f"expected one last feature map, got {len(chosen)} in parallel branches ({names}); name one of them"
+        )
+    if chosen[0].form.grid is not None:
+        raise no_map(chosen[0].path, calls=calls)
+    return chosen[0].path, chosen[0].tensor
 
 
 class Capture:
@@ -99,7 +116,7 @@ class Capture:
     def __init__(self, model: Any, layer: Any = None, finish: Callable[..., Any] | None = None) -> None:
         self.model = model
         self.layer = layer
-        self.path: str | None = None if layer is None else find_layer(model, layer)[0]
+        self.path: str | None = None if layer is None else _path_of(model, layer)
         self._finish = finish
         self._traced: dict[Any, Any] = {}
 
@@ -146,3 +163,7 @@ def chosen_channels(maps: Any, channels: Sequence[int] | None) -> Any:
     if wrong or not len(channels):
         raise KerasxaiError(f"channels must be of 0 to {maps.shape[-1] - 1}, came {wrong or 'none'}")
     return tf.gather(maps, list(channels), axis=-1)
+
+
+def _path_of(model: Any, layer: Any) -> str:
+    return layer if isinstance(layer, str) and is_operation(layer) else find_layer(model, layer)[0]

@@ -234,9 +234,10 @@ class _Score:
             raise KerasxaiError("position= names a place in a layer's map; give layer= as well")
 
     def __call__(self, images: Any) -> Any:
-        calls, outputs = run_recorded(self.model, _to_range(images, self.pixel_range))
+        shown = _to_range(images, self.pixel_range)
+        calls, outputs = run_recorded(self.model, shown)
         if self.layer is not None:
-            self.path, output = chosen_output(self.model, self.layer, calls, outputs)
+            self.path, output = chosen_output(self.model, self.layer, calls, outputs, shown)
             return self._of_channel(tf.cast(output, tf.float32))
         if not isinstance(outputs, tf.Tensor) or outputs.shape.rank != 2:
             raise KerasxaiError(f"the model {self.model.name!r} does not give (batch, classes); name a layer= instead")

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasxai.core.batching import fitting
 from kerasxai.core.maps import spread
-from kerasxai.methods.cam import one_by_one
+from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity
 
 _NEAR_ZERO = 1e-3
@@ -64,8 +64,8 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     then shows what lowers the score. Departure: where |S| is under a thousandth of the largest fall, its sign and size
     are rounding, so that nothing is divided, and `near_zero_score` in the notes is True.
     """
-    if len(view.layers) > 1:
-        return one_by_one(ablationcam, view, images, targets, explain=explain)
+    if layers := several_layers(view, images, targets):
+        return one_by_one(ablationcam, layers, view, images, targets, explain=explain)
     explain = explained_quantity(view, explain)
     seen = view.ask(whole_scores, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)

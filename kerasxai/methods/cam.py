@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.layers import find_call
 from kerasxai.core.maps import resized, sides_of
 from kerasxai.core.options import choice
 
@@ -55,12 +56,21 @@ def over_places(reduce: Callable[..., Any], tensor: Any) -> Any:
     return reduce(tensor, range(1, tensor.shape.rank - 1), keepdims=True)
 
 
-def one_by_one(function: Callable[..., Any], view: Any, images: Any, targets: Any, **options: Any) -> Any:
-    """Fuses the maps of a method that looks at one layer at a time."""
+def several_layers(view: Any, images: Any, targets: Any) -> list[tuple[str, Any]]:
+    """Returns the explained layers, named by the user or last of parallel branches, if there are several."""
+    layers = view.layers or [find_call(view.model, name)[:2] for name in view.layer_names(images, targets)]
+    return layers if len(layers) > 1 else []
+
+
+def one_by_one(
+    function: Callable[..., Any], layers: list[tuple[str, Any]], view: Any, images: Any, targets: Any, **options: Any
+) -> Any:
+    """Fuses the maps of a method that explains one layer at a time."""
     maps = []
-    for layer in view.layers:
+    for layer in layers:
         with view.at(layer):
             maps.append(function(view, images, targets, **options))
+    view.notes["layer"] = ", ".join(path for path, _ in layers)
     return fused(maps, view.fuse, sides_of(images.shape))
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerasxai.core.maps import resized
 from kerasxai.core.options import whole
-from kerasxai.methods.cam import one_by_one
+from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity, seen_through
 
 
@@ -54,8 +54,8 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     arXiv:1910.01279. The score of a baseline that the paper subtracts cancels out of the softmax. Fewer channels, those
     that vary most, are Faster Score-CAM's idea (Li 2020, github.com/tabayashi0117/Score-CAM).
     """
-    if len(view.layers) > 1:
-        return one_by_one(scorecam, view, images, targets, channels=channels, explain=explain)
+    if layers := several_layers(view, images, targets):
+        return one_by_one(scorecam, layers, view, images, targets, channels=channels, explain=explain)
     explain = explained_quantity(view, explain)
     seen = view.ask(layer_activations, images, targets, explain=explain)
     activations = tf.cast(seen.activations, tf.float32).numpy()

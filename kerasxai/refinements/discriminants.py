@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors
 from kerasxai.core.inputs import numbered
-from kerasxai.core.layers import is_feature_map, last_feature_map
+from kerasxai.core.layers import is_feature_map
 from kerasxai.core.options import real
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
@@ -23,9 +23,9 @@ _BOX_AT = 0.2
 def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
     """Asks for the last map `(B, h, w, K)` twice as fine as the one that feeds the head; if none is, for that one."""
     seen = run(images, targets)
-    last = last_feature_map(seen.calls, seen.score)
+    last = seen.choice.default()[-1].tensor
     needed = ancestors(seen.score)
-    height, width = last.output.shape[1:3]
+    height, width = last.shape[1:3]
     finer = [
         call.output
         for call in seen.calls
@@ -34,7 +34,7 @@ def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
         and call.output.shape[1] >= 2 * height
         and call.output.shape[2] >= 2 * width
     ]
-    return {"features": tf.cast((finer or [last.output])[-1], tf.float32)}
+    return {"features": tf.cast((finer or [last])[-1], tf.float32)}
 
 
 def discriminant_map(
