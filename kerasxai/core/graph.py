@@ -101,6 +101,11 @@ def copied(output: Any, source: Any, instead: Any) -> Any:
     return tf.graph_util.import_graph_def(definition, given, [output.name], name="copied")[0]
 
 
+def replaced(outputs: Any, source: Any, instead: Any) -> Any:
+    """Returns a structure of tensors as it would be with another tensor in place of a source; see `copied`."""
+    return tf.nest.map_structure(lambda x: copied(x, source, instead) if source.ref() in ancestors(x) else x, outputs)
+
+
 def between(source: Any, output: Any) -> dict[str, Any]:
     """Returns the operations that `output` is computed by from `source`, by name, in the order of the graph."""
     needed = ancestors(output)

@@ -234,6 +234,12 @@ def _gradients(score: Any, sources: list[Any]) -> list[Any]:
         ) from error
 
 
+def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
+    """Finds the explained layers without computing anything of them."""
+    run(images, targets).feature_maps()
+    return {}
+
+
 def first_told(passes: list[Pass], answer: dict[str, Any]) -> dict[str, Any]:
     """Returns an answer with what its first pass tells; what the question says itself goes before."""
     return passes[0].told | answer

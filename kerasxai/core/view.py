@@ -18,12 +18,12 @@ from kerasxai.core.choosing import Choice, Place
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
-from kerasxai.core.graph import ancestors, copied
+from kerasxai.core.graph import replaced
 from kerasxai.core.image_input import takes_channels_first
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import find_call, input_names, input_specs, walk
 from kerasxai.core.maps import Form, sides_of
-from kerasxai.core.passes import Pass, first_told
+from kerasxai.core.passes import Pass, first_told, located
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
@@ -376,9 +376,7 @@ class View:
         """
         form = self.forms.get(name, Form())
         instead = map_given(tensor) if callable(map_given) else form.hidden(map_given, tensor)
-        return tf.nest.map_structure(
-            lambda x: copied(x, tensor, instead) if tensor.ref() in ancestors(x) else x, outputs
-        )
+        return replaced(outputs, tensor, instead)
 
     def _explained(self, calls: list[Call]) -> list[Any]:
         """Returns what the layers gave so far that the user chose."""
@@ -400,12 +398,6 @@ class View:
 def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
     """Asks for the score of images as they are, or for the probability of their target classes."""
     return {"scores": run(images, targets).explained(explain)}
-
-
-def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Finds the explained layers without computing anything of them."""
-    run(images, targets).feature_maps()
-    return {}
 
 
 def _open(tensor: Any) -> Any:
