@@ -4,6 +4,7 @@ Run it as `kerasxai benchmark ...` or `python -m kerasxai.training.benchmark ...
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,9 @@ import numpy as np
 from kerasxai import data
 from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import read_json, write_json
+from kerasxai.core.files import json_text, read_json, write_json
+from kerasxai.core.folders import locked
+from kerasxai.data.finding import is_own_table
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
@@ -25,15 +28,17 @@ from kerasxai.training import benchmark_options
 from kerasxai.training.benchmark_pictures import examples
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.figures import differences, keep_former
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.stages import evaluated
-from kerasxai.training.train import image_size, loss_of, train
+from kerasxai.training.train import check_apart, image_size, loss_of, train
 
 _OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")
 """What each run has for itself."""
 _SPLITS = ("train", "validation", "test")
+_TABLES = ("benchmark.json", "benchmark.csv", "benchmark.md", "runs.csv", "thresholds.png", "sheet.png")
 
 
 @dataclass(frozen=True)
@@ -181,25 +186,42 @@ def benchmark(
     rows = rows_of(recipes, label_fractions, label_noises, noise_loss)
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    configs = _configs(config, rows, seeds, recipe_options or {})
-    info = _checked_info(config)
-    where = {"data_dir": config.data_dir, "boxes_csv": config.boxes_csv}
-    measuring = {"method": method, "threshold": threshold, "limit": limit, "batch_size": config.batch_size, **where}
-    side = image_size(config, info)
-    report = BenchmarkReport(
-        out,
-        {row.name: reference.name for row, reference in rows.items()},
-        {"data": config.data, **measuring, "recipe_options": recipe_options or {}, "training": _shared(config)},
-        blind_oracle(config.data, side, limit, **where),
-    )
-    for number, ((row, seed), one) in enumerate(configs.items()):
-        left = report.time_left(len(configs) - number)
-        print(f"\n[{number + 1}/{len(configs)}] {row.name}, seed {seed}{left}", flush=True)
-        report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
-        report.write()
-    report.print()
-    report.draw(examples(config.data, "test", side, sheet_images, **where), info.class_names)
-    return report.content()
+    check_apart(out, config.data)
+    with locked(out):
+        configs = _configs(config, rows, seeds, recipe_options or {})
+        info = _checked_info(config)
+        where = {"data_dir": config.data_dir, "boxes_csv": config.boxes_csv}
+        measuring = {"method": method, "threshold": threshold, "limit": limit, "batch_size": config.batch_size, **where}
+        side = image_size(config, info)
+        about = {"data": config.data, **measuring, "recipe_options": recipe_options or {}, "training": _shared(config)}
+        _keep_others(out, about)
+        report = BenchmarkReport(
+            out,
+            {row.name: reference.name for row, reference in rows.items()},
+            about,
+            blind_oracle(config.data, side, limit, **where),
+        )
+        for number, ((row, seed), one) in enumerate(configs.items()):
+            left = report.time_left(len(configs) - number)
+            print(f"\n[{number + 1}/{len(configs)}] {row.name}, seed {seed}{left}", flush=True)
+            report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
+            report.write()
+        report.print()
+        report.draw(examples(config.data, "test", side, sheet_images, **where), info.class_names)
+        return report.content()
+
+
+def _keep_others(out: Path, about: Mapping[str, Any]) -> None:
+    """Keeps tables of other settings under another name; refuses those of another origin."""
+    main = out / _TABLES[0]
+    if is_own_table(main):
+        before = read_json(main)
+        if differences({name: before.get(name) for name in about}, json.loads(json_text(about))):
+            keep_former([out / name for name in _TABLES])
+        return
+    for name in _TABLES:
+        if (out / name).exists():
+            raise KerasxaiError(f"expected a folder without a foreign {name}, got {out}; choose another --out")
 
 
 def _configs(
@@ -227,6 +249,7 @@ def _checked_info(config: TrainConfig) -> Any:
     missing = [split for split in _SPLITS if split not in info.splits]
     if missing:
         raise KerasxaiError(f"{config.data} has no split {missing[0]!r}, only {', '.join(info.splits)}")
+    data.check_images(config.data, _SPLITS, data_dir=config.data_dir)
     return info
 
 

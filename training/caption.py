@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasxai import scores
 from kerasxai.core.commands import run_module
+from kerasxai.core.folders import locked
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import CAPTION_LENGTH, CAPTION_WORDS, NOBODY, swapped
 from kerasxai.data.shapes.pairs import PATTERN_NAMES
@@ -80,6 +81,13 @@ def caption(
     Example:
         >>> caption(SceneConfig("caption"), "runs/caption")["words"]["noun"]["correct"]["share_on_object"]
     """
+    with locked(out):
+        return _caption(config, out, method, limit, gallery, verbose)
+
+
+def _caption(
+    config: SceneConfig, out: str | Path, method: str, limit: int | None, gallery: int, verbose: Any
+) -> dict[str, Any]:
     model = train(config, out, verbose)
     explain = explainer_of(model, method, scores.token())
 

@@ -14,6 +14,8 @@ from kerasxai.training.recipes import head_of
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
 
+_RUN_FILES = ("model.keras", "history.csv", "history.png", "metrics.json", "labels.csv", "command.txt", "checkpoints")
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -28,14 +30,24 @@ class RunConfig:
         """Refuses to go on in a folder that holds another run.
 
         Raises:
-            KerasxaiError: The folder's config differs; the message names what differs.
+            KerasxaiError: The folder's config differs, and the message says in what; or there is none, but a file that
+                a run would replace, or take for its own.
         """
         path = folder / "config.json"
         if not path.exists():
+            foreign = next((name for name in _RUN_FILES if (folder / name).exists()), None)
+            if foreign is not None:
+                raise KerasxaiError(
+                    f"expected a new folder or one of a run, got {folder} with a {foreign} but without config.json; "
+                    "choose another --out"
+                )
             return
+        kept = read_json(path)
+        if not isinstance(kept, dict):
+            raise KerasxaiError(f"expected a run's settings in {path}, got {kept!r}; choose another --out")
         now = json.loads(json.dumps(asdict(self)))
         # What an older version did not write was as it is by default.
-        before = self._defaults() | read_json(path)
+        before = self._defaults() | kept
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)

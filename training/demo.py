@@ -14,6 +14,7 @@ from PIL import Image
 
 from kerasxai import data, models, viz
 from kerasxai.core.files import read_text, write_json
+from kerasxai.core.folders import locked
 from kerasxai.explainer import Explainer
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.stages import Clock, evaluated
@@ -56,7 +57,11 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
     Returns:
         The path of the report.
     """
-    out = Path(out)
+    with locked(out):
+        return _demo(Path(out), head_epochs, epochs, data_dir, seed)
+
+
+def _demo(out: Path, head_epochs: int, epochs: int, data_dir: str | None, seed: int) -> Path:
     clock = Clock(out / "seconds.json")
     report = viz.Report(
         "Where does it look, and is it right?",

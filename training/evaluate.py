@@ -5,9 +5,8 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.training.evaluate ...`.
 
 import argparse
 import itertools
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,48 @@ import numpy as np
 from rich.progress import track
 
 from kerasxai import data, models, viz
-from kerasxai.core.commands import command_line, run_module
+from kerasxai.core.commands import command_line, run_module, tell
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.core.files import null_for_nan, write_json
+from kerasxai.core.folders import check_output_folder
 from kerasxai.core.image_input import image_side
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import checked_protocol
 from kerasxai.training import evaluate_options
+from kerasxai.training.figures import folder_of_figures, free_folder, settings_of_figures
 from kerasxai.training.tables import print_evaluation
 
 PARTS = {"head": 1, "body": 2, "tail": 3}
 """What the values of a part mask mean, in the embedded data."""
 
+_NOT_OF_FIGURES = {"model", "batch_size", "out", "progress", "show"}
 
-def run(options: argparse.Namespace) -> None:
-    """Evaluates as the command line says, prints the table and tells where the results lie."""
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluates as the command line says, prints the table and tells where the results lie.
+
+    Returns:
+        0, or 2 if the folder for the results cannot be written to: that is told at once, and the figures are printed.
+    """
     out = options.out
     if out is None:
         is_file = not options.model.startswith("imagenet:")
         out = Path(options.model).parent / f"evaluation_{options.method}" if is_file else Path("evaluation")
-    evaluation = evaluate(
+    writable = True
+    try:
+        check_output_folder(out)
+    except KerasxaiError as error:
+        writable = False
+        tell(f"kerasxai evaluate: {error}; the figures are printed and not written")
+    chosen = [out]
+
+    def free(settings: dict[str, Any]) -> Path:
+        chosen[0] = free_folder(out, settings)
+        return chosen[0]
+
+    evaluate(
         models.load_classifier(options.model, options.custom_objects),
         options.data,
         options.split,
@@ -51,12 +70,15 @@ def run(options: argparse.Namespace) -> None:
         image_size=options.image_size,
         data_dir=options.data_dir,
         boxes_csv=options.boxes_csv,
-        out=out,
+        # A folder that nobody has named may get another name; one that was named is refused if it holds other figures.
+        out=None if not writable else free if options.out is None else out,
         protocol=options.protocol,
+        show=print_evaluation,
         **dict(options.option),
     )
-    print_evaluation(evaluation)
-    print(f"figures and pictures: {out}")
+    if writable:
+        print(f"figures and pictures: {chosen[0]}")
+    return 0 if writable else 2
 
 
 def evaluate(
@@ -74,10 +96,11 @@ def evaluate(
     image_size: int | None = None,
     data_dir: str | None = None,
     boxes_csv: str | None = None,
-    out: str | Path | None = None,
+    out: str | Path | Callable[[dict[str, Any]], Path] | None = None,
     progress: bool = True,
     oracle: bool = False,
     protocol: str = "kerasxai",
+    show: Callable[[dict[str, Any]], object] | None = None,
     **method_options: Any,
 ) -> dict[str, Any]:
     """Measures accuracy and localization of a model on a split of a data set.
@@ -100,12 +123,15 @@ def evaluate(
         image_size: Side in pixels, for models that take any; None: 224.
         data_dir: As for `kerasxai.data.load`.
         boxes_csv: As for `kerasxai.data.load`.
-        out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`; None writes nothing.
+        out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`, or a
+            function that returns it for the settings of the figures; None writes nothing. It must not hold figures that
+            were made with other settings.
         progress: Show a progress bar.
         oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the measured images themselves.
         protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
             `"wsolevaluation"` to set figures beside those that the literature has for CUB and ImageNet: heatmaps as
             the method makes them, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
+        show: Is called with the figures before they are written.
         **method_options: Options of the method.
 
     Returns:
@@ -115,14 +141,51 @@ def evaluate(
         `max_box_acc_v2_at`, the same by IoU; under `"wsolevaluation"` also `max_box_acc`.
 
     Raises:
-        KerasxaiError: The data set has no boxes or no such split, or does not fit the model.
+        KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or
+            `out` cannot be written to or holds other figures.
 
     Example:
         >>> evaluate(model, "shapes", method="cam")["gt_known_loc"]
     """
+    # All arguments but these decide what the figures are.
+    given = {name: value for name, value in locals().items() if name not in _NOT_OF_FIGURES}
+    settings = settings_of_figures(model, given)
+    folder = out(settings) if callable(out) else None if out is None else Path(out)
+    with folder_of_figures(folder, settings):
+        evaluation, report, draw = _measure(model, **given, batch_size=batch_size, progress=progress)
+        evaluation["settings"] = settings
+        if show is not None:
+            show(evaluation)
+        if folder is not None:
+            _write(folder, evaluation, report)
+            viz.save_png(folder / "cases.png", draw())
+    return evaluation
+
+
+def _measure(
+    model: keras.Model,
+    name_or_path: str,
+    split: str,
+    method: str,
+    layer: Any,
+    refine: Any,
+    tune_split: str | None,
+    threshold: float,
+    limit: int | None,
+    batch_size: int,
+    image_size: int | None,
+    data_dir: str | None,
+    boxes_csv: str | None,
+    progress: bool,
+    oracle: bool,
+    protocol: str,
+    method_options: dict[str, Any],
+) -> tuple[dict[str, Any], LocalizationReport, Callable[[], np.ndarray]]:
+    """Returns the figures, the report that they are of, and a function that draws cases."""
     where = {"data_dir": data_dir, "boxes_csv": boxes_csv}
     info = data.info(name_or_path, **where)
     _check(info, model, split, tune_split)
+    data.check_images(name_or_path, [split, *([] if tune_split is None else [tune_split])], data_dir=data_dir)
     reference = checked_protocol(protocol) == "wsolevaluation"
     raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
     explainer = Explainer(model, method, layer=layer, refine=refine, batch_size=batch_size, **raw, **method_options)
@@ -163,10 +226,12 @@ def evaluate(
         evaluation["baselines"]["centered_gaussian"]["tuned"] = {
             "split": tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind),
         }  # fmt: skip
-    if out is not None:
+
+    def draw() -> np.ndarray:
         samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
-        _write(Path(out), evaluation, report, draw_cases(report, explainer, samples))
-    return evaluation
+        return draw_cases(report, explainer, samples)
+
+    return evaluation, report, draw
 
 
 def add_batch(
@@ -274,11 +339,9 @@ def draw_cases(
     )
 
 
-def _write(out: Path, evaluation: dict[str, Any], report: LocalizationReport, cases: np.ndarray) -> None:
+def _write(out: Path, evaluation: dict[str, Any], report: LocalizationReport) -> None:
     for name, content in (("evaluation", evaluation), ("records", report.records)):
-        with atomic_path(out / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-    viz.save_png(out / "cases.png", cases)
+        write_json(out / f"{name}.json", null_for_nan(content))
     curve = evaluation["curve"]
     marks = {"fixed": evaluation["threshold"]}
     if "tuned" in evaluation:

@@ -10,8 +10,10 @@ import numpy as np
 
 from kerasxai import viz
 from kerasxai.core.commands import command_line
+from kerasxai.core.files import read_json
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
+from kerasxai.training.figures import keep_former
 from kerasxai.training.pointing import COLUMNS, Case, by_group, rows
 from kerasxai.training.reading import EVIDENCE, batches
 from kerasxai.training.run_folder import RunFolder
@@ -75,12 +77,16 @@ def measure(
         **totals,
         named: by_group(cases),
     }
-    folder.write_json(f"evaluation_{method}.json", result)
-    if shown:
-        viz.save_png(folder.path / f"gallery_{method}.png", sheet(shown, method))
     if verbose:
         print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in totals.items()))
         print_rows(COLUMNS, rows(result[named]))
+    figures, pictures = folder.path / f"evaluation_{method}.json", folder.path / f"gallery_{method}.png"
+    if figures.exists() and read_json(figures).get("images") != images:
+        keep_former([figures, pictures])
+    folder.write_json(figures.name, result)
+    if shown:
+        viz.save_png(pictures, sheet(shown, method))
+    if verbose:
         print(f"model, figures and pictures: {out}")
     return result
 

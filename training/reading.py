@@ -15,6 +15,7 @@ from rich.progress import track
 
 from kerasxai import data, models
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.folders import locked
 from kerasxai.data.scenes import count_scenes
 from kerasxai.models.evidence import AttendedEvidence
 from kerasxai.models.heads import Predictions
@@ -168,18 +169,19 @@ def trained(
     Raises:
         KerasxaiError: The folder holds another run.
     """
-    config.check_same(Path(out))
-    folder = RunFolder(Path(out))
-    if folder.model.exists():
-        return models.load(folder.model)
-    keras.utils.set_random_seed(config.seed)
-    base = backbone(config)
-    new = None if folder.rows else build_reader(base.output_shape[1:], config.width)
-    config.write(folder.path)
-    model = assemble(base, _fit_reader(config, folder, new, read, base, verbose))
-    folder.write_json("metrics.json", folder.summary())
-    folder.finish(model)
-    return model
+    with locked(out):
+        config.check_same(Path(out))
+        folder = RunFolder(Path(out))
+        if folder.model.exists():
+            return models.load(folder.model)
+        keras.utils.set_random_seed(config.seed)
+        base = backbone(config)
+        new = None if folder.rows else build_reader(base.output_shape[1:], config.width)
+        config.write(folder.path)
+        model = assemble(base, _fit_reader(config, folder, new, read, base, verbose))
+        folder.write_json("metrics.json", folder.summary())
+        folder.finish(model)
+        return model
 
 
 def _fit_reader(

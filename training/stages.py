@@ -9,6 +9,7 @@ from typing import Any
 from kerasxai import models
 from kerasxai.core.files import read_json, write_json
 from kerasxai.training.evaluate import evaluate
+from kerasxai.training.figures import keep_former
 
 
 class Clock:
@@ -32,7 +33,7 @@ class Clock:
 
 
 def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settings: Any) -> dict[str, Any]:
-    """Evaluates a model, or reads what an earlier call with the same settings measured of it.
+    """Evaluates a model, or reads what an earlier call with the same settings measured of it; other figures are kept.
 
     Args:
         model: A `.keras` file.
@@ -50,7 +51,8 @@ def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settin
         and read_json(kept) == asked
     ):
         return read_json(written)
-    kept.unlink(missing_ok=True)
+    if written.exists():
+        keep_former([out])
     evaluation = evaluate(models.load(model), data, out=out, progress=progress, **settings)
     write_json(kept, asked)
     return evaluation

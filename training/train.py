@@ -18,6 +18,7 @@ from kerasxai import data, models, viz
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.folders import locked
 from kerasxai.methods import METHODS
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
@@ -79,7 +80,22 @@ def train(
     for name in methods:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
-    out = Path(out)
+    check_apart(out, config.data)
+    with locked(out):
+        return _train(config, Path(out), (methods, explain_images, explain_every, localize_images), verbose)
+
+
+def check_apart(out: str | Path, folder: str) -> None:
+    """Refuses to write into the data's own folder, whose images pictures would lie among; a folder in it is fine.
+
+    Raises:
+        KerasxaiError: `out` is the folder of the data.
+    """
+    if Path(folder).is_dir() and Path(out).resolve() == Path(folder).expanduser().resolve():
+        raise KerasxaiError(f"expected an --out apart from the images, got the data folder {folder}; name another one")
+
+
+def _train(config: TrainConfig, out: Path, drawing: tuple[Sequence[str], int, int, int | None], verbose: Any) -> Path:
     config.check_same(out)
     folder = RunFolder(out)
     if folder.model.exists():
@@ -88,6 +104,7 @@ def train(
     for split in ("train", "validation"):
         if split not in info.splits:
             raise KerasxaiError(f"{config.data} has no split {split!r}, only {', '.join(info.splits)}")
+    data.check_images(config.data, ("train", "validation"), data_dir=config.data_dir)
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):
         # Built before anything is written, so that a mistake in the config leaves no folder behind.
@@ -97,10 +114,7 @@ def train(
         augmentation(config, info.num_classes)
         config.write(out)
         for phase in PHASES:
-            _run_phase(
-                config, folder, info, phase, model, labels, (methods, explain_images, explain_every, localize_images),
-                verbose,
-            )  # fmt: skip
+            _run_phase(config, folder, info, phase, model, labels, drawing, verbose)
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
     folder.write_json("metrics.json", folder.summary() | ({} if labels is None else {"labels": labels.counts()}))

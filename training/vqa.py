@@ -14,6 +14,7 @@ import numpy as np
 
 from kerasxai import scores
 from kerasxai.core.commands import run_module
+from kerasxai.core.folders import locked
 from kerasxai.data.shapes.language import ANSWERS, KINDS, NOBODY, QUESTION_LENGTH, QUESTION_WORDS
 from kerasxai.training import vqa_options as arguments
 from kerasxai.training.measuring import explainer_of, measure
@@ -70,6 +71,13 @@ def vqa(
     Example:
         >>> vqa(SceneConfig("vqa"), "runs/vqa")["questions"]["which"]["correct"]["share_on_object"]
     """
+    with locked(out):
+        return _vqa(config, out, method, limit, gallery, verbose)
+
+
+def _vqa(
+    config: SceneConfig, out: str | Path, method: str, limit: int | None, gallery: int, verbose: Any
+) -> dict[str, Any]:
     model = train(config, out, verbose)
     explain = explainer_of(model, method, scores.log_probability())
 

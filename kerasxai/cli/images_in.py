@@ -1,6 +1,5 @@
 """The images that a command reads: which files, in which order, and what is left out."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kerasxai.cli.ledger import Stamp, stamp_of
+from kerasxai.core.commands import tell
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import cannot
 from kerasxai.data.finding import find_images, folded, written_names
@@ -158,10 +158,10 @@ def tell_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
     if not skipped:
         return 0
     for one in skipped[:_LISTED]:
-        print(f"skipped: {' '.join(one['reason'].split())}", file=sys.stderr)
+        tell(f"skipped: {one['reason']}")
     if len(skipped) > _LISTED:
-        print(f"skipped: {len(skipped) - _LISTED} more", file=sys.stderr)
-    print(f"{len(skipped)} of {count} images could not be read", file=sys.stderr)
+        tell(f"skipped: {len(skipped) - _LISTED} more")
+    tell(f"{len(skipped)} of {count} images could not be read")
     return 1
 
 

@@ -50,8 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("inspection"), help="folder (default: %(default)s)")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Writes `report.html`, its pictures and arrays, and prints where they are."""
+def run(options: argparse.Namespace) -> int:
+    """Writes `report.html`, its pictures and arrays, and prints where they are.
+
+    Returns:
+        0, or 1 if some images could not be read.
+    """
     from kerasxai.cli.inspect_work import inspect
 
-    inspect(options)
+    return inspect(options)

@@ -9,14 +9,18 @@ from typing import Any
 import numpy as np
 
 from kerasxai import data, models
+from kerasxai.cli.images_in import none_readable, tell_skipped
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
 from kerasxai.cli.predictions import class_index
+from kerasxai.cli.settings import settings_of
+from kerasxai.cli.staging import staged
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import null_for_nan, write_json
+from kerasxai.core.files import text_of
 from kerasxai.core.image_input import image_side
 from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed
+from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.patches import Patches, top_patches
 from kerasxai.features.stream import batches
 from kerasxai.features.units import select_channels
@@ -25,6 +29,11 @@ from kerasxai.viz.pixels import resize_picture
 
 _CHANNELS = 8
 _THUMBNAIL = 64
+_NAMES = (
+    "report.html", *(f"{part}.png" for part in PARTS), "projection.html", "projector", "embeddings.npy*", "index.npz",
+    "ious_*.npy", "class_*.png", "class_*.webp",
+)  # fmt: skip
+"""All that the pages may write."""
 
 
 @dataclass
@@ -37,6 +46,7 @@ class Work:
         side: Height and width of its images.
         classes: The model's class names, if it has any.
         report: The page.
+        out: The folder that is written to.
         figures: What was measured, for `inspection.json`.
     """
 
@@ -45,12 +55,8 @@ class Work:
     side: tuple[int, int]
     classes: list[str] | None
     report: Report
+    out: Path
     figures: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def out(self) -> Path:
-        """The folder."""
-        return self.options.out
 
     @cached_property
     def info(self) -> data.DatasetInfo:
@@ -63,7 +69,7 @@ class Work:
         options = self.options
         if self.side[0] != self.side[1]:
             raise KerasxaiError(f"data are read as squares, and the model takes {self.side[0]} x {self.side[1]}")
-        found = data.load(options.data, options.split, self.side[0], data_dir=options.data_dir)
+        found = data.load(options.data, options.split, self.side[0], data_dir=options.data_dir, skip_unreadable=True)
         return found.take(options.count)
 
     @cached_property
@@ -109,17 +115,52 @@ class Work:
         return save_png(self.out / name, picture)
 
 
-def inspect(options: argparse.Namespace) -> None:
-    """Makes the pages one after the other, and writes the report when all are there."""
+def inspect(options: argparse.Namespace) -> int:
+    """Makes the pages one after the other, and writes the report when all are there; returns the exit status."""
+    wanted = _wanted(options)
+    settings = settings_of("inspect", options, query=options.query)
+    with staged(options.out, "inspection.json", _NAMES, settings) as stage:
+        skipped, images = _read_queries(options)
+        count = len(options.query) + len(skipped)
+        if options.data:
+            problems = data.unreadable_images(options.data, options.split, data_dir=options.data_dir)
+            skipped += [{"image": text_of(path), "reason": f"{path}: {why}"} for path, why in problems.items()]
+            count += data.info(options.data, data_dir=options.data_dir).splits.get(options.split, len(problems))
+        content, rows = _inspect(options, wanted, images, stage.folder)
+        stage.publish(content | ({"skipped": skipped} if skipped else {}))
+    print_table(("part", "found"), rows)
+    print(f"report: {options.out / 'report.html'}")
+    return tell_skipped(skipped, count)
+
+
+def _read_queries(options: argparse.Namespace) -> tuple[list[dict[str, str]], list[np.ndarray]]:
+    """Returns the queries that cannot be read, which are taken off the options, and the images of the others."""
+    if options.index is not None:
+        NeighborIndex.load(options.index)
+    skipped: list[dict[str, str]] = []
+    images, readable = [], []
+    for path in options.query:
+        try:
+            images.append(data.read_image(path))
+            readable.append(path)
+        except KerasxaiError as error:
+            skipped.append({"image": text_of(path), "reason": str(error)})
+    if skipped and not images:
+        raise none_readable(skipped, len(skipped))
+    options.query = readable
+    return skipped, images
+
+
+def _inspect(
+    options: argparse.Namespace, wanted: list[str], queries: list[np.ndarray], folder: Path
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     # Imported here, since the pages need the class above.
     from kerasxai.cli.inspect_pages import PAGES
 
-    wanted = _wanted(options)
-    queries = [data.read_image(path) for path in options.query]
     model = models.load_classifier(options.model, options.custom_objects, classes=False)
     side = image_side(model, options.image_size)
     report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
-    work = Work(options, model, side, models.class_names(model), report)
+    work = Work(options, model, side, models.class_names(model), report, folder)
     if options.show is None and "dissection" in wanted and not work.info.has_masks:
         wanted.remove("dissection")
     report.add_figures(
@@ -130,14 +171,13 @@ def inspect(options: argparse.Namespace) -> None:
         summary = PAGES[part](work, queries) if part == "neighbors" else PAGES[part](work)
         rows.append((part, summary))
     report.write(work.out / "report.html")
-    told = {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}
-    write_json(work.out / "inspection.json", null_for_nan(told))
-    print_table(("part", "found"), rows)
-    print(f"report: {work.out / 'report.html'}")
+    return {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}, rows
 
 
 def _wanted(options: argparse.Namespace) -> list[str]:
     """Returns the parts that are shown, checked before anything slow begins."""
+    if options.channels is not None:
+        [_whole(text) for text in options.channels.split(",")]
     if options.index is not None and not options.query:
         raise KerasxaiError("--index needs images to find neighbors of: give --query")
     if options.show is None:

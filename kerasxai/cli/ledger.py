@@ -333,6 +333,10 @@ class Ledger:
         self._written = -float("inf")
         with contextlib.suppress(KerasxaiError):
             self.save()
+        self.close()
+
+    def close(self) -> None:
+        """Closes the journal, which stays."""
         if self._file is not None:
             self._file.close()
 

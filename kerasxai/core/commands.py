@@ -20,7 +20,16 @@ from kerasxai.core.names import printable
 from kerasxai.core.notices import one_line_warnings
 from kerasxai.core.reasons import raised_in_kerasxai, reason
 
-__all__ = ["Parser", "command_line", "command_parser", "exit_status", "import_tensorflow", "parse_option", "run_module"]
+__all__ = [
+    "Parser",
+    "command_line",
+    "command_parser",
+    "exit_status",
+    "import_tensorflow",
+    "parse_option",
+    "run_module",
+    "tell",
+]
 
 _TRACEBACK = "KERASXAI_TRACEBACK"
 
@@ -83,7 +92,7 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
             status = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _tell(f"{prog}: stopped")
+        tell(f"{prog}: stopped")
         return 130
     except BrokenPipeError:
         _discard_output()
@@ -91,7 +100,7 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
     except Exception as error:
         if os.environ.get(_TRACEBACK, "0") not in ("", "0"):
             traceback.print_exc()
-        _tell(f"{prog}: {_message(error)}")
+        tell(f"{prog}: {_message(error)}")
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             return 2
@@ -123,7 +132,7 @@ def _line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Prints one line on stderr."""
     with contextlib.suppress(OSError):
         print(_line(text), file=sys.stderr, flush=True)
