@@ -28,6 +28,7 @@ test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: $(STAMP)  ## Run all tests, with every network family (some more minutes)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,exhaustive]' --config-settings editable_mode=strict
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "exhaustive or not exhaustive"
 
 lint: $(STAMP)  ## Check style, formatting and types

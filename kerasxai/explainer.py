@@ -34,7 +34,7 @@ class Explanation:
         targets: `(N,)` int64, the class explained.
         scores: `(N,)` float32, the score explained, by default the logit of that class.
         method: The method's name.
-        layer: The path of the layer explained, None for methods that explain at none.
+        layer: The path of the explained layer or the name of the operation, None if the method uses no layer.
         notes: What the method tells beside its maps, by name.
     """
 
@@ -58,10 +58,14 @@ class Explainer:
             that only ask for scores also any function from `(N, H, W, C)` to `(N, classes)`, both NumPy; what it
             returns is explained as it is.
         method: A name in `kerasxai.METHODS`.
-        layer: Where methods explain that explain at a layer: a path such as `"backbone/top_activation"`, a name that
-            only one layer has, or the layer. None takes the map that feeds the head and says so in `Explanation.layer`.
-            Of a list of layers each gives a map, in one pass; each map is resized to the image, divided by its maximum,
-            and the `"mean"` or `"max"` of all is taken, as `fuse` says.
+        layer: The layer to explain, for layer-based methods: a path such as `"backbone/top_activation"`, a name that
+            only one layer has, the layer itself, or the name of an operation such as `"stage3/add (operation)"`. None
+            takes the last map with more than one position that every path from the image to the score passes, and
+            names it in `Explanation.layer`. Where branches run in parallel to the end, the last maps of all branches
+            are fused like those of a list of layers, and `notes["parallel_layers"]` names them. For VGG16 the default
+            is the last pooling, `"block5_pool"`; the literature explains `"block5_conv3"`, which is twice as fine.
+            For a list of layers, one pass gives all maps; each map is resized to the image and divided by its maximum,
+            then `fuse` takes the `"mean"` or `"max"`.
         score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
             of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
             explained by its logit, 0 by minus it.

@@ -348,3 +348,76 @@ def test_the_last_map_of_the_families_of_keras_applications(name: str) -> None:
 def test_the_last_map_of_all_families_at_two_sizes(name: str, side: int, own_top: bool) -> None:
     expected = (LAST_MAPS | OTHER_LAST_MAPS)[name]
     assert default_names(application(name, own_top, side), (side, side)) == [expected]
+
+
+HUB: dict[str, tuple[dict[str, Any], str]] = {
+    "ViT": (
+        {"image_shape": (32, 32, 3), "patch_size": 8, "num_layers": 3, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32},
+        "vit_encoder/transformer_block_3/ln_1",
+    ),
+    "DeiT": (
+        {
+            "image_shape": (32, 32, 3),
+            "patch_size": 8,
+            "num_layers": 3,
+            "num_heads": 2,
+            "hidden_dim": 16,
+            "intermediate_dim": 32,
+        },
+        "deit_encoder/transformer_block_3/ln_1",
+    ),
+    "MiT": (
+        {
+            "image_shape": (64, 64, 3),
+            "layerwise_depths": [1, 1],
+            "num_layers": 2,
+            "layerwise_num_heads": [1, 2],
+            "layerwise_sr_ratios": [4, 2],
+            "max_drop_path_rate": 0.1,
+            "layerwise_patch_sizes": [7, 3],
+            "layerwise_strides": [4, 2],
+            "hidden_dims": [8, 16],
+        },
+        "output_level_1",
+    ),
+    "SwinTransformer": (
+        {
+            "image_shape": (64, 64, 3),
+            "embed_dim": 8,
+            "depths": [2, 2],
+            "num_heads": [1, 2],
+            "window_size": 4,
+            "patch_size": 4,
+        },
+        "norm",
+    ),
+    "DenseNet": (
+        {
+            "image_shape": (64, 64, 3),
+            "stackwise_num_repeats": [2, 2],
+            "compression_ratio": 0.5,
+            "growth_rate": 8,
+        },
+        "relu",
+    ),
+    "Xception": (
+        {
+            "image_shape": (None, None, 3),
+            "stackwise_conv_filters": [[8, 8], [8, 16, 16]],
+            "stackwise_pooling": [True, False],
+        },
+        "block2_sepconv3_act",
+    ),
+}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", HUB)
+def test_the_last_map_of_classifiers_of_keras_hub(name: str) -> None:
+    hub = pytest.importorskip("keras_hub", reason="an optional package; `make test-all` installs it")
+    options, expected = HUB[name]
+    backbone = getattr(hub.models, f"{name}Backbone")(**options)
+    model = getattr(hub.models, f"{name}ImageClassifier")(backbone, num_classes=3)
+    sides = tuple(side or 96 for side in model.input_shape[1:3])
+    (found,) = default_names(model, sides)
+    assert found == f"{backbone.name}/{expected}"
