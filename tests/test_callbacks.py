@@ -281,7 +281,7 @@ def test_a_dataset_that_shuffles_anew_is_warned_of() -> None:
     ("arguments", "message"),
     [
         ({"images": IMAGES[0, 0]}, "expected images"),
-        ({"images": IMAGES[:0]}, "no images"),
+        ({"images": IMAGES[:0]}, "at least one image"),
         ({"images": [IMAGES[0], IMAGES[0, :8]]}, "of one size"),
         ({"images": {"picture": IMAGES}}, "a dict of picture"),
         ({"images": (IMAGES, LABELS[:2])}, "label for each of 3 images, came 2"),

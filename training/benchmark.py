@@ -20,12 +20,12 @@ from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import json_text, read_json, write_json
 from kerasxai.core.folders import locked
+from kerasxai.data.choosing import examples
 from kerasxai.data.finding import is_own_table
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
 from kerasxai.training import benchmark_options
-from kerasxai.training.benchmark_pictures import examples
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.figures import differences, keep_former

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasxai import data, localization, models, viz
+from kerasxai import localization, models, viz
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import box_iou
 
@@ -22,14 +22,6 @@ def threshold_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], fixed: flo
     thresholds = next(iter(curves.values()))[0]["thresholds"]
     lines = {name: np.mean([one["gt_known_loc"] for one in runs], axis=0) for name, runs in curves.items()}
     return viz.plot_curves(thresholds, lines, y_label="GT-known Loc", marks={"fixed": fixed}, size=(7.2, 4.4))
-
-
-def examples(name_or_path: str, split: str, side: int, count: int, **where: Any) -> list[dict[str, Any]]:
-    """Returns images that are evenly spread over a split, so that those of several classes are among them."""
-    total = data.info(name_or_path, **where).splits[split]
-    wanted = set(np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int)).tolist())
-    samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
-    return [sample for number, sample in enumerate(samples) if number in wanted]
 
 
 def contact_sheet(

@@ -19,6 +19,7 @@ from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.folders import locked
+from kerasxai.data.choosing import examples
 from kerasxai.methods import METHODS
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
@@ -61,7 +62,7 @@ def train(
         config: What to train.
         out: The run's folder: `config.json`, `command.txt`, `history.csv`, `heatmaps/`, and at the end
             `history.png`, `metrics.json` and `model.keras`.
-        methods: Explainers that are drawn each epoch, on the first validation images.
+        methods: Explainers that are drawn each epoch, on validation images chosen over the classes by the seed.
         explain_images: How many images are drawn.
         explain_every: Epochs between drawings.
         localize_images: How many validation images are measured each epoch, rounded up to whole batches; None: all; 0:
@@ -305,7 +306,15 @@ def _callbacks(
     if methods and count:
         callbacks.append(
             ExplanationCallback(
-                annotated,
+                examples(
+                    config.data,
+                    "validation",
+                    size,
+                    count,
+                    seed=config.seed,
+                    data_dir=config.data_dir,
+                    boxes_csv=config.boxes_csv,
+                ),
                 "true",
                 methods,
                 folder.path,
