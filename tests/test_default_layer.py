@@ -287,6 +287,20 @@ def test_sizes_are_taken_when_they_are_known() -> None:
     assert explainer(zoo.images(1, 64), 1).layer == "coarse"
 
 
+def test_a_map_whose_rows_and_columns_were_exchanged_is_not_laid_over_the_image() -> None:
+    """Readers of text lines scan columns: rows and columns change places before a recurrent layer."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((16, 32, 3))
+    map_ = conv(4, 4, activation="relu", name="map")(inputs)
+    scanned = layers.Reshape((8, 16))(layers.Permute((2, 1, 3), name="turned")(map_))
+    model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(5)(scanned)))
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 32, 3)).astype("float32")
+    found = kerasxai.Explainer(model, "gradcam", resize=False)(images, 1)
+    assert (found.layer, found.heatmaps.shape) == ("map", (2, 4, 8))
+    with pytest.raises(kerasxai.KerasxaiError, match=r"'turned' gives .*not a feature map"):
+        kerasxai.Explainer(model, "gradcam", layer="turned")(images)
+
+
 def test_a_wrong_operation_is_refused_with_similar_names() -> None:
     with pytest.raises(kerasxai.KerasxaiError, match=r"unknown operation 'ad \(operation\)'; nearest: .*add \(oper"):
         kerasxai.Explainer(residual_sum().model, "gradcam", layer="ad (operation)")(zoo.images(1, SIDE))

@@ -12,7 +12,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors, descendants, origin
 from kerasxai.core.layers import find_call, no_map
 from kerasxai.core.maps import Form, form_of, sides_of
-from kerasxai.core.readings import Readings, is_channels_first, sides_of_map
+from kerasxai.core.readings import Readings, axes_of_map, sides_of_map
 from kerasxai.core.score_paths import ScorePaths, nearest_common_dominator
 from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.tracing import Call
@@ -111,7 +111,8 @@ class Choice:
         """Returns how a tensor that the user named, or that belongs to the head, is read as a map, or None."""
         if tensor.shape.rank == 3 and tensor in self._paths and (form := self._readings.form(tensor)) is not None:
             return form
-        return form_of(tensor, is_channels_first(tensor), self._sides, self._grid)
+        axes = axes_of_map(tensor) if (tensor.shape.rank or 0) > 2 else "last"
+        return None if axes is None else form_of(tensor, axes == "first", self._sides, self._grid)
 
     def is_map(self, tensor: tf.Tensor) -> bool:
         """Returns whether a tensor is read as a map of the input with more than one position."""

@@ -80,8 +80,11 @@ class Readings:
         if not tensor.dtype.is_floating:
             return None
         if rank == full:
-            first = is_channels_first(tensor)
+            axes = axes_of_map(tensor)
+            first = axes == "first"
             sides = sides_of_map(tensor, first)
+            if axes is None:
+                return None
             if math.prod(1 if side is None else side for side in sides) == 1 and None not in sides:
                 return None
             return Form(channels_first=first) if self._follows_tokens(sides, known) else None
@@ -126,25 +129,44 @@ def sides_of_map(tensor: tf.Tensor, first: bool) -> Sides:
 
 
 def is_channels_first(tensor: tf.Tensor) -> bool:
-    """Returns whether a map is `(B, K, *sides)`, by the operations it comes from.
+    """Returns whether a map is `(B, K, *sides)`, by the operations it comes from; see `axes_of_map`."""
+    return axes_of_map(tensor) == "first"
+
+
+def axes_of_map(tensor: tf.Tensor) -> str | None:
+    """Returns where the channels of a map are, `"last"` or `"first"`, or None if its sides have changed places.
 
     Convolutions, poolings and normalizations carry their data format; transpositions behind them are followed. The
     explained input itself has its channels last.
+
+    Args:
+        tensor: `(B, *sides, K)` or `(B, K, *sides)`, of three dimensions or more.
     """
-    turned = False
+    rank = tensor.shape.rank
+    # Which axis of the tensor that is looked at each axis of the map comes from.
+    order = list(range(rank))
     while True:
         op = tensor.op
         layout = _data_format(op)
         if layout is not None:
-            return layout.startswith("NC") != turned
-        if op.type == "Transpose" and _moves_channels(op):
-            turned = not turned
+            return _order_name(order, layout.startswith("NC"))
+        if op.type == "Transpose" and tensor.shape.rank == rank:
+            permutation = tf.get_static_value(op.inputs[1])
+            order = order if permutation is None else [int(permutation[axis]) for axis in order]
         same_rank = op.type in _KEEP_ORDER
         before = [x for x in op.inputs if x.dtype.is_floating and (same_rank or x.shape.rank == tensor.shape.rank)]
         if not before:
-            return turned
+            return _order_name(order, False)
         # Weights, whose first dimension is known, tell nothing about the order of the axes.
         tensor = next((x for x in before if x.shape.rank and x.shape[0] is None), before[0])
+
+
+def _order_name(order: list[int], source_is_first: bool) -> str | None:
+    rank = len(order)
+    last, first = list(range(rank)), [0, rank - 1, *range(1, rank - 1)]
+    if source_is_first:
+        last, first = [0, *range(2, rank), 1], list(range(rank))
+    return "last" if order == last else "first" if order == first else None
 
 
 def _data_format(op: tf.Operation) -> str | None:
@@ -155,12 +177,3 @@ def _data_format(op: tf.Operation) -> str | None:
     except ValueError:
         return None
     return value.decode() if isinstance(value, bytes) else None
-
-
-def _moves_channels(op: tf.Operation) -> bool:
-    order = tf.get_static_value(op.inputs[1])
-    rank = op.outputs[0].shape.rank
-    if order is None or rank is None or rank < 3:
-        return False
-    to_first, to_last = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
-    return list(order) in (to_first, to_last)
