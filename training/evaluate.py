@@ -19,7 +19,9 @@ from kerasxai.core.commands import command_line, run_module, tell
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import null_for_nan, write_json
 from kerasxai.core.folders import check_output_folder
-from kerasxai.core.image_input import image_side
+from kerasxai.core.image_input import ImageInput, Size, image_input
+from kerasxai.core.input_range import Preprocess, name_of_range, preprocessing
+from kerasxai.core.own_preprocessing import warn_of_range
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.localization import IOU_LEVELS
@@ -40,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 2 if the folder for the results cannot be written to: that is told at once, and the figures are printed.
     """
+    preprocessing(options.input_range)  # Refuses a mistake before the model is loaded.
     out = options.out
     if out is None:
         is_file = not options.model.startswith("imagenet:")
@@ -68,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         limit=options.limit,
         batch_size=options.batch_size,
         image_size=options.image_size,
+        preprocess=options.input_range,
         data_dir=options.data_dir,
         boxes_csv=options.boxes_csv,
         # A folder that nobody has named may get another name; one that was named is refused if it holds other figures.
@@ -93,7 +97,8 @@ def evaluate(
     threshold: float = 0.2,
     limit: int | None = None,
     batch_size: int = 32,
-    image_size: int | None = None,
+    image_size: Size | None = None,
+    preprocess: str | Preprocess | None = None,
     data_dir: str | None = None,
     boxes_csv: str | None = None,
     out: str | Path | Callable[[dict[str, Any]], Path] | None = None,
@@ -120,7 +125,9 @@ def evaluate(
         threshold: The fixed threshold, in [0, 1).
         limit: Measure so many images of each split only.
         batch_size: Images at once.
-        image_size: Side in pixels, for models that take any; None: 224.
+        image_size: Side in pixels, or height and width, for models that take any; None: 224.
+        preprocess: What the model takes in place of images in [0, 255], as for `kerasxai.Explainer`. None leaves them,
+            with a warning where the model shows no rescaling of its own.
         data_dir: As for `kerasxai.data.load`.
         boxes_csv: As for `kerasxai.data.load`.
         out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`, or a
@@ -173,7 +180,8 @@ def _measure(
     threshold: float,
     limit: int | None,
     batch_size: int,
-    image_size: int | None,
+    image_size: Size | None,
+    preprocess: str | Preprocess | None,
     data_dir: str | None,
     boxes_csv: str | None,
     progress: bool,
@@ -189,19 +197,21 @@ def _measure(
     reference = checked_protocol(protocol) == "wsolevaluation"
     raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
     explainer = Explainer(model, method, layer=layer, refine=refine, batch_size=batch_size, **raw, **method_options)
-    side = _square_side(model, image_size)
-
+    taken = image_input(model, image_size, preprocess)
+    turns = itertools.count()
     best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
 
     def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
         report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
-        batches = data.load(name_or_path, part, side, batch_size=batch_size, **where).as_numpy_iterator()
+        batches = data.load(name_or_path, part, taken.size, batch_size=batch_size, **where).as_numpy_iterator()
         for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {part}", progress):
-            explanation = add_batch(report, explainer, model, batch)
+            explanation = add_batch(report, explainer, model, batch, taken)
+            if next(turns) == 0:
+                warn_of_range(model, taken, preprocess)
             explained = explanation.layer
             if count is not None:
-                boxes = [report.to_pixels(box, (side, side), True) for box in data.unpad_boxes(batch["boxes"])]
-                count.update(explanation.heatmaps, boxes, side)
+                boxes = [report.to_pixels(box, taken.size, True) for box in data.unpad_boxes(batch["boxes"])]
+                count.update(explanation.heatmaps, boxes, taken.size)
         return report, explained
 
     tuning = None if tune_split is None else measured(tune_split)[0].result()
@@ -213,6 +223,7 @@ def _measure(
         "method": method,
         "layer": explained_layer,
         "refine": refine,
+        "input_range": name_of_range(preprocess),
     }
     if best_boxes is not None:
         best = best_boxes.result()
@@ -228,14 +239,18 @@ def _measure(
         }  # fmt: skip
 
     def draw() -> np.ndarray:
-        samples = data.load(name_or_path, split, side, **where).as_numpy_iterator()
-        return draw_cases(report, explainer, samples)
+        samples = data.load(name_or_path, split, taken.size, **where).as_numpy_iterator()
+        return draw_cases(report, explainer, samples, taken=taken)
 
     return evaluation, report, draw
 
 
 def add_batch(
-    report: LocalizationReport, explainer: Explainer, model: keras.Model, batch: Mapping[str, Any]
+    report: LocalizationReport,
+    explainer: Explainer,
+    model: keras.Model,
+    batch: Mapping[str, Any],
+    taken: ImageInput | None = None,
 ) -> Explanation:
     """Explains the true classes of one batch of `kerasxai.data.load` and counts it.
 
@@ -244,11 +259,13 @@ def add_batch(
         explainer: Explains the model.
         model: For the predictions.
         batch: `image`, `label`, `boxes`, and what there is of `mask`, `part_mask` and `name`.
+        taken: Makes what the model takes of the images; None leaves them as they are.
 
     Returns:
         The explanation of the batch.
     """
-    images = np.asarray(batch["image"], np.float32)
+    size = batch["image"].shape[1:3]
+    images = np.asarray(batch["image"], np.float32) if taken is None else taken.taken(batch["image"])
     labels = np.asarray(batch["label"])
     explanation = explainer(images, labels)
     parts = None
@@ -262,7 +279,7 @@ def add_batch(
         masks=batch.get("mask"),
         parts=parts,
         names=[_text(name) for name in batch["name"]] if "name" in batch else None,
-        image_size=images.shape[1:3],
+        image_size=size,
     )
     return explanation
 
@@ -284,13 +301,6 @@ def _check(info: Any, model: keras.Model, split: str, tune_split: str | None) ->
         raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
 
 
-def _square_side(model: keras.Model, wanted: int | None) -> int:
-    height, width = image_side(model, wanted)
-    if height != width:
-        raise KerasxaiError(f"data sets are read as squares, and the model takes {height} x {width}")
-    return height
-
-
 def _limited(
     batches: Iterable[dict[str, Any]], count: int, batch_size: int, limit: int | None, title: str, progress: bool
 ) -> Iterator[dict[str, Any]]:
@@ -304,7 +314,11 @@ def _limited(
 
 
 def draw_cases(
-    report: LocalizationReport, explainer: Explainer, samples: Iterable[Mapping[str, Any]], count: int = 6
+    report: LocalizationReport,
+    explainer: Explainer,
+    samples: Iterable[Mapping[str, Any]],
+    count: int = 6,
+    taken: ImageInput | None = None,
 ) -> np.ndarray:
     """Draws the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
 
@@ -313,6 +327,7 @@ def draw_cases(
         explainer: What it was made with.
         samples: Of `kerasxai.data.load`, one by one.
         count: How many of each kind.
+        taken: As for `add_batch`.
 
     Returns:
         A sheet `(H, W, 3)` uint8.
@@ -326,7 +341,8 @@ def draw_cases(
 
     def cell(record: dict[str, Any]) -> np.ndarray:
         image = images[order[id(record)]]
-        heatmap = explainer(image[None], record["label"]).heatmaps[0]
+        given = image[None] if taken is None else taken.taken(image[None])
+        heatmap = explainer(given, record["label"]).heatmaps[0]
         boxes = None if record["box"] is None else [record["box"]]
         return viz.overlay(image, heatmap, boxes=boxes, true_boxes=record["boxes"])
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.core.arguments import add_image_size, add_method_options, add_model, box_threshold, positive_int
+from kerasxai.core.arguments import add_method_options, add_model, box_threshold, positive_int
+from kerasxai.core.image_options import add_image_options
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=positive_int, help="measure so many images only")
     parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
-    add_image_size(parser)
+    add_image_options(parser)
     parser.add_argument("--data-dir", help="where TensorFlow Datasets keeps its files")
     parser.add_argument(
         "--boxes",

@@ -14,6 +14,7 @@ import numpy as np
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import read_json
 from kerasxai.core.folders import locked
+from kerasxai.core.input_range import name_of_range, source_of_range
 from kerasxai.data.finding import is_own_table
 
 FILES = ("evaluation.json", "records.json", "cases.png", "threshold.png")
@@ -31,6 +32,11 @@ def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[st
     boxes = given.get("boxes_csv")
     if boxes is not None and Path(boxes).is_file():
         settings["boxes_sha256"] = hashlib.sha256(Path(boxes).read_bytes()).hexdigest()
+    if "preprocess" in given:
+        settings["preprocess"] = name_of_range(given["preprocess"])
+        source = source_of_range(settings["preprocess"])
+        if source is not None:
+            settings["preprocess_sha256"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())

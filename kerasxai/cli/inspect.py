@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.core.arguments import add_image_size, add_model, number, positive_int
+from kerasxai.core.arguments import add_model, number, positive_int
+from kerasxai.core.image_options import add_image_options
 
 SUMMARY = "Show what a model has learned: filters, units, patches, class pictures, neighbors."
 EXAMPLES = [
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--projection", default="tsne", choices=("pca", "tsne", "umap"), help="onto the plane (default: %(default)s)"
     )
-    add_image_size(parser)
+    add_image_options(parser, bits=True)
     parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("inspection"), help="folder (default: %(default)s)")
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.cli.images_in import resized
 from kerasxai.cli.inspect_work import Work
 from kerasxai.cli.predictions import name_of
 from kerasxai.core.errors import KerasxaiError
@@ -137,8 +136,7 @@ def dissection_page(work: Work) -> str:
 def classes_page(work: Work) -> str:
     """Pictures that the model takes for the chosen classes."""
     options, seeds = work.options, list(range(work.options.seeds))
-    size = options.image_size
-    found = ascend(work.model, work.targets, seeds, size=size, steps=options.steps, frames=_FRAMES)
+    found = ascend(work.model, work.targets, seeds, size=work.side, steps=options.steps, frames=_FRAMES)
     sure = robust_probabilities(work.model, found.images, found.targets).mean(1)
     names = [name_of(int(target), work.classes) for target in found.targets]
     files = []
@@ -175,7 +173,8 @@ def neighbors_page(work: Work, queries: list[np.ndarray]) -> str:
         work.figures["precision"] = precision
         told += ", " + ", ".join(f"precision at {k} {share:.2f}" for k, share in precision.items())
     if queries:
-        vectors = embed(work.model, resized(queries, work.side), work.layer, batch_size=work.options.batch_size)
+        given = np.stack([work.taken.resized(image) for image in queries])
+        vectors = embed(work.model, given, work.layer, batch_size=work.options.batch_size)
         found, shown, names = index.query(vectors, _NEIGHBORS), queries, list(work.options.query)
     else:
         rows = np.linspace(0, len(index) - 1, min(_QUERIES, len(index))).astype(int)

@@ -16,12 +16,15 @@ from kerasxai.cli.settings import settings_of
 from kerasxai.cli.staging import staged
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import text_of
-from kerasxai.core.image_input import image_side
+from kerasxai.core.image_input import ImageInput, image_input
+from kerasxai.core.input_range import name_of_range, preprocessing
+from kerasxai.core.own_preprocessing import warn_of_range
 from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed
 from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.patches import Patches, top_patches
+from kerasxai.features.preprocessed import preprocessing_inputs
 from kerasxai.features.stream import batches
 from kerasxai.features.units import select_channels
 from kerasxai.viz import Report, save_png, to_picture
@@ -43,7 +46,7 @@ class Work:
     Attributes:
         options: The command's.
         model: The model.
-        side: Height and width of its images.
+        taken: What it takes for an image.
         classes: The model's class names, if it has any.
         report: The page.
         out: The folder that is written to.
@@ -52,11 +55,16 @@ class Work:
 
     options: argparse.Namespace
     model: Any
-    side: tuple[int, int]
+    taken: ImageInput
     classes: list[str] | None
     report: Report
     out: Path
     figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def side(self) -> tuple[int, int]:
+        """Height and width of the model's images."""
+        return self.taken.size
 
     @cached_property
     def info(self) -> data.DatasetInfo:
@@ -67,16 +75,14 @@ class Work:
     def images(self) -> Any:
         """The data, resized, at most `--count` of them."""
         options = self.options
-        if self.side[0] != self.side[1]:
-            raise KerasxaiError(f"data are read as squares, and the model takes {self.side[0]} x {self.side[1]}")
-        found = data.load(options.data, options.split, self.side[0], data_dir=options.data_dir, skip_unreadable=True)
-        return found.take(options.count)
+        found = data.load(options.data, options.split, self.side, data_dir=options.data_dir, skip_unreadable=True)
+        return found.take(options.count).map(lambda one: {**one, "image": self.taken.colored(one["image"])})
 
     @cached_property
     def layer(self) -> str:
         """The layer's path."""
         capture = Capture(self.model, self.options.layer)
-        capture(np.zeros((1, *self.side, 3), np.float32))
+        capture(np.zeros((1, *self.side, self.taken.channels), np.float32))
         assert capture.path is not None
         return capture.path
 
@@ -118,6 +124,7 @@ class Work:
 def inspect(options: argparse.Namespace) -> int:
     """Makes the pages one after the other, and writes the report when all are there; returns the exit status."""
     wanted = _wanted(options)
+    preprocessing(options.input_range)  # Refuses a mistake before the model is loaded.
     settings = settings_of("inspect", options, query=options.query)
     with staged(options.out, "inspection.json", _NAMES, settings) as stage:
         skipped, images = _read_queries(options)
@@ -141,7 +148,7 @@ def _read_queries(options: argparse.Namespace) -> tuple[list[dict[str, str]], li
     images, readable = [], []
     for path in options.query:
         try:
-            images.append(data.read_image(path))
+            images.append(data.read_image(path, bits=options.bits))
             readable.append(path)
         except KerasxaiError as error:
             skipped.append({"image": text_of(path), "reason": str(error)})
@@ -158,18 +165,20 @@ def _inspect(
     from kerasxai.cli.inspect_pages import PAGES
 
     model = models.load_classifier(options.model, options.custom_objects, classes=False)
-    side = image_side(model, options.image_size)
+    taken = image_input(model, options.image_size, options.input_range)
     report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
-    work = Work(options, model, side, models.class_names(model), report, folder)
+    work = Work(options, model, taken, models.class_names(model), report, folder)
     if options.show is None and "dissection" in wanted and not work.info.has_masks:
         wanted.remove("dissection")
-    report.add_figures(
-        [("layer", work.layer), *([("data", f"{options.data}, {options.split}")] if options.data else [])]
-    )
+    work.figures["input_range"] = name_of_range(options.input_range)
     rows = []
-    for part in wanted:
-        summary = PAGES[part](work, queries) if part == "neighbors" else PAGES[part](work)
-        rows.append((part, summary))
+    with preprocessing_inputs(model, taken):
+        figures: list[tuple[str, Any]] = [("layer", work.layer), ("input range", work.figures["input_range"])]
+        report.add_figures(figures + ([("data", f"{options.data}, {options.split}")] if options.data else []))
+        for part in wanted:
+            summary = PAGES[part](work, queries) if part == "neighbors" else PAGES[part](work)
+            rows.append((part, summary))
+    warn_of_range(model, taken, options.input_range)
     report.write(work.out / "report.html")
     return {"model": str(options.model), "layer": work.layer, "command": report.command, **work.figures}, rows
 

@@ -105,28 +105,30 @@ def unreadable_images(
     return source.unreadable(ALIASES.get(split, split)) if isinstance(source, FolderSource) else {}
 
 
-def resize_sample(sample: dict[str, tf.Tensor], size: int) -> dict[str, tf.Tensor]:
-    """Resizes image and masks of a sample to `(size, size)`; the aspect is not kept, so relative boxes stay right."""
+def resize_sample(sample: dict[str, tf.Tensor], size: int | tuple[int, int]) -> dict[str, tf.Tensor]:
+    """Resizes image and masks of a sample to a square or to `size`; the aspect is not kept, so relative boxes fit."""
+    sides = (size, size) if isinstance(size, int) else size
     resized = dict(sample)
-    image = tf.image.resize(sample["image"], (size, size), method="bilinear", antialias=True)
+    image = tf.image.resize(sample["image"], sides, method="bilinear", antialias=True)
     resized["image"] = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
     for key in ("mask", "part_mask"):
         if key in sample:
-            mask = tf.image.resize(sample[key][..., None], (size, size), method="nearest")
+            mask = tf.image.resize(sample[key][..., None], sides, method="nearest")
             resized[key] = mask[..., 0]
     return resized
 
 
-def shape_sample(sample: dict[str, tf.Tensor], size: int | None) -> dict[str, tf.Tensor]:
+def shape_sample(sample: dict[str, tf.Tensor], size: int | tuple[int, int] | None) -> dict[str, tf.Tensor]:
     """Tells TensorFlow the static shapes, which Keras wants to know and readers of files do not say."""
-    shapes = {"image": (size, size, 3), "boxes": (None, 4), "mask": (size, size), "part_mask": (size, size)}
+    sides = size if isinstance(size, tuple) else (size, size)
+    shapes = {"image": (*sides, 3), "boxes": (None, 4), "mask": sides, "part_mask": sides}
     return {key: tf.ensure_shape(value, shapes.get(key, ())) for key, value in sample.items()}
 
 
 def load(
     name_or_path: StrPath,
     split: str = "train",
-    image_size: int | None = 224,
+    image_size: int | tuple[int, int] | None = 224,
     *,
     batch_size: int | None = None,
     data_dir: StrPath | None = None,
@@ -157,8 +159,8 @@ def load(
             like it; write "./shapes" for the folder.
         split: "train", "validation" or "test"; for a TFDS name also any TFDS split expression. Data sets without a
             validation split of their own hold out the last tenth of their training split.
-        image_size: Side of the square that images are resized to (bilinear, antialiased, half-pixel centers; masks by
-            nearest neighbor), or None to leave them as they are.
+        image_size: Side of the square, or height and width, that images are resized to (bilinear, antialiased, half-
+            pixel centers; masks by nearest neighbor), or None to leave them as they are.
         batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
         data_dir: Where TFDS keeps its data; None for its own choice.
         boxes_csv: Boxes of a folder of images, see `kerasxai.data.boxes.read_boxes`; or for a data set by the names of

@@ -10,6 +10,7 @@ from kerasxai.core.layers import input_specs
 from kerasxai.core.spans import Span, SpanReader
 from kerasxai.core.tracing import build, one_pass_at_a_time
 from kerasxai.features.capture import traced_output
+from kerasxai.features.preprocessed import without_preprocessing
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def receptive_field(
     found: dict[str, Any] = {}
 
     def trace(images: Any) -> Any:
-        path, output = _inlined_output(model, layer, images)
+        with without_preprocessing():
+            path, output = _inlined_output(model, layer, images)
         if output.shape.rank != 4 or None in output.shape[1:3]:
             raise KerasxaiError(f"layer {path!r} gives {tuple(output.shape)}, not a map of known height and width")
         spans = SpanReader(images, gates).of(output)

@@ -76,7 +76,7 @@ def ascend(
     *,
     layer: Any = None,
     position: tuple[int, int] | None = None,
-    size: int | None = None,
+    size: int | tuple[int, int] | None = None,
     steps: int = 256,
     start: Any = "noise",
     parametrization: str = "fourier",
@@ -106,7 +106,7 @@ def ascend(
             depends on its own seed alone; several seeds and several targets are combined, each with each.
         layer: None maximizes the logit of a class; a path, name or layer the mean of a channel over its places.
         position: Row and column of the one neuron that is maximized instead of its channel's mean.
-        size: Side in pixels; None is the model's own, 224 where it takes any.
+        size: Side in pixels, or height and width; None is the model's own, 224 where it takes any.
         steps: How many.
         start: `"noise"`, `"gray"`, `"black"`, or an image `(H, W, 3)` in [0, 255].
         parametrization: `"fourier"` or `"pixel"`.
