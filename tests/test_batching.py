@@ -67,8 +67,8 @@ def test_the_largest_map_is_read_off_the_graph() -> None:
     view = View(zoo.build("functional"))
     assert view.together == 32
     view.ask(clean, zoo.images(1), np.zeros(1, np.int64))
-    ((concrete, _),) = view._traced.values()
-    assert largest_map(concrete) == LARGEST
+    ((_, trace),) = view._traced.items()
+    assert largest_map(trace.concrete) == LARGEST
 
 
 def test_maps_of_open_size_do_not_count() -> None:
@@ -98,15 +98,15 @@ def test_smaller_batches_give_the_same_maps(monkeypatch: pytest.MonkeyPatch, met
     small_room(monkeypatch, 2)
     explain = kerasxai.Explainer(model, method, **options)
     asked: list[int] = []
-    posed = explain._view._posed
+    posed = View._posed
 
-    def counted(question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
+    def counted(view: View, question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
         # How many channels go out together has a bound of its own, and coalitions are flat.
         copies = [] if method in ("ablationcam", "lime") else tensors
         asked.append(max(map(len, (images, *copies))))
-        return posed(question, images, *tensors, **settings)
+        return posed(view, question, images, *tensors, **settings)
 
-    monkeypatch.setattr(explain._view, "_posed", counted)
+    monkeypatch.setattr(View, "_posed", counted)
     for _ in range(2):
         asked.clear()
         parted = explain(images, targets=1)

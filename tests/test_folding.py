@@ -43,8 +43,8 @@ def model() -> Any:
 
 def operations(view: View) -> list[str]:
     """Returns the types of the operations on maps that the one traced question of a view runs."""
-    ((concrete, _),) = view._traced.values()
-    run = [x.deref() for x in ancestors(*concrete.outputs)]
+    ((_, trace),) = view._traced.items()
+    run = [x.deref() for x in ancestors(*trace.concrete.outputs)]
     return sorted(x.op.type for x in run if x.shape.rank == 4 and x.shape[0] is None)
 
 
@@ -225,8 +225,9 @@ def test_with_onednn_a_rectifier_is_kept_apart_from_its_convolution(
     x = layers.GlobalAveragePooling2D()(layers.ReLU(activation)(x))
     view = View(keras.Model(inputs, layers.Dense(3)(x)))
     view.ask(clean, zoo.images(2, size=8), np.zeros(2, np.int64))
-    ((concrete, _),) = view._traced.values()
-    assert sum(op.type == "EnsureShape" for op in concrete.graph.get_operations()) == fences
+    ((_, trace),) = view._traced.items()
+    concrete = trace.concrete
+    assert sum(op.type == "EnsureShape" for op in trace.concrete.graph.get_operations()) == fences
     constant = frozen(concrete, {read: read.value() for read in weight_reads(concrete)})
     functions = constant.graph.as_graph_def().library.function
     nodes = [*constant.graph.as_graph_def().node, *(node for function in functions for node in function.node_def)]

@@ -143,8 +143,8 @@ def test_several_layers_are_fused(method: str, fuse: str) -> None:
 def test_several_layers_cost_one_pass() -> None:
     explain = kerasxai.Explainer(zoo.build("logits"), "layercam", layer=["convolutions_first", "convolutions_last"])
     explain(zoo.images(2))
-    ((concrete, _),) = explain._view._traced.values()
-    assert sum(op.type == "Conv2D" for op in concrete.graph.get_operations()) == 2
+    ((_, trace),) = explain._view._traced.items()
+    assert sum(op.type == "Conv2D" for op in trace.concrete.graph.get_operations()) == 2
 
 
 def pooled(pooling: str, around: bool) -> Any:
@@ -172,10 +172,14 @@ def test_ablationcam_takes_channels_out_behind_a_pooling(
     model, images = pooled(pooling, around), zoo.images(2, size=9)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
     heatmaps = explain(images, targets=1).heatmaps
-    assert explain._view.entrances == {"map": fed}
-    monkeypatch.setattr(Pass, "entrance", lambda self, feature_map: feature_map)
+    assert all(trace.entrances == {"map": fed} for _, trace in explain._view._traced.items())
+
+    def itself(self: Pass, feature_map: Any) -> Any:
+        self._view.entrances["map"] = "map"
+        return feature_map
+
+    monkeypatch.setattr(Pass, "entrance", itself)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
-    explain._view.entrances["map"] = "map"
     np.testing.assert_allclose(heatmaps, explain(images, targets=1).heatmaps, rtol=1e-4, atol=1e-6)
     assert heatmaps.max() > 0
 

@@ -128,7 +128,7 @@ def test_a_score_of_zero_divides_nothing_and_is_noted() -> None:
 
 
 def ablated_graph(view: View) -> Any:
-    (found,) = [traced[0] for key, traced in view._traced.items() if key[0].__name__ == "ablated_scores"]
+    (found,) = [trace.concrete for key, trace in view._traced.items() if key[0].__name__ == "ablated_scores"]
     return found
 
 

@@ -6,9 +6,11 @@ that these are compared with it, bit by bit, before each loop.
 """
 
 import contextlib
+import copy
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -31,8 +33,13 @@ class Freezer:
 
     def __init__(self) -> None:
         self._weighed: dict[Any, _Weighed] = {}
+        self._lock = threading.RLock()
         self._passes = 0
-        self._loop = 0
+        self._compared: set[Any] = set()
+
+    def for_call(self) -> Self:
+        """Returns a freezer with loops of its own and the frozen questions of this one, which threads may share."""
+        return copy.copy(self)
 
     @contextlib.contextmanager
     def loop(self, passes: int) -> Iterator[None]:
@@ -42,7 +49,8 @@ class Freezer:
             passes: How many images; 0 where nothing shall be frozen.
         """
         before, self._passes = self._passes, (self._passes or 1) * passes
-        self._loop += not before
+        if not before:
+            self._compared = set()
         try:
             yield
         finally:
@@ -57,18 +65,25 @@ class Freezer:
         """
         if not self._passes:
             return concrete
-        weighed = self._weighed.pop(concrete, None) or _Weighed(concrete)
-        self._weighed[concrete] = weighed
-        if weighed.loop != self._loop:
-            weighed.loop = self._loop
-            weighed.weigh(self._passes * pixels)
-            for old in [one for one in self._weighed.values() if one.frozen is not None][:-_MOST_FROZEN]:
-                old.forget()
-        return weighed.frozen or concrete
+        with self._lock:
+            weighed = self._weighed.pop(concrete, None) or _Weighed(concrete)
+            self._weighed[concrete] = weighed
+            if concrete not in self._compared:
+                self._compared.add(concrete)
+                weighed.weigh(self._passes * pixels)
+                for old in [one for one in self._weighed.values() if one.frozen is not None][:-_MOST_FROZEN]:
+                    old.forget()
+            return weighed.frozen or concrete
 
     def made(self, function: Callable[..., Any]) -> bool:
         """Tells whether a function is a question with frozen weights, whose answer depends on its inputs alone."""
-        return any(one.frozen is function for one in self._weighed.values())
+        with self._lock:
+            return any(one.frozen is function for one in self._weighed.values())
+
+    def forget(self, concrete: Any) -> None:
+        """Drops what is kept of a traced question."""
+        with self._lock:
+            self._weighed.pop(concrete, None)
 
 
 class _Weighed:
@@ -76,7 +91,6 @@ class _Weighed:
 
     def __init__(self, concrete: Any) -> None:
         self.frozen: Callable[..., Any] | None = None
-        self.loop = 0
         self._concrete = concrete
         self._reads = weight_reads(concrete)
         self._weights: list[np.ndarray] = []

@@ -234,6 +234,11 @@ def _gradients(score: Any, sources: list[Any]) -> list[Any]:
         ) from error
 
 
+def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
+    """Asks for the score of images as they are, or for the probability of their target classes."""
+    return {"scores": run(images, targets).explained(explain)}
+
+
 def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
     """Finds the explained layers without computing anything of them."""
     run(images, targets).feature_maps()

@@ -3,17 +3,18 @@
 import collections
 import concurrent.futures
 import contextlib
+import copy
 import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.batching import abreast, fitting, largest_map
+from kerasxai.core.batching import abreast, fitting
 from kerasxai.core.choosing import Choice, Place
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.folding import folded
@@ -21,13 +22,14 @@ from kerasxai.core.freezing import Freezer
 from kerasxai.core.graph import replaced
 from kerasxai.core.image_input import takes_channels_first
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
-from kerasxai.core.layers import find_call, input_names, input_specs, walk
+from kerasxai.core.layers import find_call, input_names, input_specs, listed_layers, walk
 from kerasxai.core.maps import Form, sides_of
-from kerasxai.core.passes import Pass, first_told, located
+from kerasxai.core.passes import Pass, clean, first_told, located
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
 from kerasxai.core.tensor_names import TensorNames, is_operation
+from kerasxai.core.traces import Trace, Traces
 from kerasxai.core.tracing import Call, build, intercepted, one_pass_at_a_time, patched, recorded
 
 
@@ -74,7 +76,7 @@ class View:
         self.score = score
         self.batch_size = batch_size
         self.fuse = "mean"
-        self.layers = [find_call(model, one)[:2] for one in _listed(layer)]
+        self.layers = [find_call(model, one)[:2] for one in listed_layers(layer)]
         self.num_classes: int | None = None
         self.notes: dict[str, Any] = {}
         self.rows: Any = slice(None)
@@ -91,9 +93,17 @@ class View:
         self.specs = input_specs(model)
         self.names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
-        self._traced: dict[Any, Any] = {}
         self._freezer = Freezer()
-        self._largest = 0
+        self._traced = Traces(self._freezer.forget)
+        # Of a call: the size of its first question, under which all its traces are kept.
+        self._size: list[Any] | None = None
+
+    def for_call(self) -> Self:
+        """Returns a view for one call: with a state of its own, and the traces and frozen weights of this one."""
+        own = copy.copy(self)
+        own.notes, own.forms, own.entrances, own._size = {}, {}, {}, []
+        own._freezer = self._freezer.for_call()
+        return own
 
     def note(self, **values: Any) -> None:
         """Keeps what a method tells beside its maps; what was noted first in a batch stays."""
@@ -163,7 +173,7 @@ class View:
     @property
     def together(self) -> int:
         """How many images to send through the model at once: `batch_size`, or as many as fit; known after one pass."""
-        return fitting(self.batch_size, self._largest)
+        return fitting(self.batch_size, self._traced.largest)
 
     def _images_left(self) -> int:
         """Returns how many images of the call are not explained yet."""
@@ -237,12 +247,17 @@ class View:
             *sorted(options.items()),
         )
         key = (question, settings, *(_open(x) for x in (images, *held, *tensors)))
-        if key not in self._traced:
-            self._traced[key] = self._trace(question, options, images, held, *tensors)
-        function, layer_name = self._traced[key]
+        size = tuple(_open(x) for x in (images, *held))
+        if self._size is not None:
+            size = (self._size or [size])[0]
+            self._size = [size]
+        trace = self._traced.get(size, key, lambda: self._trace(question, options, images, held, *tensors))
+        self.num_classes = trace.num_classes
+        self.forms |= trace.forms
+        self.entrances |= trace.entrances
         self._check_targets(targets)
-        function = self._freezer.best(function, math.prod(sides_of(images.shape)))
-        return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], layer_name
+        function = self._freezer.best(trace.concrete, math.prod(sides_of(images.shape)))
+        return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], trace.layer_name
 
     def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
         """Notes what every question tells of a batch, and returns its answer."""
@@ -275,7 +290,7 @@ class View:
 
     def _trace(
         self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
-    ) -> Any:
+    ) -> Trace:
         build(self.model, self._taken(images[:1], [x[:1] for x in self.others]))
         first: list[Pass] = []
 
@@ -290,24 +305,26 @@ class View:
 
         specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, (*held, *tensors))]
         concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
-        self._largest = max(self._largest, largest_map(concrete))
-        return concrete, first[0].layer_name
+        return Trace(concrete, first[0].layer_name, self.num_classes, dict(self.forms), dict(self.entrances))
 
     def _taken(self, images: Any, others: Any) -> Any:
         """Returns what the model takes, of the explained images and the other inputs."""
         return images if self.layout is None else self.layout.joined(images, others)
 
     def _image_spec(self, images: Any) -> Any:
+        """Returns the spec of images in a trace: with their sides, also where the model leaves these open.
+
+        What depends on sizes (which layer gives a map, how windows and paddings lie) is then decided as for a model
+        that was built for images of this size.
+        """
         known = self.known
-        if known is None or (self.altered and self.altered[2]):
-            return _open(images)
-        came = tuple(images.shape[1:])
-        came = (came[-1], *came[:-1]) if self.channels_first else came
-        if not known.shape.is_compatible_with((None, *came)):
-            takes = tuple(known.shape[1:])
-            raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
-        # Sides that the model leaves open are those of the images, so that what depends on them is decided rightly.
-        return tf.TensorSpec([known.shape[0], *images.shape[1:]], tf.float32)
+        if known is not None and not (self.altered and self.altered[2]):
+            came = tuple(images.shape[1:])
+            came = (came[-1], *came[:-1]) if self.channels_first else came
+            if not known.shape.is_compatible_with((None, *came)):
+                takes = tuple(known.shape[1:])
+                raise KerasxaiError(f"the model {self.model.name!r} takes images of shape {takes}, not {came}")
+        return _open(images)
 
     @property
     def known(self) -> Any:
@@ -395,19 +412,6 @@ class View:
         return [choice.named(path) for path, _ in self.layers] or choice.default()
 
 
-def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
-    """Asks for the score of images as they are, or for the probability of their target classes."""
-    return {"scores": run(images, targets).explained(explain)}
-
-
 def _open(tensor: Any) -> Any:
     """Returns the spec of a tensor or array with its first dimension left open."""
     return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype))
-
-
-def _listed(layer: Any) -> list[Any]:
-    """Returns the layers that a user names: none, one, one of several calls `(layer, number)`, or a list."""
-    if layer is None:
-        return []
-    one = not isinstance(layer, (list, tuple)) or (len(layer) == 2 and isinstance(layer[1], int))
-    return [layer] if one else list(layer)
