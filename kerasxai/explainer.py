@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.foreign import check_keras_model
 from kerasxai.core.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.core.inputs import checked_rank, laid_out, numbered
 from kerasxai.core.maps import checked_grid, resized, sides_of
@@ -282,6 +283,7 @@ def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_
     if not callable(model):
         raise KerasxaiError(f"a Keras model or a function of images is needed, not {type(model).__name__}")
     if not method.takes_function:
+        check_keras_model(model, method.name)
         able = ", ".join(row.name for row in METHODS.values() if row.takes_function)
         raise KerasxaiError(
             f"{method.name} looks inside a Keras model, and {type(model).__name__} is none; "

@@ -214,3 +214,10 @@ def test_models_of_other_kinds_end_in_one_line(kind: str, told: str, tmp_path: P
         load_classifier(tmp_path / "model.keras")
     if kind in ("two outputs", "dict out", "maps"):
         load_classifier(tmp_path / "model.keras", classes=False)
+
+
+def test_models_of_other_libraries_are_called_by_their_name() -> None:
+    for module, told in [("tf_keras.src.engine.functional", "tf_keras"), ("torch.nn.modules.module", "PyTorch")]:
+        kind = type("Functional", (), {"__module__": module, "__call__": lambda self, images: images})
+        with pytest.raises(kerasxai.KerasxaiError, match=f"expected a Keras 3 model, got .*{told}"):
+            kerasxai.Explainer(type("Mine", (kind,), {})(), "gradcam")

@@ -8,6 +8,8 @@ from typing import Any
 from kerasxai.core.commands import command_line
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import read_json, write_json, write_text
+from kerasxai.core.names import printable
+from kerasxai.core.options import within
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import head_of
 
@@ -42,9 +44,7 @@ class RunConfig:
                     "choose another --out"
                 )
             return
-        kept = read_json(path)
-        if not isinstance(kept, dict):
-            raise KerasxaiError(f"expected a run's settings in {path}, got {kept!r}; choose another --out")
+        kept = _settings_in(path)
         now = json.loads(json.dumps(asdict(self)))
         # What an older version did not write was as it is by default.
         before = self._defaults() | kept
@@ -64,15 +64,31 @@ class RunConfig:
         }
 
     def check_limits(self, limits: dict[str, tuple[float, float]]) -> None:
-        """Refuses numbers out of range.
+        """Refuses numbers out of range, and fractions where a whole number is meant.
 
         Raises:
             KerasxaiError: A field is below the first or above the second number given for it.
         """
+        kinds = {item.name: str(item.type) for item in fields(self)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise KerasxaiError(f"{name} must be within {low:g} and {high:g}, not {value:g}")
+            if value is None and "None" in kinds[name]:
+                continue
+            if "int" in kinds[name] and isinstance(value, float):
+                raise KerasxaiError(f"{name} must be a whole number, got {value!r}")
+            within(name, value, low, high)
+
+
+def _settings_in(path: Path) -> dict[str, Any]:
+    """Returns the settings that a run's folder keeps."""
+    remedy = "choose another --out, or remove the damaged file"
+    try:
+        found = read_json(path)
+    except KerasxaiError as error:
+        raise KerasxaiError(f"cannot read the settings of a run: {error}; {remedy}") from error
+    if not isinstance(found, dict):
+        raise KerasxaiError(f"expected settings of a run in {printable(path)}, got a {type(found).__name__}; {remedy}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,6 +168,10 @@ class TrainConfig(RunConfig):
     def __post_init__(self) -> None:
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         limits: dict[str, tuple[float, float]] = {
+            "image_size": (1, 65_536),
+            "resize": (1, 65_536),
+            "output_stride": (1, 1024),
+            "seed": (0, 2**32 - 1),
             "head_epochs": (0, 10_000),
             "epochs": (0, 10_000),
             "batch_size": (1, 65_536),

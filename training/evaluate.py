@@ -5,6 +5,7 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.training.evaluate ...`.
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -285,7 +286,7 @@ def add_batch(
 
 
 def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
 
 
 def _check(info: Any, model: keras.Model, split: str, tune_split: str | None) -> None:

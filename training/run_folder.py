@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
+from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
+from kerasxai.core.names import printable
 
 MONITOR = "val_loss"
 
@@ -99,7 +101,17 @@ class RunFolder:
     def _read_rows(self) -> list[dict[str, Any]]:
         if not self.history.exists():
             return []
-        return [{name: _value(text) for name, text in row.items() if text != ""} for row in read_csv(self.history)]
+        rows = [
+            {str(name): _value(text) for name, text in row.items() if text and isinstance(text, str)}
+            for row in read_csv(self.history)
+        ]
+        for number, row in enumerate(rows, 2):
+            if not ({"phase", "epoch", "seconds"} <= row.keys() and isinstance(row["epoch"], int)):
+                raise KerasxaiError(
+                    f"{printable(self.history)}, line {number}: expected an epoch with phase, epoch and seconds, got "
+                    f"{row}; the run cannot go on: choose another --out"
+                )
+        return rows
 
 
 def _value(text: str) -> Any:

@@ -52,6 +52,7 @@ class SceneConfig(RunConfig):
         self.check_limits(
             {
                 "width": (8, 4096),
+                "seed": (0, 2**32 - 1),
                 "epochs": (1, 10_000),
                 "batch_size": (1, 65_536),
                 "learning_rate": (1e-9, 10),

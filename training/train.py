@@ -19,6 +19,8 @@ from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.core.commands import run_module
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.folders import locked
+from kerasxai.core.names import printable
+from kerasxai.core.options import whole
 from kerasxai.data.choosing import examples
 from kerasxai.methods import METHODS
 from kerasxai.training import options
@@ -81,6 +83,10 @@ def train(
     for name in methods:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
+    whole("explain_images", explain_images, least=0)
+    whole("explain_every", explain_every, least=1)
+    if localize_images is not None:
+        whole("localize_images", localize_images, least=0)
     check_apart(out, config.data)
     with locked(out):
         return _train(config, Path(out), (methods, explain_images, explain_every, localize_images), verbose)
@@ -105,6 +111,12 @@ def _train(config: TrainConfig, out: Path, drawing: tuple[Sequence[str], int, in
     for split in ("train", "validation"):
         if split not in info.splits:
             raise KerasxaiError(f"{config.data} has no split {split!r}, only {', '.join(info.splits)}")
+        if not info.splits[split]:
+            raise KerasxaiError(
+                f"expected images to train and to validate on, got none for {split} in {printable(config.data)}; of a "
+                "folder a tenth of each class is held out to validate and a tenth to test, at least one image where "
+                "a class has two: give some class three images, or a validation folder"
+            )
     data.check_images(config.data, ("train", "validation"), data_dir=config.data_dir)
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):

@@ -47,6 +47,36 @@ def real(name: str, value: Any, above: float = -math.inf, below: float = math.in
     return number
 
 
+def within(name: str, value: Any, least: float, most: float) -> float:
+    """Returns an option that must be a finite number from `least` to `most`, both allowed.
+
+    Raises:
+        KerasxaiError: It is no number, or out of range.
+
+    Example:
+        >>> within("finetune_share", 0.5, 0, 1)
+        0.5
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not least <= value <= most:
+        raise KerasxaiError(f"{name} must be a number within {least:g} and {most:g}, got {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns an option that must be True or False; text such as "no" would count as True.
+
+    Raises:
+        KerasxaiError: It is something else.
+
+    Example:
+        >>> flag("normalize", False)
+        False
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise KerasxaiError(f"{name} must be true or false, got {value!r}")
+    return bool(value)
+
+
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
     """Returns an option that must be one of a few names.
 

@@ -1,6 +1,7 @@
 """Boxes from a file, for a folder of images or for a data set that brings none."""
 
 import csv
+import io
 import itertools
 import os
 from collections.abc import Iterable, Mapping
@@ -11,16 +12,26 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import read_text
+from kerasxai.core.names import printable
 from kerasxai.data.images import BROKEN, image_size
 
 COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
 
 
+Row = tuple[int, str, list[float]]
+
+
 def _text(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise KerasxaiError(f"expected a CSV file with boxes, got {printable(path)}, which is no regular file")
     try:
-        return read_text(path)
+        text = read_text(path)
     except KerasxaiError as error:
-        raise KerasxaiError(f"cannot read the boxes in {path}: {str(error).rpartition(': ')[2]}") from error
+        reason = str(error).rpartition(": ")[2]
+        raise KerasxaiError(f"cannot read the boxes in {printable(path)}: {reason}") from error
+    if "\0" in text:
+        raise KerasxaiError(f"cannot read the boxes in {printable(path)}: it is not UTF-8; save it as CSV UTF-8")
+    return text
 
 
 def _is_number(text: str) -> bool:
@@ -30,18 +41,33 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _rows(path: Path) -> list[tuple[int, str, list[float]]]:
+def _rows(path: Path) -> list[Row]:
     """Returns line number, file name and the four numbers of each row."""
-    lines = _text(path).splitlines()
-    first = next(csv.reader(lines[:1], skipinitialspace=True), [])
-    # Without a header: name,x0,y0,x1,y1, as in the `localization.txt` of wsolevaluation.
-    bare = len(first) == len(COLUMNS) and all(_is_number(text) for text in first[1:])
-    reader = csv.DictReader(lines, COLUMNS if bare else None, skipinitialspace=True)
+    reader: csv.DictReader | None = None
+    try:
+        text = _text(path)
+        first_line = text[: 4 * csv.field_size_limit()].split("\n", 1)[0]
+        # Spreadsheets of many languages separate columns by semicolons, others by tabs.
+        delimiter = max(",;\t", key=first_line.count)
+        first = next(csv.reader([first_line], delimiter=delimiter, skipinitialspace=True), [])
+        # Without a header: name,x0,y0,x1,y1, as in the `localization.txt` of wsolevaluation.
+        bare = len(first) == len(COLUMNS) and all(_is_number(one) for one in first[1:])
+        stream = io.StringIO(text, newline="")
+        reader = csv.DictReader(stream, COLUMNS if bare else None, delimiter=delimiter, skipinitialspace=True)
+        return _checked_rows(path, reader, bare)
+    except csv.Error as error:
+        line = 1 if reader is None else reader.line_num + 1
+        raise KerasxaiError(f"{printable(path)}, line {line}: {error}; expected {', '.join(COLUMNS)}") from error
+
+
+def _checked_rows(path: Path, reader: csv.DictReader, bare: bool) -> list[Row]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise KerasxaiError(f"{path}, line 1: the header must name {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
     rows = []
     for row in reader:
+        if not (row["filename"] or "").strip():
+            raise KerasxaiError(f"{path}, line {reader.line_num}: filename is empty")
         for column in COLUMNS[1:]:
             if not _is_number(row[column] or ""):
                 raise KerasxaiError(f"{path}, line {reader.line_num}: {column} is no number: {row[column]!r}")
@@ -58,8 +84,22 @@ def _rows(path: Path) -> list[tuple[int, str, list[float]]]:
     return rows
 
 
-def _are_relative(rows: list[tuple[int, str, list[float]]]) -> bool:
-    return all(0.0 <= number <= 1.0 for _, _, numbers in rows for number in numbers)
+def _are_relative(path: Path, rows: list[Row]) -> bool:
+    """Returns whether all boxes are fractions of width and height; a file must not mix them with pixels.
+
+    Raises:
+        KerasxaiError: Some rows hold fractions and others pixels.
+    """
+    pixels = next((line for line, _, numbers in rows if max(numbers) > 1.0), None)
+    if pixels is None:
+        return min(number for _, _, numbers in rows for number in numbers) >= 0.0
+    for line, _, numbers in rows:
+        if min(numbers) >= 0.0 and max(numbers) <= 1.0 and any(number % 1 for number in numbers):
+            raise KerasxaiError(
+                f"{printable(path)}: boxes must be all fractions or all pixels, got fractions in line {line} and "
+                f"pixels in line {pixels}"
+            )
+    return False
 
 
 def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -> Mapping[str, np.ndarray]:
@@ -67,8 +107,8 @@ def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -
 
     File names are relative to the folder, with "/" between folders. An image may have several rows, or none. If all
     numbers of the file lie in [0, 1], they are relative to width and height; otherwise they are pixels of the image as
-    it is shown, and x_max and y_max are one past the last pixel. Further columns are of no concern. A file without a
-    header has these five columns in this order.
+    it is shown, and x_max and y_max are one past the last pixel. Further columns are ignored, and columns may be
+    separated by semicolons or tabs as well. A file without a header has these five columns in this order.
 
     Args:
         path: The CSV file.
@@ -80,11 +120,11 @@ def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -
 
     Raises:
         KerasxaiError: With the line where something is wrong: a column or a number is missing, the folder has no such
-            image, or a box has no area or leaves the image.
+            image, a box has no area or leaves the image, or fractions and pixels are mixed.
     """
     path = Path(path)
     rows = _rows(path)
-    relative = _are_relative(rows)
+    relative = _are_relative(path, rows)
     known = set(names)
     sizes: dict[str, tuple[int, int]] = {}
     boxes: dict[str, list[np.ndarray]] = {}
@@ -126,7 +166,7 @@ class BoxTable:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         rows = _rows(Path(path))
-        self.relative = _are_relative(rows)
+        self.relative = _are_relative(Path(path), rows)
         boxes: dict[str, list[list[float]]] = {}
         for _, name, numbers in rows:
             boxes.setdefault(name, []).append(numbers)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.names import printable
 from kerasxai.data.boxes import read_boxes
 from kerasxai.data.finding import find_images
 from kerasxai.data.images import SUFFIXES, check_image, read_image
@@ -35,19 +36,28 @@ def find_files(root: Path) -> dict[str, list[_File]]:
     """
     found = sorted(path.relative_to(root) for path in find_images(root, SUFFIXES))
     if not found:
-        raise KerasxaiError(f"the folder {root} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise KerasxaiError(f"the folder {printable(root)} holds no images ({', '.join(sorted(SUFFIXES))})")
     depth = len(found[0].parts)
     other = next((path for path in found if len(path.parts) != depth), None)
     if depth not in (2, 3) or other is not None:
         example = found[0] if depth not in (2, 3) or other is None else other
         raise KerasxaiError(
-            f"{root}: images must all lie as class/image or all as split/class/image; came {example.as_posix()}"
-            + (f" beside {found[0].as_posix()}" if other is example else "")
+            f"{printable(root)}: images must all lie as class/image or all as split/class/image, got "
+            + printable(example)
+            + (f" next to {printable(found[0])}" if other is example else "")
         )
     if depth == 2 and {path.parts[0] for path in found} <= _SPLITS:
         raise KerasxaiError(
-            f"{root}: there are no class folders in {found[0].parts[0]}/; images must lie as split/class/image"
+            f"{printable(root)}: there are no class folders in {found[0].parts[0]}/; images must lie as "
+            "split/class/image"
         )
+    for path in found:
+        if printable(path.parts[-2]) != path.parts[-2]:
+            # A class name goes into model files, tables and pictures.
+            raise KerasxaiError(
+                f"class names must be text without control characters, got the folder {printable(path.parent)} in "
+                f"{printable(root)}; rename it"
+            )
     files: dict[str, list[_File]] = {}
     for path in found:
         split = "" if depth == 2 else ALIASES.get(path.parts[0], path.parts[0])
@@ -121,7 +131,9 @@ class FolderSource:
         self.skip_unreadable = skip_unreadable
         self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
         if len(self.class_names) < 2:
-            raise KerasxaiError(f"the folder {root} has one class ({self.class_names[0]}); a classifier needs two")
+            raise KerasxaiError(
+                f"the folder {printable(root)} has one class ({self.class_names[0]}); a classifier needs two"
+            )
         self.splits = name_splits(files, seed)
         names = [file.name for found in files.values() for file in found]
         self.boxes = None if boxes_csv is None else read_boxes(boxes_csv, root, names)
@@ -147,7 +159,7 @@ class FolderSource:
         """Raises an error that names the images that cannot be read, before anything long is begun."""
         broken = {path: problem for split in splits for path, problem in self.unreadable(split).items()}
         if broken:
-            named = [f"{path} ({' '.join(problem.split())})" for path, problem in broken.items()]
+            named = [f"{printable(path)} ({' '.join(problem.split())})" for path, problem in broken.items()]
             more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
             raise KerasxaiError(
                 f"expected images that can be read, got {len(named)} corrupt; remove or replace them: "
@@ -158,6 +170,11 @@ class FolderSource:
         """Returns the samples of a split; see `kerasxai.data.information.Source`."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
+        if not self.splits[split]:
+            raise KerasxaiError(
+                f"expected images in the split {split!r} of {printable(self.root)}, got none; a tenth of each class is "
+                "held out to validate and a tenth to test, which takes three images of at least one class"
+            )
         if self.skip_unreadable:
             broken = self.unreadable(split)
             files = [file for file in self.splits[split] if self.root / file.name not in broken]
@@ -168,7 +185,8 @@ class FolderSource:
             self.check(split)
         columns = {
             "index": np.arange(len(files)),
-            "name": [file.name for file in files],
+            # As bytes, because TensorFlow takes no text that is not UTF-8.
+            "name": [os.fsencode(file.name) for file in files],
             "label": np.array([self.class_names.index(file.class_name) for file in files], np.int64),
         }
         dataset = tf.data.Dataset.from_tensor_slices(columns)
@@ -183,7 +201,7 @@ class FolderSource:
 
     def _with_image(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         def read(name: bytes) -> np.ndarray:
-            return read_image(self.root / name.decode())
+            return read_image(self.root / os.fsdecode(name))
 
         image = tf.ensure_shape(tf.numpy_function(read, [sample["name"]], tf.uint8, stateful=False), (None, None, 3))
         return {**sample, "image": image}

@@ -1,5 +1,6 @@
 """Any source of images as batches of one size, read once and never held as a whole."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -130,7 +131,7 @@ def _finished(batch: Batch, done: int) -> Batch:
         labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(len(labels))
         finished["label"] = labels.astype(np.int64)
     names = finished.get("name", np.arange(done, done + _count(batch)))
-    finished["name"] = [name.decode() if isinstance(name, bytes) else str(name) for name in list(names)]
+    finished["name"] = [os.fsdecode(name) if isinstance(name, bytes) else str(name) for name in list(names)]
     return finished
 
 

@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.models.heads import convolution, initializer
+from kerasxai.core.options import flag, whole, within
+from kerasxai.models.heads import check_head, convolution, initializer
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.models.rewiring import twin
 from kerasxai.models.shown import LabelsShown
@@ -275,6 +276,11 @@ def acol(
     Example:
         >>> logits = acol(backbone.output, 10, width=256)
     """
+    check_head(width, normalize, dropout, seed)
+    flag("smoothing", smoothing)
+    whole("erase_dilation", erase_dilation, least=0)
+    if within("erase_threshold", erase_threshold, 0, 1) == 0:
+        raise KerasxaiError("erase_threshold must be above 0, got 0")
     return ACoLHead(
         num_classes, width, normalize, erase_threshold, erase_dilation, smoothing, dropout, seed, name="acol"
     )(features)

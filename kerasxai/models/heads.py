@@ -4,6 +4,9 @@ from typing import Any
 
 import keras
 
+from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.options import flag, whole, within
+
 
 @keras.saving.register_keras_serializable("kerasxai")
 class Predictions(keras.layers.Softmax):
@@ -26,6 +29,21 @@ class Predictions(keras.layers.Softmax):
 def initializer(seed: int | None, number: int) -> keras.initializers.Initializer:
     """Returns Glorot's uniform initializer, seeded apart for each layer of a head if a seed is given."""
     return keras.initializers.GlorotUniform(None if seed is None else seed + number)
+
+
+def check_head(width: int, normalize: bool, dropout: float, seed: int | None, depth: int = 0) -> None:
+    """Refuses options of a head that are out of range.
+
+    Raises:
+        KerasxaiError: One of them is.
+    """
+    whole("depth", depth, least=0, most=100)
+    whole("width", width, least=1, most=65_536)
+    flag("normalize", normalize)
+    if within("dropout", dropout, 0, 1) == 1:
+        raise KerasxaiError("dropout must be below 1, got 1")
+    if seed is not None:
+        whole("seed", seed, least=0, most=2**32 - 1)
 
 
 def _convolutions(features: Any, depth: int, width: int, normalize: bool, seed: int | None) -> Any:
@@ -89,6 +107,7 @@ def gap(
     Example:
         >>> logits = gap(backbone.output, 10)
     """
+    check_head(width, normalize, dropout, seed, depth)
     features = _convolutions(features, depth, width, normalize, seed)
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(features)
     if dropout:
@@ -127,6 +146,7 @@ def conv1x1(
     Example:
         >>> logits = conv1x1(backbone.output, 10)
     """
+    check_head(width, normalize, dropout, seed, depth)
     x = _convolutions(features, depth, width, normalize, seed)
     if dropout:
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)

@@ -11,7 +11,7 @@ from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.models.acol import minmax
-from kerasxai.models.heads import convolution, initializer
+from kerasxai.models.heads import check_head, convolution, initializer
 from kerasxai.models.rewiring import twin
 from kerasxai.models.shown import LabelsShown
 
@@ -234,6 +234,7 @@ def spg(
     Example:
         >>> logits = spg(backbone.output, 10, width=256)
     """
+    check_head(width, normalize, dropout, seed)
     stages = [features]
     for number in (0, 1):
         x = stages[-1]
