@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,9 +12,11 @@ from PIL import Image
 import kerasxai
 from kerasxai import data
 from kerasxai.cli import main
+from kerasxai.core.image_input import image_input
 from kerasxai.data.boxes import read_boxes
 from kerasxai.models import build_classifier
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.data_check import check_classes
 from kerasxai.training.scene_config import SceneConfig
 from kerasxai.training.train import train
 
@@ -184,3 +187,36 @@ def test_options_of_heads_that_mean_nothing(head: str, options: dict[str, Any]) 
     name = next(iter(options))
     with pytest.raises(kerasxai.KerasxaiError, match=f"{name} must be"):
         build_classifier("EfficientNetLite0", 3, head, weights=None, input_size=64, **options)
+
+
+@pytest.mark.parametrize("kind", ["unbuilt", "subclassed"])
+def test_classes_of_models_that_do_not_say_them(kind: str, folder: Path, tmp_path: Path) -> None:
+    class Subclassed(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def call(self, images: Any) -> Any:
+            return self.inner(images)
+
+    inner = [keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    network = keras.Sequential(inner)
+    model = network if kind == "unbuilt" else Subclassed()
+    taken = image_input(model, 16)
+    info = data.info(folder)
+    with pytest.raises(kerasxai.KerasxaiError, match=r"the model has 3 classes.* has 2"):
+        check_classes(info, model, taken)
+
+
+def test_classes_in_another_order_are_refused(folder: Path) -> None:
+    for names, told in [
+        (["dogs", "cats"], "'cats'.*'dogs' in the model"),
+        (["cats", "dogs"], None),
+        (["a", "b"], None),
+    ]:
+        model = build_classifier("EfficientNetLite0", 2, weights=None, input_size=64, class_names=names)
+        if told is None:
+            check_classes(data.info(folder), model, image_input(model))
+            continue
+        with pytest.raises(kerasxai.KerasxaiError, match=told):
+            check_classes(data.info(folder), model, image_input(model))

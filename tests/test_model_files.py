@@ -192,7 +192,8 @@ def of(kind: str) -> keras.Model:
         pooled = layers.GlobalAveragePooling2D()(image)
         return keras.Model(image, [layers.Dense(3)(pooled), layers.Dense(2)(pooled)])
     if kind == "dict out":
-        return keras.Model(image, {"a": layers.Dense(3)(layers.GlobalAveragePooling2D()(image))})
+        pooled = layers.GlobalAveragePooling2D()(image)
+        return keras.Model(image, {"a": layers.Dense(3)(pooled), "b": layers.Dense(2)(pooled)})
     assert kind == "maps"
     return keras.Model(image, layers.Conv2D(3, 3)(image))
 
@@ -221,3 +222,13 @@ def test_models_of_other_libraries_are_called_by_their_name() -> None:
         kind = type("Functional", (), {"__module__": module, "__call__": lambda self, images: images})
         with pytest.raises(kerasxai.KerasxaiError, match=f"expected a Keras 3 model, got .*{told}"):
             kerasxai.Explainer(type("Mine", (kind,), {})(), "gradcam")
+
+
+def test_one_input_and_one_output_in_dicts_are_taken_out_of_them(tmp_path: Path) -> None:
+    image = keras.Input((12, 12, 3), name="image")
+    scores = layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image)))
+    model = keras.Model({"image": image}, {"scores": scores})
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((2, 12, 12, 3), np.float32)
+    expected = model.predict_on_batch({"image": images})["scores"]
+    np.testing.assert_allclose(load_classifier(tmp_path / "model.keras").predict_on_batch(images), expected, rtol=1e-5)

@@ -28,6 +28,7 @@ from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import checked_protocol
 from kerasxai.training import evaluate_options
+from kerasxai.training.data_check import check_classes, check_splits
 from kerasxai.training.figures import folder_of_figures, free_folder, settings_of_figures
 from kerasxai.training.tables import print_evaluation
 
@@ -193,12 +194,14 @@ def _measure(
     """Returns the figures, the report that they are of, and a function that draws cases."""
     where = {"data_dir": data_dir, "boxes_csv": boxes_csv}
     info = data.info(name_or_path, **where)
-    _check(info, model, split, tune_split)
+    check_splits(info, split, tune_split)
+    models.check_image_model(model)
+    taken = image_input(model, image_size, preprocess)
+    check_classes(info, model, taken)
     data.check_images(name_or_path, [split, *([] if tune_split is None else [tune_split])], data_dir=data_dir)
     reference = checked_protocol(protocol) == "wsolevaluation"
     raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
     explainer = Explainer(model, method, layer=layer, refine=refine, batch_size=batch_size, **raw, **method_options)
-    taken = image_input(model, image_size, preprocess)
     turns = itertools.count()
     best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
 
@@ -287,19 +290,6 @@ def add_batch(
 
 def _text(name: Any) -> str:
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)
-
-
-def _check(info: Any, model: keras.Model, split: str, tune_split: str | None) -> None:
-    if not info.has_boxes:
-        raise KerasxaiError(
-            f"{info.name} has no boxes, and localization needs some; for a folder give --boxes FILE.csv"
-        )
-    for name in (split, tune_split):
-        if name is not None and name not in info.splits:
-            raise KerasxaiError(f"{info.name} has no split {name!r}; there are: {', '.join(info.splits)}")
-    classes = model.output_shape[-1]
-    if classes != info.num_classes:
-        raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
 
 
 def _limited(

@@ -13,6 +13,7 @@ _LAZY = {
     "AttentionDropout": "kerasxai.models.adl",
     "Predictions": "kerasxai.models.heads",
     "build_classifier": "kerasxai.models.build",
+    "check_image_model": "kerasxai.models.loading",
     "load": "kerasxai.models.loading",
     "load_classifier": "kerasxai.models.loading",
     "with_output_stride": "kerasxai.models.output_stride",

@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -73,7 +74,9 @@ def load(
         if file.kind == "saved_model":
             return _saved_model(path)
         try:
-            with _suffixed(path, file) as named:
+            with _suffixed(path, file) as named, warnings.catch_warnings():
+                # About how the model was built, which who loads it cannot change.
+                warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
                 return keras.saving.load_model(named, compile=compile)
         except MemoryError:
             raise
@@ -226,9 +229,17 @@ def load_classifier(
         >>> load_classifier("imagenet:EfficientNetLite0").output_shape
         (None, 1000)
     """
-    model = load(spec, custom_objects=custom_objects)
+    model = _without_dicts(load(spec, custom_objects=custom_objects))
     check_image_model(model, classes)
     return model
+
+
+def _without_dicts(model: keras.Model) -> keras.Model:
+    """Returns a model whose one input and one output stand in a dict as one without, made of the same layers."""
+    structures = (getattr(model, "_inputs_struct", None), getattr(model, "_outputs_struct", None))
+    if not any(isinstance(one, dict) for one in structures) or len(model.inputs) != 1 or len(model.outputs) != 1:
+        return model
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
 def check_image_model(model: Any, classes: bool = True) -> None:
