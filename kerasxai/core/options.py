@@ -57,7 +57,8 @@ def within(name: str, value: Any, least: float, most: float) -> float:
         >>> within("finetune_share", 0.5, 0, 1)
         0.5
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not least <= value <= most:
+    numeric = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not numeric or not least <= float(value) <= most:
         raise KerasxaiError(f"{name} must be a number within {least:g} and {most:g}, got {value!r}")
     return float(value)
 
