@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import itertools
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator
@@ -91,6 +92,32 @@ def check_figures(callback: Any, names: Iterable[str], others: list[Any]) -> Non
                 f"two callbacks write {sorted(shared)[0]!r} into the logs ({type(other).__name__} and "
                 f"{type(callback).__name__}), so that the second would overwrite the first; give one another prefix="
             )
+
+
+def free_prefix(callback: Any, figures: Iterable[str], others: list[Any]) -> str:
+    """Returns the prefix under which a callback's figures overwrite none of an earlier one, and warns if it is another.
+
+    Args:
+        callback: The callback, with a `prefix` and a `method`.
+        figures: The names of its figures without the prefix.
+        others: All callbacks of the training, see `companions`.
+    """
+    check_once(callback, others)
+    earlier = others[: next(place for place, other in enumerate(others) if other is callback)]
+    taken = {name for other in earlier if hasattr(other, "prefix") for name in getattr(other, "names", ())}
+    tried = itertools.chain(
+        [callback.prefix, f"{callback.prefix}{callback.method}_"],
+        (f"{callback.prefix}{callback.method}_{number}_" for number in itertools.count(2)),
+    )
+    free = next(prefix for prefix in tried if taken.isdisjoint(prefix + figure for figure in figures))
+    if free != callback.prefix:
+        kind = type(callback).__name__
+        warnings.warn(
+            f"two callbacks write the same figures into the logs, so those of the second {kind} "
+            f"({callback.method}) are called {free}...; set prefix= to choose a name",
+            stacklevel=3,
+        )
+    return free
 
 
 def check_once(callback: Any, others: list[Any]) -> None:

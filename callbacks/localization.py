@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.callbacks.care import Care, Results, check_figures, companions, is_due
+from kerasxai.callbacks.care import Care, Results, companions, free_prefix, is_due
 from kerasxai.callbacks.inputs import check_inputs, fields_for, rank_of, stacked
 from kerasxai.callbacks.samples import (
     batches,
@@ -75,7 +75,8 @@ class LocalizationCallback(keras.callbacks.Callback):
             samples have a field for each of its inputs.
         method: A name in `kerasxai.METHODS`.
         every: Measure after every so many epochs; after the first and the last planned epoch in any case.
-        prefix: Before each figure's name in `logs`; two callbacks in one training need different ones.
+        prefix: Before each figure's name in `logs`. Two callbacks in one training need different ones; otherwise the
+            second warns, and adds its method's name: `val_saliency_gt_known_loc`.
         threshold: Of the heatmaps, a fraction of the maximum in [0, 1).
         iou_threshold: A hit is at least this.
         figures: Of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
@@ -92,7 +93,7 @@ class LocalizationCallback(keras.callbacks.Callback):
     Raises:
         KerasxaiError: An argument is wrong, the data have no labels or boxes, or labels of several classes; at train
             begin also for a layer or option that does not exist, for a callback that uses a figure but stands before
-            this one, and for another callback that writes figures of the same names.
+            this one.
 
     Example:
         >>> localization = kerasxai.callbacks.LocalizationCallback(kerasxai.data.load("shapes", split="validation"))
@@ -129,6 +130,7 @@ class LocalizationCallback(keras.callbacks.Callback):
             raise KerasxaiError("expected data that end, got a dataset without an end; take a part: data.take(100)")
         warn_if_reshuffled(data, "LocalizationCallback")
         self.data, self.method, self.every, self.prefix = data, method, every, prefix
+        self._prefix = prefix
         self.threshold, self.iou_threshold = threshold, iou_threshold
         self.batch_size = batch_size
         self.image_input = image_input
@@ -146,12 +148,12 @@ class LocalizationCallback(keras.callbacks.Callback):
     @property
     def names(self) -> list[str]:
         """The names of the figures in `logs`."""
-        return [self.prefix + figure for figure in self.figures]
+        return [self._prefix + figure for figure in self.figures]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Makes the explainer, which serves all epochs, and looks at the other callbacks."""
         others = companions(self)
-        check_figures(self, self.names, others)
+        self._prefix = free_prefix(self, self.figures, others)
         self._check_companions(others)
         element = element_of(self.data)
         self._inputs = fields_for(self.model, element)
@@ -177,7 +179,7 @@ class LocalizationCallback(keras.callbacks.Callback):
             with self._care.about(f"measure the localization of {self.method}", "training goes on without its figures"):
                 self._last = self.results[epoch + 1] = self._measured()
         if logs is not None and self._last is not None:
-            logs.update({self.prefix + name: value for name, value in self._last.items()})
+            logs.update({self._prefix + name: value for name, value in self._last.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Lets go of the traces, which hold on to the model's graph."""

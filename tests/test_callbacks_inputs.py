@@ -39,13 +39,12 @@ def explanation(folder: Path, images: Any = IMAGES[:3], methods: Any = ("gradcam
 def test_callbacks_that_would_overwrite_one_another_are_refused_before_the_first_step(tmp_path: Path) -> None:
     model = compiled()
     before = model.get_weights()
-    localization = [LocalizationCallback(ARRAYS, method) for method in ("gradcam", "saliency")]
+    localization = LocalizationCallback(ARRAYS, "gradcam")
     embedding = [EmbeddingCallback((IMAGES, LABELS), neighbors=2, prefix=prefix) for prefix in ("val_", "val_")]
     drawn = [EmbeddingCallback((IMAGES, LABELS), None, tmp_path, neighbors=2, prefix=prefix) for prefix in "ab"]
     same = [explanation(tmp_path), explanation(tmp_path / "." / ".." / tmp_path.name)]
     others = [explanation(tmp_path), explanation(tmp_path, IMAGES[3:6], ("saliency",))]
     for pair, remedy in (
-        (localization, "prefix="),
         (embedding, "prefix="),
         (drawn, "log_dir="),
         (same, "log_dir="),
@@ -54,9 +53,19 @@ def test_callbacks_that_would_overwrite_one_another_are_refused_before_the_first
         with pytest.raises(KerasxaiError, match=f"two .* give one another {remedy}"):
             fit(model, *pair)
     with pytest.raises(KerasxaiError, match="the same LocalizationCallback twice"):
-        fit(model, localization[0], localization[0])
+        fit(model, localization, localization)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_figures_of_one_name_are_told_apart_by_their_methods() -> None:
+    measured = [LocalizationCallback(ARRAYS, method) for method in ("gradcam", "saliency", "saliency")]
+    with pytest.warns(UserWarning, match="second LocalizationCallback .*set prefix=") as told:
+        history = fit(compiled(), *measured).history
+    assert len(told) == 2
+    for callback, prefix in zip(measured, ("val_", "val_saliency_", "val_saliency_2_"), strict=True):
+        assert history[f"{prefix}mean_iou"] == [callback.results[1]["mean_iou"]]
+    assert history["val_mean_iou"] != history["val_saliency_mean_iou"]
 
 
 def test_callbacks_with_names_of_their_own_get_along(tmp_path: Path) -> None:
