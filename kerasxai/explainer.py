@@ -14,14 +14,16 @@ import tensorflow as tf
 
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.core.extents import map_extent, over_input
 from kerasxai.core.foreign import check_keras_model
 from kerasxai.core.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.core.inputs import checked_rank, laid_out, numbered
-from kerasxai.core.maps import checked_grid, resized, sides_of
+from kerasxai.core.maps import checked_grid, sides_of
 from kerasxai.core.options import choice
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
 from kerasxai.core.view import View
+from kerasxai.core.whole_numbers import check_whole
 from kerasxai.methods import METHODS, Method
 from kerasxai.methods.smoothing import noise_options, smoothed
 from kerasxai.refinements.chain import checked_for, parsed, refined
@@ -112,7 +114,9 @@ class Explainer:
             compared with the model before each loop, and never stale. And occlusion computes early layers anew only
             around the patch. False leaves all passes as the model has them.
         resize: Whether heatmaps are brought to image size, bilinearly; False leaves them as the method makes them, for
-            a layer's maps at the layer's size, as measures want them that resize in their own way.
+            a layer's maps at the layer's size, as measures want them that resize in their own way. The maps of a model
+            that crops or pads its input cover a part of the image, or more than it: with True they are laid where they
+            belong, 0 outside; with False they stay as they are, and `map_extent` in the notes says where they belong.
         refine: What is done to the heatmaps after the method: a chain of `kerasxai.REFINEMENTS` such as
             `"flip,walker:beta=90"`, a list of names, a dict `{name: options}`, or a preset such as `"best"`.
         preprocess: What becomes of the images before all else, for a model without rescaling of its own, so that images
@@ -215,6 +219,7 @@ class Explainer:
                 view.others = [tf.convert_to_tensor(x[rows]) for x in others]
                 view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
                 batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
+                check_whole(batch, view.known)
                 parts.append(self._explain(batch, classes[rows]))
                 bar.reach(rows.stop)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
@@ -246,6 +251,7 @@ class Explainer:
         self._view.notes = {}
         heatmaps = refined(self._steps, self._view, self._heatmaps, images, targets)
         notes = dict(self._view.notes)
+        notes |= map_extent(notes.pop("extents", None), sides_of(images.shape))
         if bool(notes.pop("doubtful")) and self._view.score is None:
             self._warn_of_probabilities()
         return {"heatmaps": heatmaps, **{name: _to_numpy(value) for name, value in notes.items()}}
@@ -260,7 +266,7 @@ class Explainer:
             maps = smoothed(self._view, batch, wanted, self.method, self.options, **self.noise)
         heatmaps = tf.cast(maps, tf.float32)
         if self._resize:
-            heatmaps = resized(heatmaps, sides_of(images.shape))
+            heatmaps = over_input(heatmaps, sides_of(images.shape), self._view.notes.get("extents"))
         return heatmaps.numpy()
 
     def _warn_of_probabilities(self) -> None:

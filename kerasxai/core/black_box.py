@@ -50,7 +50,7 @@ class BlackBox(View):
         first: list[Pass] = []
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
 
-        def run(images: Any, targets: Any, fed: None = None) -> Pass:
+        def run(images: Any, targets: Any, fed: None = None, behind_cast: bool = False) -> Pass:
             sample = Sample.gathered(targets, held, self.wanted is not None)
             first.append(Pass(self, images, self._outputs(images, sample), sample, []))
             return first[-1]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from kerasxai.core.choosing import Choice, Place
+from kerasxai.core.covers import Covers
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import ancestors, origin
 from kerasxai.core.inputs import Sample, packed
@@ -22,6 +23,7 @@ from kerasxai.core.scores import (
     named_outputs,
 )
 from kerasxai.core.tracing import Call
+from kerasxai.core.whole_numbers import no_gradient, takes_whole_numbers
 
 # Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
@@ -53,6 +55,7 @@ class Pass:
         self.layer_name: str | None = None
         self.rectifiers = 0
         self._read: dict[Any, tuple[Any, Form]] = {}
+        self._covers = Covers(images)
         self.logits: Any = None
         self.doubtful = tf.constant(False)
         flat = tf.nest.flatten(outputs)
@@ -88,7 +91,7 @@ class Pass:
         """What every question tells: targets that carry the numbers of their samples, scores, and doubts."""
         rows = self._sample.rows
         targets = self.targets if rows is None else packed(self.targets, rows)
-        return {"targets": targets, "scores": self.score, "doubtful": self.doubtful}
+        return {"targets": targets, "scores": self.score, "doubtful": self.doubtful, **self._covers.told}
 
     def explained(self, explain: str) -> Any:
         """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
@@ -158,7 +161,13 @@ class Pass:
             self._view.forms[place.path] = place.form
         return self._kept(place.form, place.tensor)
 
+    def located(self, tensor: Any) -> Any:
+        """Returns a map of this pass, after which every answer tells which part of the input it covers."""
+        self._covers.add(tensor)
+        return tensor
+
     def _kept(self, form: Form, tensor: Any) -> Any:
+        self.located(tensor)
         if form.plain:
             return tensor
         shown = form.shown(tensor)
@@ -212,6 +221,9 @@ class Pass:
         with ruled(rectifier) as reached:
             gradients = _gradients(tf.reduce_sum(self.score) * scale, sources)
         if any(gradient is None for gradient in gradients):
+            known = self._view.known
+            if takes_whole_numbers(known) and any(x is self.images for x in sources):
+                raise no_gradient(known, "an operation on them that has no gradient")
             raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
         if rectifier is not None:
             check_reached(self.score, sources, reached, rectifier)

@@ -31,6 +31,7 @@ from kerasxai.core.scores import Score
 from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.traces import Trace, Traces
 from kerasxai.core.tracing import Call, build, intercepted, one_pass_at_a_time, patched, recorded
+from kerasxai.core.whole_numbers import model_input
 
 
 class View:
@@ -40,7 +41,7 @@ class View:
     which gives a `Pass`, as often as it needs and returns a dict of tensors. It is traced once for each shape beyond
     the batch; weights are read live, so that a view made before training serves until after it. With
     `run(images, targets, fed=(path, tensor))` a layer gives that tensor, and what lies below it is not computed; or,
-    with a function in place of the tensor, what that makes of the layer's own output.
+    with a function in place of the tensor, what that makes of the layer's output; `behind_cast`: see `whole_numbers`.
 
     Args:
         model: Any Keras model. It is left exactly as it was after each trace.
@@ -64,6 +65,7 @@ class View:
         forms: The layers whose maps methods see in another form than the model, by path.
         entrances: For the path of an explained layer, which layer is fed where whole channels change; see
             `Pass.entrance`.
+        checked: What is known to hold for the model, for the views of all calls.
         altered: None, or a hashable name, what changes the model while a pass is traced, and whether it then takes any
             size; see `altering`.
     """
@@ -97,6 +99,7 @@ class View:
         self._traced = Traces(self._freezer.forget)
         # Of a call: the size of its first question, under which all its traces are kept.
         self._size: list[Any] | None = None
+        self.checked: set[str] = set()
 
     def for_call(self) -> Self:
         """Returns a view for one call: with a state of its own, and the traces and frozen weights of this one."""
@@ -134,7 +137,7 @@ class View:
             yield
         finally:
             told, (self.notes, self.rows, self.bar) = self.notes, kept
-            self.note(**{name: value for name, value in told.items() if isinstance(value, (str, int, float))})
+            self.note(**{n: x for n, x in told.items() if n == "extents" or isinstance(x, (str, int, float))})
 
     @contextlib.contextmanager
     def altering(
@@ -262,6 +265,7 @@ class View:
     def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
         """Notes what every question tells of a batch, and returns its answer."""
         self.note(targets=unpacked(answer["targets"])[0], scores=answer["scores"], doubtful=answer["doubtful"])
+        self.notes |= {name: answer[name] for name in ("extents",) if name in answer}  # Those of the last maps.
         if layer_name is not None:
             self.note(layer=layer_name)
             if ", " in layer_name and not self.layers:
@@ -297,8 +301,8 @@ class View:
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
             count = len(held)
 
-            def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None) -> Pass:
-                first.append(self._run(images, targets, list(tensors[:count]), fed))
+            def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None, behind_cast: bool = False) -> Pass:
+                first.append(self._run(images, targets, list(tensors[:count]), fed, behind_cast))
                 return first[-1]
 
             return first_told(first, question(run, images, targets, *tensors[count:], **options))
@@ -331,13 +335,13 @@ class View:
         """What the model says of the explained input, a `tf.TensorSpec` or None."""
         return spec_of(self.layout, self.specs, self.names)
 
-    def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None = None) -> Pass:
+    def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None, behind_cast: bool) -> Pass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
-        outputs, calls = self._outputs_and_calls(images, sample, fed)
+        outputs, calls = self._outputs_and_calls(images, sample, fed, behind_cast)
         return Pass(self, images, outputs, sample, calls)
 
     @one_pass_at_a_time
-    def _outputs_and_calls(self, images: Any, sample: Sample, fed: tuple[str, Any] | None) -> tuple[Any, list[Call]]:
+    def _outputs_and_calls(self, images: Any, sample: Sample, fed: Any, behind_cast: bool) -> tuple[Any, list[Call]]:
         """Runs the model in the graph that is being traced, and returns its outputs and the calls of its layers."""
         calls: list[Call] = []
         given: list[bool] = []
@@ -363,7 +367,8 @@ class View:
                 if hasattr(layer, "explained_class"):
                     stack.enter_context(patched(layer, explained_class=sample.classes))
             taken = Form(channels_first=True).hidden(images) if self.channels_first else images
-            outputs = self.model(self._taken(tf.cast(taken, self._dtype()), sample.others), training=False)
+            taken = stack.enter_context(model_input(taken, self.known, layers, behind_cast))
+            outputs = self.model(self._taken(taken, sample.others), training=False)
         if fed is not None and is_operation(fed[0]):
             outputs = self._fed_at_operation(*fed, outputs, TensorNames(calls, graph).operation(fed[0]))
         elif fed is not None and given != [True]:
@@ -399,9 +404,6 @@ class View:
         """Returns what the layers gave so far that the user chose."""
         chosen = [layer for _, layer in self.layers]
         return [x for call in calls if call.layer in chosen for x in tf.nest.flatten(call.output) if tf.is_tensor(x)]
-
-    def _dtype(self) -> Any:
-        return tf.float32 if self.known is None else self.known.dtype
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""

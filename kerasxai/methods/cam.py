@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.errors import KerasxaiWarning
+from kerasxai.core.extents import extents_of, over_input
 from kerasxai.core.layers import find_call
-from kerasxai.core.maps import resized, sides_of
+from kerasxai.core.maps import sides_of
 from kerasxai.core.options import choice
 
 # Rectified activations keep the divisor of Grad-CAM++ at 2 or more; a hundredth of that is a weight 100 times as large.
@@ -32,21 +34,26 @@ def _float32(tensors: list[Any]) -> list[Any]:
     return [tf.cast(x, tf.float32) for x in tensors]
 
 
-def fused(maps: list[Any], fuse: str, size: Any) -> Any:
+def fused(view: Any, maps: list[Any], size: Any, extents: Any = None) -> Any:
     """Makes one map out of those of several layers.
 
     Args:
+        view: The model. Its `fuse` says whether the `"mean"` or the `"max"` of the maps is taken, each brought to
+            `size` and then divided by its maximum where that is positive. Fused maps cover the whole input, so that its
+            notes say no longer what the maps cover.
         maps: `(B, h, w)` each, of any sizes.
-        fuse: `"mean"` or `"max"` of the maps, each resized to `size` and then divided by its maximum where that is
-            positive.
         size: The sides of the result.
+        extents: `(maps, sides, 2)`, which part of the input each covers, or None where all cover all of it.
 
     Returns:
         `(B, *size)`; a single map comes back as it is.
     """
     if len(maps) == 1:
         return maps[0]
-    large = tf.stack([resized(one, size) for one in maps])
+    view.notes.pop("extents", None)
+    fuse = view.fuse
+    parts = [None if extents is None else extents[i : i + 1] for i in range(len(maps))]
+    large = tf.stack([over_input(one, size, part) for one, part in zip(maps, parts, strict=True)])
     highest = tf.reduce_max(large, range(2, large.shape.rank), keepdims=True)
     return FUSIONS[choice("fuse", fuse, FUSIONS)](tf.where(highest > 0, large / highest, large), 0)
 
@@ -66,12 +73,14 @@ def one_by_one(
     function: Callable[..., Any], layers: list[tuple[str, Any]], view: Any, images: Any, targets: Any, **options: Any
 ) -> Any:
     """Fuses the maps of a method that explains one layer at a time."""
-    maps = []
+    sides, maps = sides_of(images.shape), []
     for layer in layers:
+        view.notes.pop("extents", None)
         with view.at(layer):
-            maps.append(function(view, images, targets, **options))
+            one = function(view, images, targets, **options)
+            maps.append(over_input(one, sides, view.notes.pop("extents", None)))
     view.notes["layer"] = ", ".join(path for path, _ in layers)
-    return fused(maps, view.fuse, sides_of(images.shape))
+    return fused(view, maps, sides)
 
 
 def weighted_maps(activations: list[Any], gradients: list[Any], weights_of: Callable[[Any, Any], Any]) -> list[Any]:
@@ -87,7 +96,8 @@ def mean_gradients(activations: Any, gradients: Any) -> Any:
 
 def _weighted(view: Any, images: Any, targets: Any, weights_of: Callable[[Any, Any], Any]) -> Any:
     seen = view.ask(layer_gradients, images, targets)
-    return fused(weighted_maps(seen.activations, seen.gradients, weights_of), view.fuse, sides_of(images.shape))
+    maps = weighted_maps(seen.activations, seen.gradients, weights_of)
+    return fused(view, maps, sides_of(images.shape), extents_of(seen))
 
 
 def gradcam(view: Any, images: Any, targets: Any) -> Any:
@@ -152,6 +162,7 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
         warnings.warn(
             "gradcam++: negative activations bring the divisor of a weight near 0, and rounding decides about the map; "
             "choose a layer behind a rectifier with layer=, or another method such as gradcam or layercam",
+            KerasxaiWarning,
             stacklevel=2,
         )
     return maps
@@ -243,7 +254,8 @@ def eigencam(view: Any, images: Any, targets: Any) -> Any:
     activations are not centered, as there. A singular vector has no sign of its own; departure: it is chosen.
     """
     seen = view.ask(layer_activations, images, targets)
-    return fused([_first_component(a) for a in seen.activations], view.fuse, sides_of(images.shape))
+    maps = [_first_component(a) for a in seen.activations]
+    return fused(view, maps, sides_of(images.shape), extents_of(seen))
 
 
 def _first_component(activations: Any) -> Any:

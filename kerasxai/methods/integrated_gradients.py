@@ -8,6 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.options import choice, whole
+from kerasxai.core.whole_numbers import check_behind_cast, resolved
 
 BASELINES = ("black", "mean", "blurred", "random")
 QUADRATURES = ("trapezoid", "gauss_legendre")
@@ -18,7 +19,7 @@ def mean_gradients(run: Any, images: Any, targets: Any, baselines: Any, fraction
     count, shape = tf.shape(fractions)[0], tf.shape(images)
     fractions = tf.reshape(fractions, [-1] + [1] * images.shape.rank)
     on_the_way = baselines + fractions * (images - baselines)
-    seen = run(tf.reshape(on_the_way, (-1, *images.shape[1:])), tf.tile(targets, [count]))
+    seen = run(tf.reshape(on_the_way, (-1, *images.shape[1:])), tf.tile(targets, [count]), behind_cast=True)
     gradients = tf.reshape(seen.gradient(seen.images), tf.concat([[count], shape], 0))
     return {"gradients": tf.tensordot(weights, gradients, 1)}
 
@@ -118,8 +119,9 @@ def integrated_gradients(
     choice("quadrature", quadrature, QUADRATURES)
     points, weights = quadrature_points(quadrature, whole("steps", steps, 2))
     baselines = tf.constant(baseline_images(baseline, images.numpy(), view.rows, whole("seed", seed, 0)))
-    clean = view.resolve(images, targets)
-    starts = view.resolve(baselines, clean.targets).scores
+    check_behind_cast(view, images, targets)
+    clean = resolved(view, images, targets)
+    starts = resolved(view, baselines, clean.targets).scores
     together = max(1, view.together // len(images))
     total = tf.zeros_like(images)
     for part in view.chunks(steps, len(images), together):

@@ -4,7 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.maps import resized, sides_of
+from kerasxai.core.extents import extents_of, over_input
+from kerasxai.core.maps import sides_of
+from kerasxai.core.whole_numbers import check_behind_cast
 from kerasxai.methods.cam import fused, layer_gradients, mean_gradients, weighted_maps
 
 
@@ -13,7 +15,7 @@ def pixel_gradients(run: Any, images: Any, targets: Any, *, rectifier: str | Non
 
     Of tokens `(B, T)` it is the gradient `(B, T, E)` at their embeddings, which `inputs` then are.
     """
-    seen = run(images, targets)
+    seen = run(images, targets, behind_cast=True)
     inputs = seen.explained_inputs()
     gradients = seen.gradient(inputs, rectifier=rectifier)
     return {
@@ -31,7 +33,7 @@ def _colors(tensors: list[Any]) -> Any:
 
 def pixel_and_layer_gradients(run: Any, images: Any, targets: Any) -> dict[str, Any]:
     """Asks for guided gradients at the images, and for Grad-CAM's maps, whose gradients are plain, in one pass."""
-    seen = run(images, targets)
+    seen = run(images, targets, behind_cast=True)
     at_layers = layer_gradients(lambda *_: seen, images, targets)
     gradients = _colors(seen.gradient(seen.explained_inputs(), rectifier="guided"))
     maps = weighted_maps(at_layers["activations"], at_layers["gradients"], mean_gradients)
@@ -45,6 +47,7 @@ def strongest_color(gradients: Any) -> Any:
 
 def input_gradients(view: Any, images: Any, targets: Any) -> Any:
     """Returns the gradient of the score at the images, `(B, H, W, C)` float32."""
+    check_behind_cast(view, images, targets)
     return view.ask(pixel_gradients, images, targets, rectifier=None).gradients
 
 
@@ -60,13 +63,18 @@ def deconvnet_gradients(view: Any, images: Any, targets: Any) -> Any:
 
 def guided_gradcam_colors(view: Any, images: Any, targets: Any) -> Any:
     """Returns guided Grad-CAM with its signs and colors, `(B, H, W, C)` float32."""
+    check_behind_cast(view, images, targets)
     seen = view.ask(pixel_and_layer_gradients, images, targets)
     view.note(rectifiers=int(seen.rectifiers))
-    sides = sides_of(images.shape)
-    return seen.gradients * resized(fused(seen.maps, view.fuse, sides), sides)[..., None]
+    sides, extents = sides_of(images.shape), extents_of(seen)
+    maps = fused(view, seen.maps, sides, extents)
+    # What is multiplied with the pixels covers all of them.
+    view.notes.pop("extents", None)
+    return seen.gradients * over_input(maps, sides, extents if len(seen.maps) == 1 else None)[..., None]
 
 
 def _ruled_gradients(view: Any, images: Any, targets: Any, rectifier: str) -> Any:
+    check_behind_cast(view, images, targets)
     seen = view.ask(pixel_gradients, images, targets, rectifier=rectifier)
     view.note(rectifiers=int(seen.rectifiers))
     return seen.gradients
@@ -111,6 +119,7 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     Paper: Shrikumar et al. 2016, "Not Just a Black Box: Learning Important Features Through Propagating Activation
     Differences", arXiv:1605.01713.
     """
+    check_behind_cast(view, images, targets)
     seen = view.ask(pixel_gradients, images, targets, rectifier=None)
     return tf.reduce_sum(seen.inputs * seen.gradients, -1)
 

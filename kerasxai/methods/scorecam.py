@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.core.extents import extents_of, laid_over
 from kerasxai.core.maps import resized
 from kerasxai.core.options import whole
 from kerasxai.methods.cam import one_by_one, several_layers
@@ -17,9 +18,16 @@ def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> d
     return {"activations": seen.feature_map(), "scores": seen.explained(explain)}
 
 
-def channel_scores(run: Any, images: Any, targets: Any, channels: Any, *, explain: str) -> dict[str, Any]:
-    """Asks for the scores `(n,)` of one image `(1, H, W, C)` seen through each of the channels `(n, h, w)`."""
-    masks = resized(tf.cast(channels, tf.float32), tf.shape(images)[1:-1])
+def channel_scores(
+    run: Any, images: Any, targets: Any, channels: Any, extent: Any = None, *, explain: str
+) -> dict[str, Any]:
+    """Asks for the scores `(n,)` of one image `(1, H, W, C)` seen through each of the channels `(n, h, w)`.
+
+    Where the channels cover a part of the image, `extent` `(sides, 2)`, the nearest value stands around it, which
+    changes neither the lowest nor the highest.
+    """
+    size, channels = tf.shape(images)[1:-1], tf.cast(channels, tf.float32)
+    masks = resized(channels, size) if extent is None else laid_over(channels, size, extent, outside="edge")
     places = range(1, channels.shape.rank)
     low, high = (reduce(masks, places, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
     stretched = tf.math.divide_no_nan(masks - low, high - low)
@@ -60,6 +68,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     seen = view.ask(layer_activations, images, targets, explain=explain)
     activations = tf.cast(seen.activations, tf.float32).numpy()
     most = activations.shape[-1] if channels is None else whole("channels", channels, 1, activations.shape[-1])
+    where = () if (extents := extents_of(seen)) is None else (extents[0],)
     maps = np.zeros(activations.shape[:-1], np.float32)
     used = np.zeros(len(maps), np.int64)
     for b, layer in enumerate(activations):
@@ -67,7 +76,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
         used[b] = len(chosen)
         varying = layer[..., chosen]
         shown = np.moveaxis(varying, -1, 0)
-        batches = ((images[one], seen.targets[one], shown[part]) for part in view.chunks(len(chosen)))
+        batches = ((images[one], seen.targets[one], shown[part], *where) for part in view.chunks(len(chosen)))
         scores = [answer.through for answer in view.ask_each(channel_scores, batches, explain=explain)]
         if scores:
             maps[b] = np.maximum(varying @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)

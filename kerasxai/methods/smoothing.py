@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.options import choice, real, whole
+from kerasxai.core.whole_numbers import range_of
 from kerasxai.methods import Method
 
 AVERAGES = ("smoothgrad", "squaregrad", "vargrad")
@@ -60,7 +61,9 @@ def smoothed(
     `smoothgrad = 1/n sum_i M(x + e_i)`, `squaregrad = 1/n sum_i M(x + e_i)^2`, `vargrad` the variance of `M(x + e_i)`
     (dividing by n), with normal noise `e_i` of standard deviation `sigma (max x - min x)`, each image's own range. The
     class is the one predicted for the image without noise. Methods that end in an absolute value are averaged before
-    it, with signs and for each color, and it is taken last. Noise depends on `seed` and the copy's number alone: an
+    it, with signs and for each color, and it is taken last. Noisy pixels of a model whose input is of whole numbers
+    stay within the range of its type, 0 to 255 for uint8; gradients at the input see their fractions, passes for scores
+    and maps see them rounded. Noise depends on `seed` and the copy's number alone: an
     image has the same map in every batch.
 
     Args:
@@ -92,7 +95,8 @@ def smoothed(
     for part in view.chunks(samples, count, together):
         numbers = tf.range(part.start, part.stop, dtype=tf.int64)
         with view.repeated(len(numbers), count):
-            copies = tf.reshape(_noisy(pixels, sigma, seed, numbers), (-1, *images.shape[1:]))
+            noisy = tf.clip_by_value(_noisy(pixels, sigma, seed, numbers), *range_of(view.known))
+            copies = tf.reshape(noisy, (-1, *images.shape[1:]))
             maps = method.signed_function(view, copies, tf.tile(targets, [len(numbers)]), **options)
         maps = tf.reshape(tf.cast(maps, tf.float32), (len(numbers), count, *maps.shape[1:]))
         # Adding up deviations from means keeps the variance exact where it is small beside the mean.

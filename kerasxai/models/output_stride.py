@@ -11,18 +11,23 @@ from typing import Any
 import keras
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.striding import (
+    CONVOLUTIONS,
+    GLOBAL,
+    IN_PLACE,
+    POOLINGS,
+    STRIDED,
+    both,
+    refusal,
+    spread_padding,
+    steps_of,
+    unstrided,
+)
 from kerasxai.models.graph import nodes
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.models.rewiring import assemble, copied, inputs_like, is_graph, rerun, twin
 
-_CONVOLUTIONS: tuple[Any, ...] = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
-_POOLINGS: dict[Any, str] = {keras.layers.MaxPooling2D: "max", keras.layers.AveragePooling2D: "average"}
-_STRIDED: tuple[Any, ...] = (*_CONVOLUTIONS, *_POOLINGS)
-_GLOBAL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-# Layers and operations that look at places beside each other, and whose kernels cannot be spread here.
-_IN_PLACE = ("Flatten", "Reshape", "Permute", "Cropping2D", "UpSampling2D", "Conv2DTranspose", "Resizing")
 _OPERATIONS = ("Conv", "DepthwiseConv", "SeparableConv", "MaxPool", "AveragePool", "Pad", "Resize")
-_SUPPORTED = "convolutions, poolings, zero padding, and layers that treat each place alone"
 
 
 @dataclass
@@ -124,9 +129,9 @@ class _Rewiring:
         stride, dilation = max(m.stride for m in known), max(m.dilation for m in known)
         if is_graph(operation):
             return self.inner(operation, args, kwargs)
-        if isinstance(operation, _GLOBAL):
+        if isinstance(operation, GLOBAL):
             return self.carry_out(operation, {}, args, kwargs)
-        steps = _steps(operation)
+        steps = steps_of(operation)
         removed = steps > 1 and stride * steps > self.target
         outputs = self.carry_out(*_changed(operation, following, stride, dilation, removed, self.target), args, kwargs)
         for tensor in keras.tree.flatten(outputs):
@@ -161,33 +166,24 @@ class _Rewiring:
         return self.twins[key](*args, **kwargs)
 
 
-def _steps(operation: Any) -> int:
-    if not isinstance(operation, _STRIDED):
-        return 1
-    down, right = _both(operation.strides)
-    if down != right:
-        raise KerasxaiError(f"layer {operation.name!r} has strides {(down, right)}; output stride needs equal ones")
-    return down
-
-
 def _changed(
     operation: Any, following: list[Any], stride: int, dilation: int, removed: bool, target: int
 ) -> tuple[Any, Any]:
     """Returns an operation and what has to change about it: entries of its config, or a layer in its place."""
     if isinstance(operation, keras.layers.ZeroPadding2D):
-        return operation, _padding(operation, following, stride, dilation, target)
+        return operation, spread_padding(operation, following, stride, dilation, target)
     if isinstance(operation, keras.layers.Cropping2D):
         # It shifts a map against its neighbor before both lose every other place, as NASNet does.
-        _refuse(operation, any(_steps(op) > 1 and stride * _steps(op) > target for op in following))
+        _refuse(operation, any(steps_of(op) > 1 and stride * steps_of(op) > target for op in following))
     if dilation == 1 and not removed:
         return operation, {}
-    if isinstance(operation, _CONVOLUTIONS):
-        changes: dict[str, Any] = {"dilation_rate": [dilation * rate for rate in _both(operation.dilation_rate)]}
-        return operation, changes | _unstrided(operation, operation.kernel_size, removed)
-    for kind, name in _POOLINGS.items():
+    if isinstance(operation, CONVOLUTIONS):
+        changes: dict[str, Any] = {"dilation_rate": [dilation * rate for rate in both(operation.dilation_rate)]}
+        return operation, changes | unstrided(operation, removed)
+    for kind, name in POOLINGS.items():
         if isinstance(operation, kind):
-            size = _both(operation.pool_size)
-            changes = _unstrided(operation, size, removed)
+            size = both(operation.pool_size)
+            changes = unstrided(operation, removed)
             if dilation == 1 or size == (1, 1):
                 return operation, changes
             if operation.data_format == "channels_first":
@@ -201,42 +197,15 @@ def _changed(
     return operation, {}
 
 
-def _both(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
-
-
-def _unstrided(layer: Any, size: Any, removed: bool) -> dict[str, Any]:
-    """Returns the settings of a layer whose stride goes; where windows did not overlap, the map keeps its size."""
-    if not removed:
-        return {}
-    apart = layer.padding == "valid" and max(_both(size)) <= _steps(layer)
-    return {"strides": [1, 1]} | ({"padding": "same"} if apart else {})
-
-
-def _padding(layer: Any, following: list[Any], stride: int, dilation: int, target: int) -> dict[str, Any]:
-    """Returns the settings of a zero padding that precedes a layer of fewer steps or of a wider kernel."""
-    strided = [op for op in following if _steps(op) > 1 and stride * _steps(op) > target]
-    if strided:
-        size = _both(getattr(strided[0], "kernel_size", None) or strided[0].pool_size)
-        reach = [(side - 1) * dilation for side in size]
-        return {"padding": [[length // 2, length - length // 2] for length in reach]}
-    if dilation == 1:
-        return {}
-    return {"padding": [[dilation * side for side in pair] for pair in layer.padding]}
-
-
 def _blocks(operation: Any) -> bool:
     """Whether an operation looks beyond single places, at its surface or inside."""
     if not isinstance(operation, keras.Layer):
         return type(operation).__name__ in _OPERATIONS
     inside = [layer for layer in operation._flatten_layers() if layer is not operation]
-    spatial = [layer for layer in inside if isinstance(layer, _STRIDED)]
-    return type(operation).__name__ in _IN_PLACE or bool(spatial) or isinstance(operation, keras.Model)
+    spatial = [layer for layer in inside if isinstance(layer, STRIDED)]
+    return type(operation).__name__ in IN_PLACE or bool(spatial) or isinstance(operation, keras.Model)
 
 
 def _refuse(operation: Any, blocks: bool) -> None:
     if blocks:
-        raise KerasxaiError(
-            f"no finer output stride: layer {operation.name!r} ({type(operation).__name__}) cannot be spread; what can "
-            f"are {_SUPPORTED}"
-        )
+        raise refusal(operation.name, type(operation).__name__)

@@ -1,12 +1,11 @@
 """Pooling over places that lie apart, which Keras does not have."""
 
-from functools import reduce
 from typing import Any
 
 import keras
-from keras import ops
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.striding import dilated_pool
 
 
 @keras.saving.register_keras_serializable("kerasxai")
@@ -39,21 +38,7 @@ class DilatedPooling2D(keras.layers.Layer):
 
     def call(self, maps: Any) -> Any:
         """Returns the pooled maps: (B, h, w, C) where padded, else smaller by the window."""
-        if self.kind == "max":
-            return reduce(ops.maximum, self._windows(maps, -float("inf")))
-        count = sum(self._windows(ops.ones_like(maps[:1, ..., :1]), 0.0))
-        return sum(self._windows(maps, 0.0)) / count
-
-    def _windows(self, maps: Any, fill: float) -> list[Any]:
-        """Returns the map once for each place of the window, moved there."""
-        reach = [(size - 1) * self.dilation_rate for size in self.pool_size]
-        if self.padding == "same":
-            # The half-way place is that of a dilated convolution in TensorFlow.
-            sides = [(length // 2, length - length // 2) for length in reach]
-            maps = ops.pad(maps, ((0, 0), *sides, (0, 0)), constant_values=fill)
-        height, width = ops.shape(maps)[1] - reach[0], ops.shape(maps)[2] - reach[1]
-        tops, lefts = (range(0, length + 1, self.dilation_rate) for length in reach)
-        return [maps[:, top : top + height, left : left + width] for top in tops for left in lefts]
+        return dilated_pool(maps, self.kind, self.pool_size, self.dilation_rate, self.padding)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of the pooled maps."""

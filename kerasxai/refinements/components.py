@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kerasxai.core.extents import cut_to, extents_of, laid_over
 from kerasxai.core.inputs import numbered
 from kerasxai.methods.cam import layer_activations
 from kerasxai.refinements.averages import resized
@@ -56,9 +57,10 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     """
     heatmaps = explain(images, targets)
     seen = view.ask(layer_activations, images.astype(np.float32), numbered(view, targets))
-    features = seen.activations[0].numpy()
-    evidence = resized(heatmaps, features.shape[1:3])
-    maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)])
-    shown = resized(maps.astype(np.float32), images.shape[1:3])
+    features, extents = seen.activations[0].numpy(), extents_of(seen)
+    evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
+    maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)]).astype(np.float32)
+    size = images.shape[1:3]
+    shown = resized(maps, size) if extents is None else laid_over(maps, size, extents[0]).numpy()
     highest = shown.max((1, 2), keepdims=True)
     return np.where(highest > 0, shown / np.where(highest > 0, highest, 1) * heatmaps.max((1, 2), keepdims=True), 0)

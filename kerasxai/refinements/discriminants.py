@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.extents import cut_to, extents_of, laid_over
 from kerasxai.core.graph import ancestors
 from kerasxai.core.inputs import numbered
 from kerasxai.core.layers import is_feature_map
@@ -34,7 +35,7 @@ def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
         and call.output.shape[1] >= 2 * height
         and call.output.shape[2] >= 2 * width
     ]
-    return {"features": tf.cast((finer or [last])[-1], tf.float32)}
+    return {"features": tf.cast(seen.located((finer or [last])[-1]), tf.float32)}
 
 
 def discriminant_map(
@@ -126,16 +127,19 @@ def discriminant(
         raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
     heatmaps = explain(images, targets)
     with enlarged(view, images, factor) as scaled:
-        features = view.ask(earlier_map, scaled.astype(np.float32), numbered(view, targets)).features.numpy()
-    evidence = resized(heatmaps, features.shape[1:3])
+        seen = view.ask(earlier_map, scaled.astype(np.float32), numbered(view, targets))
+    features, extents = seen.features.numpy(), extents_of(seen)
+    evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     return np.stack([
-        _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level) if has_evidence(e) else heatmap
+        _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level, extents) if has_evidence(e) else heatmap
         for heatmap, f, e in zip(heatmaps, features, evidence, strict=True)
     ]).astype(np.float32)  # fmt: skip
 
 
-def _drawn(heatmap: NDArray, told: NDArray | None, level: float) -> NDArray:
+def _drawn(heatmap: NDArray, told: NDArray | None, level: float, extents: Any) -> NDArray:
     if told is None or told.max() <= level:
         return heatmap
-    fine = np.clip(resized(told[None].astype(np.float32), heatmap.shape)[0], 0, 1)
+    small, size = told[None].astype(np.float32), heatmap.shape
+    large = resized(small, size) if extents is None else laid_over(small, size, extents[0]).numpy()
+    fine = np.clip(large[0], 0, 1)
     return heatmap.max() * np.interp(fine / fine.max(), [0, level / fine.max(), 1], [0, _BOX_AT, 1])
