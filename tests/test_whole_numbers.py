@@ -152,6 +152,34 @@ def test_arithmetic_of_whole_numbers_has_no_gradient_and_the_error_says_so(layer
     assert kerasxai.Explainer(model, "gradcam")(pictures(), 1).heatmaps.max() > 0
 
 
+FRONTS: dict[str, Any] = {
+    "Resizing": lambda: layers.Resizing(16, 16),
+    "CenterCrop": lambda: layers.CenterCrop(8, 8),
+    "Cropping2D": lambda: layers.Cropping2D(2),
+    "ZeroPadding2D": lambda: layers.ZeroPadding2D(2),
+    "pad_to_aspect_ratio": lambda: layers.Resizing(16, 32, pad_to_aspect_ratio=True),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_whole_numbers_may_be_cropped_and_resized_before_the_cast(front: str) -> None:
+    def build(dtype: str) -> Any:
+        keras.utils.set_random_seed(2)
+        inputs = keras.Input((SIDE, SIDE, 3), dtype=dtype)
+        x = layers.Rescaling(1 / 255)(FRONTS[front]()(inputs))
+        x = layers.Conv2D(6, 3, padding="same", activation="relu")(x)
+        return keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+    for method in ("gradcam", "saliency"):
+        found = kerasxai.Explainer(build("uint8"), method)(pictures(), 1)
+        expected = kerasxai.Explainer(build("float32"), method)(pictures("float32"), 1)
+        # Keras resizes whole numbers to whole numbers.
+        tolerance = 0.05 * expected.heatmaps.max() if front == "Resizing" and method == "gradcam" else 1e-6
+        np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-3, atol=tolerance)
+        if "map_extent" in expected.notes:
+            np.testing.assert_allclose(found.notes["map_extent"], expected.notes["map_extent"])
+
+
 def test_tokens_are_still_looked_up() -> None:
     tokens = keras.Input((6,), dtype="int32")
     x = layers.Conv1D(4, 3, activation="relu")(layers.Embedding(9, 4)(tokens))

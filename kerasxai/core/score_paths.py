@@ -14,6 +14,9 @@ from kerasxai.core.graph import SAME_VALUE, descendants
 _RESHAPES = {"Reshape", "Squeeze", "ExpandDims", "Transpose"}
 # What turns whole numbers, such as uint8 pixels or the ids of words, into numbers with a gradient.
 _LOOKUPS = {"Cast", "ResourceGather", "GatherV2", "OneHot"}
+# What makes whole numbers within a range of floating ones, before a cast.
+_ROUNDING = {"Round", "ClipByValue", "Maximum", "Minimum"}
+_SHAPES = {"Shape", "ShapeN", "Size", "Rank"}
 _PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "MatMul"}
 _LOOPS = {"While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall"}
 
@@ -143,17 +146,28 @@ def _has_gradient(tensor: tf.Tensor) -> bool:
 
 
 def _differentiable_sources(images: tf.Tensor) -> set[object]:
-    """Returns the first floating tensors behind inputs that are or become whole numbers."""
+    """Returns the first floating tensors behind inputs that are or become whole numbers.
+
+    Pixels may be rounded, cropped and resized as whole numbers before the model casts them; the ids of words are looked
+    up as they are.
+    """
+    pixels = images.shape.rank is not None and images.shape.rank > 2
     found: set[object] = set()
-    waiting = [images]
+    waiting, seen = [images], {images.ref()}
     while waiting:
         tensor = waiting.pop()
         for op in tensor.consumers():
-            same = op.type in SAME_VALUE | _RESHAPES
+            if op.type in _SHAPES:
+                continue
+            same = op.type in SAME_VALUE | _RESHAPES | _ROUNDING
             for after in op.outputs:
-                if not after.dtype.is_floating and same:
+                whole = after.dtype.is_integer and (same or (pixels and tensor.dtype.is_integer))
+                rounded = after.dtype.is_floating and tensor.dtype.is_floating and op.type in _ROUNDING
+                if (whole or rounded) and after.ref() not in seen:
+                    seen.add(after.ref())
                     waiting.append(after)
-                elif after.dtype.is_floating and not tensor.dtype.is_floating and op.type in _LOOKUPS | _RESHAPES:
+                known = pixels or op.type in _LOOKUPS | _RESHAPES
+                if known and after.dtype.is_floating and not tensor.dtype.is_floating:
                     found.add(after.ref())
     return found
 
