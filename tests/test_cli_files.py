@@ -315,3 +315,40 @@ def test_folders_of_results_are_known(model: Path, tmp_path: Path) -> None:
         assert holds_results(tmp_path / command)
     (tmp_path / "photos" / "boxes.json").write_text('{"info": {}, "annotations": [], "images": []}')
     assert not holds_results(tmp_path / "photos"), "COCO files of other tools are no results"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"command": "x", "images": [1, {"files": 3}], "settings": {}}',
+        '{"command": "x", "images": [{"image": "a", "source": {"key": 1}}], "settings": {"a": 1}}',
+        '{"command": "x", "images": {}, "settings": [1]}',
+        '{"info": {"description": "boxes of kerasxai localize", "settings": {}}, "annotations": [{}], "images": [{}]}',
+    ],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_damaged_tables_are_told_or_kept(
+    command: str, content: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
+    out.mkdir()
+    (out / TABLES[command]).write_text(content)
+    assert call(command, model, [photo], out, "--method", "cam") in (0, 2)
+    assert "internal error" not in capsys.readouterr().err
+    assert content in [path.read_text() for path in out.glob("*.json")]
+
+
+def test_a_damaged_journal_is_no_hindrance(model: Path, tmp_path: Path) -> None:
+    photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
+    out.mkdir()
+    lines = ["\udcff\udcfe", "[1]", "{}", "3", '{"record": {"source": {}}}', '{"files": [1, "b.png"]}', '{"record"']
+    (out / ".kerasxai-explain.jsonl").write_text("\n".join(lines), errors="surrogateescape")
+    assert call("explain", model, [photo], out) == 0
+    assert images_in("explain", out) == ["a.png"]
+    assert not (out / ".kerasxai-explain.jsonl").exists()
+
+
+def test_a_name_in_the_way_is_told_before_the_work(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "masks").write_text("mine")
+    assert call("localize", model, [draw(tmp_path / "a.png")], tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "masks"]

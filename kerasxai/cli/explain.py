@@ -77,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
         stems = ledger.plan(paths, lambda stem: files_of(stem, names))
         done = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
         if any(done):
-            print(f"{sum(done)} of {len(paths)} images were explained by an earlier call; going on with the others")
+            rest = "nothing is left to do" if all(done) else "going on with the others"
+            print(f"{sum(done)} of {len(paths)} images were explained by an earlier call; {rest}")
         # The first images are read before TensorFlow is imported, so that unreadable files are told at once.
         todo = (number for number, finished in enumerate(done) if not finished)
         batches = read_batches(paths, todo, options.batch_size, ledger.skip, options.bits)

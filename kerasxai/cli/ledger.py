@@ -150,7 +150,13 @@ class Ledger:
             if number and not path.exists():
                 return
             if is_own_table(path):
-                found = self.table.read(path)
+                try:
+                    found = self.table.read(path)
+                except (KeyError, TypeError, AttributeError, ValueError) as error:
+                    raise KerasxaiError(
+                        f"expected a table of kerasxai in {text_of(path)}, got a damaged one; move it, or choose "
+                        "another --out"
+                    ) from error
                 group = self._group(found.settings)
                 group.records = found.records | group.records
                 group.stems = found.stems | group.stems
@@ -164,17 +170,20 @@ class Ledger:
         group = self.own
         with open_text(self._journal) as lines:
             for text in lines:
-                try:
-                    line = json.loads(text)
-                except json.JSONDecodeError:
-                    continue  # The last line of a process that was killed may be cut off.
-                if "settings" in line:
-                    group = self._group(line["settings"])
-                    group.command, group.unsaved = group.command or line["command"], True
-                elif "record" in line:
-                    group.add(line["record"])
-                else:
-                    group.stems.setdefault(line["key"], path_of(line["stem"]))
+                # The last line of a process that was killed may be cut off.
+                with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError, AttributeError):
+                    group = self._take_in(json.loads(text), group)
+
+    def _take_in(self, line: JSON, group: Group) -> Group:
+        """Takes in a line of the journal, and returns the group that the next line belongs to."""
+        if "settings" in line:
+            group = self._group(line["settings"])
+            group.command, group.unsaved = group.command or line["command"], True
+        elif "record" in line:
+            group.add(line["record"])
+        else:
+            group.stems.setdefault(line["key"], path_of(line["stem"]))
+        return group
 
     def plan(self, paths: list[Path], files_of: Callable[[str], list[str]]) -> list[str]:
         """Chooses the names of all results before any is written; returns the stem of each image.
@@ -297,6 +306,8 @@ class Ledger:
             last: All images are done: write in any case, and remove the journal.
         """
         begun = time.monotonic()
+        if not last and not self.own.records:
+            return
         if not last and begun - self._written < max(_PAUSE, _SHARE * self._took):
             return
         if self._file is None and not (last and (self.skipped or self.own.unsaved or self.own.number != 0)):

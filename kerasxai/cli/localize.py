@@ -21,7 +21,7 @@ from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import class_index, name_of, predictions_of
 from kerasxai.cli.settings import settings_of
 from kerasxai.core.arguments import add_method_options, add_model, positive_int
-from kerasxai.core.folders import locked
+from kerasxai.core.folders import check_output_folder, locked
 from kerasxai.core.image_options import add_image_options
 from kerasxai.core.input_range import preprocessing
 from kerasxai.methods import METHODS
@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     chosen_threshold(np.eye(2), options.threshold)  # Tells a mistake before the model is loaded.
     preprocessing(options.input_range)
     with locked(options.out):
+        check_output_folder(options.out / "masks")
         paths = image_files(options.images, options.out)
         table = BoxTable()
         ledger = Ledger(options.out, table, settings_of("localize", options))
@@ -93,7 +94,8 @@ def run(options: argparse.Namespace) -> int:
             # The sheet shows heatmaps, which are not kept.
             done[:_ON_SHEET] = [False] * len(done[:_ON_SHEET])
         if any(done):
-            print(f"{sum(done)} of {len(paths)} images were localized by an earlier call; going on with the others")
+            rest = "nothing is left to do" if all(done) else "going on with the others"
+            print(f"{sum(done)} of {len(paths)} images were localized by an earlier call; {rest}")
         todo = [number for number, finished in enumerate(done) if not finished]
         # The first images are read before the model is loaded, so that unreadable files are told at once.
         batches = read_batches(paths, todo, options.batch_size, ledger.skip, options.bits)

@@ -110,7 +110,8 @@ def is_own_table(path: Path) -> bool:
     name = _plain(path)
     if not isinstance(content, dict) or not _TABLES[name] <= content.keys():
         return False
-    return name != "boxes.json" or str(content["info"].get("description", "")).startswith(BOXES)
+    info = content.get("info")
+    return name != "boxes.json" or (isinstance(info, dict) and str(info.get("description", "")).startswith(BOXES))
 
 
 def _plain(path: Path) -> str:
@@ -148,20 +149,21 @@ def written_names(folder: Path) -> set[str]:
 
 def _names_in(content: dict[str, Any]) -> Iterator[str]:
     images = content.get("images")
-    for image in images if isinstance(images, list) else []:
-        yield from image.get("files", ())
-        if "kerasxai" in image:
-            yield from image["kerasxai"].get("files", ())
-    yield from content.get("files", ())
+    for entry in (content, *(images if isinstance(images, list) else ())):
+        for holder in (entry, entry.get("kerasxai")) if isinstance(entry, dict) else ():
+            names = holder.get("files") if isinstance(holder, dict) else None
+            yield from (name for name in (names if isinstance(names, list) else ()) if isinstance(name, str))
 
 
 def _names_in_journal(path: Path) -> Iterator[str]:
     with open_text(path) as lines:
         for line in lines:
             try:
-                yield from json.loads(line).get("files", ())
-            except (json.JSONDecodeError, AttributeError):
+                content = json.loads(line)
+            except json.JSONDecodeError:
                 continue  # The last line of a process that was killed may be cut off.
+            if isinstance(content, dict):
+                yield from _names_in(content)
 
 
 def key_of(path: Path) -> str:
