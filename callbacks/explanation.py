@@ -18,6 +18,8 @@ from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.callbacks.samples import class_indices, is_one_batch_of_inputs, taken, warn_if_reshuffled
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import atomic_path
+from kerasxai.core.options import choice
+from kerasxai.core.outputs import OUTPUTS
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
@@ -62,6 +64,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         png: Whether to write the sheets as files.
         tensorboard: Whether to write for TensorBoard, which must be installed then; None where it is installed.
         batch_size: How many images are explained at once.
+        outputs: As for `kerasxai.Explainer`.
 
     Raises:
         KerasxaiError: An argument is wrong; at train begin also for a layer or option that does not exist, and for
@@ -91,6 +94,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         png: bool = True,
         tensorboard: bool | None = None,
         batch_size: int = 32,
+        outputs: str | None = None,
     ) -> None:
         super().__init__()
         if every < 1 or count < 1:
@@ -100,6 +104,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         self.methods = _checked_methods(methods)
         self.log_dir = Path(log_dir)
         self.every, self.layer, self.batch_size = every, layer, batch_size
+        self.outputs = None if outputs is None else choice("outputs", outputs, OUTPUTS)
         self.png, self.tensorboard = png, tensorboard
         warn_if_reshuffled(images, "ExplanationCallback")
         self.images, known, self._fields = _taken(images, count, read_labels=labels is None)
@@ -170,7 +175,8 @@ class ExplanationCallback(keras.callbacks.Callback):
             options.setdefault("layer", self.layer)
         if are_nested(self._given):
             options.setdefault("image_input", self.image_input if are_nested(self.images) else "image")
-        return Explainer(self.model, name, **{"batch_size": self.batch_size, "progress": False} | options)
+        settings = {"batch_size": self.batch_size, "progress": False, "outputs": self.outputs}
+        return Explainer(self.model, name, **settings | options)
 
     def _close_sink(self) -> None:
         with self._care.about(_WRITE):

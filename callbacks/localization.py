@@ -21,9 +21,6 @@ from kerasxai.callbacks.samples import (
     warn_if_reshuffled,
 )
 from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.inputs import laid_out, packed
-from kerasxai.core.scores import PREDICTED
-from kerasxai.core.view import View
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.metrics import GTKnownLoc, LocalizationReport, MeanIoU, PointingGame, PxAP, TopKLoc
@@ -41,15 +38,6 @@ FIGURES = (
 )
 _DEFAULT = FIGURES[:4]
 _SWEPT = {"best_gt_known_loc", "best_threshold"}
-
-
-def class_scores(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Asks a view for the scores of all classes, `(B, classes)` float32; a single unit means two classes."""
-    logits = run(images, targets).logits
-    if logits is None:
-        raise KerasxaiError("expected a model with one output (batch, classes)")
-    logits = tf.cast(logits, tf.float32)
-    return {"logits": tf.concat([-logits, logits], -1) if logits.shape[-1] == 1 else logits}
 
 
 class LocalizationCallback(keras.callbacks.Callback):
@@ -84,6 +72,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         layer: As for `kerasxai.Explainer`.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         batch_size: How many images are explained at once.
+        outputs: As for `kerasxai.Explainer`.
         **options: The method's own options.
 
     Attributes:
@@ -117,6 +106,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         layer: Any = None,
         image_input: Any = None,
         batch_size: int = 32,
+        outputs: str | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
@@ -134,13 +124,12 @@ class LocalizationCallback(keras.callbacks.Callback):
         self.threshold, self.iou_threshold = threshold, iou_threshold
         self.batch_size = batch_size
         self.image_input = image_input
-        given = {"layer": layer, "image_input": image_input}
+        given = {"layer": layer, "image_input": image_input, "outputs": outputs}
         self.options = {name: value for name, value in given.items() if value is not None} | options
         self.results = Results()
         self._counts()  # Complains of thresholds out of range.
         self._care = Care("LocalizationCallback")
         self._explainer: Explainer | None = None
-        self._view: View | None = None
         self._last: dict[str, float] | None = None
         self._inputs: list[str] = []
         self._first = self._begun = True
@@ -163,7 +152,6 @@ class LocalizationCallback(keras.callbacks.Callback):
         self._explainer = Explainer(
             self.model, self.method, **{"batch_size": self.batch_size, "progress": False} | self.options
         )
-        self._view = View(self.model, batch_size=self.batch_size)
         self._last, self._first, self._begun = None, True, False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -183,7 +171,7 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Lets go of the traces, which hold on to the model's graph."""
-        self._explainer = self._view = None
+        self._explainer = None
 
     def _measured(self) -> dict[str, float]:
         counts = self._counts()
@@ -213,7 +201,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         images = stacked(batch["image"])
         labels = class_indices(np.stack(batch["label"]))
         heatmaps = self._explainer(images, labels).heatmaps
-        scores = self._scores(images)
+        scores = self._explainer.predict(images).scores
         size = heatmaps.shape[1:3]
         # The report's own way from fractions to pixels, so that its figures are these.
         to_pixels = LocalizationReport().to_pixels
@@ -228,17 +216,6 @@ class LocalizationCallback(keras.callbacks.Callback):
             counts["pointing"].update(heatmaps, boxes, image_size=size)
         if "masks" in counts:
             counts["masks"].update(heatmaps, np.stack(batch["mask"]))
-
-    def _scores(self, images: Any) -> np.ndarray:
-        """Returns the scores of all classes `(B, classes)`."""
-        view = self._view
-        assert view is not None
-        view.layout, array, others = laid_out(images, view.specs, view.names, self.image_input)
-        view.others = [tf.convert_to_tensor(one) for one in others]
-        targets = np.full(len(array), PREDICTED)
-        targets = packed(targets, np.arange(len(array))) if others else targets
-        batch = tf.convert_to_tensor(array.astype(np.float32))
-        return view.ask(class_scores, batch, tf.convert_to_tensor(targets)).logits.numpy()
 
     def _check_companions(self, others: list[Any]) -> None:
         """Complains of callbacks that would look for a figure before it is there, or stop before the next one is."""

@@ -15,11 +15,14 @@ import tensorflow as tf
 from kerasxai.core.black_box import BlackBox
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.extents import map_extent, over_input
+from kerasxai.core.finding_out import all_classes
+from kerasxai.core.finite import check_inputs, check_maps, outputs_error
 from kerasxai.core.foreign import check_keras_model
 from kerasxai.core.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.core.inputs import checked_rank, laid_out, numbered
 from kerasxai.core.maps import checked_grid, sides_of
 from kerasxai.core.options import choice
+from kerasxai.core.outputs import UNDOABLE, Predictions
 from kerasxai.core.progress import Bar
 from kerasxai.core.scores import PREDICTED, Score
 from kerasxai.core.view import View
@@ -124,6 +127,10 @@ class Explainer:
             images `(N, H, W, C)` that keeps their shape. Everything is explained at the preprocessed images: gradients
             are taken there, and values that options name, such as the fill of a perturbation, are in their range.
             None hands images to the model unchanged.
+        outputs: What the model's outputs are, `"logits"` or `"probabilities"`. None reads it from the model: a final
+            softmax or sigmoid is undone, and averages, clips and other mixtures of such are probabilities. Where the
+            model does not show it, as a function does not, and it matters, the values suggest it, and a warning asks
+            for this argument.
         **options: The method's own options.
 
     Raises:
@@ -153,6 +160,7 @@ class Explainer:
         resize: bool = True,
         refine: Any = None,
         preprocess: str | Preprocess | None = None,
+        outputs: str | None = None,
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -169,7 +177,7 @@ class Explainer:
         self.progress = progress
         options, self.noise = noise_options(smooth, options, _own_options(self.method))
         self.options = _checked_options(self.method, options)
-        self._view = _view_of(model, self.method, layer, score, self.batch_size)
+        self._view = _view_of(model, self.method, layer, score, self.batch_size, outputs)
         self._resize = resize
         self._preprocess = None if preprocess is None else preprocessing(preprocess)
         self._view.fold = fold
@@ -178,6 +186,11 @@ class Explainer:
         self._steps = checked_for(model, parsed(refine))
         if self._steps and not resize:
             raise KerasxaiError("refine works on heatmaps of image size; leave resize= out")
+        self._refine = refine
+        # Predictions are of classes, also where a score of another kind is explained.
+        self._classes = (
+            self._view if score is None else _view_of(model, self.method, None, None, self.batch_size, outputs)
+        )
         self._warned: set[str] = set()
 
     @_own_state
@@ -200,22 +213,16 @@ class Explainer:
                 call inside a `tf.function`.
         """
         view = self._view
-        layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
-        view.layout = layout
-        images = checked_rank(given, view.known)
+        images, others = self._given(view, images)
         self._check_kind(images.ndim)
         wanted = None
         if self._view.score is not None and _are_rich(targets):
             wanted, targets = _checked_wanted(targets, len(images)), None
         classes = _checked_targets(targets, len(images))
-        view.channels_first = view.takes_channels_first(images.shape)
-        if view.channels_first:
-            images = np.moveaxis(images, 1, -1)
         parts = []
         with Bar(len(images), self.method.name, self.progress) as bar:
             view.bar, view.total = bar, len(images)
-            for rows in self._batches(len(images)):
-                view.rows = rows
+            for rows in _batches(view, len(images)):
                 view.others = [tf.convert_to_tensor(x[rows]) for x in others]
                 view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
                 batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
@@ -232,11 +239,48 @@ class Explainer:
             notes=joined,
         )
 
-    def _batches(self, count: int) -> Iterator[slice]:
-        start = 0
-        while start < count:
-            yield slice(start, start + self._view.together)
-            start = self._view.rows.stop
+    def predict(self, images: Any) -> Predictions:
+        """Predicts the classes of images, as they are explained: `classes` holds the targets that None stands for.
+
+        Args:
+            images: As for a call.
+
+        Returns:
+            The scores and the probabilities of all classes.
+
+        Raises:
+            KerasxaiError: The model has other outputs than `(batch, classes)`, or gives no finite numbers.
+
+        Example:
+            >>> explainer.predict(images).probabilities.round(2)
+            array([[0.9, 0.1], [0.2, 0.8]], dtype=float32)
+        """
+        view = self._classes
+        images, others = self._given(view, images)
+        found = []
+        for rows in _batches(view, len(images)):
+            view.notes, view.others, view.wanted = {}, [tf.convert_to_tensor(x[rows]) for x in others], None
+            targets = numbered(view, np.full(len(images[rows]), PREDICTED, np.int64))
+            batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
+            answer = view.ask(
+                all_classes,
+                tf.convert_to_tensor(batch, tf.float32),
+                tf.convert_to_tensor(targets),
+                explain="probability",
+            )
+            found.append((answer.all_scores.numpy(), answer.probabilities.numpy()))
+        self._warn(view, stacklevel=4, without=(UNDOABLE,))  # Which is about gradients.
+        scores, probabilities = zip(*found, strict=True)
+        return Predictions(np.concatenate(scores), np.concatenate(probabilities))
+
+    def _given(self, view: View, images: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the explained input, with its channels last, and the other inputs, checked."""
+        view.layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
+        array = checked_rank(given, view.known)
+        for name, values in [("images", array), *(("the other inputs", x) for x in others)]:
+            check_inputs(name, values)
+        view.channels_first = view.takes_channels_first(array.shape)
+        return np.moveaxis(array, 1, -1) if view.channels_first else array, others
 
     def _check_kind(self, rank: int) -> None:
         if rank == 2 and not self.method.takes_tokens:
@@ -252,8 +296,9 @@ class Explainer:
         heatmaps = refined(self._steps, self._view, self._heatmaps, images, targets)
         notes = dict(self._view.notes)
         notes |= map_extent(notes.pop("extents", None), sides_of(images.shape))
-        if bool(notes.pop("doubtful")) and self._view.score is None:
-            self._warn_of_probabilities()
+        self._check_finite(heatmaps, np.asarray(notes["scores"]))
+        if self._view.score is None:
+            self._warn(self._view, stacklevel=5)
         return {"heatmaps": heatmaps, **{name: _to_numpy(value) for name, value in notes.items()}}
 
     def _heatmaps(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -269,23 +314,38 @@ class Explainer:
             heatmaps = over_input(heatmaps, sides_of(images.shape), self._view.notes.get("extents"))
         return heatmaps.numpy()
 
-    def _warn_of_probabilities(self) -> None:
-        if "probabilities" not in self._warned:
-            self._warned.add("probabilities")
-            warnings.warn(
-                "the model's outputs look like probabilities, and no final softmax or sigmoid was found to undo: "
-                "probabilities are explained, whose gradients vanish where the model is sure",
-                stacklevel=5,
-            )
+    def _check_finite(self, heatmaps: np.ndarray, scores: np.ndarray) -> None:
+        first = self._view.rows.start
+        if not np.isfinite(scores).all():
+            image = first + int(np.argmin(np.isfinite(scores)))
+            raise outputs_error(self._view.model, image, "scores")
+        settings = {"layer": self._view.notes.get("layer"), **self.options, "refine": self._refine}
+        check_maps(heatmaps, first, self.method.name, settings)
+
+    def _warn(self, view: View, stacklevel: int, without: tuple[str, ...] = ()) -> None:
+        """Warns of what the model's outputs are taken for, once."""
+        for text in view.outputs.warnings:
+            if text not in self._warned and text not in without:
+                self._warned.add(text)
+                warnings.warn(text, stacklevel=stacklevel)
+
+
+def _batches(view: View, count: int) -> Iterator[slice]:
+    """Yields which images make each batch, and sets the view's rows to them."""
+    start = 0
+    while start < count:
+        view.rows = slice(start, start + view.together)
+        yield view.rows
+        start = view.rows.stop
 
 
 def _to_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else value
 
 
-def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_size: int) -> View:
+def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_size: int, outputs: str | None) -> View:
     if isinstance(model, keras.layers.Layer):
-        return View(model, layer=layer, score=score, batch_size=batch_size)
+        return View(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
     if not callable(model):
         raise KerasxaiError(f"a Keras model or a function of images is needed, not {type(model).__name__}")
     if not method.takes_function:
@@ -295,7 +355,7 @@ def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_
             f"{method.name} looks inside a Keras model, and {type(model).__name__} is none; "
             f"methods that explain any function of images: {able}"
         )
-    return BlackBox(model, layer=layer, score=score, batch_size=batch_size)
+    return BlackBox(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
 
 
 def _join(values: list[Any]) -> Any:

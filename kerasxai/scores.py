@@ -20,6 +20,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.scores import (
     PREDICTED,
     Score,
+    checked_kind,
     chosen_output,
     in_range,
     log_probabilities,
@@ -45,12 +46,13 @@ class _OfClass:
     def chosen(self, outputs: Any, targets: Any) -> tuple[Any, int]:
         """Returns the classes `(B,)` with predicted ones put in, and how many classes there are."""
         logits = self._logits(outputs)
+        checked_kind(chosen_output(outputs, self.output), targets)
         classes = max(2, logits.shape[-1])
         predicted = tf.cast(self._predicted(logits), tf.int64)
         return in_range(tf.where(targets == PREDICTED, predicted, targets), classes), classes
 
     def _logits(self, outputs: Any) -> Any:
-        return of_rank(2, "(batch, classes)", logits_of(chosen_output(outputs, self.output))[0])
+        return of_rank(2, "(batch, classes)", logits_of(chosen_output(outputs, self.output)))
 
     def _predicted(self, logits: Any) -> Any:
         return predicted_class(logits)
@@ -88,7 +90,7 @@ def log_probability(output: Any = None) -> Score:
     """The logarithm of the target class's probability: unlike the logit it also rises when other classes fall.
 
     Args:
-        output: Which output, see the module. Where it does not end in a softmax or sigmoid, rows that are a
+        output: Which output, see the module. Where neither the model nor `outputs=` shows what it is, rows that are a
             distribution are taken for probabilities and others for logits of a softmax.
 
     Returns:
@@ -266,7 +268,7 @@ def predicted_region(output: Any = None) -> Score:
 @dataclass(frozen=True)
 class _Box(_OfClass):
     def _logits(self, outputs: Any) -> Any:
-        logits = logits_of(chosen_output(outputs, self.output))[0]
+        logits = logits_of(chosen_output(outputs, self.output))
         if logits.shape.rank is None or logits.shape.rank < 3:
             raise KerasxaiError(f"box needs an output (batch, boxes, classes), not {tuple(logits.shape)}")
         return tf.reshape(logits, (tf.shape(logits)[0], -1, logits.shape[-1]))

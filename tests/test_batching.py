@@ -16,7 +16,8 @@ import zoo
 import kerasxai
 from kerasxai.core import batching
 from kerasxai.core.batching import abreast, fitting, largest_map, uses_onednn
-from kerasxai.core.view import View, clean
+from kerasxai.core.finding_out import clean
+from kerasxai.core.view import View
 
 # Of the models in the zoo, for each image: the first convolution's map, 8 x 8 x 6 floats; the image itself has 768.
 LARGEST = 16 * 16 * 3 * 4

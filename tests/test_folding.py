@@ -10,9 +10,10 @@ import zoo
 
 import kerasxai
 from kerasxai.core import folding
+from kerasxai.core.finding_out import clean
 from kerasxai.core.freezing import frozen, weight_reads
 from kerasxai.core.graph import ancestors
-from kerasxai.core.view import View, clean
+from kerasxai.core.view import View
 
 layers = keras.layers
 SIZE = 16

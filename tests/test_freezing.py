@@ -12,8 +12,9 @@ import zoo
 
 import kerasxai
 from kerasxai.core import freezing, view
+from kerasxai.core.finding_out import clean
 from kerasxai.core.freezing import Freezer, frozen, weight_reads
-from kerasxai.core.view import View, clean
+from kerasxai.core.view import View
 
 layers = keras.layers
 LOOPS = ["occlusion", "rise", "lime", "kernelshap", "scorecam", "ablationcam", "integrated_gradients"]

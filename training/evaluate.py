@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         method=options.method,
         layer=options.layer,
         refine=options.refine,
+        outputs=options.outputs,
         tune_split=None if options.tune_split == "none" else options.tune_split,
         threshold=options.threshold,
         limit=options.limit,
@@ -108,6 +109,7 @@ def evaluate(
     oracle: bool = False,
     protocol: str = "kerasxai",
     show: Callable[[dict[str, Any]], object] | None = None,
+    outputs: str | None = None,
     **method_options: Any,
 ) -> dict[str, Any]:
     """Measures accuracy and localization of a model on a split of a data set.
@@ -141,6 +143,7 @@ def evaluate(
             `"wsolevaluation"` to set figures beside those that the literature has for CUB and ImageNet: heatmaps as
             the method makes them, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
         show: Is called with the figures before they are written.
+        outputs: As for `kerasxai.Explainer`.
         **method_options: Options of the method.
 
     Returns:
@@ -189,6 +192,7 @@ def _measure(
     progress: bool,
     oracle: bool,
     protocol: str,
+    outputs: str | None,
     method_options: dict[str, Any],
 ) -> tuple[dict[str, Any], LocalizationReport, Callable[[], np.ndarray]]:
     """Returns the figures, the report that they are of, and a function that draws cases."""
@@ -201,7 +205,8 @@ def _measure(
     data.check_images(name_or_path, [split, *([] if tune_split is None else [tune_split])], data_dir=data_dir)
     reference = checked_protocol(protocol) == "wsolevaluation"
     raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
-    explainer = Explainer(model, method, layer=layer, refine=refine, batch_size=batch_size, **raw, **method_options)
+    settings = {"layer": layer, "refine": refine, "batch_size": batch_size, "outputs": outputs}
+    explainer = Explainer(model, method, **settings, **raw, **method_options)
     turns = itertools.count()
     best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
 
@@ -277,7 +282,7 @@ def add_batch(
         parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}
     report.update(
         explanation.heatmaps,
-        scores=model.predict_on_batch(images),
+        scores=explainer.predict(images).scores,
         labels=labels,
         boxes=data.unpad_boxes(batch["boxes"]),
         masks=batch.get("mask"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kerasxai.core.arguments import add_method_options, add_model, box_threshold, positive_int
 from kerasxai.core.image_options import add_image_options
+from kerasxai.core.outputs import OUTPUTS, OUTPUTS_HELP
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how boxes are made and compared; wsolevaluation: as the literature on CUB and ImageNet does, with"
         " MaxBoxAcc and MaxBoxAccV2 (default: %(default)s)",
     )
+    parser.add_argument("--outputs", choices=OUTPUTS, help=OUTPUTS_HELP)
     parser.add_argument("--limit", type=positive_int, help="measure so many images only")
     parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
     add_image_options(parser)

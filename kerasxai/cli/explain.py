@@ -6,12 +6,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_explained
-from kerasxai.cli.images_in import ImageIn, image_files, none_readable, read_batches, tell_skipped, with_channels
+from kerasxai.cli.images_in import (
+    ImageIn,
+    finite_images,
+    image_files,
+    none_readable,
+    read_batches,
+    tell_skipped,
+    with_channels,
+)
 from kerasxai.cli.ledger import Ledger
-from kerasxai.cli.predictions import class_index, name_of, top_predictions
+from kerasxai.cli.predictions import add_outputs, class_index, name_of, top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.core.arguments import add_method_options, add_model, listed, positive_int
 from kerasxai.core.errors import unknown
@@ -51,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("explanations"), help="folder to write to (default: %(default)s)"
     )
+    add_outputs(parser)
     add_image_options(parser, bits=True)
     parser.add_argument(
         "--batch-size", type=positive_int, default=16, help="images explained at once (default: %(default)s)"
@@ -64,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     """Explains the images, prints the predictions, and writes overlays, raw maps and `explanations.json`.
 
     Returns:
-        0, or 1 if some images could not be read.
+        0, or 1 if some images were skipped.
     """
     names = list(METHODS) if options.method == ["all"] else options.method
     for name in names:
@@ -88,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
         with ledger:
             if first is not None:
                 _explain(options, names, dict(options.option), itertools.chain([first], batches), stems, ledger)
+        if len(ledger.skipped) == len(paths):
+            raise none_readable(ledger.skipped, len(paths))
         _print(ledger, paths, options.out)
         return tell_skipped(ledger.skipped, len(paths))
 
@@ -102,17 +111,23 @@ def _explain(
 ) -> None:
     from kerasxai import models
     from kerasxai.core.image_input import image_input
+    from kerasxai.core.outputs import class_count
     from kerasxai.core.own_preprocessing import warn_of_range
 
     model = models.load_classifier(options.model, options.custom_objects)
     taken = image_input(model, options.image_size, options.input_range)
     classes = models.class_names(model)
-    target = None if options.target is None else class_index(options.target, classes)
+    target = None if options.target is None else class_index(options.target, classes, class_count(model))
     explainers = [_explainer(model, name, options, settings, len(names) > 1) for name in names]
-    for turn, images in enumerate(with_channels(batches, taken.channels, options.bits)):
+
+    def explain(images: list[ImageIn]) -> tuple[list[list[tuple[str, float]]], list[Any]]:
         batch = taken.batch([image.pixels for image in images])
-        predicted = top_predictions(np.asarray(model.predict_on_batch(batch)), classes, options.top)
-        explanations = [explainer(batch, target) for explainer in explainers]
+        predicted = top_predictions(explainers[0].predict(batch), classes, options.top)
+        return predicted, [explainer(batch, target) for explainer in explainers]
+
+    for turn, given in enumerate(with_channels(batches, taken.channels, options.bits)):
+        images, found = finite_images(given, explain, ledger)
+        predicted, explanations = found or ([], [])
         if turn == 0:
             warn_of_range(model, taken, options.input_range)
         for i, image in enumerate(images):
@@ -146,4 +161,5 @@ def _explainer(model: Any, name: str, options: argparse.Namespace, settings: dic
 
     # With several methods side by side, a layer or an option goes to those that know it.
     layer = options.layer if METHODS[name].takes_layer or not several else None
-    return Explainer(model, name, layer=layer, batch_size=options.batch_size, refine=options.refine, **settings)
+    known = {"batch_size": options.batch_size, "refine": options.refine, "outputs": options.outputs}
+    return Explainer(model, name, layer=layer, **known, **settings)

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from kerasxai.cli.ledger import Stamp, stamp_of
+from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
 from kerasxai.core.commands import tell
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import cannot
+from kerasxai.core.errors import KerasxaiError, NotFiniteError
+from kerasxai.core.files import cannot, text_of
 from kerasxai.data.finding import find_images, folded, written_names
 
 _MOST_BYTES = 2**27
 """Pictures in memory at once, beyond which a batch has fewer images than was asked for."""
 _LISTED = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -138,18 +140,18 @@ def with_channels(batches: Iterable[list[ImageIn]], channels: int, bits: int | N
 
 
 def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiError:
-    """Returns the error for images of which not one can be read.
+    """Returns the error for images of which not one can be used.
 
     Args:
         skipped: With `reason`.
         count: Of all images.
     """
     reason = skipped[0]["reason"]
-    return KerasxaiError(reason if count == 1 else f"none of the {count} images can be read; the first: {reason}")
+    return KerasxaiError(reason if count == 1 else f"none of the {count} images can be used; the first: {reason}")
 
 
 def tell_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
-    """Lists on stderr the images that could not be read, and returns the command's exit status.
+    """Lists on stderr the images that were skipped, and returns the command's exit status.
 
     Args:
         skipped: With `reason`.
@@ -161,8 +163,37 @@ def tell_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
         tell(f"skipped: {one['reason']}")
     if len(skipped) > _LISTED:
         tell(f"skipped: {len(skipped) - _LISTED} more")
-    tell(f"{len(skipped)} of {count} images could not be read")
+    tell(f"{len(skipped)} of {count} images were skipped")
     return 1
+
+
+def finite_images(
+    images: list[ImageIn], explain: Callable[[list[ImageIn]], T], ledger: Ledger
+) -> tuple[list[ImageIn], T | None]:
+    """Explains a batch; an image whose numbers are not finite is skipped and listed, and the others are explained.
+
+    Args:
+        images: The batch.
+        explain: Explains a batch.
+        ledger: Keeps what was skipped.
+
+    Returns:
+        The images that were explained, and what `explain` returned of them; None where there were none.
+
+    Raises:
+        NotFiniteError: It is about all images, as with weights.
+    """
+    while images:
+        try:
+            return images, explain(images)
+        except NotFiniteError as error:
+            for image in images if error.image is None else [images[error.image]]:
+                ledger.skip(image.number, image.path, f"{text_of(image.path)}: {error}")
+            ledger.give_up()
+            if error.image is None:
+                raise
+            images = [image for i, image in enumerate(images) if i != error.image]
+    return [], None
 
 
 def resized(images: Sequence[np.ndarray], side: tuple[int, int]) -> np.ndarray:

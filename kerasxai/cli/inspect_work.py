@@ -11,13 +11,14 @@ import numpy as np
 from kerasxai import data, models
 from kerasxai.cli.images_in import none_readable, tell_skipped
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
-from kerasxai.cli.predictions import class_index
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.staging import staged
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.files import text_of
+from kerasxai.core.finite import check_weights
 from kerasxai.core.image_input import ImageInput, image_input
 from kerasxai.core.input_range import name_of_range, preprocessing
+from kerasxai.core.outputs import class_count, class_index
 from kerasxai.core.own_preprocessing import warn_of_range
 from kerasxai.core.tables import print_table
 from kerasxai.features.capture import Capture
@@ -114,7 +115,7 @@ class Work:
     @cached_property
     def targets(self) -> list[int]:
         """The classes that pictures are made of."""
-        return [class_index(text.strip(), self.classes) for text in self.options.target.split(",")]
+        return [class_index(text, self.classes, class_count(self.model)) for text in self.options.target.split(",")]
 
     def save(self, name: str, picture: Any) -> Path:
         """Writes a picture to the folder."""
@@ -165,6 +166,7 @@ def _inspect(
     from kerasxai.cli.inspect_pages import PAGES
 
     model = models.load_classifier(options.model, options.custom_objects, classes=False)
+    check_weights(model)
     taken = image_input(model, options.image_size, options.input_range)
     report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
     work = Work(options, model, taken, models.class_names(model), report, folder)

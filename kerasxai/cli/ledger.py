@@ -255,9 +255,14 @@ class Ledger:
         self.own.add(record)
 
     def skip(self, number: int, path: Path, reason: str) -> None:
-        """Keeps that an image could not be read."""
+        """Keeps that an image could not be read or explained."""
         self.own.records.pop(self.keys[number], None)
         self.skipped.append({"image": text_of(path), "reason": reason})
+
+    def give_up(self) -> None:
+        """Makes the tables tell what was skipped, also where no image was done."""
+        if self._file is None:
+            self._file = self._opened()
 
     def _append(self, line: JSON) -> None:
         text = json_text(line, self.table.journal)

@@ -10,6 +10,7 @@ import numpy as np
 
 from kerasxai.cli.images_in import (
     ImageIn,
+    finite_images,
     image_files,
     none_readable,
     read_batches,
@@ -18,7 +19,7 @@ from kerasxai.cli.images_in import (
     with_channels,
 )
 from kerasxai.cli.ledger import Ledger
-from kerasxai.cli.predictions import class_index, name_of, predictions_of
+from kerasxai.cli.predictions import add_outputs, class_index, name_of
 from kerasxai.cli.settings import settings_of
 from kerasxai.core.arguments import add_method_options, add_model, positive_int
 from kerasxai.core.folders import check_output_folder, locked
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all-boxes", action="store_true", help="a box for each connected region, not only for the largest"
     )
     parser.add_argument("--out", type=Path, default=Path("boxes"), help="folder to write to (default: %(default)s)")
+    add_outputs(parser)
     add_image_options(parser, bits=True)
     parser.add_argument("--batch-size", type=positive_int, default=16, help="images at once (default: %(default)s)")
 
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     """Localizes, and writes `boxes.json`, `boxes.csv`, `masks/` and `sheet.png`, each whole or not at all.
 
     Returns:
-        0, or 1 if some images could not be read.
+        0, or 1 if some images were skipped.
     """
     from kerasxai.cli.localize_files import BoxTable
     from kerasxai.localization import chosen_threshold
@@ -105,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
         with ledger:
             if first is not None:
                 _localize(options, itertools.chain([first], batches), stems, ledger, table, len(todo))
+        if len(ledger.skipped) == len(paths):
+            raise none_readable(ledger.skipped, len(paths))
         records = [record for record in map(ledger.record, range(len(paths))) if record is not None]
         found = sum(bool(record["boxes"]) for record in records)
         print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {options.out}")
@@ -122,6 +126,7 @@ def _localize(
     from kerasxai import models
     from kerasxai.cli.localize_files import record_of, regions, write_mask, write_sheet
     from kerasxai.core.image_input import image_input
+    from kerasxai.core.outputs import class_count
     from kerasxai.core.own_preprocessing import warn_of_range
     from kerasxai.core.progress import Bar
     from kerasxai.explainer import Explainer
@@ -130,20 +135,22 @@ def _localize(
     model = models.load_classifier(options.model, options.custom_objects)
     taken = image_input(model, options.image_size, options.input_range)
     table.classes = models.class_names(model)
-    target = None if options.target is None else class_index(options.target, table.classes)
+    target = None if options.target is None else class_index(options.target, table.classes, class_count(model))
     explainer = Explainer(
         model,
         options.method,
         layer=options.layer,
         batch_size=options.batch_size,
         refine=options.refine,
+        outputs=options.outputs,
         progress=False,
         **dict(options.option),
     )
     cells: list[tuple[np.ndarray, str]] = []
     with Bar(count, "localizing", None) as bar:
-        for turn, images in enumerate(with_channels(batches, taken.channels, options.bits)):
-            for image, heatmap, explained, share in _explained(explainer, model, images, taken, target):
+        for turn, given in enumerate(with_channels(batches, taken.channels, options.bits)):
+            _, found = finite_images(given, lambda kept: list(_explained(explainer, kept, taken, target)), ledger)
+            for image, heatmap, explained, share in found or ():
                 mask = heatmap_to_mask(heatmap, options.threshold)
                 boxes = mask_to_boxes(mask, largest=not options.all_boxes)
                 mask = np.any([mask & False, *regions(mask, boxes)], axis=0)
@@ -167,12 +174,12 @@ def _localize(
 
 
 def _explained(
-    explainer: Any, model: Any, images: list[ImageIn], taken: Any, target: int | None
+    explainer: Any, images: list[ImageIn], taken: Any, target: int | None
 ) -> Iterator[tuple[ImageIn, np.ndarray, int, float]]:
     """Yields each image with its heatmap at its own size, the class and its probability."""
     batch = taken.batch([image.pixels for image in images])
     explanation = explainer(batch, target)
-    shares = predictions_of(np.asarray(model.predict_on_batch(batch)))
+    shares = explainer.predict(batch).probabilities
     for i, image in enumerate(images):
         heatmap = resized([explanation.heatmaps[i][..., None]], image.pixels.shape[:2])[0, ..., 0]
         explained = int(explanation.targets[i])

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.finding_out import found_out
 from kerasxai.core.inputs import Sample
 from kerasxai.core.passes import Pass, first_told
 from kerasxai.core.scores import Score
@@ -18,15 +19,16 @@ class BlackBox(View):
 
     A function of several inputs is given the structure that the user gave, with the explained images in their place.
 
-    Questions run eagerly. What the function returns is explained as it is: nothing tells logits from probabilities in
-    the outputs of a function, so that nothing is undone and nobody is warned. A single column is read as a logit, class
-    1 above zero.
+    Questions run eagerly. What the function returns is explained as it is. Nothing shows whether it gives logits or
+    probabilities; where the answer depends on it, as it does for a single column (class 1 lies above logit 0, but above
+    probability 1/2), values outside [0, 1] are taken for logits and others for probabilities, with a warning.
 
     Args:
         function: Takes a float32 array and returns an array or a tensor; torch, scikit-learn or a remote service.
         layer: None; a function has no layers.
         score: `(outputs, targets) -> (B,)`, or None for the output of the target class.
         batch_size: The most images that the function is given at once.
+        outputs: `"logits"` or `"probabilities"`, what the function gives, or None.
 
     Raises:
         KerasxaiError: A layer was given.
@@ -36,9 +38,15 @@ class BlackBox(View):
     """
 
     def __init__(
-        self, function: Callable[[np.ndarray], Any], layer: Any = None, score: Score | None = None, batch_size: int = 32
+        self,
+        function: Callable[[np.ndarray], Any],
+        layer: Any = None,
+        score: Score | None = None,
+        batch_size: int = 32,
+        outputs: str | None = None,
     ) -> None:
-        super().__init__(lambda images: function(images), None, score, batch_size)
+        super().__init__(lambda images: function(images), None, score, batch_size, outputs=outputs)
+        self.outputs.of_function = True
         if layer is not None:
             raise KerasxaiError("a function of images has no layers; leave layer= out")
 
@@ -46,6 +54,20 @@ class BlackBox(View):
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> Any:
         """Answers a question for one batch; see `View.ask`."""
+        answer = self._answered(question, images, targets, *tensors, **options)
+        if found_out(self, answer, targets, options.get("explain")):
+            answer = self._answered(question, images, targets, *tensors, **options)
+        return self._told(answer, None)
+
+    def ask_each(
+        self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
+    ) -> Iterator[Any]:
+        """Answers a question for one batch after the other; see `View.ask_each`."""
+        return (self._told(self._answered(question, *batch, **options), None) for batch in batches)
+
+    def _answered(
+        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
+    ) -> dict[str, Any]:
         self._check_targets(targets)
         first: list[Pass] = []
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
@@ -57,13 +79,7 @@ class BlackBox(View):
 
         tensors = tuple(map(tf.convert_to_tensor, tensors))
         answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
-        return self._told(first_told(first, answer) | {"doubtful": False}, None)
-
-    def ask_each(
-        self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
-    ) -> Iterator[Any]:
-        """Answers a question for one batch after the other; see `View.ask_each`."""
-        return (self.ask(question, *batch, **options) for batch in batches)
+        return first_told(first, answer)
 
     def _outputs(self, images: Any, sample: Sample) -> Any:
         given = self._taken(images.numpy(), [x.numpy() for x in sample.others])

@@ -12,6 +12,19 @@ class KerasxaiWarning(UserWarning):
     """What a user should know about a result; a command prints the first of each class as one line on stderr."""
 
 
+class NotFiniteError(KerasxaiError):
+    """A NaN or an infinity where finite numbers are needed.
+
+    Args:
+        message: What was expected, what came, what to do.
+        image: The number of the image it is about; None where it is about all, as with weights.
+    """
+
+    def __init__(self, message: str, image: int | None = None) -> None:
+        super().__init__(message)
+        self.image = image
+
+
 def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> KerasxaiError:
     """Returns the error for a name that is not in a table, with the names nearest to it.
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 SAME_VALUE = {"Identity", "Cast", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
-_SAME_ORDER = SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
+SAME_ORDER = SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
 _ADDITIONS = {"BiasAdd", "AddV2", "Add"}
 
 
@@ -30,7 +30,7 @@ def before_last_activation(outputs: Any) -> Any | None:
         outputs: A model's output in a traced graph, `(B, C)` or with places, `(B, ..., C)`.
 
     Returns:
-        The input of the softmax or sigmoid, which itself may be followed by identities, casts and reshapes.
+        The input of the softmax, its logarithm or the sigmoid, which may be followed by identities, casts and reshapes.
     """
     last = _last_activation(outputs)
     if last is None:
@@ -42,14 +42,14 @@ def before_last_activation(outputs: Any) -> Any | None:
 
 
 def last_activation(outputs: Any) -> str | None:
-    """Returns `"Softmax"` or `"Sigmoid"` where outputs end in one, else None."""
+    """Returns `"Softmax"`, `"LogSoftmax"` or `"Sigmoid"` where outputs end in one, else None."""
     last = _last_activation(outputs)
     return None if last is None else last.type
 
 
 def _last_activation(outputs: Any) -> Any | None:
-    last = origin(outputs, _SAME_ORDER).op
-    if last.type == "Softmax":
+    last = origin(outputs, SAME_ORDER).op
+    if last.type in {"Softmax", "LogSoftmax"}:
         # A softmax over other numbers than the last ones of the output is none over its classes.
         return last if last.outputs[0].shape[-1] == outputs.shape[-1] else None
     return last if last.type == "Sigmoid" else None
@@ -138,7 +138,7 @@ def descendants(tensor: Any) -> set[Any]:
 
 
 def _is_weight(tensor: Any) -> bool:
-    return origin(tensor, _SAME_ORDER).op.type in {"ReadVariableOp", "Const", "Placeholder"}
+    return origin(tensor, SAME_ORDER).op.type in {"ReadVariableOp", "Const", "Placeholder"}
 
 
 def _without_bias(tensor: Any) -> Any:
@@ -154,7 +154,7 @@ def pooled_map(tensor: Any) -> Any | None:
     Args:
         tensor: The output of a global average pooling, `(B, K)`, perhaps reshaped, cast or passed through a dropout.
     """
-    pooled = origin(tensor, _SAME_ORDER)
+    pooled = origin(tensor, SAME_ORDER)
     rank = pooled.op.inputs[0].shape.rank if pooled.op.type == "Mean" else None
     if rank not in (3, 4, 5):
         return None

@@ -132,14 +132,6 @@ def is_feature_map(tensor: Any, first: bool = False, rank: int = 4) -> bool:
     )
 
 
-def listed_layers(layer: Any) -> list[Any]:
-    """Returns the layers that a user names: none, one, one of several calls `(layer, number)`, or a list."""
-    if layer is None:
-        return []
-    one = not isinstance(layer, (list, tuple)) or (len(layer) == 2 and isinstance(layer[1], int))
-    return [layer] if one else list(layer)
-
-
 def hidden_layers(calls: list[Call]) -> KerasxaiError | None:
     """Returns the error for a model that was loaded from a SavedModel, whose layers cannot be looked at, or None."""
     if not any(isinstance(call.layer, keras.layers.TFSMLayer) for call in calls):
@@ -198,3 +190,11 @@ def input_names(model: Any) -> list[str]:
         return [tensor.name for tensor in tf.nest.flatten(model.input)] if hasattr(model, "_inputs_struct") else []
     except (AttributeError, ValueError):
         return []
+
+
+def listed_layers(layer: Any) -> list[Any]:
+    """Returns the layers that a user names: none, one, one of several calls `(layer, number)`, or a list."""
+    if layer is None:
+        return []
+    one = not isinstance(layer, (list, tuple)) or (len(layer) == 2 and isinstance(layer[1], int))
+    return [layer] if one else list(layer)

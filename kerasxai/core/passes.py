@@ -13,15 +13,7 @@ from kerasxai.core.graph import ancestors, origin
 from kerasxai.core.inputs import Sample, packed
 from kerasxai.core.maps import Form
 from kerasxai.core.rectifiers import check_reached, ruled
-from kerasxai.core.scores import (
-    checked_score,
-    chosen_class,
-    class_logit,
-    class_probability,
-    is_distribution,
-    logits_of,
-    named_outputs,
-)
+from kerasxai.core.scores import ClassScores, checked_score, described_outputs, read_classes
 from kerasxai.core.tracing import Call
 from kerasxai.core.whole_numbers import no_gradient, takes_whole_numbers
 
@@ -56,47 +48,50 @@ class Pass:
         self.rectifiers = 0
         self._read: dict[Any, tuple[Any, Form]] = {}
         self._covers = Covers(images)
-        self.logits: Any = None
-        self.doubtful = tf.constant(False)
+        self.classes: ClassScores | None = None
         flat = tf.nest.flatten(outputs)
         choose = getattr(view.score, "chosen", None)
         if choose is not None and sample.wanted is None:
-            with named_outputs(view.output_names):
+            with described_outputs(view.output_names, view.outputs.declared):
                 targets, view.num_classes = choose(outputs, targets)
         elif len(flat) == 1 and isinstance(flat[0], tf.Tensor) and flat[0].shape.rank == 2:
-            self._classes = flat[0]
-            self.logits, self._sure = logits_of(self._classes)
-            targets = chosen_class(self.logits, targets)
-            if not self._sure:
-                self.doubtful = tf.reduce_all(is_distribution(self._classes))
-            view.num_classes = max(2, self._classes.shape[-1])
+            self.classes = read_classes(flat[0], view.outputs.taken)
+            view.outputs.kind, view.outputs.units = self.classes.kind, flat[0].shape[-1]
+            targets = self.classes.chosen(targets)
+            view.num_classes = max(2, flat[0].shape[-1])
         self.targets = targets
         self.score = self._score()
 
     def _score(self) -> Any:
         if self._view.score is not None:
             wanted = self.targets if self._sample.wanted is None else self._sample.wanted
-            with named_outputs(self._view.output_names):
+            with described_outputs(self._view.output_names, self._view.outputs.declared):
                 return checked_score(self._view.score(self.outputs, wanted), self.outputs)
-        if self.logits is None:
+        if self.classes is None:
             shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
             raise KerasxaiError(
                 f"the model's output is not (batch, classes) but {shapes}; say what to explain with "
                 "score=, a function (outputs, targets) -> (batch,)"
             )
-        return class_logit(self.logits, self.targets)
+        return self.classes.of(self.targets)
+
+    @property
+    def logits(self) -> Any:
+        """The class scores that are explained, `(B, C)`, or None where the model has no such output."""
+        return None if self.classes is None else self.classes.scores
 
     @property
     def told(self) -> dict[str, Any]:
-        """What every question tells: targets that carry the numbers of their samples, scores, and doubts."""
+        """What every question tells: targets that carry the numbers of their samples, scores, and what to check."""
         rows = self._sample.rows
         targets = self.targets if rows is None else packed(self.targets, rows)
-        return {"targets": targets, "scores": self.score, "doubtful": self.doubtful, **self._covers.told}
+        answer = {"targets": targets, "scores": self.score, **self._covers.told}
+        return answer if self.classes is None else answer | self.classes.evidence()
 
     def explained(self, explain: str) -> Any:
         """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
-        if explain == "probability" and self.logits is not None:
-            return class_probability(self._classes, self.targets, self._sure)
+        if explain == "probability" and self.classes is not None:
+            return tf.gather(self.classes.probabilities(), self.targets, batch_dims=1)
         return self.score
 
     def feature_map(self) -> Any:
@@ -244,11 +239,6 @@ def _gradients(score: Any, sources: list[Any]) -> list[Any]:
             f"an operation of the model has no gradient ({error}); explain it with a method that only asks for scores, "
             "such as occlusion, rise, lime or kernelshap"
         ) from error
-
-
-def clean(run: Any, images: Any, targets: Any, *, explain: str = "logit") -> dict[str, Any]:
-    """Asks for the score of images as they are, or for the probability of their target classes."""
-    return {"scores": run(images, targets).explained(explain)}
 
 
 def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:

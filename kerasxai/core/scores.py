@@ -1,12 +1,15 @@
 """What is explained: one number for each image, by default the logit of one class."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.bounds import bounds_of
 from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.graph import before_last_activation, last_activation
 from kerasxai.core.inputs import paths_of
@@ -15,17 +18,21 @@ Score = Callable[[Any, Any], Any]
 PREDICTED = -1
 """Stands in a tensor of targets for "the class that the model predicts"."""
 
+_LEAST = 1e-30
+_ROUNDING = 1e-3
 _output_names: ContextVar[Sequence[str]] = ContextVar("output_names", default=())
+_declared: ContextVar[str | None] = ContextVar("declared", default=None)
 
 
 @contextlib.contextmanager
-def named_outputs(names: Sequence[str]) -> Iterator[None]:
-    """Tells scores in the block what the model calls its outputs."""
-    token = _output_names.set(names)
+def described_outputs(names: Sequence[str], declared: str | None) -> Iterator[None]:
+    """Gives the scores in a block the names of the model's outputs, and what the user says that they are."""
+    tokens = _output_names.set(names), _declared.set(declared)
     try:
         yield
     finally:
-        _output_names.reset(token)
+        _output_names.reset(tokens[0])
+        _declared.reset(tokens[1])
 
 
 def chosen_output(outputs: Any, output: Any = None) -> Any:
@@ -57,30 +64,152 @@ def chosen_output(outputs: Any, output: Any = None) -> Any:
     raise KerasxaiError(f"{what}; the model's outputs are {listed}")
 
 
-def logits_of(outputs: Any) -> tuple[Any, bool]:
-    """Returns the class scores before a final softmax or sigmoid, and whether it is sure that they are logits.
+def logits_of(outputs: Any) -> Any:
+    """Returns the class scores before a final softmax or sigmoid, else the outputs as they are; see `read_classes`.
 
-    Softmax saturates: at a probability of 1.0 its gradient is rounding noise, so that logits are explained. They are
-    read off the traced graph. Outputs without such an activation are taken to be logits unless their values, seen when
-    the model runs, are those of probabilities. Where there is no graph, as behind a plain callable, nothing is undone.
-
-    Args:
-        outputs: A model's output in a traced pass, `(B, C)`.
+    A single unit that is a probability gives those of class 0 and class 1, so that its threshold is 1/2.
     """
-    if tf.executing_eagerly():
-        return outputs, False
-    logits = before_last_activation(outputs)
-    return (outputs, False) if logits is None else (logits, True)
-
-
-def chosen_class(logits: Any, targets: Any) -> Any:
-    """Puts the predicted class where a target is `PREDICTED`; a single output unit means the classes 0 and 1."""
-    return tf.where(targets == PREDICTED, tf.cast(predicted_class(logits), tf.int64), targets)
+    classes = read_classes(outputs)
+    return classes.all_classes() if classes.are_probabilities else classes.scores
 
 
 def predicted_class(logits: Any) -> Any:
     """Returns the class that `(..., C)` logits predict; of a single unit whether it is above 0."""
     return logits[..., 0] > 0 if logits.shape[-1] == 1 else tf.argmax(logits, -1)
+
+
+def checked_kind(outputs: Any, targets: Any) -> None:
+    """Checks that it is known what a single unit is, where the class or its score depends on it.
+
+    Raises:
+        KerasxaiError: Neither the graph nor the user tells.
+    """
+    known = tf.get_static_value(targets)
+    if outputs.shape[-1] == 1 and read_classes(outputs).kind == "unknown" and (known is None or (known != 1).any()):
+        raise KerasxaiError(
+            "expected to know whether the single output is a logit or a probability, got nothing that shows it; "
+            'give outputs="logits" or outputs="probabilities"'
+        )
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """The scores of all classes in one pass, and what they are.
+
+    Attributes:
+        outputs: `(B, ..., C)`, as the model gives them.
+        scores: What is explained, of the same shape: logits, or probabilities where there are no logits to be had.
+        kind: `"softmax"`, `"log_softmax"` or `"sigmoid"`, the activation behind the logits; `"logits"` or
+            `"probabilities"` for outputs without one; `"unknown"` where neither the graph nor the user tells.
+    """
+
+    outputs: Any
+    scores: Any
+    kind: str
+
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether the scores are probabilities."""
+        return self.kind == "probabilities"
+
+    def predicted(self) -> Any:
+        """Returns the predicted class of `(..., C)`; of a single unit 1 above logit 0 or above probability 1/2."""
+        if self.scores.shape[-1] != 1:
+            return tf.argmax(self.scores, -1)
+        if self.kind == "softmax":  # Over one unit it is always 1.
+            return tf.ones_like(self.scores[..., 0], tf.int64)
+        return tf.cast(self.scores[..., 0] > (0.5 if self.are_probabilities else 0), tf.int64)
+
+    def chosen(self, targets: Any) -> Any:
+        """Puts the predicted class where a target is `PREDICTED`; a single output unit means the classes 0 and 1."""
+        return tf.where(targets == PREDICTED, self.predicted(), targets)
+
+    def of(self, targets: Any) -> Any:
+        """Returns the score of each target class, `(B,)` float32; see `class_logit`."""
+        if self.are_probabilities and self.scores.shape[-1] == 1:
+            first = tf.cast(self.scores[:, 0], tf.float32)
+            return tf.where(targets == 1, first, 1 - first)
+        return class_logit(self.scores, targets)
+
+    def all_classes(self) -> Any:
+        """Returns the scores of all classes, `(B, C)` float32; of a single unit those of class 0 and 1."""
+        scores = tf.cast(self.scores, tf.float32)
+        if scores.shape[-1] != 1:
+            return scores
+        if self.kind == "softmax":
+            return tf.concat([tf.zeros_like(scores), tf.ones_like(scores)], -1)
+        return tf.concat([1 - scores if self.are_probabilities else -scores, scores], -1)
+
+    def probabilities(self) -> Any:
+        """Returns the probabilities of all classes, `(B, C)` float32; of a single unit those of class 0 and 1.
+
+        Rows of an unknown kind are taken as they are where they are a distribution, and else for logits.
+        """
+        outputs = tf.cast(self.outputs, tf.float32)
+        if outputs.shape[-1] == 1:
+            first = outputs if self.kind in {"softmax", "sigmoid", "probabilities"} else tf.sigmoid(outputs)
+            return tf.concat([1 - first, first], -1)
+        if self.kind == "unknown":
+            return tf.where(is_distribution(outputs)[..., None], outputs, tf.nn.softmax(outputs))
+        if self.kind == "log_softmax":
+            return tf.exp(outputs)
+        return tf.nn.softmax(outputs) if self.kind == "logits" else outputs
+
+    def evidence(self) -> dict[str, Any]:
+        """Returns for each row of `(B, C)`, `(B,)` bool, what shows whether its numbers are what they are taken for.
+
+        `finite`: there is no NaN and no infinity but minus infinity, the logit of probability 0. `inside`: all lie in
+        [0, 1]. `adds_up`: they could be a distribution over several classes.
+        """
+        outputs = tf.cast(self.outputs, tf.float32)
+        bad = tf.math.is_nan(outputs) | (tf.math.is_inf(outputs) & (outputs > 0))
+        inside = (outputs >= -_ROUNDING) & (outputs <= 1 + _ROUNDING)
+        adds_up = is_distribution(outputs) & (outputs.shape[-1] > 1)
+        return {
+            "finite": ~tf.reduce_any(bad, -1), "inside": tf.reduce_all(inside, -1), "adds_up": adds_up
+        }  # fmt: skip
+
+
+def read_classes(outputs: Any, declared: str | None = None) -> ClassScores:
+    """Returns the scores of all classes, with the softmax or sigmoid at their end undone.
+
+    Softmax saturates: at a probability of 1.0 its gradient is rounding noise, so that logits are explained. They are
+    read off the traced graph. Of outputs without such an activation the graph tells whether they are probabilities:
+    whether they stay in [0, 1] whatever the weights are, see `kerasxai.core.bounds`. There is no graph behind a plain
+    function.
+
+    Args:
+        outputs: A model's output, `(B, ..., C)`.
+        declared: `"logits"` or `"probabilities"`, as the user says; None asks the graph.
+
+    Raises:
+        KerasxaiError: Logits are declared, and the graph ends in a softmax or sigmoid.
+    """
+    declared = declared or _declared.get()
+    if tf.executing_eagerly():
+        return ClassScores(outputs, outputs, declared or "unknown")
+    activation = last_activation(outputs)
+    if activation is None:
+        return ClassScores(outputs, outputs, declared or _kind_of(outputs))
+    if declared == "logits" and activation != "LogSoftmax":
+        raise KerasxaiError(
+            f"expected a model that gives logits, got one that ends in a {activation.lower()}; "
+            'leave outputs="logits" out'
+        )
+    kinds = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+    return ClassScores(outputs, before_last_activation(outputs), kinds[activation])
+
+
+def _kind_of(outputs: Any) -> str:
+    bounds = bounds_of(outputs)
+    if bounds is None:
+        return "unknown"
+    low, high = bounds
+    if low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return "probabilities"
+    # A single number of one sign alone has no threshold at 0: a percentage, a count, a log-probability.
+    endless = math.isinf(low) or math.isinf(high)
+    return "logits" if low < 0 < high or (endless and outputs.shape[-1] != 1) else "unknown"
 
 
 def in_range(targets: Any, classes: int) -> Any:
@@ -116,42 +245,26 @@ def class_logit(logits: Any, targets: Any) -> Any:
     return tf.gather(logits, targets, batch_dims=1)
 
 
-def class_probability(outputs: Any, targets: Any, sure: bool) -> Any:
-    """Returns the probability of each target class, `(B,)` float32.
-
-    Args:
-        outputs: A model's output `(B, C)`.
-        targets: `(B,)` int64.
-        sure: Whether `outputs` are known to be probabilities. If not, rows that are a distribution are taken as they
-            are and others go through a softmax, or through a sigmoid where there is one unit.
-    """
-    outputs = tf.cast(outputs, tf.float32)
-    if outputs.shape[-1] == 1:
-        first = outputs[:, 0] if sure else tf.sigmoid(outputs[:, 0])
-        return tf.where(targets == 1, first, 1 - first)
-    if not sure:
-        outputs = tf.where(is_distribution(outputs)[:, None], outputs, tf.nn.softmax(outputs))
-    return tf.gather(outputs, targets, batch_dims=1)
-
-
 def log_probabilities(outputs: Any) -> Any:
     """Returns the logarithms of the probabilities of all classes, `(..., C)` float32, of a single unit those of two.
 
     Args:
-        outputs: `(..., C)`, before or after a softmax or sigmoid. Where there is no such activation at the end, rows
+        outputs: `(..., C)`, before or after a softmax or sigmoid. Where neither the graph nor the user says which, rows
             that are a distribution are taken for probabilities, and others for logits.
     """
-    kind = None if tf.executing_eagerly() else last_activation(outputs)
-    logits = tf.cast(logits_of(outputs)[0], tf.float32)
+    classes = read_classes(outputs)
+    logits = tf.cast(classes.scores, tf.float32)
+    if classes.are_probabilities:
+        return tf.math.log(tf.maximum(classes.probabilities(), _LEAST))
     if logits.shape[-1] == 1:
         return tf.concat([tf.math.log_sigmoid(-logits), tf.math.log_sigmoid(logits)], -1)
-    if kind == "Sigmoid":
+    if classes.kind == "sigmoid":
         return tf.math.log_sigmoid(logits)
-    if kind == "Softmax":
+    if classes.kind != "unknown":
         return tf.nn.log_softmax(logits)
     sure = is_distribution(logits)[..., None]
     # The logarithm of what is no probability must not even be differentiated.
-    return tf.where(sure, tf.math.log(tf.maximum(tf.where(sure, logits, 1.0), 1e-30)), tf.nn.log_softmax(logits))
+    return tf.where(sure, tf.math.log(tf.maximum(tf.where(sure, logits, 1.0), _LEAST)), tf.nn.log_softmax(logits))
 
 
 def is_distribution(outputs: Any) -> Any:
@@ -185,7 +298,7 @@ def of_rank(rank: int, form: str, tensor: Any) -> Any:
 
 def pixel_logits(outputs: Any, output: Any) -> Any:
     """Returns the logits `(B, h, w, C)` float32 of an output with places."""
-    logits = logits_of(chosen_output(outputs, output))[0]
+    logits = logits_of(chosen_output(outputs, output))
     if logits.shape.rank is None or logits.shape.rank < 3:
         raise KerasxaiError(f"this score needs an output (batch, height, width, classes), not {tuple(logits.shape)}")
     return tf.cast(logits, tf.float32)

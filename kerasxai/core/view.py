@@ -5,7 +5,6 @@ import concurrent.futures
 import contextlib
 import copy
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
@@ -17,20 +16,22 @@ import tensorflow as tf
 from kerasxai.core.batching import abreast, fitting
 from kerasxai.core.choosing import Choice, Place
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.feeding import fed_at_operation, feeding
+from kerasxai.core.finding_out import clean, found_out
 from kerasxai.core.folding import folded
 from kerasxai.core.freezing import Freezer
-from kerasxai.core.graph import replaced
 from kerasxai.core.image_input import takes_channels_first
 from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import find_call, input_names, input_specs, listed_layers, walk
 from kerasxai.core.maps import Form, sides_of
-from kerasxai.core.passes import Pass, clean, first_told, located
+from kerasxai.core.outputs import OutputKind
+from kerasxai.core.passes import Pass, first_told, located
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
 from kerasxai.core.tensor_names import TensorNames, is_operation
 from kerasxai.core.traces import Trace, Traces
-from kerasxai.core.tracing import Call, build, intercepted, one_pass_at_a_time, patched, recorded
+from kerasxai.core.tracing import Call, build, one_pass_at_a_time, patched, recorded
 from kerasxai.core.whole_numbers import model_input
 
 
@@ -50,8 +51,10 @@ class View:
         batch_size: How many images at most go through the model at once; see `together`.
         fold: Whether batch normalizations are folded into the convolutions before them, see `kerasxai.core.folding`;
             and whether long loops may freeze the weights, see `kerasxai.core.freezing`.
+        outputs: `"logits"` or `"probabilities"`, what the model gives; None reads it from the graph.
 
     Attributes:
+        outputs: What the model's outputs are taken for.
         fuse: How the maps of several layers become one, `"mean"` or `"max"`.
         notes: What the methods told of this batch beside their maps.
         rows: Which of all the call's images this batch is.
@@ -71,9 +74,16 @@ class View:
     """
 
     def __init__(
-        self, model: Any, layer: Any = None, score: Score | None = None, batch_size: int = 32, fold: bool = True
+        self,
+        model: Any,
+        layer: Any = None,
+        score: Score | None = None,
+        batch_size: int = 32,
+        fold: bool = True,
+        outputs: str | None = None,
     ) -> None:
         self.model = model
+        self.outputs = OutputKind(outputs)
         self.fold = fold
         self.score = score
         self.batch_size = batch_size
@@ -200,7 +210,10 @@ class View:
             the `layer` whose map it took, or None.
         """
         function, given, layer_name = self._posed(question, images, targets, *tensors, **options)
-        return self._told(function(*given), layer_name)
+        answer = function(*given)
+        if found_out(self, answer, targets, options.get("explain")):
+            return self.ask(question, images, targets, *tensors, **options)
+        return self._told(answer, layer_name)
 
     def ask_each(
         self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
@@ -245,6 +258,7 @@ class View:
         place = (self.layout.key if self.layout else None, self.wanted is not None, self.channels_first)
         settings = (
             *place,
+            self.outputs.taken,
             self.altered and self.altered[0],
             *(path for path, _ in self.layers),
             *sorted(options.items()),
@@ -264,8 +278,10 @@ class View:
 
     def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
         """Notes what every question tells of a batch, and returns its answer."""
-        self.note(targets=unpacked(answer["targets"])[0], scores=answer["scores"], doubtful=answer["doubtful"])
+        self.note(targets=unpacked(answer["targets"])[0], scores=answer["scores"])
         self.notes |= {name: answer[name] for name in ("extents",) if name in answer}  # Those of the last maps.
+        if self.outputs.guessed and "inside" in answer:
+            self.outputs.check(np.asarray(answer["inside"]), chooses=False)
         if layer_name is not None:
             self.note(layer=layer_name)
             if ", " in layer_name and not self.layers:
@@ -341,7 +357,9 @@ class View:
         return Pass(self, images, outputs, sample, calls)
 
     @one_pass_at_a_time
-    def _outputs_and_calls(self, images: Any, sample: Sample, fed: Any, behind_cast: bool) -> tuple[Any, list[Call]]:
+    def _outputs_and_calls(
+        self, images: Any, sample: Sample, fed: tuple[str, Any] | None, behind_cast: bool
+    ) -> tuple[Any, list[Call]]:
         """Runs the model in the graph that is being traced, and returns its outputs and the calls of its layers."""
         calls: list[Call] = []
         given: list[bool] = []
@@ -360,7 +378,7 @@ class View:
             if self.fold:
                 stack.enter_context(folded(layers, lambda: self._explained(calls)))
             if fed is not None and not is_operation(fed[0]):
-                stack.enter_context(self._feeding(*fed, given))
+                stack.enter_context(feeding(self.model, *fed, self.forms.get(fed[0], Form()), given))
             stack.enter_context(recorded(layers, seen))
             stack.enter_context(marked())
             for _, layer in layers:
@@ -370,35 +388,11 @@ class View:
             taken = stack.enter_context(model_input(taken, self.known, layers, behind_cast))
             outputs = self.model(self._taken(taken, sample.others), training=False)
         if fed is not None and is_operation(fed[0]):
-            outputs = self._fed_at_operation(*fed, outputs, TensorNames(calls, graph).operation(fed[0]))
+            tensor = TensorNames(calls, graph).operation(fed[0])
+            outputs = fed_at_operation(outputs, tensor, fed[1], self.forms.get(fed[0], Form()))
         elif fed is not None and given != [True]:
             raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
         return outputs, calls
-
-    def _feeding(self, path: str, map_given: Any, given: list[bool]) -> contextlib.AbstractContextManager[None]:
-        """Makes a layer give a map, or what a function makes of its own; `given` tells of each call whether it did."""
-        _, layer, number = find_call(self.model, path)
-        form = self.forms.get(path, Form())
-        called = itertools.count()
-
-        def around(original: Any, *args: Any, **kwargs: Any) -> Any:
-            if number is not None and next(called) != number:
-                return original(*args, **kwargs)
-            given.append(True)
-            if callable(map_given):
-                return map_given(original(*args, **kwargs))
-            return form.hidden(map_given, original(*args, **kwargs) if form.extra else None)
-
-        return intercepted(layer, around)
-
-    def _fed_at_operation(self, name: str, map_given: Any, outputs: Any, tensor: tf.Tensor) -> Any:
-        """Returns what the model would return if an operation gave a map, or what a function makes of its own.
-
-        An operation has no call to intercept, so that all operations behind it are copied in the graph.
-        """
-        form = self.forms.get(name, Form())
-        instead = map_given(tensor) if callable(map_given) else form.hidden(map_given, tensor)
-        return replaced(outputs, tensor, instead)
 
     def _explained(self, calls: list[Call]) -> list[Any]:
         """Returns what the layers gave so far that the user chose."""

@@ -14,7 +14,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.image_input import image_side
 from kerasxai.core.layers import input_specs
 from kerasxai.core.progress import Bar
-from kerasxai.core.scores import class_logit, class_probability, logits_of
+from kerasxai.core.scores import read_classes
 from kerasxai.features.augmentation import Augmentation
 from kerasxai.features.capture import chosen_output, run_recorded
 from kerasxai.features.parametrization import Parametrization, start_parameters
@@ -208,8 +208,7 @@ def robust_probabilities(
     @tf.function(autograph=False)
     def probabilities(batch: Any, targets: Any, draws: Any) -> Any:
         _, outputs = run_recorded(model, _to_range(moved(batch, draws) / 255, pixel_range))
-        _, sure = logits_of(outputs)
-        return class_probability(outputs, targets, sure)
+        return tf.gather(read_classes(outputs).probabilities(), targets, batch_dims=1)
 
     rows = []
     for image, target in zip(images, wanted, strict=True):
@@ -241,9 +240,8 @@ class _Score:
             return self._of_channel(tf.cast(output, tf.float32))
         if not isinstance(outputs, tf.Tensor) or outputs.shape.rank != 2:
             raise KerasxaiError(f"the model {self.model.name!r} does not give (batch, classes); name a layer= instead")
-        logits, _ = logits_of(outputs)
-        self._check(max(2, logits.shape[-1]), "classes")
-        return class_logit(logits, tf.constant(self.targets))
+        self._check(max(2, outputs.shape[-1]), "classes")
+        return read_classes(outputs).of(tf.constant(self.targets))
 
     def _of_channel(self, output: Any) -> Any:
         self._check(output.shape[-1], f"channels of {self.path!r}")

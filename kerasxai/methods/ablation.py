@@ -83,7 +83,8 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
         answers = view.ask_each(ablated_scores, batches, layer=fed, explain=explain)
         falls[b] = seen.scores[b] - tf.concat([answer.without for answer in answers], 0)
     scores = seen.scores.numpy()[:, None]
-    near_zero = np.abs(scores) < _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
+    # Equal where both are 0, as for a black image whose features are all 0.
+    near_zero = np.abs(scores) <= _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
     view.note(near_zero_score=near_zero[:, 0])
     weights = falls / np.where(near_zero, 1, scores)
     maps = tf.einsum("b...k,bk->b...", tf.cast(seen.activations, tf.float32), weights)
