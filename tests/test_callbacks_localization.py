@@ -156,7 +156,7 @@ def test_data_are_read_batch_by_batch(model: Any) -> None:
         ahead.append(len(read) - sum(explained))
         return explainer(images, labels)
 
-    callback._explainer = explain  # type: ignore[assignment]
+    callback._explainer = explain
     callback.on_epoch_end(0, {})
     assert explained == [3, 3, 3, 1]
     assert max(ahead) <= 5  # A batch, and the two images that tf.data itself reads ahead; all at once would be 7.

@@ -66,7 +66,7 @@ def nested_sum() -> Net:
     return Net(model, "backbone/add_1 (operation)", lambda x: [body(x)], lambda maps: top(pooled(maps[0])))
 
 
-class Block(layers.Layer):
+class Block(keras.layers.Layer):
     """A residual block as people subclass them."""
 
     def __init__(self, filters: int, **options: Any) -> None:
@@ -432,6 +432,6 @@ def test_the_last_map_of_classifiers_of_keras_hub(name: str) -> None:
     options, expected = HUB[name]
     backbone = getattr(hub.models, f"{name}Backbone")(**options)
     model = getattr(hub.models, f"{name}ImageClassifier")(backbone, num_classes=3)
-    sides = tuple(side or 96 for side in model.input_shape[1:3])
-    (found,) = default_names(model, sides)
+    height, width = (side or 96 for side in model.input_shape[1:3])
+    (found,) = default_names(model, (height, width))
     assert found == f"{backbone.name}/{expected}"

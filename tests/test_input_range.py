@@ -1,5 +1,6 @@
 """What a model takes for an image: size, channels, range; and whether it rescales images itself."""
 
+import functools
 import sys
 import warnings
 from collections.abc import Callable
@@ -194,6 +195,12 @@ RAW: dict[str, Callable[[], Any]] = {
     "subclassed": lambda: zoo.build("subclassed"),
     "own kernels": lambda: Own(),
 }
+
+
+def with_own_layers(mode: str) -> Any:
+    return net(lambda x: own_layers(x, mode))
+
+
 RESCALED: dict[str, Callable[[], Any]] = {
     "Rescaling": lambda: net(layers.Rescaling(1 / 255)),
     "Normalization": lambda: net(adapted(255.0)),
@@ -215,10 +222,7 @@ RESCALED: dict[str, Callable[[], Any]] = {
     "EfficientNet": lambda: keras.applications.EfficientNetB0(weights=None, input_shape=(64, 64, 3), classes=3),
     "ConvNeXt": lambda: keras.applications.ConvNeXtTiny(weights=None, input_shape=(64, 64, 3), classes=3),
     "MobileNetV3": lambda: keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), classes=3),
-    **{
-        f"ours, {mode}": lambda mode=mode: net(lambda x: own_layers(x, mode))
-        for mode in ("lite", "tf", "torch", "caffe")
-    },
+    **{f"ours, {mode}": functools.partial(with_own_layers, mode) for mode in ("lite", "tf", "torch", "caffe")},
 }
 
 

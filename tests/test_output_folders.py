@@ -70,9 +70,12 @@ def test_figures_are_printed_where_they_cannot_be_written(
     (tmp_path / "file").write_text("")
     begun: list[str] = []
     load = evaluate_module.data.load
-    monkeypatch.setattr(
-        "kerasxai.data.load", lambda *a, **k: (begun.append(capsys.readouterr().err), load(*a, **k))[1], raising=False
-    )
+
+    def told_before(*args: Any, **options: Any) -> Any:
+        begun.append(capsys.readouterr().err)
+        return load(*args, **options)
+
+    monkeypatch.setattr("kerasxai.data.load", told_before, raising=False)
     assert evaluate(place, "--out", tmp_path / "file") == 2
     told = capsys.readouterr()
     assert "GT-known Loc" in told.out and "cannot write" in begun[0], "told before the first image is read"

@@ -136,7 +136,7 @@ def test_logits_that_lie_in_0_to_1_stay_logits() -> None:
 
 
 def test_saturated_probabilities_are_ranked_by_their_logits() -> None:
-    found = Predictions(np.float32([[20, 25, 1]]), np.float32([[1, 1, 0.7]]))
+    found = Predictions(np.array([[20, 25, 1]], np.float32), np.array([[1, 1, 0.7]], np.float32))
     np.testing.assert_array_equal(found.ranked(2), [[1, 0]])
     np.testing.assert_array_equal(Predictions(np.zeros((1, 3), "f"), np.zeros((1, 3), "f")).ranked(3), [[0, 1, 2]])
 

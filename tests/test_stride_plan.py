@@ -163,7 +163,7 @@ def test_maps_that_meet_half_a_step_apart_are_warned_of() -> None:
         assert_holds(maps(odd, images, 1), maps(odd, images), 2)
 
 
-class RawPooling(L.Layer):
+class RawPooling(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         return tf.nn.max_pool2d(x, 3, 1, "SAME")
 

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -217,7 +218,7 @@ NAMES = [
 
 def test_names_are_no_formulas_and_none_is_lost() -> None:
     """Warnings are errors here: of missing glyphs, of layouts that collapse, of legends that leave names out."""
-    hostile = {"text.parse_math": True, "axes.formatter.use_mathtext": True}
+    hostile: Any = {"text.parse_math": True, "axes.formatter.use_mathtext": True}
     with matplotlib.rc_context(hostile):
         scatter = viz.plot_scatter(np.eye(2).repeat(5, 0), np.arange(10), NAMES, title=NAMES[6], note="$n$")
         curves = {name: np.full(3, number / 10) for number, name in enumerate(NAMES)}

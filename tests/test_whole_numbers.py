@@ -119,14 +119,14 @@ def test_images_that_are_no_whole_numbers_of_the_type_are_refused() -> None:
         assert kerasxai.Explainer(floating, "gradcam")(images, 1).heatmaps.shape == (3, SIDE, SIDE)
 
 
-class Tripled(layers.Layer):
+class Tripled(keras.layers.Layer):
     """Three times 200 is 88 in whole numbers of eight bits."""
 
     def call(self, images: Any) -> Any:
         return tf.cast(images * 3, tf.float32)
 
 
-class Bits(layers.Layer):
+class Bits(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         return tf.cast(tf.bitwise.bitwise_and(images, 15), tf.float32)
 
@@ -134,7 +134,7 @@ class Bits(layers.Layer):
         return shape
 
 
-class Recast(layers.Layer):
+class Recast(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         return tf.cast(tf.cast(images, tf.uint8), tf.float32)
 
