@@ -390,3 +390,10 @@ def test_heatmaps_are_drawn_the_way_that_suits_their_kind() -> None:
     alone = viz.draw_heatmap(image, heatmap[:6, :8], pixelwise=True)
     assert alone.shape == image.shape
     np.testing.assert_array_equal(alone, viz.draw_heatmap(255 - image, heatmap[:6, :8], pixelwise=True))
+
+
+def test_large_images_are_drawn_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8)
+    whole = viz.overlay(image, np.eye(6))
+    monkeypatch.setattr("kerasxai.viz.overlays._BAND", 7 * 30 + 3)
+    np.testing.assert_allclose(viz.overlay(image, np.eye(6)).astype(int), whole, atol=1)

@@ -20,6 +20,8 @@ SIGNED_COLORMAP = "RdBu_r"
 PREDICTED_COLOR: Color = (240, 228, 66)
 TRUE_COLOR: Color = (86, 180, 233)
 _RIM: Color = (20, 20, 20)
+_BAND = 2**22
+"""Pixels that are blended at once."""
 # Below this share of the largest magnitude a negative value is rounding, not evidence against.
 _ROUNDING = 1e-6
 # A map whose values differ by less than this share of their size is constant up to rounding.
@@ -185,7 +187,11 @@ def overlay(
         raise KerasxaiError(f"expected one heatmap (height, width), got shape {array.shape}")
     scaled, is_signed = strengths(array, signed, maximum)
     scaled = resize_heatmap(scaled, (picture.shape[0], picture.shape[1]))
-    result = _blend(picture, scaled, is_signed, colormap, alpha, follow)
+    result = np.empty_like(picture)
+    # Band by band: blending takes 40 bytes a pixel, which large photographs would turn into gigabytes.
+    rows = max(1, _BAND // picture.shape[1])
+    for band in (slice(start, start + rows) for start in range(0, len(picture), rows)):
+        result[band] = _blend(picture[band], scaled[band], is_signed, colormap, alpha, follow)
     if true_boxes is not None:
         result = draw_boxes(result, true_boxes, TRUE_COLOR)
     if boxes is not None:
