@@ -178,6 +178,14 @@ class TestDepth:
             read = read_image(write(Path(folder) / f"a.{suffix}", values), channels=1, bits=bits)
         np.testing.assert_array_equal(read[..., 0], np.floor(values * (255 / (2**bits - 1)) + 0.5))
 
+    def test_a_folder_of_such_files_is_told_once(self, tmp_path: Path) -> None:
+        for name in ("x/a.png", "x/b.png", "y/a.png", "y/b.png"):
+            write(tmp_path / "train" / name, self.LEVELS)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert len(list(kerasxai.data.load(tmp_path, "train", 8))) > 1
+        assert [one.category for one in told] == [BitDepthWarning]
+
     def test_values_beyond_the_bits_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(KerasxaiError, match="expected values of 10 bits, 0 to 1023, got 4095"):
             read_image(write(tmp_path / "a.png", self.LEVELS), bits=10)

@@ -1,6 +1,7 @@
 """Image files with more than 8 bits a channel, and how their values become 0 to 255."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,20 @@ class BitDepthWarning(KerasxaiWarning):
     """An image file has room for more bits than its values use, and will be read nearly black."""
 
 
+def warn_of_depth(message: str) -> None:
+    """Warns of an image that is read nearly black."""
+    warnings.warn(message, BitDepthWarning, stacklevel=2)
+
+
 def checked_bits(bits: int | None) -> None:
     """Raises an error unless `bits` is None or a whole number from 8 to 16."""
     if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 16):
         raise KerasxaiError(f"bits must be a whole number from 8 to 16, got {bits!r}")
 
 
-def scaled_grey(values: NDArray, path: Path, bits: int | None, image: Image.Image) -> NDArray[np.uint8]:
+def scaled_grey(
+    values: NDArray, path: Path, bits: int | None, image: Image.Image, tell: Callable[[str], None]
+) -> NDArray[np.uint8]:
     """Returns the values of a grey image of 16 or 32 bits, `(H, W)`, scaled to 0 to 255.
 
     Args:
@@ -34,6 +42,7 @@ def scaled_grey(values: NDArray, path: Path, bits: int | None, image: Image.Imag
         path: For messages.
         bits: How many bits are used; None takes what a TIFF file declares, else 16.
         image: The opened file.
+        tell: Is called with a message if the image is nearly black.
 
     Raises:
         KerasxaiError: Values are negative, or larger than `bits` allow.
@@ -43,14 +52,14 @@ def scaled_grey(values: NDArray, path: Path, bits: int | None, image: Image.Imag
         raise KerasxaiError(f"{path} has 32 bits a pixel, whose range cannot be known; save it with 8 or 16")
     declared = _declared_bits(image)
     if bits is None and not 8 <= declared < 16:
-        _warn_if_dark(highest, path)
+        _tell_if_dark(highest, path, tell)
     bits = bits or (declared if 8 <= declared < 16 else 16)
     scaled = _scaled(values.astype(np.uint16, copy=False), bits, path)
     # Pillow inverts files that count from white to black only where they have 8 bits.
     return ~scaled if _tags(image).get(_PHOTOMETRIC) == 0 else scaled
 
 
-def scaled_color(image: Image.Image, path: Path, bits: int | None) -> Image.Image | None:
+def scaled_color(image: Image.Image, path: Path, bits: int | None, tell: Callable[[str], None]) -> Image.Image | None:
     """Returns a color image of 16 bits a channel scaled to 8, or None where Pillow's reading of it is right.
 
     Pillow keeps the upper 8 of 16 bits, which leaves next to nothing of an image that uses 12.
@@ -58,7 +67,8 @@ def scaled_color(image: Image.Image, path: Path, bits: int | None) -> Image.Imag
     Args:
         image: The opened file, with its pixels.
         path: The file.
-        bits: How many bits are used; None takes 16, with a warning where the image would be nearly black.
+        bits: How many bits are used; None takes 16.
+        tell: Is called with a message if the image is nearly black.
 
     Raises:
         KerasxaiError: Values are larger than `bits` allow, or the file cannot be read with all its bits.
@@ -68,7 +78,7 @@ def scaled_color(image: Image.Image, path: Path, bits: int | None) -> Image.Imag
     if bits is None:
         bands = [image.getchannel(band) for band in range(_COLOR_BANDS[image.mode])]
         upper = max(int(np.max(band.getextrema())) for band in bands)
-        _warn_if_dark(256 * upper + 255 if upper else 0, path)
+        _tell_if_dark(256 * upper + 255 if upper else 0, path, tell)
         return None
     values = _all_bits(image, path)
     color = _COLOR_BANDS[image.mode]
@@ -87,14 +97,12 @@ def _scaled(values: NDArray[np.uint16], bits: int, path: Path) -> NDArray[np.uin
     return table.astype(np.uint8)[values]
 
 
-def _warn_if_dark(highest: int, path: Path) -> None:
+def _tell_if_dark(highest: int, path: Path, tell: Callable[[str], None]) -> None:
     used = max(8, highest.bit_length())
     if highest > 0 and used <= _DOUBTFUL_BITS:
-        warnings.warn(
+        tell(
             f"{path} has 16 bits a channel, and its values use {used} of them, so that it is read nearly black; give "
-            f"bits={used} (--bits {used}) if white is {2**used - 1}, bits=16 if it is right",
-            BitDepthWarning,
-            stacklevel=2,
+            f"bits={used} (--bits {used}) if white is {2**used - 1}, bits=16 if it is right"
         )
 
 

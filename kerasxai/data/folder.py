@@ -12,8 +12,9 @@ import tensorflow as tf
 from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.core.names import printable
 from kerasxai.data.boxes import read_boxes
+from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images
-from kerasxai.data.images import SUFFIXES, check_image, read_image
+from kerasxai.data.images import SUFFIXES, check_image, read_pixels
 from kerasxai.data.information import DatasetInfo
 
 ALIASES = {"val": "validation", "valid": "validation"}
@@ -128,6 +129,7 @@ class FolderSource:
     ) -> None:
         files = find_files(root)
         self.root = root
+        self._told = False
         self.skip_unreadable = skip_unreadable
         self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
         if len(self.class_names) < 2:
@@ -199,9 +201,15 @@ class FolderSource:
             dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
         return dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
 
+    def _tell(self, message: str) -> None:
+        """Warns of the first image that is read nearly black: thousands may be alike."""
+        if not self._told:
+            self._told = True
+            warn_of_depth(message)
+
     def _with_image(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         def read(name: bytes) -> np.ndarray:
-            return read_image(self.root / os.fsdecode(name))
+            return read_pixels(self.root / os.fsdecode(name), 3, None, None, self._tell)
 
         image = tf.ensure_shape(tf.numpy_function(read, [sample["name"]], tf.uint8, stateful=False), (None, None, 3))
         return {**sample, "image": image}

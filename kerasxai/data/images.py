@@ -4,7 +4,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kerasxai.core.errors import KerasxaiError
-from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_grey
+from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_grey, warn_of_depth
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -64,14 +64,20 @@ def read_image(
         >>> read_image("cat.jpg").dtype  # doctest: +SKIP
         dtype('uint8')
     """
-    path = Path(path)
+    return read_pixels(Path(path), channels, bits, max_pixels, warn_of_depth)
+
+
+def read_pixels(
+    path: Path, channels: int, bits: int | None, max_pixels: int | None, tell: Callable[[str], None]
+) -> NDArray[np.uint8]:
+    """Reads an image file as `read_image` does; a warning is given to `tell`, which may keep to the first of many."""
     if channels not in MODES:
         raise KerasxaiError(f"channels must be 1, 3 or 4, got {channels!r}")
     checked_bits(bits)
     check_file(path)
     try:
         with _opened(path, max_pixels) as opened:
-            return _pixels(opened, path, channels, bits)
+            return _pixels(opened, path, channels, bits, tell)
     except KerasxaiError:
         raise
     except Image.UnidentifiedImageError:
@@ -209,14 +215,16 @@ def _most_pixels(given: int | None) -> int:
     return int(text)
 
 
-def _pixels(opened: Image.Image, path: Path, channels: int, bits: int | None) -> NDArray[np.uint8]:
+def _pixels(
+    opened: Image.Image, path: Path, channels: int, bits: int | None, tell: Callable[[str], None]
+) -> NDArray[np.uint8]:
     opened.load()
     if opened.mode in MODES_OF_16_BITS:
-        grey = Image.fromarray(scaled_grey(np.asarray(opened), path, bits, opened))
+        grey = Image.fromarray(scaled_grey(np.asarray(opened), path, bits, opened, tell))
         return _converted(_upright(grey, opened), channels)
     if opened.mode == "F":
         raise KerasxaiError(f"{path} holds floating numbers, whose range cannot be known; save it with 8 bits")
-    image = scaled_color(opened, path, bits) or opened
+    image = scaled_color(opened, path, bits, tell) or opened
     return _converted(_upright(image, opened), channels)
 
 
