@@ -109,8 +109,12 @@ class Choice:
 
     def form(self, tensor: tf.Tensor) -> Form | None:
         """Returns how a tensor that the user named, or that belongs to the head, is read as a map, or None."""
-        if tensor.shape.rank == 3 and tensor in self._paths and (form := self._readings.form(tensor)) is not None:
-            return form
+        # Tokens, and maps whose frames lie in the batch, have fewer dimensions than the input.
+        fewer = tensor.shape.rank < len(self._sides) + 2
+        if (tensor.shape.rank == 3 or fewer) and tensor in self._paths:
+            form = self._readings.form(tensor)
+            if form is not None:
+                return form
         axes = axes_of_map(tensor) if (tensor.shape.rank or 0) > 2 else "last"
         return None if axes is None else form_of(tensor, axes == "first", self._sides, self._grid)
 
@@ -171,7 +175,8 @@ class Choice:
 
         The map is then often no more than an embedding of patches, whose heatmap would say little.
         """
-        if len(self._sides) < 2:
+        form = self._readings.form(tensor)
+        if len(self._sides) < 2 or (form is not None and form.frames is not None):
             return False
         attention = self._paths.first_product(tensor)
         if attention is None:

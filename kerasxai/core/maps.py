@@ -1,7 +1,7 @@
 """Reading what layers give as maps `(B, *sides, K)`: series, images and volumes, channels first, tokens on a grid."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -55,19 +55,23 @@ class Form:
         channels_first: Whether it is `(B, K, *sides)`.
         grid: Of tokens `(B, T, K)` the grid that they lie on, row by row; else None.
         extra: How many tokens stand before those of the grid.
+        frames: Of maps `(B * T, h, w, K)` whose frames lie in the batch how many, T; else None.
     """
 
     channels_first: bool = False
     grid: tuple[int, ...] | None = None
     extra: int = 0
+    frames: int | None = None
 
     @property
     def plain(self) -> bool:
         """Whether the output is such a map already."""
-        return not self.channels_first and self.grid is None
+        return not self.channels_first and self.grid is None and self.frames is None
 
     def shown(self, output: Any) -> Any:
         """Returns an output, or a gradient of its shape, as a map."""
+        if self.frames is not None:
+            return _split(replace(self, frames=None).shown(output), self.frames)
         if self.grid is not None:
             return tf.reshape(output[:, self.extra :], (-1, *self.grid, output.shape[-1]))
         if self.channels_first:
@@ -76,6 +80,9 @@ class Form:
 
     def hidden(self, shown: Any, output: Any = None) -> Any:
         """Returns a map in the layer's own form; tokens that stand before the grid are taken from `output`."""
+        if self.frames is not None:
+            dims = [tf.shape(shown)[i] if side is None else side for i, side in enumerate(shown.shape)]
+            return replace(self, frames=None).hidden(tf.reshape(shown, [-1, *dims[2:]]), output)
         if self.grid is not None:
             tokens = tf.reshape(shown, (-1, math.prod(self.grid), shown.shape[-1]))
             return tokens if self.extra == 0 else tf.concat([output[:, : self.extra], tokens], 1)
@@ -83,6 +90,12 @@ class Form:
             last = shown.shape.rank - 1
             return tf.transpose(shown, (0, last, *range(1, last)))
         return shown
+
+
+def _split(maps: Any, frames: int) -> Any:
+    """Returns maps `(B * T, *sides, K)` as `(B, T, *sides, K)`."""
+    dims = [tf.shape(maps)[i] if side is None else side for i, side in enumerate(maps.shape)]
+    return tf.reshape(maps, [-1, frames, *dims[1:]])
 
 
 def token_grid(

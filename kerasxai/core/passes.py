@@ -17,6 +17,9 @@ from kerasxai.core.scores import ClassScores, checked_score, described_outputs, 
 from kerasxai.core.tracing import Call
 from kerasxai.core.whole_numbers import no_gradient, takes_whole_numbers
 
+Fed = tuple[str, Any] | None
+"""The path of a layer, or the name of an operation, and what it gives in place of its own output."""
+
 # Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
 _POOLINGS = tuple(

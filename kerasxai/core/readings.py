@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kerasxai.core.frames import frames_after
 from kerasxai.core.maps import MOST_EXTRA_TOKENS, Form, form_of
 from kerasxai.core.score_paths import ScorePaths
 
@@ -22,12 +23,14 @@ class _Context:
     Attributes:
         map_sides: The sides of the nearest map above it, None where there is none.
         tokens: How many tokens the nearest sequence `(B, T, K)` behind that map has, None where there is none.
+        frames: How many frames of a clip lie in the batch, None where none do.
         is_vector: Whether a layer above gave one vector `(B, K)`, behind which sequences are no positions of the input.
     """
 
     map_sides: Sides | None = None
     tokens: int | None = None
     is_vector: bool = False
+    frames: int | None = None
 
 
 class Readings:
@@ -79,6 +82,8 @@ class Readings:
         rank, full = tensor.shape.rank, len(self._sides) + 2
         if not tensor.dtype.is_floating:
             return None
+        if known.frames is not None and frames_after(tensor, known.frames, None, full - 2) is not None:
+            return self._form_of_frames(tensor, known.frames) if rank == full - 1 else None
         if rank == full:
             axes = axes_of_map(tensor)
             first = axes == "first"
@@ -91,6 +96,11 @@ class Readings:
         if rank == 3 and len(self._sides) > 1 and not known.is_vector:
             return self._form_of_tokens(tensor, known)
         return None
+
+    def _form_of_frames(self, tensor: tf.Tensor, frames: int) -> Form | None:
+        first = is_channels_first(tensor)
+        sides = sides_of_map(tensor, first)
+        return None if all(side == 1 for side in sides) else Form(channels_first=first, frames=frames)
 
     def _follows_tokens(self, sides: Sides, known: _Context) -> bool:
         """Returns whether a map made of tokens has their grid; queries and keys `(B, T, heads, K)` have not."""
@@ -113,6 +123,11 @@ class Readings:
 
     def _context(self, tensor: tf.Tensor, form: Form | None, known: _Context) -> _Context:
         rank, full = tensor.shape.rank, len(self._sides) + 2
+        frames = frames_after(tensor, known.frames, self._sides[0], len(self._sides))
+        if form is not None and form.frames is not None:
+            return _Context((frames, *sides_of_map(tensor, form.channels_first)), frames=frames)
+        if frames != known.frames:
+            return replace(known, frames=frames)
         if rank == full and form is not None:
             return _Context(sides_of_map(tensor, form.channels_first))
         if rank == 3 and full > 3:

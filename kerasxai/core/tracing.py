@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import tensorflow as tf
 
 from kerasxai.core.errors import KerasxaiError
+from kerasxai.core.frames import in_batch, is_time_distributed
 
 _MISSING = object()
 _P = ParamSpec("_P")
@@ -38,6 +39,7 @@ class _Change:
     method: str
     around: Callable[..., Any] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+    innermost: bool = False
 
     @property
     def key(self) -> _Key:
@@ -173,6 +175,9 @@ def recorded(layers: Iterable[tuple[str, Any]], seen: Callable[[Call], None]) ->
     finished = [0]
     changes = []
     for path, layer in layers:
+        if is_time_distributed(layer):
+            # In place of the layer's own call: what others put around that call stays around it.
+            changes.append(_Change(layer, _call_of(layer), in_batch(layer), innermost=True))
 
         def around(original: Any, *args: Any, path: str = path, layer: Any = layer, **kwargs: Any) -> Any:
             start, finished_before = count(), finished[0]
@@ -208,7 +213,8 @@ def _changed(changes: list[_Change]) -> Iterator[None]:
 
 def _make(change: _Change) -> None:
     with _HOOKS:
-        _here.changes.setdefault(change.key, []).append(change)
+        changes = _here.changes.setdefault(change.key, [])
+        changes.insert(0 if change.innermost else len(changes), change)
         hook = _hooks.get(change.key) or _hooked(change.layer, change.method)
         hook.threads.add(threading.get_ident())
 

@@ -25,7 +25,7 @@ from kerasxai.core.inputs import Layout, Sample, spec_of, unpacked
 from kerasxai.core.layers import find_call, input_names, input_specs, listed_layers, walk
 from kerasxai.core.maps import Form, sides_of
 from kerasxai.core.outputs import OutputKind
-from kerasxai.core.passes import Pass, first_told, located
+from kerasxai.core.passes import Fed, Pass, first_told, located
 from kerasxai.core.progress import Bar
 from kerasxai.core.rectifiers import marked
 from kerasxai.core.scores import Score
@@ -317,7 +317,7 @@ class View:
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
             count = len(held)
 
-            def run(images: Any, targets: Any, fed: tuple[str, Any] | None = None, behind_cast: bool = False) -> Pass:
+            def run(images: Any, targets: Any, fed: Fed = None, behind_cast: bool = False) -> Pass:
                 first.append(self._run(images, targets, list(tensors[:count]), fed, behind_cast))
                 return first[-1]
 
@@ -351,15 +351,13 @@ class View:
         """What the model says of the explained input, a `tf.TensorSpec` or None."""
         return spec_of(self.layout, self.specs, self.names)
 
-    def _run(self, images: Any, targets: Any, held: list[Any], fed: tuple[str, Any] | None, behind_cast: bool) -> Pass:
+    def _run(self, images: Any, targets: Any, held: list[Any], fed: Fed, behind_cast: bool) -> Pass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
         outputs, calls = self._outputs_and_calls(images, sample, fed, behind_cast)
         return Pass(self, images, outputs, sample, calls)
 
     @one_pass_at_a_time
-    def _outputs_and_calls(
-        self, images: Any, sample: Sample, fed: tuple[str, Any] | None, behind_cast: bool
-    ) -> tuple[Any, list[Call]]:
+    def _outputs_and_calls(self, images: Any, sample: Sample, fed: Fed, behind_cast: bool) -> tuple[Any, list[Call]]:
         """Runs the model in the graph that is being traced, and returns its outputs and the calls of its layers."""
         calls: list[Call] = []
         given: list[bool] = []

@@ -115,7 +115,8 @@ def gradcam(view: Any, images: Any, targets: Any) -> Any:
         >>> kerasxai.Explainer(model, "gradcam", layer="backbone/top_activation")(images).heatmaps
 
     Paper: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", arXiv:1610.02391. The score is the
-    logit before softmax, as there.
+    logit before softmax, as there. Of volumes, and of clips whose frames go through a network of images
+    (`keras.layers.TimeDistributed`), the gradient is averaged over all places of all frames, which share weights.
     """
     return _weighted(view, images, targets, mean_gradients)
 
