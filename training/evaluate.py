@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.markup import escape
 from rich.progress import track
 
 from kerasxai import data, models, viz
@@ -213,7 +214,7 @@ def _measure(
     def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
         report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
         batches = data.load(name_or_path, part, taken.size, batch_size=batch_size, **where).as_numpy_iterator()
-        for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {part}", progress):
+        for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {escape(part)}", progress):
             explanation = add_batch(report, explainer, model, batch, taken)
             if next(turns) == 0:
                 warn_of_range(model, taken, preprocess)
