@@ -90,7 +90,6 @@ def test_mistakes_are_told_in_one_line(words: list[str], tmp_path: Path, capsys:
     out = ["--out", str(tmp_path / "b")]
     for more, message in [
         (["--recipes", "gap,akol"], "unknown recipe 'akol'; nearest: acol"),
-        (["--recipes", "gap", "--seeds", "0"], "at least one recipe and one seed"),
         (["--recipes", "gap", "--recipe-option", "acul.erase_threshold=0.5"], "unknown recipe 'acul'"),
         (["--recipes", "acol", "--recipe-option", "acol.erase=0.5"], "erase"),
     ]:
@@ -98,6 +97,10 @@ def test_mistakes_are_told_in_one_line(words: list[str], tmp_path: Path, capsys:
         told = capsys.readouterr().err
         assert message in told
         assert told.count("\n") == 1, told
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--recipes", "gap", "--seeds", "0", *out])
+    assert ended.value.code == 2
+    assert "--seeds: must be a whole number, 1 or more, got '0'" in capsys.readouterr().err
     assert not (tmp_path / "b").exists(), "a mistake leaves no folder behind"
 
 
