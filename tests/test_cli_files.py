@@ -136,7 +136,7 @@ def test_an_image_that_cannot_be_read_is_skipped_and_listed(
     (folder / "d.jpg").write_text("no image")
     assert call(command, model, [folder], tmp_path / "out", *COMMANDS[command], "--batch-size", "1") == 1
     told = capsys.readouterr()
-    assert "b.png" in told.err and "d.jpg" in told.err and "2 of 4 images could not be read" in told.err
+    assert "b.png" in told.err and "d.jpg" in told.err and "2 of 4 images were skipped" in told.err
     assert images_in(command, tmp_path / "out") == ["a.png", "c.png"]
     draw(broken)
     (folder / "d.jpg").unlink()
@@ -149,7 +149,7 @@ def test_without_a_readable_image_nothing_is_written(
     command: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = [break_off(tmp_path / name) for name in ("a.png", "b.png")]
-    for images, told in ((broken[:1], "a.png"), (broken, "none of the 2 images can be read")):
+    for images, told in ((broken[:1], "a.png"), (broken, "none of the 2 images can be used")):
         assert call(command, model, images, tmp_path / "out") == 2
         message = capsys.readouterr().err
         assert told in message and message.count("\n") == 1

@@ -156,7 +156,7 @@ def test_classes_that_keras_does_not_know_are_all_named(tmp_path: Path) -> None:
 
 def test_a_module_with_custom_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network(Halved()).save(tmp_path / "model.keras")
-    code = "import keras\nclass Halved(keras.keras.layers.Layer):\n    def call(self, x):\n        return x / 2\n"
+    code = "import keras\nclass Halved(keras.layers.Layer):\n    def call(self, x):\n        return x / 2\n"
     (tmp_path / "halving_layers.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     for module in ("halving_layers", str(tmp_path / "halving_layers.py")):

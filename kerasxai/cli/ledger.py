@@ -121,6 +121,7 @@ class Ledger:
         self._groups = [self.own]
         self._files_of: Callable[[str], list[str]] = lambda stem: [stem]
         self._file: IO[str] | None = None
+        self._gave_up = False
         self._written = time.monotonic() - _PAUSE
         self._took = 0.0
         self._load_tables()
@@ -261,6 +262,7 @@ class Ledger:
 
     def give_up(self) -> None:
         """Makes the tables tell what was skipped, also where no image was done."""
+        self._gave_up = True
         if self._file is None:
             self._file = self._opened()
 
@@ -311,7 +313,7 @@ class Ledger:
             last: All images are done: write in any case, and remove the journal.
         """
         begun = time.monotonic()
-        if not last and not self.own.records:
+        if not last and not self.own.records and not self._gave_up:
             return
         if not last and begun - self._written < max(_PAUSE, _SHARE * self._took):
             return
