@@ -100,11 +100,11 @@ def _gradient(model: Any, layer: str, images: np.ndarray, place: tuple[int, int]
 
     capture = Capture(model, layer, finish)
     capture(images)
-    (function,) = capture._traced.values()
+    ((_, trace),) = capture._traced.items()
     x = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        total = tf.reduce_sum(function(x))
+        total = tf.reduce_sum(trace.concrete(x))
     return tape.gradient(total, x).numpy()
 
 

@@ -1,6 +1,8 @@
 """Threads that explain, predict and fail at once: the maps made alone, and the model as it was."""
 
-import signal
+import contextlib
+import itertools
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,9 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.layer_table import list_layers
+from kerasxai.core import tracing
 from kerasxai.core.layers import walk
-from kerasxai.core.tracing import intercepted, one_pass_at_a_time, patched
+from kerasxai.core.tracing import intercepted, one_pass_at_a_time, patched, recorded
 
 IMAGES = zoo.images(4)
 
@@ -137,28 +139,31 @@ def test_changes_are_seen_in_their_own_thread_alone() -> None:
     assert {name: id(value) for name, value in vars(layer).items()} == before
 
 
-def test_an_interrupt_at_any_moment_of_a_trace_leaves_no_change_behind() -> None:
-    model = zoo.build("functional")
-    before = state(model)
+def test_an_interrupt_at_the_start_of_any_function_leaves_no_change_behind() -> None:
+    model, calls = zoo.build("functional"), itertools.count()
+    before, files = state(model), {tracing.__file__, contextlib.__file__}
+    number = 0
 
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+    @one_pass_at_a_time
+    def change() -> None:
+        with recorded(list(walk(model))[-2:], print), patched(model, name="other"):
+            assert state(model) != before
 
-    old = signal.signal(signal.SIGALRM, interrupt)
-    hits = 0
-    try:
-        for number in range(40):
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 + 0.0011 * number)
-            try:
-                list_layers(model)
-            except KeyboardInterrupt:
-                hits += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            assert state(model) == before
-    finally:
-        signal.signal(signal.SIGALRM, old)
-    assert hits
+    def interrupt(frame: Any, event: str, value: Any) -> None:
+        if event == "call" and frame.f_code.co_filename in files and next(calls) == number:
+            raise KeyboardInterrupt
+
+    while True:
+        sys.settrace(interrupt)
+        try:
+            change()
+            break
+        except KeyboardInterrupt:
+            number, calls = number + 1, itertools.count()
+        finally:
+            sys.settrace(None)
+        assert state(model) == before
+    assert number > 30
     assert at_once(1, lambda _: one_pass_at_a_time(lambda: 1)()) == [1], "the lock is free for other threads"
 
 

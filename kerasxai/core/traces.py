@@ -43,15 +43,16 @@ class Traces:
 
     Attributes:
         largest: How many bytes the largest map of one image has in any trace so far.
+        lock: Held while a question is traced; what traces depend on may change under it alone.
     """
 
-    def __init__(self, dropped: Callable[[Any], None], most: int = MOST_SIZES) -> None:
+    def __init__(self, dropped: Callable[[Any], None] = lambda concrete: None, most: int = MOST_SIZES) -> None:
         self._dropped = dropped
         self._most = most
         self.largest = 0
         self._by_size: OrderedDict[Any, dict[Any, Trace]] = OrderedDict()
-        # Held while a question is traced, so that threads that ask the same at once trace it once.
-        self._lock = threading.RLock()
+        # Threads that ask the same at once trace it once.
+        self.lock = threading.RLock()
 
     def get(self, size: Any, question: Any, trace: Callable[[], Trace]) -> Trace:
         """Returns the trace of a question, traced now if it is not kept.
@@ -61,7 +62,7 @@ class Traces:
             question: What tells questions about one size apart, hashable.
             trace: Traces the question.
         """
-        with self._lock:
+        with self.lock:
             found = self._by_size.get(size, {}).get(question)
             if found is None:
                 found = trace()
@@ -77,7 +78,7 @@ class Traces:
 
     def items(self) -> Iterator[tuple[Any, Trace]]:
         """Yields each question with its trace."""
-        with self._lock:
+        with self.lock:
             return iter([pair for one in self._by_size.values() for pair in one.items()])
 
     def __len__(self) -> int:

@@ -77,13 +77,21 @@ def one_pass_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @functools.wraps(function)
     def alone(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         # An interrupt can be raised at the start of any Python function, `__exit__` of a context manager included. So
-        # the lock, a C object, is taken by `with`, and the rest is put back by `finally` in this very function.
+        # the lock, a C object, is taken by `with`, and the loop that puts everything back stands in this very function.
         with _PASSES:
             kept = {change for changes in _here.changes.values() for change in changes}
             try:
                 return function(*args, **kwargs)
             finally:
-                _uninterrupted(lambda: _take_back_all_but(kept))
+                interrupted = None
+                while True:
+                    try:
+                        _take_back_all_but(kept)
+                        break
+                    except KeyboardInterrupt as error:
+                        interrupted = error
+                if interrupted is not None:
+                    raise interrupted
 
     return alone
 
@@ -208,7 +216,7 @@ def _changed(changes: list[_Change]) -> Iterator[None]:
             _make(change)
         yield
     finally:
-        _uninterrupted(lambda: _take_back(*reversed(changes)))
+        _take_back(changes)
 
 
 def _make(change: _Change) -> None:
@@ -219,16 +227,17 @@ def _make(change: _Change) -> None:
         hook.threads.add(threading.get_ident())
 
 
-def _take_back(*changes: _Change) -> None:
+def _take_back(changes: Iterable[_Change]) -> None:
     """Ends changes in this thread; where one has ended already, or was another thread's, this does nothing."""
-    for change in changes:
+    ended = set(changes)
+    for key in {change.key for change in ended} & set(_here.changes):
         with _HOOKS:
-            mine = _here.changes.get(change.key, [])
-            if change in mine:
-                mine.remove(change)
+            mine = _here.changes[key]
+            mine[:] = [change for change in mine if change not in ended]
             if not mine:
-                _here.changes.pop(change.key, None)
-                _release(change.key)
+                # In this order an interrupted call can be repeated.
+                _release(key)
+                _here.changes.pop(key, None)
 
 
 def _release(key: _Key) -> None:
@@ -242,20 +251,13 @@ def _release(key: _Key) -> None:
 
 
 def _take_back_all_but(kept: set[_Change]) -> None:
-    _take_back(*(one for changes in list(_here.changes.values()) for one in list(changes) if one not in kept))
-
-
-def _uninterrupted(clean: Callable[[], Any]) -> None:
-    """Runs what may be run again until it was run whole, and lets Ctrl-C through only then."""
-    interrupted: KeyboardInterrupt | None = None
-    while True:
-        try:
-            clean()
-            break
-        except KeyboardInterrupt as error:
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted
+    for key, mine in list(_here.changes.items()):
+        _take_back({change for change in mine if change not in kept})
+        if not mine and key in _here.changes:
+            # An interrupt fell between the last change and its hook.
+            with _HOOKS:
+                _release(key)
+                _here.changes.pop(key, None)
 
 
 def _hooked(layer: Any, method: str) -> _Hook:

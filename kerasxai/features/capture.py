@@ -10,6 +10,7 @@ from kerasxai.core.errors import KerasxaiError
 from kerasxai.core.layers import find_layer, input_specs, no_map, walk
 from kerasxai.core.readings import is_channels_first
 from kerasxai.core.tensor_names import TensorNames, is_operation
+from kerasxai.core.traces import Trace, Traces
 from kerasxai.core.tracing import Call, build, one_pass_at_a_time, recorded
 from kerasxai.features.stream import Batch, batches
 
@@ -97,7 +98,7 @@ def _default_map(choice: Choice, calls: list[Call]) -> tuple[str, Any]:
 
 
 class Capture:
-    """Asks for a layer's output, traced once for each size of image; weights are read live.
+    """Asks for a layer's output, traced once for each size of image, kept for the last 8 sizes; weights are read live.
 
     Args:
         model: Any Keras model: functional, sequential, nested, subclassed. It is left exactly as it was.
@@ -118,7 +119,7 @@ class Capture:
         self.layer = layer
         self.path: str | None = None if layer is None else _path_of(model, layer)
         self._finish = finish
-        self._traced: dict[Any, Any] = {}
+        self._traced = Traces()
 
     def __call__(self, images: Any, *more: Any) -> Any:
         """Returns what `finish` makes of the output for images `(B, H, W, C)`, or for the inputs that a model takes."""
@@ -127,10 +128,11 @@ class Capture:
             tensors[0] = tf.cast(tensors[0], tf.float32)
         specs = tf.nest.map_structure(lambda x: tf.TensorSpec((None, *x.shape[1:]), x.dtype), tensors)
         key = repr(specs)
-        if key not in self._traced:
-            build(self.model, tf.nest.map_structure(lambda x: x[:1], tensors[0]))
-            self._traced[key] = tf.function(self._trace, autograph=False).get_concrete_function(*specs)
-        return self._traced[key](*tensors)
+        return self._traced.get(key, None, lambda: self._tracing(tensors, specs)).concrete(*tensors)
+
+    def _tracing(self, tensors: list[Any], specs: list[Any]) -> Trace:
+        build(self.model, tf.nest.map_structure(lambda x: x[:1], tensors[0]))
+        return Trace(tf.function(self._trace, autograph=False).get_concrete_function(*specs))
 
     def over(self, data: Any, batch_size: int) -> Iterator[tuple[Batch, Any]]:
         """Yields each batch of the data with what the layer gives for it."""
