@@ -224,9 +224,14 @@ def test_options_out_of_range_are_refused(
         explained(model, "integrated_gradients", images, **options)
 
 
-def test_a_model_of_whole_numbers_has_no_gradient_at_its_input() -> None:
+def test_a_model_of_whole_numbers_is_explained_behind_its_cast() -> None:
     inputs = keras.Input((4, 4, 3), dtype="uint8")
     x = layers.Conv2D(3, 3)(layers.Rescaling(1 / 255)(inputs))
     model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
-    with pytest.raises(kerasxai.KerasxaiError, match="there is no gradient"):
-        kerasxai.Explainer(model, "saliency")(np.zeros((1, 4, 4, 3), np.uint8))
+    images = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), np.uint8)
+    floating = tf.cast(images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(floating)
+        logits = keras.Sequential(model.layers[1:])(floating)[:, 1]
+    expected = tf.reduce_max(tf.abs(tape.gradient(logits, floating)), -1)
+    np.testing.assert_allclose(kerasxai.Explainer(model, "saliency")(images, 1).heatmaps, expected, rtol=1e-5)
