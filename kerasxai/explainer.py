@@ -68,6 +68,7 @@ def _own_state(function: Callable[..., _R]) -> Callable[..., _R]:
             )
         own = copy.copy(self)
         own._view = self._view.for_call()
+        own._classes = own._view if self._classes is self._view else self._classes.for_call()
         return function(own, *args, **kwargs)
 
     return called
@@ -239,6 +240,7 @@ class Explainer:
             notes=joined,
         )
 
+    @_own_state
     def predict(self, images: Any) -> Predictions:
         """Predicts the classes of images, as they are explained: `classes` holds the targets that None stands for.
 

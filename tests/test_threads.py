@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -190,3 +191,26 @@ def test_a_score_may_explain_and_wait_for_threads_that_do() -> None:
     kerasxai.Explainer(model, "gradcam", score=score)(IMAGES)
     for one in found:
         np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_threads_find_out_together_what_outputs_are() -> None:
+    keras.utils.set_random_seed(6)
+    inputs = keras.Input((zoo.SIZE, zoo.SIZE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.ops.clip(keras.layers.Dense(1, "sigmoid")(x) * 1.1, 0.0, 1.0))
+
+    def explained(explain: Any) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return explain(IMAGES, targets=0).heatmaps
+
+    expected = explained(kerasxai.Explainer(model, "saliency"))
+    for _ in range(3):
+        shared = kerasxai.Explainer(model, "saliency")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = at_once(4, lambda _, shared=shared: shared(IMAGES, targets=0).heatmaps)
+            predicted = at_once(3, lambda _, shared=shared: shared.predict(IMAGES).probabilities)
+        assert np.array_equal(predicted[0], predicted[1]) and np.array_equal(predicted[0], predicted[2])
+        for one in found:
+            np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-7)

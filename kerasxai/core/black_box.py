@@ -54,8 +54,12 @@ class BlackBox(View):
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> Any:
         """Answers a question for one batch; see `View.ask`."""
+        taken = self.outputs.taken
         answer = self._answered(question, images, targets, *tensors, **options)
-        if found_out(self, answer, targets, options.get("explain")):
+        with self._traced.lock:
+            # Another thread may have found out meanwhile.
+            again = found_out(self, answer, targets, options.get("explain")) or self.outputs.taken != taken
+        if again:
             answer = self._answered(question, images, targets, *tensors, **options)
         return self._told(answer, None)
 

@@ -209,9 +209,13 @@ class View:
             A namespace of the question's tensors, with the `targets` and `scores` of its first pass, and the path of
             the `layer` whose map it took, or None.
         """
+        taken = self.outputs.taken
         function, given, layer_name = self._posed(question, images, targets, *tensors, **options)
         answer = function(*given)
-        if found_out(self, answer, targets, options.get("explain")):
+        with self._traced.lock:
+            # Another thread may have found out meanwhile.
+            again = found_out(self, answer, targets, options.get("explain")) or self.outputs.taken != taken
+        if again:
             return self.ask(question, images, targets, *tensors, **options)
         return self._told(answer, layer_name)
 
@@ -255,9 +259,20 @@ class View:
     ) -> tuple[Callable[..., Any], list[Any], str | None]:
         """Returns what answers a question for one batch, what it is to be given, and the path of the layer it takes."""
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
-        place = (self.layout.key if self.layout else None, self.wanted is not None, self.channels_first)
+        with self._traced.lock:
+            trace = self._kept(question, options, images, held, *tensors)
+        self.num_classes = trace.num_classes
+        self.forms |= trace.forms
+        self.entrances |= trace.entrances
+        self._check_targets(targets)
+        function = self._freezer.best(trace.concrete, math.prod(sides_of(images.shape)))
+        return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], trace.layer_name
+
+    def _kept(
+        self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
+    ) -> Trace:
         settings = (
-            *place,
+            *(self.layout.key if self.layout else None, self.wanted is not None, self.channels_first),
             self.outputs.taken,
             self.altered and self.altered[0],
             *(path for path, _ in self.layers),
@@ -268,13 +283,7 @@ class View:
         if self._size is not None:
             size = (self._size or [size])[0]
             self._size = [size]
-        trace = self._traced.get(size, key, lambda: self._trace(question, options, images, held, *tensors))
-        self.num_classes = trace.num_classes
-        self.forms |= trace.forms
-        self.entrances |= trace.entrances
-        self._check_targets(targets)
-        function = self._freezer.best(trace.concrete, math.prod(sides_of(images.shape)))
-        return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], trace.layer_name
+        return self._traced.get(size, key, lambda: self._trace(question, options, images, held, *tensors))
 
     def _told(self, answer: dict[str, Any], layer_name: str | None) -> Any:
         """Notes what every question tells of a batch, and returns its answer."""
