@@ -36,6 +36,7 @@ def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput)
         # A subclassed model and one without an input layer do not say; one empty image does.
         image = np.zeros((1, *taken.size, taken.channels), np.float32)
         classes = np.shape(model.predict_on_batch(taken.taken(image)))[-1]
+    classes = max(2, classes)  # A single unit tells two classes apart.
     if classes != info.num_classes:
         raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
     names = models.class_names(model)
