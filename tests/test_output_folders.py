@@ -187,7 +187,7 @@ def test_inspect_leaves_out_what_cannot_be_read(
     ]
     assert inspect(place, *words) == 1
     message = capsys.readouterr().err
-    assert "cat/4.png" in message and "query.png" in message and "2 of 42 images could not be read" in message
+    assert "cat/4.png" in message and "query.png" in message and "2 of 42 images were skipped" in message
     told = json.loads((tmp_path / "out" / "inspection.json").read_text())
     assert len(told["skipped"]) == 2 and len(told["neighbors"]) == 1
 
