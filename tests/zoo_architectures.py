@@ -71,8 +71,13 @@ def calibrate(model: Any, images: Any) -> None:
     model(images, training=True)
 
 
-def application(name: str, layer: str, pooled: bool, side: tuple[int, int] = (64, 64)) -> Network:
-    """A classifier of keras.applications with random weights, whose logits lie apart."""
+def application(
+    name: str, layer: str, pooled: bool, side: tuple[int, int] = (64, 64), before: str | None = None
+) -> Network:
+    """A classifier of keras.applications with random weights, whose logits lie apart.
+
+    The map of an operation, which is no layer, is what the layer `before` which it stands takes.
+    """
     build = getattr(keras.applications, name)
     raw = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(build).parameters else {}
     model = build(weights=None, input_shape=(*side, 3), classes=CLASSES, **raw)
@@ -80,7 +85,8 @@ def application(name: str, layer: str, pooled: bool, side: tuple[int, int] = (64
     image = noise(1, side)[0]
     some = np.stack([*versions(image, itertools.product((0, 1), repeat=4)), image / 2])
     calibrate(model, some)
-    body = keras.Model(model.input, [model.get_layer(layer).output, model.layers[-1].input])
+    map_ = model.get_layer(layer).output if before is None else model.get_layer(before).input
+    body = keras.Model(model.input, [map_, model.layers[-1].input])
     last = next(one for one in reversed(model.layers) if one.weights)
 
     def plain(images: Any) -> tuple[Any, Any]:
@@ -248,8 +254,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "DenseNet121": lambda: application("DenseNet121", "relu", True),
     "MobileNetV3Small": lambda: application("MobileNetV3Small", "activation_17", False),
     "EfficientNetV2B0": lambda: application("EfficientNetV2B0", "top_activation", True),
-    # The sum behind this layer is an operator and no layer.
-    "ConvNeXtTiny": lambda: application("ConvNeXtTiny", "convnext_tiny_stage_3_block_2_layer_scale", False, (64, 32)),
+    "ConvNeXtTiny": lambda: application(
+        "ConvNeXtTiny", "add_17 (operation)", False, (64, 32), before="convnext_tiny_head_gap"
+    ),
     "Xception": lambda: application("Xception", "block14_sepconv2_act", True, (72, 72)),
     "InceptionV3": lambda: application("InceptionV3", "mixed10", True, (108, 108)),
     "vision transformer": vision_transformer,
