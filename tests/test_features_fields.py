@@ -99,12 +99,11 @@ def _gradient(model: Any, layer: str, images: np.ndarray, place: tuple[int, int]
         return tf.reduce_sum(output[:, place[0], place[1]] * np.arange(1.0, output.shape[-1] + 1, dtype="float32"), -1)
 
     capture = Capture(model, layer, finish)
-    capture(images)
-    ((_, trace),) = capture._traced.items()
+    trace = tf.function(capture._trace, autograph=False)
     x = tf.constant(images)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        total = tf.reduce_sum(trace.concrete(x))
+        total = tf.reduce_sum(trace(x))
     return tape.gradient(total, x).numpy()
 
 
