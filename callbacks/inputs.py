@@ -108,7 +108,7 @@ def inputs_of(model: Any, images: Any, fields: dict[str, Any]) -> Any:
     Args:
         model: A Keras model.
         images: An array or a structure of inputs.
-        fields: What the samples have beside `image`.
+        fields: The fields of the samples other than `image`.
     """
     names, known = input_names(model), {"image": images, **fields}
     if len(names) > 1 and not are_nested(images) and set(names) <= set(known):

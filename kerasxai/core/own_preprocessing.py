@@ -103,7 +103,7 @@ def range_doubt(model: Any, taken: ImageInput, is_given: bool = False) -> str | 
 
 
 class _Reached(BaseException):
-    """Ends a trace that has seen enough; not an Exception, which Keras would catch and write anew."""
+    """Ends a trace early; not an Exception, which Keras would catch and raise in another form."""
 
 
 def _before_kernels(model: Any, taken: ImageInput) -> tuple[bool, float, float]:

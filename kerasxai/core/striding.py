@@ -17,7 +17,7 @@ CONVOLUTIONS: tuple[Any, ...] = (keras.layers.Conv2D, keras.layers.DepthwiseConv
 POOLINGS: dict[Any, str] = {keras.layers.MaxPooling2D: "max", keras.layers.AveragePooling2D: "average"}
 STRIDED: tuple[Any, ...] = (*CONVOLUTIONS, *POOLINGS)
 GLOBAL = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
-# Layers that look at places beside each other, and whose kernels cannot be spread here.
+# Layers that read neighboring positions and whose kernels cannot be spread here.
 IN_PLACE = ("Flatten", "Reshape", "Permute", "Cropping2D", "UpSampling2D", "Conv2DTranspose", "Resizing")
 SUPPORTED = "convolutions, poolings, zero padding, and layers that treat each place alone"
 

@@ -17,7 +17,7 @@ _FIXED = {
     "boxes.json": ("sheet.png",),
     "benchmark.json": ("thresholds.png", "sheet.png"),
 }
-"""The pictures that lie beside a table under names that are always the same."""
+"""The pictures with fixed names that belong to a table."""
 _TABLES = {
     "config.json": {"backbone", "epochs", "seed"},
     "evaluation.json": {"command", "method"},
