@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pytest
 import skimage.data
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -242,6 +242,8 @@ def test_a_name_in_a_legend_takes_the_room_of_its_letters(name: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
+@example("0 \xad")
+@example("\u200b a \u0301 b \u200d")
 def test_any_text_becomes_one_line_with_glyphs(text: str) -> None:
     line = drawable(text, 40)
     assert len(line) <= 40 and "\n" not in line and line == drawable(line, 40)

@@ -33,8 +33,9 @@ def drawable(text: object, most: int = _LONGEST) -> str:
     """
     # Composed letters have glyphs of their own; their parts would be drawn side by side.
     composed = unicodedata.normalize("NFC", str(text)[: 4 * most])
-    line = " ".join("".join(" " if unicodedata.category(letter) in _BLANK else letter for letter in composed).split())
-    line = "".join(letter for letter in line if unicodedata.category(letter) not in _INVISIBLE)
+    # Before the spaces: a space next to an invisible character must not stay at an end of the line.
+    visible = (letter for letter in composed if unicodedata.category(letter) not in _INVISIBLE)
+    line = " ".join("".join(" " if unicodedata.category(letter) in _BLANK else letter for letter in visible).split())
     line = "".join(letter if ord(letter) in _glyphs() else _MISSING for letter in line)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
