@@ -149,7 +149,8 @@ def test_data_are_read_batch_by_batch(model: Any) -> None:
     explained: list[int] = []
     callback.set_model(model)
     callback.on_train_begin()
-    measured = callback._explainer
+    assert callback._explainer is not None
+    measured: Explainer = callback._explainer
 
     class Counting:
         predict = measured.predict

@@ -209,8 +209,8 @@ def test_threads_find_out_together_what_outputs_are() -> None:
         shared = kerasxai.Explainer(model, "saliency")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = at_once(4, lambda _, shared=shared: shared(IMAGES, targets=0).heatmaps)
-            predicted = at_once(3, lambda _, shared=shared: shared.predict(IMAGES).probabilities)
+            found = at_once(4, lambda _: shared(IMAGES, targets=0).heatmaps)  # noqa: B023
+            predicted = at_once(3, lambda _: shared.predict(IMAGES).probabilities)  # noqa: B023
         assert np.array_equal(predicted[0], predicted[1]) and np.array_equal(predicted[0], predicted[2])
         for one in found:
             np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-7)

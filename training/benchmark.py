@@ -207,7 +207,10 @@ def benchmark(
             report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
             report.write()
         report.print()
-        report.draw(examples(config.data, "test", side, sheet_images, **where), info.class_names)
+        shown = examples(
+            *(config.data, "test", side, sheet_images), data_dir=config.data_dir, boxes_csv=config.boxes_csv
+        )
+        report.draw(shown, info.class_names)
         return report.content()
 
 
