@@ -10,16 +10,16 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from sklearn.metrics import silhouette_score
 
-from kerasxai.callbacks.care import Care, Results, check_figures, companions, is_due, same_folder
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.inputs import check_inputs, explained, inputs_of, rows_of
 from kerasxai.callbacks.samples import fields_of, taken, warn_if_reshuffled
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.layers import find_layer
+from kerasxai.callbacks.warn_once import Care, Results, check_figures, companions, is_due, same_folder
+from kerasxai.engine.layers import find_layer
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import POOLS, pooled
 from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.projection import PROJECTIONS, project
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.viz import TensorBoardSink, plot_scatter, save_png
 from kerasxai.viz.pixels import check_finite
 

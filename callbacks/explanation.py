@@ -11,17 +11,17 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.callbacks.care import Care, check_once, companions, is_due, same_folder
 from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
 from kerasxai.callbacks.inputs import are_nested, check_inputs, explained, identity_of, inputs_of
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.callbacks.samples import class_indices, is_one_batch_of_inputs, taken, warn_if_reshuffled
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path
-from kerasxai.core.options import choice
-from kerasxai.core.outputs import OUTPUTS
+from kerasxai.callbacks.warn_once import Care, check_once, companions, is_due, same_folder
+from kerasxai.engine.outputs.kinds import OUTPUTS
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import atomic_path
+from kerasxai.tools.options import choice
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
 from kerasxai.viz.pixels import check_finite
 

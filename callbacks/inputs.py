@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.inputs import laid_out
-from kerasxai.core.layers import input_names
+from kerasxai.engine.layers import input_names
+from kerasxai.engine.samples import laid_out
+from kerasxai.tools.errors import KerasxaiError
 
 
 def rank_of(value: Any) -> int:

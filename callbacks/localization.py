@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.callbacks.care import Care, Results, companions, free_prefix, is_due
 from kerasxai.callbacks.inputs import check_inputs, fields_for, rank_of, stacked
 from kerasxai.callbacks.samples import (
     batches,
@@ -20,11 +19,12 @@ from kerasxai.callbacks.samples import (
     samples,
     warn_if_reshuffled,
 )
-from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.callbacks.warn_once import Care, Results, companions, free_prefix, is_due
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.metrics import GTKnownLoc, LocalizationReport, MeanIoU, PointingGame, PxAP, TopKLoc
 from kerasxai.metrics.inputs import ranks
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 FIGURES = (
     "gt_known_loc",

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path
 from kerasxai.viz.overlays import strengths
 
 _UNREADABLE = (OSError, KeyError, ValueError, zipfile.BadZipFile)

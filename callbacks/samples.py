@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.callbacks.inputs import are_nested, rank_of, stacked
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 NAMES = ("image", "label", "boxes", "mask")
 _RESHUFFLING = ("_reshuffle_each_iteration", "_rerandomize")

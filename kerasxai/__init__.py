@@ -22,12 +22,12 @@ _NAMES = {
     "Explainer": "kerasxai.explainer",
     "Explanation": "kerasxai.explainer",
     "HEADS": "kerasxai.models",
-    "KerasxaiError": "kerasxai.core.errors",
+    "KerasxaiError": "kerasxai.tools.errors",
     "METHODS": "kerasxai.methods",
     "RECIPES": "kerasxai.training.recipes",
     "REFINEMENTS": "kerasxai.refinements",
     "build_classifier": "kerasxai.models",
-    "list_layers": "kerasxai.core.layer_table",
+    "list_layers": "kerasxai.engine.layer_table",
 }
 _MODULES = (
     "callbacks",

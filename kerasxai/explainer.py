@@ -12,24 +12,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.black_box import BlackBox
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.extents import map_extent, over_input
-from kerasxai.core.finding_out import all_classes
-from kerasxai.core.finite import check_inputs, check_maps, outputs_error
-from kerasxai.core.foreign import check_keras_model
-from kerasxai.core.input_range import Preprocess, preprocessed, preprocessing
-from kerasxai.core.inputs import checked_rank, laid_out, numbered
-from kerasxai.core.maps import checked_grid, sides_of
-from kerasxai.core.options import choice
-from kerasxai.core.outputs import UNDOABLE, Predictions
-from kerasxai.core.progress import Bar
-from kerasxai.core.scores import PREDICTED, Score
-from kerasxai.core.view import View
-from kerasxai.core.whole_numbers import check_whole
+from kerasxai.engine.coverage.extents import map_extent, over_input
+from kerasxai.engine.function_model import BlackBox
+from kerasxai.engine.images.integer_images import check_whole
+from kerasxai.engine.map_layout import checked_grid, sides_of
+from kerasxai.engine.outputs.checks import all_classes
+from kerasxai.engine.outputs.finite import check_inputs, check_maps, outputs_error
+from kerasxai.engine.outputs.kinds import UNDOABLE, Predictions
+from kerasxai.engine.samples import checked_rank, laid_out, numbered
+from kerasxai.engine.scores import PREDICTED, Score
+from kerasxai.engine.traced_model import View
 from kerasxai.methods import METHODS, Method
 from kerasxai.methods.smoothing import noise_options, smoothed
 from kerasxai.refinements.chain import checked_for, parsed, refined
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.foreign_models import check_keras_model
+from kerasxai.tools.input_range import Preprocess, preprocessed, preprocessing
+from kerasxai.tools.options import choice
+from kerasxai.tools.progress import Bar
 
 _R = TypeVar("_R")
 

@@ -13,7 +13,7 @@ import scipy.ndimage
 from numpy.typing import ArrayLike, NDArray
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
-from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 EIGHT_NEIGHBORS = np.ones((3, 3), bool)
 # Resizing a 1x1 map in float32 gives a map that is constant up to rounding; it points nowhere.

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.scores import (
+from kerasxai.engine.scores import (
     PREDICTED,
     Score,
     checked_kind,
@@ -32,9 +31,10 @@ from kerasxai.core.scores import (
     predicted_class,
     word_log_probabilities,
 )
-from kerasxai.core.scores import (
+from kerasxai.engine.scores import (
     class_logit as logit_of_class,
 )
+from kerasxai.tools.errors import KerasxaiError
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.tracing import patched, recorded
+from kerasxai.engine.tracing import patched, recorded
 from kerasxai.models import ACoLHead, ACoLModel, build_classifier
 from kerasxai.models.acol import FusedClassMaps, minmax
-from kerasxai.models.shown import _classes_of
+from kerasxai.models.label_aware import _classes_of
+from kerasxai.tools.errors import KerasxaiError
 
 CLASSES = 4
 RNG = np.random.default_rng(7)

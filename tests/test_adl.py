@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models import AttentionDropout, build_classifier, load
 from kerasxai.models.adl import attention_dropout, default_places
+from kerasxai.tools.errors import KerasxaiError
 
 MAPS = np.random.default_rng(0).normal(0.3, 1, (3, 6, 5, 4)).astype("float32")
 L = keras.layers

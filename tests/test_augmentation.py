@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import augmented, cutmix, hide_and_seek
 from kerasxai.data.augmentation import IMAGENET_COLOR
+from kerasxai.tools.errors import KerasxaiError
 
 RNG = np.random.default_rng(3)
 CLASSES = 5

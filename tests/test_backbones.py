@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.lazy import resolve
 from kerasxai.models import BACKBONES, build_classifier, class_names, imagenet_names, load
 from kerasxai.models.build import _named_model
 from kerasxai.models.efficientnet_lite import EfficientNetLite0
 from kerasxai.models.graph import find_features, nodes, places
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.lazy import resolve
 
 GOLDEN = np.load(Path(__file__).parent / "data" / "efficientnet_lite.npz")
 MODULES = {

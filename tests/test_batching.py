@@ -14,10 +14,10 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import batching
-from kerasxai.core.batching import abreast, fitting, largest_map, uses_onednn
-from kerasxai.core.finding_out import clean
-from kerasxai.core.view import View
+from kerasxai.engine.fast import batching
+from kerasxai.engine.fast.batching import abreast, fitting, largest_map, uses_onednn
+from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.traced_model import View
 
 # Of the models in the zoo, for each image: the first convolution's map, 8 x 8 x 6 floats; the image itself has 768.
 LARGEST = 16 * 16 * 3 * 4
@@ -47,7 +47,7 @@ def test_as_many_as_fit_and_at_least_one(
 
 
 def test_whether_onednn_is_on_is_known() -> None:
-    code = "from kerasxai.core.batching import uses_onednn; print(uses_onednn())"
+    code = "from kerasxai.engine.fast.batching import uses_onednn; print(uses_onednn())"
     here = os.environ["TF_ENABLE_ONEDNN_OPTS"]
     there = {"0": "1", "1": "0"}[here]
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": there}

@@ -12,8 +12,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import kerasxai.data
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics import LocalizationReport
+from kerasxai.tools.errors import KerasxaiError
 
 Load = Callable[..., tf.data.Dataset]
 

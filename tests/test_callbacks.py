@@ -16,9 +16,9 @@ from PIL import Image
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback, draw_timeline
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.map_files import MapFiles
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.view import View
+from kerasxai.engine.traced_model import View
 from kerasxai.explainer import Explainer
+from kerasxai.tools.errors import KerasxaiError
 
 IMAGES = zoo.images(3, seed=7)
 LABELS = np.array([0, 3, 1])

@@ -11,9 +11,9 @@ import zoo
 
 from kerasxai.callbacks import EmbeddingCallback, ExplanationCallback, LocalizationCallback
 from kerasxai.callbacks.samples import batches, class_indices
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import LocalizationReport
+from kerasxai.tools.errors import KerasxaiError
 
 IMAGES, LABELS = zoo.images(8, seed=3), np.arange(8) % zoo.CLASSES
 BOXES = np.tile(np.array([[[0.1, 0.2, 0.7, 0.8]]], "float32"), (8, 1, 1))

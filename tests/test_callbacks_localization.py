@@ -14,9 +14,9 @@ import zoo
 
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.callbacks.samples import batches, class_indices
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import LocalizationReport
+from kerasxai.tools.errors import KerasxaiError
 
 ROOT = Path(__file__).parent.parent
 COUNT = 10

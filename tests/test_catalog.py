@@ -13,10 +13,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import kerasxai.data
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import DATASETS, DatasetRow
 from kerasxai.data.catalog import find_features, to_rgb, to_xyxy, without_empty
 from kerasxai.data.preparing import name_splits
+from kerasxai.tools.errors import KerasxaiError
 
 # In (ymin, xmin, ymax, xmax), as TFDS has it; all four numbers differ.
 BOX = [0.25, 0.125, 0.75, 0.5]

@@ -13,7 +13,7 @@ import zoo
 from PIL import Image
 
 from kerasxai.cli import COMMANDS, main, parser_of
-from kerasxai.core.commands import parse_option
+from kerasxai.tools.commands import parse_option
 
 
 @pytest.fixture(scope="module")

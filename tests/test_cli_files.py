@@ -16,8 +16,8 @@ from PIL import Image
 from kerasxai.cli import explain as explain_module
 from kerasxai.cli import localize_files, main
 from kerasxai.cli.ledger import Ledger
-from kerasxai.core.folders import locked
 from kerasxai.data.finding import find_images, folded, holds_results
+from kerasxai.tools.folders import locked
 
 COMMANDS = {"explain": ["--method", "cam,gradcam"], "localize": ["--method", "cam"]}
 TABLES = {"explain": "explanations.json", "localize": "boxes.json"}

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasxai.cli import COMMANDS, main, parser_of
-from kerasxai.core import commands
-from kerasxai.core.arguments import listed, method_option, number, parse_option, stride_or_layer, whole_number
-from kerasxai.core.commands import exit_status
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.names import printable
-from kerasxai.core.reasons import reason
-from kerasxai.core.tables import print_table
+from kerasxai.tools import commands
+from kerasxai.tools.arguments import listed, method_option, number, parse_option, stride_or_layer, whole_number
+from kerasxai.tools.commands import exit_status
+from kerasxai.tools.error_reasons import reason
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.printable import printable
+from kerasxai.tools.text_tables import print_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -173,7 +173,7 @@ def test_a_mistake_in_the_package_says_where_it_is(capsys: pytest.CaptureFixture
     assert exit_status("x", lambda: commands.command_parser("y", module)) == 2
     told = capsys.readouterr().err
     assert "internal error, AttributeError" in told
-    assert "kerasxai/core/commands.py:" in told
+    assert "kerasxai/tools/commands.py:" in told
     assert told.count("\n") == 1
 
 

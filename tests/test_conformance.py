@@ -9,7 +9,7 @@ import pytest
 import zoo
 
 import kerasxai
-from kerasxai.core.layers import walk
+from kerasxai.engine.layers import walk
 
 model_of = functools.cache(zoo.build)
 model_of_two_outputs = functools.cache(lambda: zoo.with_weights(zoo.two_outputs))

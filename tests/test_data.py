@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 import kerasxai.data
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import read_image
+from kerasxai.tools.errors import KerasxaiError
 
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, size=(6, 9, 3), dtype=np.uint8)

@@ -12,13 +12,13 @@ from PIL import Image
 import kerasxai
 from kerasxai import data
 from kerasxai.cli import main
-from kerasxai.core.image_input import image_input
 from kerasxai.data.boxes import read_boxes
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.evaluation.data_check import check_classes
 from kerasxai.models import build_classifier
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.data_check import check_classes
-from kerasxai.training.scene_config import SceneConfig
 from kerasxai.training.train import train
+from kerasxai.training.words.scene_config import SceneConfig
 
 HEADER = "filename,x_min,y_min,x_max,y_max"
 

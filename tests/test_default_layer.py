@@ -11,7 +11,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.view import View
+from kerasxai.engine.traced_model import View
 
 layers, ops = keras.layers, keras.ops
 SIDE = 24

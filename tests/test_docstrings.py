@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [
-    *(ROOT / "kerasxai" / "core" / f"{name}.py" for name in ("commands", "errors", "files", "lazy", "options")),
+    *(ROOT / "kerasxai" / "tools" / f"{name}.py" for name in ("commands", "errors", "files", "lazy", "options")),
     ROOT / "kerasxai" / "localization.py",
     *sorted((ROOT / "kerasxai" / "metrics").glob("*.py")),
     *sorted((ROOT / "kerasxai" / "viz").glob("[!_]*.py")),

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.evaluation import centered_box, centered_gaussian
+from kerasxai.tools.errors import KerasxaiError
 
 SIZE = (40, 60)
 

@@ -9,7 +9,7 @@ import pytest
 
 import kerasxai
 from kerasxai import scores
-from kerasxai.models.evidence import AttendedEvidence
+from kerasxai.models.attended_evidence import AttendedEvidence
 
 HEADS, WIDTH, STATES, ROWS, COLUMNS, CHANNELS = 2, 6, 3, 4, 5, 7
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasxai
-from kerasxai.core.extents import cut_to, laid_over
+from kerasxai.engine.coverage.extents import cut_to, laid_over
 
 layers = keras.layers
 HEIGHT, WIDTH = 24, 32

@@ -13,7 +13,7 @@ from sklearn.metrics import silhouette_score
 
 from kerasxai import features
 from kerasxai.callbacks import EmbeddingCallback
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 LABELS = np.arange(24) % zoo.CLASSES
 # Each class has a color of its own, so that training pulls the classes apart.

@@ -10,8 +10,8 @@ import tensorflow as tf
 import zoo
 
 from kerasxai import features
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features.stream import batches
+from kerasxai.tools.errors import KerasxaiError
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import zoo
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features import ReceptiveField, receptive_field
 from kerasxai.features.capture import Capture
+from kerasxai.tools.errors import KerasxaiError
 
 layers = keras.layers
 
@@ -89,7 +89,7 @@ def test_the_field_is_the_support_of_the_gradient(kind: str) -> None:
 
 
 def _paths(model: Any) -> list[str]:
-    from kerasxai.core.layers import walk
+    from kerasxai.engine.layers import walk
 
     return [path for path, _ in walk(model) if path]
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from kerasxai import viz
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.scatter import class_colors
 
 COUNT = 30

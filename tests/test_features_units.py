@@ -9,9 +9,9 @@ import tensorflow as tf
 import zoo
 
 from kerasxai import features
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features import activation_quantiles, activations, top_patches
 from kerasxai.features.units import QuantileSample, select_channels
+from kerasxai.tools.errors import KerasxaiError
 
 layers = keras.layers
 

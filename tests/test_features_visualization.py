@@ -9,9 +9,9 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features import Augmentation, ascend, robust_probabilities, visualize
 from kerasxai.features.parametrization import COLOR_MATRIX, Parametrization
+from kerasxai.tools.errors import KerasxaiError
 
 QUICK: dict[str, Any] = {"steps": 48, "pixel_range": (-1.0, 1.0), "progress": False}
 

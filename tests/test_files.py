@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasxai.core import folders
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import (
+from kerasxai.tools import folders
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import (
     atomic_path,
     csv_cell,
     json_text,
@@ -29,7 +29,7 @@ from kerasxai.core.files import (
     write_json,
     write_text,
 )
-from kerasxai.core.folders import LOCK, check_output_folder, is_locked_here, locked
+from kerasxai.tools.folders import LOCK, check_output_folder, is_locked_here, locked
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["über.jpg", os.fsdecode(b"z\xff.jpg"), "a,b\n'c\".jpg", "[red].jpg"]
@@ -76,7 +76,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing_half_written(tmp_path: Path) -
     program = f"""
 import resource, signal, sys
 import numpy as np
-from kerasxai.core.commands import exit_status
+from kerasxai.tools.commands import exit_status
 from kerasxai.viz import save_png
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -106,7 +106,7 @@ def test_every_name_is_read_back(name: str, tmp_path: Path) -> None:
 
 def test_files_are_utf_8_in_a_locale_that_is_not(tmp_path: Path) -> None:
     program = (
-        "import sys; from kerasxai.core.files import *\n"
+        "import sys; from kerasxai.tools.files import *\n"
         "names = [text_of(name) for name in sys.argv[2:]]\n"
         "write_csv(sys.argv[1] + '/a.csv', ['image'], [[name] for name in names])\n"
         "write_text(sys.argv[1] + '/a.txt', '\\n'.join(names))\n"
@@ -155,7 +155,7 @@ def test_no_cell_is_a_formula() -> None:
 
 
 def _bare(path: Path) -> list[str]:
-    """Returns the calls in a file that open text without core/files.py."""
+    """Returns the calls in a file that open text without tools/files.py."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
@@ -173,8 +173,8 @@ def _bare(path: Path) -> list[str]:
 def test_text_is_opened_in_one_place() -> None:
     sources = [path for folder in ("kerasxai", "callbacks", "training") for path in (ROOT / folder).rglob("*.py")]
     found = [call for path in sources if path.name != "files.py" for call in _bare(path)]
-    assert not found, "use kerasxai.core.files, which writes UTF-8 and whole files"
-    assert _bare(ROOT / "kerasxai" / "core" / "files.py"), "the test finds such calls"
+    assert not found, "use kerasxai.tools.files, which writes UTF-8 and whole files"
+    assert _bare(ROOT / "kerasxai" / "tools" / "files.py"), "the test finds such calls"
 
 
 def test_a_lock_keeps_others_out_and_leaves_nothing(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_another_process_is_refused_while_the_first_lives(
 ) -> None:
     without = "folders.fcntl = None\n" if kind == "none" else ""
     program = (
-        f"import sys, time; from kerasxai.core import folders\n{without}"
+        f"import sys, time; from kerasxai.tools import folders\n{without}"
         "with folders.locked(sys.argv[1]):\n    print('locked', flush=True); time.sleep(60)\n"
     )
     if kind == "none":

@@ -13,7 +13,7 @@ from PIL import Image
 
 import kerasxai
 from kerasxai.cli import main
-from kerasxai.core.errors import NotFiniteError
+from kerasxai.tools.errors import NotFiniteError
 
 layers, ops = keras.layers, keras.ops
 CONSTANTS = {"black": 0.0, "white": 255.0, "gray": 7.0, "negative": -3.0}

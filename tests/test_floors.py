@@ -4,27 +4,10 @@ import ast
 from pathlib import Path
 
 import pytest
+from house import ROOMS, picture
 
 ROOT = Path(__file__).parent.parent
-ALLOWED: dict[str, set[str]] = {
-    "version": set(),
-    "core": set(),
-    "models": {"core"},
-    "data": {"core"},
-    "viz": {"core"},
-    "methods": {"core"},
-    "scores": {"core"},
-    "localization": {"core"},
-    "refinements": {"core", "methods", "localization"},
-    "explainer": {"core", "methods", "localization", "refinements"},
-    "metrics": {"core", "methods", "explainer", "localization", "refinements"},
-    "features": {"core", "methods", "explainer"},
-}
-ALLOWED["callbacks"] = set(ALLOWED) - {"version"}
-ALLOWED["training"] = set(ALLOWED)
-ALLOWED["cli"] = set(ALLOWED)
-ALLOWED["__init__"] = {"version"}
-ALLOWED["__main__"] = {"cli"}
+ALLOWED = {room.name: set(room.imports) for room in ROOMS}
 FILES = [
     *sorted((ROOT / "kerasxai").rglob("*.py")),
     *sorted((ROOT / "callbacks").rglob("*.py")),
@@ -58,3 +41,17 @@ def test_imports_only_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 420
+
+
+def test_a_room_imports_only_rooms_above_it_in_the_table() -> None:
+    names = [room.name for room in ROOMS]
+    for number, room in enumerate(ROOMS):
+        assert set(room.imports) <= set(names[:number]), room.name
+
+
+def test_every_file_has_a_room() -> None:
+    assert {floor_of(path) for path in FILES} == set(ALLOWED)
+
+
+def test_contributing_shows_the_rooms() -> None:
+    assert picture() in (ROOT / "CONTRIBUTING.md").read_text()

@@ -9,11 +9,11 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import folding
-from kerasxai.core.finding_out import clean
-from kerasxai.core.freezing import frozen, weight_reads
-from kerasxai.core.graph import ancestors
-from kerasxai.core.view import View
+from kerasxai.engine.fast import batchnorm_folding as folding
+from kerasxai.engine.fast.constant_weights import frozen, weight_reads
+from kerasxai.engine.graph import ancestors
+from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.traced_model import View
 
 layers = keras.layers
 SIZE = 16

@@ -11,10 +11,11 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import freezing, view
-from kerasxai.core.finding_out import clean
-from kerasxai.core.freezing import Freezer, frozen, weight_reads
-from kerasxai.core.view import View
+from kerasxai.engine import traced_model as view
+from kerasxai.engine.fast import constant_weights as freezing
+from kerasxai.engine.fast.constant_weights import Freezer, frozen, weight_reads
+from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.traced_model import View
 
 layers = keras.layers
 LOOPS = ["occlusion", "rise", "lime", "kernelshap", "scorecam", "ablationcam", "integrated_gradients"]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import kerasxai
-from kerasxai.core.lazy import resolve
 from kerasxai.models import HEADS, build_classifier, class_names
+from kerasxai.tools.lazy import resolve
 
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 # Noise with a touch of red, green or blue, so that there is something to learn.

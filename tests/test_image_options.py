@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from kerasxai.cli import main
-from kerasxai.core.image_input import image_input
-from kerasxai.core.image_options import parse_size
 from kerasxai.data import read_image
 from kerasxai.data.images import image_size
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.tools.image_options import parse_size
 
 layers = keras.layers
 RNG = np.random.default_rng(0)

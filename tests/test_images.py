@@ -18,10 +18,10 @@ import tifffile
 from PIL import Image
 
 import kerasxai.data
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data import load_images, read_image
 from kerasxai.data.depth import BitDepthWarning
 from kerasxai.data.images import check_image, image_size
+from kerasxai.tools.errors import KerasxaiError
 
 RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, size=(6, 9, 3), dtype=np.uint8)

@@ -14,11 +14,11 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.image_input import ImageInput, image_input
-from kerasxai.core.input_range import RANGES, name_of_range, preprocessed, preprocessing
-from kerasxai.core.own_preprocessing import InputRangeWarning, range_doubt, warn_of_range
+from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning, range_doubt, warn_of_range
+from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.models.preprocessing import preprocess as own_layers
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.input_range import RANGES, name_of_range, preprocessed, preprocessing
 
 layers = keras.layers
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.inputs import checked_rank, packed, unpacked
+from kerasxai.engine.samples import checked_rank, packed, unpacked
 
 layers = keras.layers
 WORDS = np.array([[1, 2, 3], [4, 0, 2], [3, 3, 1], [2, 4, 4]], np.int32)

@@ -12,11 +12,11 @@ from PIL import Image
 
 from kerasxai import data
 from kerasxai.cli import main
-from kerasxai.core.image_input import image_input
-from kerasxai.core.own_preprocessing import InputRangeWarning
+from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.features.capture import Capture
 from kerasxai.features.preprocessed import preprocessing_inputs
-from kerasxai.training.evaluate import evaluate
 
 layers = keras.layers
 

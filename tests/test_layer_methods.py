@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.passes import Pass
+from kerasxai.engine.forward_pass import Pass
 
 layers = keras.layers
 ORACLES = {

@@ -8,7 +8,7 @@ import reference
 import zoo
 
 import kerasxai
-from kerasxai.core.black_box import BlackBox
+from kerasxai.engine.function_model import BlackBox
 from kerasxai.methods.kernelshap import coalitions, constrained_fit
 from kerasxai.methods.lime import local_fit, random_coalitions
 from kerasxai.methods.superpixels import superpixels_of, top_superpixels

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask, mask_to_boxes
+from kerasxai.tools.errors import KerasxaiError
 
 MAPS = hnp.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-2, 6).map(float))
 

@@ -13,8 +13,8 @@ import kerasxai
 from kerasxai.cli import main
 from kerasxai.cli.images_in import resized
 from kerasxai.cli.localize_files import regions, run_lengths
-from kerasxai.core.commands import command_line
 from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
+from kerasxai.tools.commands import command_line
 
 SIZES = [(20, 30), (40, 24), (16, 16)]
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.metrics import (
     EnergyPointingGame,
@@ -24,6 +23,7 @@ from kerasxai.metrics import (
     TopKLoc,
     box_iou,
 )
+from kerasxai.tools.errors import KerasxaiError
 
 REFERENCE = "wsolevaluation"
 SIZE = (24, 30)

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics import GTKnownLoc, MaskCoverage, MaxBoxAcc, MaxBoxAccV2, MeanIoU, PointingGame, PxAP, TopKLoc
+from kerasxai.tools.errors import KerasxaiError
 
 MAPS = np.ones((2, 24, 30)) * np.arange(30)
 BOXES = [[[1, 2, 9, 9]]] * 2

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import kerasxai
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models import build_classifier
 from kerasxai.models.optimizers import SharedAdamW, SharedSGD
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.optimizers import optimizer_of
 

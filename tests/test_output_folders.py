@@ -14,11 +14,11 @@ from PIL import Image
 
 from kerasxai import data
 from kerasxai.cli import inspect_pages, main
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.folders import locked
-from kerasxai.training import evaluate as evaluate_module
+from kerasxai.evaluation import evaluate as evaluate_module
+from kerasxai.evaluation.saved_results import keep_former
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.folders import locked
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.figures import keep_former
 from kerasxai.training.train import train
 
 CLASSES = ("bird", "cat", "dog", "planet")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import kerasxai
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models import build_classifier, load, with_output_stride
 from kerasxai.models.pooling import DilatedPooling2D
+from kerasxai.tools.errors import KerasxaiError
 
 L = keras.layers
 RNG = np.random.default_rng(11)

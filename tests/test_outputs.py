@@ -16,8 +16,8 @@ from scipy import special
 
 import kerasxai
 from kerasxai.cli import main
-from kerasxai.core.bounds import UNBOUNDED, bounds_of
-from kerasxai.core.outputs import Predictions, class_count, class_index
+from kerasxai.engine.outputs.bounds import UNBOUNDED, bounds_of
+from kerasxai.engine.outputs.kinds import Predictions, class_count, class_index
 
 layers, ops = keras.layers, keras.ops
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 3)).astype("float32")

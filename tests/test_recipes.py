@@ -9,7 +9,7 @@ import pytest
 
 import kerasxai
 from kerasxai.cli import main, parser_of
-from kerasxai.core.lazy import resolve
+from kerasxai.tools.lazy import resolve
 from kerasxai.training import RECIPES
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.options import config_of

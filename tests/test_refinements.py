@@ -10,7 +10,6 @@ from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.linear_model import Ridge
 
 import kerasxai
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.refinements import PRESETS, REFINEMENTS
 from kerasxai.refinements.averages import flip, resized, scales, shifts
@@ -21,6 +20,7 @@ from kerasxai.refinements.discriminants import discriminant, discriminant_map, e
 from kerasxai.refinements.erasing import erase
 from kerasxai.refinements.levels import level
 from kerasxai.refinements.regions import cut, superpixels, walker
+from kerasxai.tools.errors import KerasxaiError
 
 SIDE = 48
 

@@ -13,7 +13,7 @@ import skimage.data
 from PIL import Image
 
 from kerasxai import viz
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\" {{ 1 + 1 }}"
 VOID = {"meta", "img", "link", "br", "hr", "input"}

@@ -15,14 +15,14 @@ import kerasxai
 from kerasxai import data
 from kerasxai.cli import COMMANDS, main, parser_of
 from kerasxai.data.shapes.language import ANSWERS, CAPTION_WORDS, KINDS, NOBODY, swapped
-from kerasxai.training import caption as caption_module
-from kerasxai.training import vqa as vqa_module
-from kerasxai.training.caption import WORDS, caption, say, spelled, spoken_of
-from kerasxai.training.pointing import BACKGROUND, OBJECT, OTHER, Case, by_group, counted, point, rows
-from kerasxai.training.reading import END, EVIDENCE, PADDING, START, numbered, vocabulary
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.scene_config import SceneConfig
-from kerasxai.training.vqa import vqa
+from kerasxai.training.words import caption as caption_module
+from kerasxai.training.words import vqa as vqa_module
+from kerasxai.training.words.attention_reader import END, EVIDENCE, PADDING, START, numbered, vocabulary
+from kerasxai.training.words.caption import WORDS, caption, say, spelled, spoken_of
+from kerasxai.training.words.pointing_accuracy import BACKGROUND, OBJECT, OTHER, Case, by_group, counted, point, rows
+from kerasxai.training.words.scene_config import SceneConfig
+from kerasxai.training.words.vqa import vqa
 
 SIDE = 160
 

@@ -10,8 +10,8 @@ import zoo
 from scipy.ndimage import map_coordinates
 
 import kerasxai
-from kerasxai.core.graph import ancestors
-from kerasxai.core.view import View
+from kerasxai.engine.graph import ancestors
+from kerasxai.engine.traced_model import View
 from kerasxai.methods import METHODS
 from kerasxai.methods.scorecam import varying_channels
 

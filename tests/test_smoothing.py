@@ -9,7 +9,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.layers import walk
+from kerasxai.engine.layers import walk
 
 layers = keras.layers
 

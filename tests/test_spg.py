@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from kerasxai import Explainer
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.tracing import patched
+from kerasxai.engine.tracing import patched
 from kerasxai.models import build_classifier, with_output_stride
 from kerasxai.models.spg import THRESHOLDS, SelfProducedGuidance, guidance
+from kerasxai.tools.errors import KerasxaiError
 
 GENERATOR = np.random.default_rng(0)
 FEATURES = GENERATOR.normal(size=(3, 6, 5, 4)).astype("float32")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasxai
-from kerasxai.core.view import View
+from kerasxai.engine.traced_model import View
 from kerasxai.methods.cam import layer_activations
 from kerasxai.models import with_output_stride
 from kerasxai.refinements.strides import at_stride

@@ -16,9 +16,9 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import tracing
-from kerasxai.core.layers import walk
-from kerasxai.core.tracing import intercepted, one_pass_at_a_time, patched, recorded
+from kerasxai.engine import tracing
+from kerasxai.engine.layers import walk
+from kerasxai.engine.tracing import intercepted, one_pass_at_a_time, patched, recorded
 
 IMAGES = zoo.images(4)
 

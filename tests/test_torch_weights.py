@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models.torch_weights import MAGIC, PROTOCOL, read_torch_weights
+from kerasxai.tools.errors import KerasxaiError
 
 
 class _Storage:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core.traces import MOST_SIZES, Trace, Traces
+from kerasxai.engine.trace_cache import MOST_SIZES, Trace, Traces
 
 layers = keras.layers
 SIZES = ((20, 20), (24, 17))

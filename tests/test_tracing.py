@@ -9,10 +9,10 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.core import graph
-from kerasxai.core.layer_table import list_layers
-from kerasxai.core.layers import find_layer, walk
-from kerasxai.core.tracing import intercepted, patched
+from kerasxai.engine import graph
+from kerasxai.engine.layer_table import list_layers
+from kerasxai.engine.layers import find_layer, walk
+from kerasxai.engine.tracing import intercepted, patched
 
 
 def test_patched_is_seen_by_calls_alone_and_leaves_the_layer_as_it_was_even_after_an_error() -> None:

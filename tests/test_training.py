@@ -13,10 +13,10 @@ from PIL import Image
 
 import kerasxai
 from kerasxai.cli import main
+from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
 from kerasxai.training import train as train_module
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.evaluate import evaluate
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import epochs_of, train
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kerasxai import viz
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz import scatter
 from kerasxai.viz.overlays import lookup_table, strengths
 from kerasxai.viz.pixels import resize_heatmap

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kerasxai import viz
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.text import drawable, font, shorten, wrap
 
 

@@ -16,23 +16,23 @@ import keras
 import numpy as np
 
 from kerasxai import data
-from kerasxai.core.commands import run_module
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import json_text, read_json, write_json
-from kerasxai.core.folders import locked
 from kerasxai.data.choosing import examples
 from kerasxai.data.finding import is_own_table
+from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
+from kerasxai.tools.commands import run_module
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import json_text, read_json, write_json
+from kerasxai.tools.folders import locked
 from kerasxai.training import benchmark_options
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.figures import differences, keep_former
+from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
-from kerasxai.training.stages import evaluated
 from kerasxai.training.train import check_apart, image_size, loss_of, train
 
 _OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")

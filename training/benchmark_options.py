@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.arguments import box_threshold, fraction, listed, parse_option, positive_int
 from kerasxai.methods import METHODS
+from kerasxai.tools.arguments import box_threshold, fraction, listed, parse_option, positive_int
 from kerasxai.training.losses import LOSSES
 from kerasxai.training.options import add_settings
 from kerasxai.training.recipes import RECIPES

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kerasxai import viz
-from kerasxai.core.commands import command_line
-from kerasxai.core.files import null_for_nan, write_csv, write_json, write_text
+from kerasxai.evaluation.tables import print_rows
+from kerasxai.tools.commands import command_line
+from kerasxai.tools.files import null_for_nan, write_csv, write_json, write_text
 from kerasxai.training.benchmark_pictures import contact_sheet, threshold_plot
 from kerasxai.training.benchmark_tables import (
     MEASURES,
@@ -21,7 +22,6 @@ from kerasxai.training.benchmark_tables import (
     summarize,
     table_of,
 )
-from kerasxai.training.tables import print_rows
 from kerasxai.version import __version__
 
 BASELINES = {"whole_image": "whole image", "centered_box": "centered box", "centered_gaussian": "centered Gaussian"}

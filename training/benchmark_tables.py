@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasxai.training.tables import coverage
+from kerasxai.evaluation.tables import coverage
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.commands import command_line
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import read_json, write_json, write_text
-from kerasxai.core.names import printable
-from kerasxai.core.options import within
+from kerasxai.tools.commands import command_line
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import read_json, write_json, write_text
+from kerasxai.tools.options import within
+from kerasxai.tools.printable import printable
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import head_of
 

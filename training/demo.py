@@ -13,12 +13,12 @@ import tensorflow as tf
 from PIL import Image
 
 from kerasxai import data, models, viz
-from kerasxai.core.files import read_text, write_json
-from kerasxai.core.folders import locked
+from kerasxai.evaluation.tables import FIGURES, coverage, evaluation_rows
 from kerasxai.explainer import Explainer
+from kerasxai.tools.files import read_text, write_json
+from kerasxai.tools.folders import locked
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.stages import Clock, evaluated
-from kerasxai.training.tables import FIGURES, coverage, evaluation_rows
+from kerasxai.training.lifecycle import Clock, evaluated
 from kerasxai.training.train import train
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "coffee cup": skimage.data.coffee, "rocket": skimage.data.rocket}

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.core.arguments import natural_int, seed_number
+from kerasxai.tools.arguments import natural_int, seed_number
 
 SUMMARY = "Walk the whole road on the embedded data and write an HTML report."
 EXAMPLES = ["kerasxai demo", "kerasxai demo --out runs/demo --open"]

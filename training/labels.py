@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 NO_LABEL = -1
 Labels = NDArray[np.int64]

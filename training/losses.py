@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 
 @dataclass(frozen=True)

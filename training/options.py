@@ -6,7 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.arguments import (
+from kerasxai.models import BACKBONES, HEADS
+from kerasxai.tools.arguments import (
     fraction,
     natural_int,
     number,
@@ -16,7 +17,6 @@ from kerasxai.core.arguments import (
     seed_number,
     stride_or_layer,
 )
-from kerasxai.models import BACKBONES, HEADS
 from kerasxai.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
 from kerasxai.training.losses import LOSSES
 from kerasxai.training.recipes import RECIPES

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasxai.core.lazy import resolve
+from kerasxai.tools.lazy import resolve
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.recipes import recipe_of, share_options
 

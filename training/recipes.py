@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.lazy import resolve
 from kerasxai.models import HEADS
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.lazy import resolve
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
-from kerasxai.core.names import printable
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
+from kerasxai.tools.printable import printable
 
 MONITOR = "val_loss"
 

@@ -16,13 +16,13 @@ import tensorflow as tf
 
 from kerasxai import data, models, viz
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
-from kerasxai.core.commands import run_module
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.folders import locked
-from kerasxai.core.names import printable
-from kerasxai.core.options import whole
 from kerasxai.data.choosing import examples
 from kerasxai.methods import METHODS
+from kerasxai.tools.commands import run_module
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.folders import locked
+from kerasxai.tools.options import whole
+from kerasxai.tools.printable import printable
 from kerasxai.training import options
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
@@ -31,7 +31,7 @@ from kerasxai.training.options import config_of
 from kerasxai.training.recipe_parts import augmentation, has_soft_labels, insertion, one_hot
 from kerasxai.training.recipes import share_options, taken_by
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
-from kerasxai.training.weak import RunLabels, is_weak
+from kerasxai.training.weak_labels import RunLabels, is_weak
 
 PHASES = ("head", "finetune", "pseudo")
 """The last one is there only where labels are missing."""

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kerasxai.core.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
-from kerasxai.core.lazy import resolve
+from kerasxai.tools.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
+from kerasxai.tools.lazy import resolve
 from kerasxai.version import __version__
 
 
@@ -31,10 +31,10 @@ COMMANDS: dict[str, Command] = {
     "localize": Command("kerasxai.cli.localize", "kerasxai.cli.localize:run"),
     "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
-    "evaluate": Command("kerasxai.training.evaluate_options", "kerasxai.training.evaluate:run"),
+    "evaluate": Command("kerasxai.evaluation.evaluate_options", "kerasxai.evaluation.evaluate:run"),
     "benchmark": Command("kerasxai.training.benchmark_options", "kerasxai.training.benchmark:run"),
-    "caption": Command("kerasxai.training.caption_options", "kerasxai.training.caption:run"),
-    "vqa": Command("kerasxai.training.vqa_options", "kerasxai.training.vqa:run"),
+    "caption": Command("kerasxai.training.words.caption_options", "kerasxai.training.words.caption:run"),
+    "vqa": Command("kerasxai.training.words.vqa_options", "kerasxai.training.words.vqa:run"),
     "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),

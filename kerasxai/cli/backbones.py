@@ -2,8 +2,8 @@
 
 import argparse
 
-from kerasxai.core.tables import print_table
 from kerasxai.models import BACKBONES, HEADS
+from kerasxai.tools.text_tables import print_table
 
 SUMMARY = "List the backbones and heads."
 EXAMPLES = ["kerasxai backbones"]

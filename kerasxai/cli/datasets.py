@@ -2,8 +2,8 @@
 
 import argparse
 
-from kerasxai.core.tables import print_table
 from kerasxai.data import DATASETS
+from kerasxai.tools.text_tables import print_table
 
 SUMMARY = "List the data sets that are known by name."
 EXAMPLES = ["kerasxai datasets"]

@@ -19,14 +19,14 @@ from kerasxai.cli.images_in import (
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import add_outputs, class_index, name_of, top_predictions
 from kerasxai.cli.settings import settings_of
-from kerasxai.core.arguments import add_method_options, add_model, listed, positive_int
-from kerasxai.core.errors import unknown
-from kerasxai.core.folders import locked
-from kerasxai.core.image_options import add_image_options
-from kerasxai.core.input_range import preprocessing
-from kerasxai.core.tables import print_table
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
+from kerasxai.tools.arguments import add_method_options, add_model, listed, positive_int
+from kerasxai.tools.errors import unknown
+from kerasxai.tools.folders import locked
+from kerasxai.tools.image_options import add_image_options
+from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.text_tables import print_table
 
 SUMMARY = "Draw where a model looks in images."
 EXAMPLES = [
@@ -110,9 +110,9 @@ def _explain(
     ledger: Ledger,
 ) -> None:
     from kerasxai import models
-    from kerasxai.core.image_input import image_input
-    from kerasxai.core.outputs import class_count
-    from kerasxai.core.own_preprocessing import warn_of_range
+    from kerasxai.engine.images.builtin_preprocessing import warn_of_range
+    from kerasxai.engine.images.image_input import image_input
+    from kerasxai.engine.outputs.kinds import class_count
 
     model = models.load_classifier(options.model, options.custom_objects)
     taken = image_input(model, options.image_size, options.input_range)

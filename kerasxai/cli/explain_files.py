@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kerasxai.cli.ledger import Group, numbered
-from kerasxai.core.files import atomic_path, json_text, open_text, read_json, text_of
 from kerasxai.data.finding import JOURNALS
 from kerasxai.methods import METHODS
+from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
 
 _COLUMNS = 6
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 import numpy as np
 
 from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
-from kerasxai.core.commands import tell
-from kerasxai.core.errors import KerasxaiError, NotFiniteError
-from kerasxai.core.files import cannot, text_of
 from kerasxai.data.finding import find_images, folded, written_names
+from kerasxai.tools.commands import tell
+from kerasxai.tools.errors import KerasxaiError, NotFiniteError
+from kerasxai.tools.files import cannot, text_of
 
 _MOST_BYTES = 2**27
 """Pictures in memory at once, beyond which a batch has fewer images than was asked for."""

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.core.arguments import add_model, number, positive_int
-from kerasxai.core.image_options import add_image_options
+from kerasxai.tools.arguments import add_model, number, positive_int
+from kerasxai.tools.image_options import add_image_options
 
 SUMMARY = "Show what a model has learned: filters, units, patches, class pictures, neighbors."
 EXAMPLES = [

@@ -8,8 +8,6 @@ import tensorflow as tf
 
 from kerasxai.cli.inspect_work import Work
 from kerasxai.cli.predictions import name_of
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path, write_text
 from kerasxai.features.embedding import embed
 from kerasxai.features.fields import receptive_field
 from kerasxai.features.kernels import filters
@@ -18,6 +16,8 @@ from kerasxai.features.projection import project
 from kerasxai.features.stream import batches
 from kerasxai.features.units import activation_quantiles, activations, dissect
 from kerasxai.features.visualization import ascend, robust_probabilities
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path, write_text
 from kerasxai.viz import grid, plot_scatter, save_animation, scatter_page, write_projector
 
 _MOST_KERNELS = 64

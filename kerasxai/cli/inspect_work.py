@@ -13,14 +13,10 @@ from kerasxai.cli.images_in import none_readable, tell_skipped
 from kerasxai.cli.inspect import PARTS, WITHOUT_DATA
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.staging import staged
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import text_of
-from kerasxai.core.finite import check_weights
-from kerasxai.core.image_input import ImageInput, image_input
-from kerasxai.core.input_range import name_of_range, preprocessing
-from kerasxai.core.outputs import class_count, class_index
-from kerasxai.core.own_preprocessing import warn_of_range
-from kerasxai.core.tables import print_table
+from kerasxai.engine.images.builtin_preprocessing import warn_of_range
+from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.engine.outputs.finite import check_weights
+from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import Embeddings, embed
 from kerasxai.features.neighbors import NeighborIndex
@@ -28,6 +24,10 @@ from kerasxai.features.patches import Patches, top_patches
 from kerasxai.features.preprocessed import preprocessing_inputs
 from kerasxai.features.stream import batches
 from kerasxai.features.units import select_channels
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import text_of
+from kerasxai.tools.input_range import name_of_range, preprocessing
+from kerasxai.tools.text_tables import print_table
 from kerasxai.viz import Report, save_png, to_picture
 from kerasxai.viz.pixels import resize_picture
 

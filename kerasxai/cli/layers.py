@@ -2,8 +2,8 @@
 
 import argparse
 
-from kerasxai.core.arguments import add_model
-from kerasxai.core.tables import print_table
+from kerasxai.tools.arguments import add_model
+from kerasxai.tools.text_tables import print_table
 
 SUMMARY = "List the layers of a model."
 EXAMPLES = [
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Prints the layers in the order in which they are called."""
-    from kerasxai.core.layer_table import list_layers
+    from kerasxai.engine.layer_table import list_layers
     from kerasxai.models import load
 
     rows = [

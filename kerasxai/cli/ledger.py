@@ -16,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
-from kerasxai.core.commands import command_line
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import cannot, json_text, open_text, path_of, text_of
 from kerasxai.data.finding import folded, is_own_table, key_of
+from kerasxai.tools.commands import command_line
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import cannot, json_text, open_text, path_of, text_of
 
 _LONGEST_NAME = 255
 _PAUSE = 2.0

@@ -21,12 +21,12 @@ from kerasxai.cli.images_in import (
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.predictions import add_outputs, class_index, name_of
 from kerasxai.cli.settings import settings_of
-from kerasxai.core.arguments import add_method_options, add_model, positive_int
-from kerasxai.core.folders import check_output_folder, locked
-from kerasxai.core.image_options import add_image_options
-from kerasxai.core.input_range import preprocessing
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
+from kerasxai.tools.arguments import add_method_options, add_model, positive_int
+from kerasxai.tools.folders import check_output_folder, locked
+from kerasxai.tools.image_options import add_image_options
+from kerasxai.tools.input_range import preprocessing
 
 SUMMARY = "Write boxes (COCO JSON, CSV) and masks (PNG) of what a model sees in images."
 EXAMPLES = [
@@ -125,12 +125,12 @@ def _localize(
 ) -> None:
     from kerasxai import models
     from kerasxai.cli.localize_files import record_of, regions, write_mask, write_sheet
-    from kerasxai.core.image_input import image_input
-    from kerasxai.core.outputs import class_count
-    from kerasxai.core.own_preprocessing import warn_of_range
-    from kerasxai.core.progress import Bar
+    from kerasxai.engine.images.builtin_preprocessing import warn_of_range
+    from kerasxai.engine.images.image_input import image_input
+    from kerasxai.engine.outputs.kinds import class_count
     from kerasxai.explainer import Explainer
     from kerasxai.localization import heatmap_to_mask, mask_to_boxes
+    from kerasxai.tools.progress import Bar
 
     model = models.load_classifier(options.model, options.custom_objects)
     taken = image_input(model, options.image_size, options.input_range)

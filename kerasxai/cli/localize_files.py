@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from kerasxai import viz
 from kerasxai.cli.ledger import JSON, Group, numbered
-from kerasxai.core.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
 from kerasxai.data.finding import BOXES, JOURNALS
 from kerasxai.localization import EIGHT_NEIGHBORS
+from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
 from kerasxai.version import __version__
 
 

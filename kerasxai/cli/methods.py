@@ -2,8 +2,8 @@
 
 import argparse
 
-from kerasxai.core.tables import print_table
 from kerasxai.methods import METHODS
+from kerasxai.tools.text_tables import print_table
 
 SUMMARY = "List the explainers."
 EXAMPLES = ["kerasxai methods"]

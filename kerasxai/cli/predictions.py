@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasxai.core.outputs import OUTPUTS, OUTPUTS_HELP, Predictions, class_index
+from kerasxai.engine.outputs.kinds import OUTPUTS, OUTPUTS_HELP, Predictions, class_index
 
 __all__ = ["add_outputs", "class_index", "name_of", "top_predictions"]
 

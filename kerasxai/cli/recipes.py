@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasxai.core.tables import print_table
+from kerasxai.tools.text_tables import print_table
 from kerasxai.training.recipes import RECIPES
 
 SUMMARY = "List the training recipes."

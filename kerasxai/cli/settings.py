@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.files import cannot
-from kerasxai.core.input_range import name_of_range, source_of_range
+from kerasxai.tools.files import cannot
+from kerasxai.tools.input_range import name_of_range, source_of_range
 from kerasxai.version import __version__
 
 _NOT_OF_RESULTS = frozenset({"images", "out", "batch_size"})

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import cannot, null_for_nan, path_of, read_json, text_of, write_json
-from kerasxai.core.folders import locked
 from kerasxai.data.finding import is_own_table
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import cannot, null_for_nan, path_of, read_json, text_of, write_json
+from kerasxai.tools.folders import locked
 
 _PREFIX = ".kerasxai-staged-"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import real, whole
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real, whole
 
 IMAGENET_COLOR = (123.68, 116.779, 103.939)
 """The mean color of ImageNet's training images, RGB in [0, 255]."""

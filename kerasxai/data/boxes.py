@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import read_text
-from kerasxai.core.names import printable
 from kerasxai.data.images import BROKEN, image_size
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import read_text
+from kerasxai.tools.printable import printable
 
 COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
 

@@ -8,12 +8,12 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.lazy import resolve
 from kerasxai.data import DatasetRow, masks
 from kerasxai.data.boxes import BoxTable
 from kerasxai.data.information import DatasetInfo
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.lazy import resolve
 
 _CROWDS = ("is_crowd", "is_group_of")
 _NAME_FEATURES = ("file_name", "image/filename", "filename", "image/file_name", "id", "image_id", "image/id")

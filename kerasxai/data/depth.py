@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-from kerasxai.core.errors import KerasxaiError, KerasxaiWarning
+from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
 
 MODES_OF_16_BITS = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _COLOR_BANDS = {"LA": 1, "RGB": 3, "RGBA": 3, "RGBX": 3}

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import open_text, read_json, text_of
-from kerasxai.core.folders import LOCK, is_locked_here
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import open_text, read_json, text_of
+from kerasxai.tools.folders import LOCK, is_locked_here
 
 _FIXED = {
     "evaluation.json": ("cases.png", "threshold.png"),

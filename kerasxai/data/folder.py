@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.names import printable
 from kerasxai.data.boxes import read_boxes
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
 from kerasxai.data.information import DatasetInfo
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.printable import printable
 
 ALIASES = {"val": "validation", "valid": "validation"}
 _SPLITS = frozenset({"train", "validation", "test", *ALIASES})

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_grey, warn_of_depth
+from kerasxai.tools.errors import KerasxaiError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")

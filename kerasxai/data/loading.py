@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.data import DATASETS
 from kerasxai.data.catalog import TfdsSource
 from kerasxai.data.folder import ALIASES, FolderSource
 from kerasxai.data.information import DatasetInfo, Source
 from kerasxai.data.preparing import is_dataset
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 _SHUFFLED = 1024
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.lazy import resolve
 from kerasxai.data import DATASETS, DatasetRow
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.lazy import resolve
 
 _PROBE = ("storage.googleapis.com", 443)
 

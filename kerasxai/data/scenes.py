@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerasxai.core.errors import unknown
 from kerasxai.data.preparing import make_builder, prepare, quiet, row_of
+from kerasxai.tools.errors import unknown
 
 NAME = "shapes_two"
 

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.folder import ALIASES
 from kerasxai.data.loading import StrPath, open_source, resize_sample, shape_sample
+from kerasxai.tools.errors import KerasxaiError
 
 _SHUFFLED = 4096
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.choosing import Choice
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import find_layer, input_specs, no_map, walk
-from kerasxai.core.readings import is_channels_first
-from kerasxai.core.tensor_names import TensorNames, is_operation
-from kerasxai.core.traces import Trace, Traces
-from kerasxai.core.tracing import Call, build, one_pass_at_a_time, recorded
+from kerasxai.engine.feature_layer.choice import Choice
+from kerasxai.engine.feature_layer.readable_maps import is_channels_first
+from kerasxai.engine.layers import find_layer, input_specs, no_map, walk
+from kerasxai.engine.tensor_names import TensorNames, is_operation
+from kerasxai.engine.trace_cache import Trace, Traces
+from kerasxai.engine.tracing import Call, build, one_pass_at_a_time, recorded
 from kerasxai.features.stream import Batch, batches
+from kerasxai.tools.errors import KerasxaiError
 
 
 def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path, open_text
 from kerasxai.features.capture import Capture
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import atomic_path, open_text
 
 POOLS = ("mean", "max", "flatten")
 _NO_LABEL = -1

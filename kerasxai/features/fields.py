@@ -5,12 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import input_specs
-from kerasxai.core.spans import Span, SpanReader
-from kerasxai.core.tracing import build, one_pass_at_a_time
+from kerasxai.engine.fast.receptive_field import Span, SpanReader
+from kerasxai.engine.layers import input_specs
+from kerasxai.engine.tracing import build, one_pass_at_a_time
 from kerasxai.features.capture import traced_output
 from kerasxai.features.preprocessed import without_preprocessing
+from kerasxai.tools.errors import KerasxaiError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import find_layer, walk
+from kerasxai.engine.layers import find_layer, walk
+from kerasxai.tools.errors import KerasxaiError
 
 
 @dataclass(frozen=True)

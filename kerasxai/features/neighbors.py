@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.files import atomic_path
 from kerasxai.features.embedding import Embeddings
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import atomic_path
 
 METRICS = ("cosine", "euclidean", "manhattan")
 

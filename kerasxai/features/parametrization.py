@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 COLOR_MATRIX = np.array(
     [[0.5863, 0.2593, 0.0299], [0.5954, -0.0550, -0.0815], [0.5494, -0.2170, 0.0564]],

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features.capture import Capture, chosen_channels, map_of
 from kerasxai.features.fields import ReceptiveField, receptive_field
 from kerasxai.features.stream import Batch
+from kerasxai.tools.errors import KerasxaiError
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.image_input import ImageInput
-from kerasxai.core.input_range import RANGES, Preprocess, preprocessed
-from kerasxai.core.tracing import intercepted
+from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.engine.tracing import intercepted
+from kerasxai.tools.input_range import RANGES, Preprocess, preprocessed
 
 _LEFT_OUT = contextvars.ContextVar("_LEFT_OUT", default=False)
 

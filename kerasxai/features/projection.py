@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
-from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.features.embedding import Embeddings
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 PROJECTIONS = ("pca", "tsne", "umap")
 _FIRST = 50

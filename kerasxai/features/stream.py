@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 Batch = dict[str, Any]
 _TUPLE = ("image", "label")

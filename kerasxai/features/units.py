@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.features.capture import Capture, chosen_channels, map_of
 from kerasxai.features.stream import Batch, check_rereadable
+from kerasxai.tools.errors import KerasxaiError
 
 _IGNORED = 255
 _CHANNELS = 128

@@ -10,14 +10,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.image_input import image_side
-from kerasxai.core.layers import input_specs
-from kerasxai.core.progress import Bar
-from kerasxai.core.scores import read_classes
+from kerasxai.engine.images.image_input import image_side
+from kerasxai.engine.layers import input_specs
+from kerasxai.engine.scores import read_classes
 from kerasxai.features.augmentation import Augmentation
 from kerasxai.features.capture import chosen_output, run_recorded
 from kerasxai.features.parametrization import Parametrization, start_parameters
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.progress import Bar
 
 _FRESH = 1_000_003
 _BATCH = 16

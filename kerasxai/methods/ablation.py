@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.batching import fitting
-from kerasxai.core.maps import spread
+from kerasxai.engine.fast.batching import fitting
+from kerasxai.engine.map_layout import spread
 from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity
 
@@ -45,7 +45,7 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     pooling is all that follows the layer, only what lies above the pooling.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiWarning
-from kerasxai.core.extents import extents_of, over_input
-from kerasxai.core.layers import find_call
-from kerasxai.core.maps import sides_of
-from kerasxai.core.options import choice
+from kerasxai.engine.coverage.extents import extents_of, over_input
+from kerasxai.engine.layers import find_call
+from kerasxai.engine.map_layout import sides_of
+from kerasxai.tools.errors import KerasxaiWarning
+from kerasxai.tools.options import choice
 
 # Rectified activations keep the divisor of Grad-CAM++ at 2 or more; a hundredth of that is a weight 100 times as large.
 _NEAR_POLE = 0.02
@@ -104,7 +104,7 @@ def gradcam(view: Any, images: Any, targets: Any) -> Any:
     """Grad-CAM: `relu(sum_k mean_ij(g_k) A_k)`, `A` a layer's channels and `g` the gradient of the score.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -128,7 +128,7 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
     gradients to the powers.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -173,7 +173,7 @@ def xgradcam(view: Any, images: Any, targets: Any) -> Any:
     """XGrad-CAM: `relu(sum_k w_k A_k)`, `w_k = sum_ij(g_k A_k) / sum_ij(A_k)`; 0 where the channel adds up to 0.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -198,7 +198,7 @@ def layercam(view: Any, images: Any, targets: Any) -> Any:
     """LayerCAM: `relu(sum_k relu(g_k) A_k)`, each place with its own weight.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -219,7 +219,7 @@ def hirescam(view: Any, images: Any, targets: Any) -> Any:
     """HiResCAM: `relu(sum_k g_k A_k)`, each place with its own weight; Grad-CAM where the head averages over places.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -241,7 +241,7 @@ def eigencam(view: Any, images: Any, targets: Any) -> Any:
     The vector is found through the smaller of the two Gram matrices, `(h w, h w)` or `(K, K)`, in float64.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one. They only decide which score is told.
 

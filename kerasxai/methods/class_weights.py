@@ -4,10 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.graph import pooled_map, pooled_then_dense
-from kerasxai.core.layers import hidden_layers
-from kerasxai.core.scores import class_weights
+from kerasxai.engine.graph import pooled_map, pooled_then_dense
+from kerasxai.engine.layers import hidden_layers
+from kerasxai.engine.scores import class_weights
+from kerasxai.tools.errors import KerasxaiError
 
 
 def class_evidence(run: Any, images: Any, targets: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def cam(view: Any, images: Any, targets: Any) -> Any:
     ACoL the fused map of both branches, erased for the target class.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.ndimage import gaussian_filter
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import choice, whole
-from kerasxai.core.whole_numbers import check_behind_cast, resolved
+from kerasxai.engine.images.integer_images import check_behind_cast, resolved
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice, whole
 
 BASELINES = ("black", "mean", "blurred", "random")
 QUADRATURES = ("trapezoid", "gauss_legendre")
@@ -91,7 +91,7 @@ def integrated_gradients(
     The maps add up to `S(x) - S(x0)`, but for the error of a finite number of steps, which the notes tell.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         baseline: `x0`: `"black"` (all 0), `"mean"` (each image's mean color), `"blurred"` (a Gaussian of a tenth of the

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import whole
 from kerasxai.methods.perturbation import explained_quantity, fill_values
 from kerasxai.methods.superpixels import mean_colors, partial_scores, superpixels_of, top_superpixels
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import whole
 
 
 def kernelshap(
@@ -35,7 +35,7 @@ def kernelshap(
     coalition and its complement.
 
     Args:
-        view: The model or function, as `kerasxai.core.view.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         samples: The most versions of each image that are looked at, beside x and x0; at least twice as many as

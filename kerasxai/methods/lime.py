@@ -7,9 +7,9 @@ import tensorflow as tf
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
-from kerasxai.core.options import real, whole
 from kerasxai.methods.perturbation import explained_quantity, fill_values
 from kerasxai.methods.superpixels import mean_colors, partial_scores, superpixels_of, top_superpixels
+from kerasxai.tools.options import real, whole
 
 
 def lime(
@@ -33,7 +33,7 @@ def lime(
     `sqrt(exp(-d^2 / kernel_width^2))`, where d is the cosine distance of z to the vector of ones.
 
     Args:
-        view: The model or function, as `kerasxai.core.view.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         samples: How many versions of each image are looked at, 2 or more.

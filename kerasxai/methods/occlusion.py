@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.maps import sides_of
-from kerasxai.core.options import SIDES, per_side
+from kerasxai.engine.map_layout import sides_of
 from kerasxai.methods.perturbation import explained_quantity, fill_values, seen_where
 from kerasxai.methods.windowed import may_be_windowed, scores_and_map, windowed_scores
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import SIDES, per_side
 
 
 def occluded_scores(
@@ -51,7 +51,7 @@ def occlusion(
     """Occlusion: `mean over the patches P that cover a pixel of S(x) - S(x with P hidden)`, signed.
 
     Args:
-        view: The model or function, as `kerasxai.core.view.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32; of series `(B, T, C)` and tokens `(B, T)` stretches are hidden, of volumes
             `(B, D, H, W, C)` blocks.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.black_box import BlackBox
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import choice
+from kerasxai.engine.function_model import BlackBox
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice
 
 FILLS = ("black", "mean", "gray")
 

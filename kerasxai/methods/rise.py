@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.options import per_side, real, whole
 from kerasxai.methods.perturbation import explained_quantity, seen_through
+from kerasxai.tools.options import per_side, real, whole
 
 
 def masked_evidence(run: Any, images: Any, targets: Any, cells: Any, shifts: Any, *, explain: str) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def rise(
     the image and shifted at random by up to one cell. What a mask hides turns to 0 in the range that the model takes.
 
     Args:
-        view: The model or function, as `kerasxai.core.view.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         masks: N. The paper takes 4000 and 8000; 1000 costs a quarter and is twice as noisy as 4000.

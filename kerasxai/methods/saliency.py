@@ -4,9 +4,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.extents import extents_of, over_input
-from kerasxai.core.maps import sides_of
-from kerasxai.core.whole_numbers import check_behind_cast
+from kerasxai.engine.coverage.extents import extents_of, over_input
+from kerasxai.engine.images.integer_images import check_behind_cast
+from kerasxai.engine.map_layout import sides_of
 from kerasxai.methods.cam import fused, layer_gradients, mean_gradients, weighted_maps
 
 
@@ -84,7 +84,7 @@ def saliency(view: Any, images: Any, targets: Any) -> Any:
     """Saliency: `max over colors of abs(dS/dx)`.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -104,7 +104,7 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     """Gradient times input: `sum over colors of x dS/dx`, signed.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32. Where the model holds its own preprocessing, x is the raw image, so that a black
             pixel gets 0 and a bright one much, whatever the network sees after the preprocessing. Of tokens `(B, T)` x
             is what `keras.layers.Embedding` gives for each.
@@ -128,7 +128,7 @@ def deconvnet(view: Any, images: Any, targets: Any) -> Any:
     """Deconvnet: the gradient with `relu(dy)` on the way back through each rectifier, `max over colors of abs`.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -153,7 +153,7 @@ def guided_backprop(view: Any, images: Any, targets: Any) -> Any:
     For ReLU6 it is `relu(dy) * (0 < x < 6)`.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -177,7 +177,7 @@ def guided_gradcam(view: Any, images: Any, targets: Any) -> Any:
     """Guided Grad-CAM: guided backpropagation, color by color, times Grad-CAM enlarged, `max over colors of abs`.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 

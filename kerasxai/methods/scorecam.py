@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.core.extents import extents_of, laid_over
-from kerasxai.core.maps import resized
-from kerasxai.core.options import whole
+from kerasxai.engine.coverage.extents import extents_of, laid_over
+from kerasxai.engine.map_layout import resized
 from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity, seen_through
+from kerasxai.tools.options import whole
 
 
 def layer_activations(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     A channel that is the same everywhere shows nothing, gets no pass and no weight, and is left out of the softmax.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         channels: None takes all channels, one pass each; a number takes the so many that vary most (standard deviation

@@ -4,10 +4,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import choice, real, whole
-from kerasxai.core.whole_numbers import range_of
+from kerasxai.engine.images.integer_images import range_of
 from kerasxai.methods import Method
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice, real, whole
 
 AVERAGES = ("smoothgrad", "squaregrad", "vargrad")
 _DEFAULTS = {"samples": 50, "sigma": 0.15, "seed": 0}
@@ -67,7 +67,7 @@ def smoothed(
     image has the same map in every batch.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         method: The row of the method.

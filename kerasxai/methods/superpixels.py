@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from skimage.segmentation import quickshift, slic
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import choice, whole
 from kerasxai.methods.perturbation import seen_where
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice, whole
 
 
 def visible_scores(

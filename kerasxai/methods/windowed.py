@@ -1,11 +1,11 @@
-"""Occlusion that computes the early layers anew only around the patch; see `kerasxai.core.windows`."""
+"""Occlusion that computes the early layers anew only around the patch; see `kerasxai.engine.fast.crop_recompute`."""
 
 from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.core.black_box import BlackBox
-from kerasxai.core.windows import best_window, window_of
+from kerasxai.engine.fast.crop_recompute import best_window, window_of
+from kerasxai.engine.function_model import BlackBox
 
 
 def may_be_windowed(view: Any, images: Any) -> bool:

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics.base import Metric
 from kerasxai.metrics.inputs import (
     Heatmaps,
@@ -25,6 +24,7 @@ from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.pointing import energy, hits
 from kerasxai.metrics.protocols import box_iou, own_map
 from kerasxai.metrics.sweep import clipped, largest_boxes
+from kerasxai.tools.errors import KerasxaiError
 
 TOP_K = (1, 5)
 # By the largest true box's share of the image: as large as a square of a third, or of two thirds, of the side.

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.localization import checked_heatmap
+from kerasxai.tools.errors import KerasxaiError
 
 REFERENCE_SIZE = 224
 OBJECT, BACKGROUND, IGNORE = 1, 0, 255

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics.base import Metric, Result
 from kerasxai.metrics.inputs import (
     IGNORE,
@@ -22,6 +21,7 @@ from kerasxai.metrics.inputs import (
 )
 from kerasxai.metrics.protocols import checked_protocol
 from kerasxai.metrics.sweep import best_ious, mask_at
+from kerasxai.tools.errors import KerasxaiError
 
 ImageSize = int | Sequence[int] | None
 IOU_LEVELS = (30, 50, 70)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics.base import Metric, Result
 from kerasxai.metrics.inputs import (
     BACKGROUND,
@@ -18,6 +17,7 @@ from kerasxai.metrics.inputs import (
 )
 from kerasxai.metrics.protocols import checked_protocol, unit_map
 from kerasxai.metrics.sweep import mask_at
+from kerasxai.tools.errors import KerasxaiError
 
 INTERVAL = 0.001
 

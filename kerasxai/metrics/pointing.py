@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.metrics.base import Metric, Result
 from kerasxai.metrics.inputs import (
     IGNORE,
@@ -20,6 +19,7 @@ from kerasxai.metrics.inputs import (
     size_for,
 )
 from kerasxai.metrics.protocols import own_map
+from kerasxai.tools.errors import KerasxaiError
 
 ImageSize = int | Sequence[int] | None
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from kerasxai.core.errors import unknown
 from kerasxai.localization import checked_heatmap, has_evidence
+from kerasxai.tools.errors import unknown
 
 PROTOCOLS = ("kerasxai", "wsolevaluation")
 

@@ -9,7 +9,7 @@ from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
 _LAZY = {
     "ACoLHead": "kerasxai.models.acol",
     "ACoLModel": "kerasxai.models.acol",
-    "AttendedEvidence": "kerasxai.models.evidence",
+    "AttendedEvidence": "kerasxai.models.attended_evidence",
     "AttentionDropout": "kerasxai.models.adl",
     "Predictions": "kerasxai.models.heads",
     "build_classifier": "kerasxai.models.build",

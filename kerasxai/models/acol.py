@@ -8,12 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import flag, whole, within
 from kerasxai.models.heads import check_head, convolution, initializer
+from kerasxai.models.label_aware import LabelsShown
+from kerasxai.models.model_cloning import twin
 from kerasxai.models.pooling import DilatedPooling2D
-from kerasxai.models.rewiring import twin
-from kerasxai.models.shown import LabelsShown
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import flag, whole, within
 
 
 def minmax(maps: Any) -> Any:

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import real
 from kerasxai.models import graph
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real
 
 
 @keras.saving.register_keras_serializable("kerasxai")

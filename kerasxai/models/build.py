@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError, unknown
-from kerasxai.core.lazy import resolve
-from kerasxai.core.reasons import reason
 from kerasxai.models.graph import Place, find_features, places
 from kerasxai.models.heads import Predictions
+from kerasxai.models.model_cloning import inserted
 from kerasxai.models.names import imagenet_names
 from kerasxai.models.output_stride import strided_copy
 from kerasxai.models.preprocessing import preprocess
-from kerasxai.models.rewiring import inserted
 from kerasxai.models.tables import BACKBONES, HEADS, Backbone, Head
+from kerasxai.tools.error_reasons import reason
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.lazy import resolve
 
 Insert = Mapping[str, keras.Layer] | Callable[[keras.Model], Mapping[str, keras.Layer]]
 InputSize = int | tuple[int, int] | Literal["any"] | None

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models.torch_weights import read_torch_weights
+from kerasxai.tools.errors import KerasxaiError
 
 # Kernel size, repeats, channels, expansion, stride of the first block.
 STAGES = (

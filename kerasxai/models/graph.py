@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 MERGES = ("Add", "Concatenate")
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)

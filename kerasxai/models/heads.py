@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import flag, whole, within
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import flag, whole, within
 
 
 @keras.saving.register_keras_serializable("kerasxai")

@@ -14,14 +14,14 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.commands import check_backend
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import input_specs
-from kerasxai.core.lazy import resolve
-from kerasxai.core.names import printable
-from kerasxai.core.reasons import reason
+from kerasxai.engine.layers import input_specs
 from kerasxai.models.build import build_classifier
 from kerasxai.models.model_files import ModelFile, examined, unknown_classes
+from kerasxai.tools.commands import check_backend
+from kerasxai.tools.error_reasons import reason
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.lazy import resolve
+from kerasxai.tools.printable import printable
 
 _EXAMPLE = "imagenet:EfficientNetLite0"
 _KEEP = "give a .keras file, an .h5 file with the whole model, or a SavedModel folder"

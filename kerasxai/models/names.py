@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from kerasxai.core.files import read_json
+from kerasxai.tools.files import read_json
 
 
 @functools.cache

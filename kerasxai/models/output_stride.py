@@ -10,8 +10,7 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.striding import (
+from kerasxai.engine.dilation import (
     CONVOLUTIONS,
     GLOBAL,
     IN_PLACE,
@@ -24,8 +23,9 @@ from kerasxai.core.striding import (
     unstrided,
 )
 from kerasxai.models.graph import nodes
+from kerasxai.models.model_cloning import assemble, copied, inputs_like, is_graph, rerun, twin
 from kerasxai.models.pooling import DilatedPooling2D
-from kerasxai.models.rewiring import assemble, copied, inputs_like, is_graph, rerun, twin
+from kerasxai.tools.errors import KerasxaiError
 
 _OPERATIONS = ("Conv", "DepthwiseConv", "SeparableConv", "MaxPool", "AveragePool", "Pad", "Resize")
 

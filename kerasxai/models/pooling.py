@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.striding import dilated_pool
+from kerasxai.engine.dilation import dilated_pool
+from kerasxai.tools.errors import KerasxaiError
 
 
 @keras.saving.register_keras_serializable("kerasxai")

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.models.acol import minmax
 from kerasxai.models.heads import check_head, convolution, initializer
-from kerasxai.models.rewiring import twin
-from kerasxai.models.shown import LabelsShown
+from kerasxai.models.label_aware import LabelsShown
+from kerasxai.models.model_cloning import twin
+from kerasxai.tools.errors import KerasxaiError
 
 THRESHOLDS = ((0.7, 0.01), (0.5, 0.05), (0.7, 0.1))
 """From which value on a place is object, and below which it is ground: for what teaches B2, B1 and C."""

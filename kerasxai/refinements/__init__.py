@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kerasxai.core.lazy import resolve
+from kerasxai.tools.lazy import resolve
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import real, whole
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real, whole
 
 Explain = Callable[[Any, Any], NDArray]
 """`(images (N, H, W, C), targets (N,)) -> heatmaps (N, H, W)`."""

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.commands import parse_option
-from kerasxai.core.errors import KerasxaiError, unknown
 from kerasxai.refinements import PRESETS, REFINEMENTS, Refinement
+from kerasxai.tools.commands import parse_option
+from kerasxai.tools.errors import KerasxaiError, unknown
 
 Explain = Callable[[Any, Any], NDArray]
 _COMMAS = re.compile(r",(?![^\[(]*[\])])")
@@ -106,7 +106,7 @@ def refined(steps: tuple[Step, ...], view: Any, explain: Explain, images: NDArra
 
     Args:
         steps: Of `parsed`.
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         explain: The method: `(images, targets) -> heatmaps` at image size.
         images: `(N, H, W, C)`.
         targets: `(N,)` int64; negative for the predicted class, which is found once, of the images as they are.

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.extents import cut_to, extents_of, laid_over
-from kerasxai.core.inputs import numbered
+from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
+from kerasxai.engine.samples import numbered
 from kerasxai.methods.cam import layer_activations
 from kerasxai.refinements.averages import resized
 
@@ -41,7 +41,7 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     """The first principal component of the feature map within the class's evidence, brought to the heatmap's maximum.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         explain: The method, whose positive values are the evidence.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from sklearn.mixture import GaussianMixture
 
-from kerasxai.core.options import real, whole
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.regions import check_seeds, checked, cut, lab
+from kerasxai.tools.options import real, whole
 
 INSIDE = 0.2
 """Pixels of the object come to lie above this share of the maximum, all others below: where boxes are cut."""

@@ -7,15 +7,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.extents import cut_to, extents_of, laid_over
-from kerasxai.core.graph import ancestors
-from kerasxai.core.inputs import numbered
-from kerasxai.core.layers import is_feature_map
-from kerasxai.core.options import real
+from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
+from kerasxai.engine.graph import ancestors
+from kerasxai.engine.layers import is_feature_map
+from kerasxai.engine.samples import numbered
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
 from kerasxai.refinements.sizes import enlarged
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real
 
 _BOX_AT = 0.2
 """Where boxes are cut: this share of the maximum."""
@@ -96,7 +96,7 @@ def discriminant(
     the places the heatmap is sure of, and applied to all (see `discriminant_map`).
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         explain: The method, whose positive values are the evidence.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.

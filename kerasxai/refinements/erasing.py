@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.options import real, whole
 from kerasxai.refinements.averages import Explain
+from kerasxai.tools.options import real, whole
 
 
 def erase(

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import real
 from kerasxai.localization import chosen_threshold, has_evidence
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real
 
 
 def level(heatmaps: Any, *, rule: Any = "otsu", at: float = 0.2) -> NDArray[np.float32]:

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from skimage.color import rgb2lab
 from skimage.segmentation import random_walker, slic
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.options import real, whole
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real, whole
 
 
 def stretched(image: NDArray) -> NDArray[np.float64]:

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import walk
-from kerasxai.core.options import real
-from kerasxai.core.tracing import intercepted, skipped
+from kerasxai.engine.layers import walk
+from kerasxai.engine.tracing import intercepted, skipped
 from kerasxai.refinements.averages import resized
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import real
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def enlarge(
     what a place stands for.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         explain: The method, which asks that view.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
@@ -82,7 +82,7 @@ def enlarged(view: Any, images: NDArray, factor: float) -> Iterator[NDArray]:
     """Gives enlarged images, and for the length of a block a view that takes them.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         images: `(N, H, W, C)`.
         factor: The new size as a multiple of the images'.
 

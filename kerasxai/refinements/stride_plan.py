@@ -8,9 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.layers import walk
-from kerasxai.core.striding import (
+from kerasxai.engine.dilation import (
     CONVOLUTIONS,
     GLOBAL,
     IN_PLACE,
@@ -22,7 +20,9 @@ from kerasxai.core.striding import (
     unstrided,
     window_of,
 )
-from kerasxai.core.tracing import intercepted
+from kerasxai.engine.layers import walk
+from kerasxai.engine.tracing import intercepted
+from kerasxai.tools.errors import KerasxaiError
 
 # Operations that look at several places of a map.
 _WINDOWS = {

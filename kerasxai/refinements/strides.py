@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.core.errors import KerasxaiError, KerasxaiWarning
-from kerasxai.core.options import whole
-from kerasxai.core.striding import POOLINGS, dilated_pool, window_of
-from kerasxai.core.tracing import intercepted, patched
+from kerasxai.engine.dilation import POOLINGS, dilated_pool, window_of
+from kerasxai.engine.tracing import intercepted, patched
 from kerasxai.refinements.stride_plan import Change, planned
+from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
+from kerasxai.tools.options import whole
 
 
 @contextlib.contextmanager
@@ -70,7 +70,7 @@ def stride(view: Any, explain: Any, images: NDArray, targets: NDArray, *, stride
     for those that a warning names.
 
     Args:
-        view: The model, as `kerasxai.core.view.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
         explain: The method, which asks that view.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path
 from kerasxai.viz.pixels import to_pictures
 from kerasxai.viz.scatter import Pictures
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.pixels import Picture, check_finite, numbers_of, to_picture
 
 # Okabe and Ito's palette without its yellow, which is not seen on white.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.overlays import (
     EVIDENCE_COLORMAP,
     PREDICTED_COLOR,

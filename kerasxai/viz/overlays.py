@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.core.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.viz.flat import flat_map, flat_picture
 from kerasxai.viz.pixels import Picture, check_finite, numbers_of, resize_heatmap, to_picture
 

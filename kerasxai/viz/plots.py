@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.pixels import Picture
 from kerasxai.viz.text import drawable
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path, write_text
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path, write_text
 from kerasxai.viz.pixels import encode_png
 from kerasxai.viz.scatter import Pictures, sprite
 

@@ -21,8 +21,8 @@ from markupsafe import Markup, escape
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import write_text
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import write_text
 from kerasxai.viz.pixels import encode_png, to_picture
 
 Source: TypeAlias = "ArrayLike | bytes | os.PathLike[str]"

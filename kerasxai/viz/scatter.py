@@ -15,8 +15,8 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import json_text
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import json_text
 from kerasxai.viz.pixels import Picture, resize_picture, to_pictures
 from kerasxai.viz.plots import _COLORS, _LONGEST_TITLE, _RC, _figure, _pixels, add_legend
 from kerasxai.viz.text import drawable

@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasxai.core.errors import KerasxaiError
-from kerasxai.core.files import atomic_path
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path
 from kerasxai.viz.pixels import Picture, encode_png, to_picture, to_pictures
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import skimage
 from PIL import Image
 
-from kerasxai.core.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError
 
 PHOTOGRAPHS = (
     "astronaut.png",

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerasxai.core.errors import KerasxaiError
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS
+from kerasxai.tools.errors import KerasxaiError
 
 NOBODY = -1
 """Stands where a word or a question speaks of no object."""

@@ -1,1 +1,0 @@
-"""What everything else stands on: tracing, layers, scores, the view, errors and files."""

@@ -1,0 +1,1 @@
+"""Optimizations that change the time of an explanation and not its maps."""

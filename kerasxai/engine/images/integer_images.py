@@ -1,0 +1,163 @@
+"""Models whose explained input is of whole numbers, such as uint8 images that the model casts itself.
+
+Two passes are possible. For scores and maps the model is given whole numbers, so that what methods make up (noise,
+masked and enlarged images) is rounded and kept within the range. For gradients at the input the model is given floating
+numbers in place of the whole ones, so that its own cast changes nothing and the gradient is that behind the cast.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasxai.engine.tracing import intercepted
+from kerasxai.tools.errors import KerasxaiError
+
+
+def takes_whole_numbers(spec: Any) -> bool:
+    """Returns whether an input is an image (or series, volume) of whole numbers; tokens `(N, T)` are looked up.
+
+    Args:
+        spec: What the model says of the input, a `tf.TensorSpec` or None.
+    """
+    return spec is not None and spec.dtype.is_integer and spec.shape.rank is not None and spec.shape.rank > 2
+
+
+def range_of(spec: Any) -> tuple[float, float]:
+    """Returns the lowest and the highest number that an input takes; without an end where it takes floating numbers."""
+    return (float(spec.dtype.min), float(spec.dtype.max)) if takes_whole_numbers(spec) else (-np.inf, np.inf)
+
+
+def as_taken(images: Any, dtype: Any) -> Any:
+    """Returns float32 images in the type that a model takes: rounded and kept within its range if it is of integers.
+
+    A cast alone would cut off the fraction, and turn -3 into 253. Tokens `(B, T)` are never made up.
+
+    Args:
+        images: A float32 tensor.
+        dtype: A `tf.DType`.
+    """
+    made_up = dtype.is_integer and images.shape.rank > 2
+    return tf.saturate_cast(tf.round(images), dtype) if made_up else tf.cast(images, dtype)
+
+
+def check_whole(images: Any, spec: Any) -> None:
+    """Checks that images for an input of whole numbers are such, and within its range.
+
+    Raises:
+        KerasxaiError: They are fractions, such as pixels in [0, 1], or too large or too small.
+    """
+    if not takes_whole_numbers(spec) or images.dtype.kind in "ub" or images.dtype == spec.dtype.as_numpy_dtype:
+        return
+    low, high = range_of(spec)
+    if (images != np.rint(images)).any() or images.min() < low or images.max() > high:
+        raise KerasxaiError(
+            f"images must be whole numbers from {low:.0f} to {high:.0f} for a model whose input is {spec.dtype.name}, "
+            f"got numbers from {images.min():g} to {images.max():g}"
+        )
+
+
+@contextlib.contextmanager
+def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], behind_cast: bool) -> Iterator[Any]:
+    """Gives what a model is called with in a block, of float32 images: whole numbers where its input is of such.
+
+    Args:
+        images: A float32 tensor.
+        spec: What the model says of the input, a `tf.TensorSpec` or None.
+        layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
+        behind_cast: Whether the model is given the floating images instead.
+
+    Raises:
+        KerasxaiError: The model takes no floating images.
+    """
+    if not behind_cast or not takes_whole_numbers(spec):
+        yield as_taken(images, tf.float32 if spec is None else spec.dtype)
+        return
+    try:
+        with given_floats(layers):
+            yield images
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        if isinstance(error, KerasxaiError):
+            raise
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise no_gradient(spec, f"operations that take no others ({reason})") from error
+
+
+@contextlib.contextmanager
+def given_floats(layers: Iterable[tuple[str, Any]]) -> Iterator[None]:
+    """Lets functional and sequential models take floating numbers where they declare whole ones, for a block.
+
+    Args:
+        layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
+    """
+
+    every = [layer for _, layer in layers]
+    graphs = [graph for layer in every for graph in (layer, getattr(layer, "_functional", None))]
+    policies = [layer.dtype_policy for layer in every]
+    with contextlib.ExitStack() as stack:
+        for graph in {id(one): one for one in graphs if hasattr(one, "_convert_inputs_to_tensors")}.values():
+
+            def kept(original: Any, flat: list[Any], graph: Any = graph) -> list[Any]:
+                triples = zip(flat, graph._inputs, original(flat), strict=True)
+                return [x if _is_real_for_whole(x, tensor.dtype) else made for x, tensor, made in triples]
+
+            stack.enter_context(intercepted(graph, kept, method="_convert_inputs_to_tensors"))
+        # A sequential model converts what it is called with even before.
+        for policy in {id(one): one for one in policies}.values():
+
+            def unconverted(original: Any, x: Any, autocast: bool, dtype: Any) -> Any:
+                return x if _is_real_for_whole(x, dtype) else original(x, autocast, dtype)
+
+            stack.enter_context(intercepted(policy, unconverted, method="convert_input"))
+        yield
+
+
+def _is_real_for_whole(given: Any, declared: Any) -> bool:
+    return isinstance(given, tf.Tensor) and given.dtype.is_floating and tf.as_dtype(declared).is_integer
+
+
+def clean_behind_cast(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
+    """Asks for the score of images as they are, of a model of whole numbers that is given floating ones."""
+    return {"scores": run(images, targets, behind_cast=True).explained(explain)}
+
+
+def resolved(view: Any, images: Any, targets: Any) -> Any:
+    """Does as `View.resolve`, with fractions as they are for a model of whole numbers."""
+    if takes_whole_numbers(view.known):
+        return view.ask(clean_behind_cast, images, targets, explain="logit")
+    return view.resolve(images, targets)
+
+
+def check_behind_cast(view: Any, images: Any, targets: Any) -> None:
+    """Checks once that a model of whole numbers computes the same of floating ones: what its gradient is about.
+
+    Args:
+        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        images: A batch, float32.
+        targets: Its targets.
+
+    Raises:
+        KerasxaiError: It does not, or takes none.
+    """
+    if "floats" in view.checked or not takes_whole_numbers(view.known):
+        return
+    whole = tf.clip_by_value(tf.round(images), *range_of(view.known))
+    notes, view.notes = view.notes, {}
+    try:
+        scores = view.resolve(whole, targets).scores.numpy()
+        others = resolved(view, whole, targets).scores.numpy()
+    finally:
+        view.notes = notes
+    if not np.allclose(scores, others, rtol=1e-2, atol=1e-3 * max(1.0, float(np.abs(scores).max()))):
+        raise no_gradient(view.known, f"the score {scores[0]:g} for whole numbers and {others[0]:g} for floating ones")
+    view.checked.add("floats")
+
+
+def no_gradient(spec: Any, reason: str) -> KerasxaiError:
+    """Returns the error for a model whose own arithmetic with whole numbers lets no gradient through."""
+    return KerasxaiError(
+        f"expected a model that casts its {spec.dtype.name} input to floating numbers before all else, got {reason}; "
+        "explain it with a method that only asks for scores, such as occlusion, rise, lime or kernelshap, or at a layer"
+    )

@@ -1,0 +1,142 @@
+"""Rules of one's own for the way back through rectifiers, as guided backpropagation and the deconvnet need them.
+
+A traced pass marks its `Relu` and `Relu6` operations, whichever layer or function made them: `activation="relu"`,
+layers, `keras.ops.relu` nodes, nested models, a bare `tf.nn.relu`. What happens to a gradient there is decided when the
+gradient is built, so that one pass serves plain and ruled gradients.
+
+Leaky and smooth activations (LeakyReLU, PReLU, ELU, swish, GELU) are no rectifiers: they pass negative values on, and
+keep their own gradient. So do the gates made of ReLU6, hard sigmoid and hard swish.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from typing import Any
+
+import tensorflow as tf
+
+from kerasxai.engine.graph import ancestors
+from kerasxai.tools.errors import KerasxaiError
+
+RULES = ("guided", "deconvnet")
+_TYPES = {"Relu": "KerasxaiRelu", "Relu6": "KerasxaiRelu6"}
+_rule: ContextVar[str | None] = ContextVar("rule", default=None)
+_reached: ContextVar[list[Any]] = ContextVar("reached")
+
+
+def marked() -> AbstractContextManager[None]:
+    """Marks the rectifiers that are made in the block, in the graph that is being traced."""
+    return tf.compat.v1.get_default_graph().gradient_override_map(_TYPES)
+
+
+@contextlib.contextmanager
+def ruled(rule: str | None) -> Iterator[list[Any]]:
+    """Sets the rule of the gradients that are built in the block.
+
+    Args:
+        rule: `"guided"` passes `relu(dy) * (0 < x)`, for ReLU6 also `* (x < 6)`; `"deconvnet"` passes `relu(dy)`; None
+            passes what the derivative says.
+
+    Yields:
+        The rectifiers that the gradients went through, filled by the end of the block.
+    """
+    reached: list[Any] = []
+    tokens = _rule.set(rule), _reached.set(reached)
+    try:
+        yield reached
+    finally:
+        _rule.reset(tokens[0])
+        _reached.reset(tokens[1])
+
+
+@tf.RegisterGradient("KerasxaiRelu")
+def _relu(op: Any, upstream: Any) -> Any:
+    return _ruled(op, upstream, tf.raw_ops.ReluGrad)
+
+
+@tf.RegisterGradient("KerasxaiRelu6")
+def _relu6(op: Any, upstream: Any) -> Any:
+    return _ruled(op, upstream, tf.raw_ops.Relu6Grad)
+
+
+def _ruled(op: Any, upstream: Any, derivative: Any) -> Any:
+    rule = _rule.get()
+    if rule is not None and _is_rectifier(op):
+        _reached.get().append(op)
+        upstream = tf.nn.relu(upstream)
+        if rule == "deconvnet":
+            return upstream
+    return derivative(gradients=upstream, features=op.outputs[0])
+
+
+def _is_rectifier(op: Any) -> bool:
+    return not _is_hard_sigmoid(op) and not _is_leaky(op)
+
+
+def _is_hard_sigmoid(op: Any) -> bool:
+    """`relu6(x + 3)`, which a sixth is then taken of."""
+    before = op.inputs[0].op
+    if op.type != "Relu6" or before.type not in {"Add", "AddV2"}:
+        return False
+    added = (tf.get_static_value(x) for x in before.inputs)
+    return any(value is not None and value.size == 1 and value.item() == 3 for value in added)
+
+
+def _is_leaky(op: Any) -> bool:
+    """`relu(x)` and `relu(-x)` of one x, added up with weights, as PReLU is made."""
+    source = op.inputs[0]
+    if source.op.type == "Neg":
+        others = source.op.inputs[0].consumers()
+    else:
+        others = [relu for negative in source.consumers() if negative.type == "Neg" for relu in _next(negative)]
+    sums = _sums(op)
+    return any(other.type in _TYPES and other is not op and _sums(other) & sums for other in others)
+
+
+def _next(op: Any) -> list[Any]:
+    return [consumer for output in op.outputs for consumer in output.consumers()]
+
+
+def _sums(op: Any) -> set[str]:
+    """Returns the names of the sums that an operation's output goes into, perhaps weighted or negated before."""
+    found, waiting = set(), _next(op)
+    while waiting:
+        after = waiting.pop()
+        if after.type in {"Add", "AddV2", "Sub"}:
+            found.add(after.name)
+        elif after.type in {"Mul", "Neg"}:
+            waiting += _next(after)
+    return found
+
+
+def check_reached(score: Any, sources: list[Any], reached: list[Any], rule: str) -> None:
+    """Makes sure that a rule was not silently left out somewhere.
+
+    Args:
+        score: The traced score.
+        sources: The tensors whose gradients were taken.
+        reached: What `ruled` gave.
+        rule: The rule's name, for the message.
+
+    Raises:
+        KerasxaiError: No rectifier lies on the way, or one does where the rule cannot reach it.
+    """
+    between = ancestors(score, differentiable=True)
+    below = ancestors(*sources)
+    on_the_way = {
+        x.op.name for x in (y.deref() for y in between - below) if x.op.type in _TYPES and _is_rectifier(x.op)
+    }
+    missed = len(on_the_way - {op.name for op in reached})
+    functions = tf.compat.v1.get_default_graph().as_graph_def().library.function
+    hidden = sum(node.op in _TYPES for function in functions for node in function.node_def)
+    if missed or hidden:
+        raise KerasxaiError(
+            f"{missed + hidden} rectifiers lie inside a tf.function, a loop or a gradient of its own (as "
+            f"keras.RematScope makes) in the model's call, where the {rule} rule cannot reach them"
+        )
+    if not reached:
+        raise KerasxaiError(
+            f"the model has no rectifiers (ReLU or ReLU6) where the {rule} rule could act; with swish, GELU or leaky "
+            "activations it would be the plain gradient: use saliency"
+        )

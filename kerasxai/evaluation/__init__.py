@@ -1,0 +1,1 @@
+"""Evaluation of a classifier: accuracy, and how well its heatmaps localize the object."""

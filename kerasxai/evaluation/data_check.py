@@ -1,0 +1,50 @@
+"""Whether a model and a data set go together, checked before anything is measured."""
+
+import keras
+import numpy as np
+
+from kerasxai import data, models
+from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.printable import printable
+
+
+def check_splits(info: data.DatasetInfo, split: str, tune_split: str | None) -> None:
+    """Refuses data without boxes, or without one of the splits.
+
+    Raises:
+        KerasxaiError: The data have no boxes or no such split.
+    """
+    if not info.has_boxes:
+        raise KerasxaiError(
+            f"{info.name} has no boxes, and localization needs some; for a folder give --boxes FILE.csv"
+        )
+    for name in (split, tune_split):
+        if name is not None and name not in info.splits:
+            raise KerasxaiError(f"{info.name} has no split {name!r}; there are: {', '.join(info.splits)}")
+
+
+def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput) -> None:
+    """Refuses a model whose classes are not those of the data.
+
+    Raises:
+        KerasxaiError: There are more or fewer, or a class of the data has another number in the model.
+    """
+    if getattr(model, "outputs", None):
+        classes = model.outputs[0].shape[-1]
+    else:
+        # A subclassed model and one without an input layer do not say; one empty image does.
+        image = np.zeros((1, *taken.size, taken.channels), np.float32)
+        classes = np.shape(model.predict_on_batch(taken.taken(image)))[-1]
+    classes = max(2, classes)  # A single unit tells two classes apart.
+    if classes != info.num_classes:
+        raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
+    names = models.class_names(model)
+    if names is None:
+        return
+    for number, (here, there) in enumerate(zip(info.class_names, names, strict=True)):
+        if here != there and here in names and there in info.class_names:
+            raise KerasxaiError(
+                f"classes of the data must have the model's numbers, got class {number} {printable(here)!r} in "
+                f"{printable(info.name)}, which is {printable(there)!r} in the model; rename the folders or train again"
+            )

@@ -1,0 +1,128 @@
+"""What figures were made with, so that those of other settings are never overwritten."""
+
+import contextlib
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasxai.data.finding import is_own_table
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import read_json
+from kerasxai.tools.folders import locked
+from kerasxai.tools.input_range import name_of_range, source_of_range
+
+FILES = ("evaluation.json", "records.json", "cases.png", "threshold.png")
+"""What `kerasxai evaluate` writes; the first says what the others were made with."""
+
+
+def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns all that figures depend on, ready for JSON: arguments, weights, and the content of files of boxes.
+
+    Args:
+        model: What is measured.
+        given: Names and values of the arguments.
+    """
+    settings = {name: _plain(value) for name, value in sorted(given.items())}
+    boxes = given.get("boxes_csv")
+    if boxes is not None and Path(boxes).is_file():
+        settings["boxes_sha256"] = hashlib.sha256(Path(boxes).read_bytes()).hexdigest()
+    if "preprocess" in given:
+        settings["preprocess"] = name_of_range(given["preprocess"])
+        source = source_of_range(settings["preprocess"])
+        if source is not None:
+            settings["preprocess_sha256"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
+    return settings | {"weights_sha256": digest.hexdigest()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else getattr(value, "__name__", repr(value))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns what differs between two settings, for a message.
+
+    Example:
+        >>> differences({"split": "test", "limit": None}, {"split": "test", "limit": 8})
+        ['limit was None, is 8']
+    """
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return [
+        name.replace("_sha256", " have changed")
+        if name.endswith("_sha256")
+        else f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in names
+    ]
+
+
+@contextlib.contextmanager
+def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Locks a folder for figures, and refuses it if it holds others.
+
+    Args:
+        out: The folder; it need not exist. None does nothing.
+        settings: What the figures are going to be made with.
+
+    Raises:
+        KerasxaiError: The folder cannot be written to, or holds figures of other settings or files of another origin.
+    """
+    if out is None:
+        yield
+        return
+    with locked(out):
+        problem = why_not(out, settings)
+        if problem is not None:
+            raise KerasxaiError(f"expected a folder without other figures, got {out}, {problem}; choose another --out")
+        yield
+
+
+def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
+    """Returns why figures may not be written into a folder, or None if they may."""
+    main = out / FILES[0]
+    if not is_own_table(main):
+        foreign = next((name for name in FILES if os.path.lexists(out / name)), None)
+        return None if foreign is None else f"which holds a {foreign} of another origin"
+    before = read_json(main).get("settings")
+    if not isinstance(before, Mapping):
+        return "whose figures an older version made, with settings that it did not keep"
+    differing = differences(before, settings)
+    return f"whose figures were made with other settings ({'; '.join(differing)})" if differing else None
+
+
+def free_folder(out: Path, settings: Mapping[str, Any]) -> Path:
+    """Returns the first of `out`, `out-2`, `out-3`, ... that holds no figures of other settings."""
+    folders = itertools.chain([out], (out.with_name(f"{out.name}-{number}") for number in itertools.count(2)))
+    return next(folder for folder in folders if why_not(folder, settings) is None)
+
+
+def keep_former(paths: Sequence[Path]) -> None:
+    """Gives files or folders that are about to be made with other settings a free name, all the same number.
+
+    Args:
+        paths: They need not exist.
+    """
+    if not any(path.exists() for path in paths):
+        return
+    number = next(n for n in itertools.count(1) if not any(os.path.lexists(_former(path, n)) for path in paths))
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            path.replace(_former(path, number))
+    print(f"{paths[0]} was made with other settings; it is kept as {_former(paths[0], number)}", flush=True)
+
+
+def _former(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")

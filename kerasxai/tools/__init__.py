@@ -1,0 +1,1 @@
+"""Errors, files, options and terminal output. Nothing here imports TensorFlow."""

@@ -1,0 +1,228 @@
+"""What every command has in common: its parser, its exit status, and what it needs of the system around it."""
+
+import argparse
+import contextlib
+import importlib
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from kerasxai.tools.arguments import parse_option
+from kerasxai.tools.error_reasons import raised_in_kerasxai, reason
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.image_options import joined_ranges
+from kerasxai.tools.notices import one_line_warnings
+from kerasxai.tools.printable import printable
+
+__all__ = [
+    "Parser",
+    "command_line",
+    "command_parser",
+    "exit_status",
+    "import_tensorflow",
+    "parse_option",
+    "run_module",
+    "tell",
+]
+
+_TRACEBACK = "KERASXAI_TRACEBACK"
+
+
+class Parser(argparse.ArgumentParser):
+    """Prints mistakes as one line that names the nearest right word, and text as it was laid out."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses words, among them values that begin with "-"."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(joined_ranges(list(words)), namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        self.exit(2, f"{self.prog}: {_line(message)} (see {self.prog} --help)\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses as argparse does; an unknown option is told with the nearest one."""
+        options, rest = self.parse_known_args(args, namespace)
+        if rest:
+            flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
+            known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            self.error(str(unknown("option", flags[0], known)) if flags else f"unexpected argument {rest[0]!r}")
+        return options
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[-1] if action.option_strings else action.dest
+            kind = name.lstrip("-").replace("-", " ").replace("_", " ")
+            raise argparse.ArgumentError(None, str(unknown(kind, value, map(str, action.choices))))
+
+
+def command_parser(prog: str, module: ModuleType) -> Parser:
+    """Returns the parser of one command.
+
+    Args:
+        prog: How the user calls it.
+        module: Has `add_arguments(parser)`, one line `SUMMARY`, and a list `EXAMPLES`, which stand under the help.
+    """
+    examples = "\n".join(f"  {line}" for line in module.EXAMPLES)
+    parser = Parser(prog=prog, description=module.SUMMARY, epilog=f"examples:\n{examples}")
+    module.add_arguments(parser)
+    return parser
+
+
+def exit_status(prog: str, run: Callable[[], Any]) -> int:
+    """Runs a command and returns its exit status.
+
+    With `KERASXAI_TRACEBACK=1` in the environment the traceback of an error is shown as well.
+
+    Returns:
+        What the command returns if that is a status, else 0; 2 if it could not be done, for a reason that is told in
+        one line; 130 after Ctrl-C; 141 if whoever read the output has closed it.
+    """
+    try:
+        with one_line_warnings(prog):
+            status = run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        tell(f"{prog}: stopped")
+        return 130
+    except BrokenPipeError:
+        _discard_output()
+        return 141
+    except Exception as error:
+        if os.environ.get(_TRACEBACK, "0") not in ("", "0"):
+            traceback.print_exc()
+        tell(f"{prog}: {_message(error)}")
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            return 2
+        _discard_output()
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def _message(error: Exception) -> str:
+    """Returns the line about an error: the user's mistake, a library's or a model's failure, or a mistake in here."""
+    if isinstance(error, KerasxaiError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is None and error.strerror is None:
+        return reason(error)
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{printable(error.filename)}: "
+        return f"{where}{error.strerror or reason(error)}"
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or name == "ResourceExhaustedError":
+        return f"out of memory; use a smaller --batch-size or --image-size ({reason(error)})"
+    place = raised_in_kerasxai(error)
+    more = f"{_TRACEBACK}=1 shows the traceback"
+    if place is None:
+        return f"{name}: {reason(error)} ({more})"
+    return f"internal error, {name}: {reason(error)} (in {place}; {more}; please report it)"
+
+
+def _line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def tell(text: str) -> None:
+    """Prints one line on stderr."""
+    with contextlib.suppress(OSError):
+        print(_line(text), file=sys.stderr, flush=True)
+
+
+def _discard_output() -> None:
+    """Sends what is still in the buffer of stdout nowhere, where the interpreter would complain about it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def prepare_streams() -> None:
+    """Makes stdout and stderr usable whatever they are.
+
+    A closed one leads nowhere: a file that is opened later would otherwise get its number, and what TensorFlow writes
+    to stderr would end up in it. A character that the locale cannot encode is escaped.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+            setattr(sys, name, stream)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its notes about the machine, which would bury what a command prints.
+
+    They are written by compiled code before any setting of it is read, so that the file descriptor itself has to look
+    away; if the import fails, what was written is shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+    check_backend()
+
+
+def check_backend() -> None:
+    """Refuses to go on where Keras computes with something else than TensorFlow.
+
+    Raises:
+        KerasxaiError: It does, or the backend that is asked for is not installed.
+    """
+    wanted = os.environ.get("KERAS_BACKEND", "")
+    remedy = "set KERAS_BACKEND=tensorflow (or backend in ~/.keras/keras.json)"
+    try:
+        backend = importlib.import_module("keras").config.backend()
+    except ImportError as error:
+        if wanted in ("", "tensorflow"):
+            raise
+        raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {wanted!r}; {remedy}") from error
+    if backend != "tensorflow":
+        raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
+
+
+def run_module(name: str, options: ModuleType, run: Callable[[argparse.Namespace], Any]) -> int:
+    """Carries out a command that is called as a module, `python -m NAME`, and returns its exit status."""
+    prog = f"python -m {name}"
+    prepare_streams()
+    parsed = command_parser(prog, options).parse_args()
+    return exit_status(prog, lambda: run(parsed))
+
+
+def command_line(words: Sequence[str] | None = None) -> str:
+    """Returns the command that runs now, as it could be typed again."""
+    words = sys.argv if words is None else words
+    return " ".join(map(_quoted, [Path(words[0]).name, *words[1:]]))
+
+
+def _quoted(word: str) -> str:
+    """Returns a word as a shell takes it; line breaks and bytes that are not UTF-8 as bash writes them."""
+    if printable(word) == word:
+        return shlex.quote(word)
+    return "$'" + printable(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"

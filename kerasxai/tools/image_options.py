@@ -1,0 +1,56 @@
+"""The options of commands that feed images to a model. Nothing here imports TensorFlow."""
+
+import argparse
+import re
+
+from kerasxai.tools.arguments import whole_number
+from kerasxai.tools.input_range import RANGE_HELP
+
+
+def add_image_options(parser: argparse.ArgumentParser, bits: bool = False) -> None:
+    """Adds `--image-size`, `--input-range`, and for commands that read image files `--bits`."""
+    parser.add_argument(
+        "--image-size",
+        type=parse_size,
+        metavar="SIDE|HxW",
+        help="side in pixels, or height and width as 240x320, for models that take any (default: 224)",
+    )
+    parser.add_argument("--input-range", metavar="RANGE", help=RANGE_HELP)
+    if bits:
+        parser.add_argument(
+            "--bits",
+            type=whole_number(8, 16),
+            metavar="N",
+            help="how many bits the values of image files with 16 bits use, such as 12 (default: 16)",
+        )
+
+
+def parse_size(text: str) -> int | tuple[int, int]:
+    """Reads `--image-size`: a side, or height and width.
+
+    Example:
+        >>> parse_size("224"), parse_size("48x64")
+        (224, (48, 64))
+    """
+    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", text):
+        raise argparse.ArgumentTypeError(f"must be a side such as 224, or HEIGHTxWIDTH such as 240x320, got {text!r}")
+    sides = [int(side) for side in text.split("x")]
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def joined_ranges(words: list[str]) -> list[str]:
+    """Returns a command's words with `--input-range -1,1` as one word.
+
+    Otherwise argparse takes what begins with "-" for an option.
+
+    Example:
+        >>> joined_ranges(["--input-range", "-1,1"])
+        ['--input-range=-1,1']
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--input-range" and re.fullmatch(r"-\d.*", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined

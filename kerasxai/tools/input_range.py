@@ -1,0 +1,137 @@
+"""What becomes of pixels in [0, 255] before a model sees them, for models that do not rescale them themselves."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.tools.errors import KerasxaiError, unknown
+
+Preprocess = Callable[[Any], Any]
+
+# What ImageNet's pixels average to, in RGB, as in keras.applications.imagenet_utils.preprocess_input.
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
+
+# Arithmetic alone, so that the functions take NumPy arrays and tensors.
+RANGES: dict[str, Preprocess] = {
+    "0,255": lambda images: images,
+    "0,1": lambda images: images / 255.0,
+    "-1,1": lambda images: images / 127.5 - 1.0,
+    "caffe": lambda images: _colors(images)[..., ::-1] - _CAFFE_MEAN,
+    "imagenet": lambda images: (_colors(images) / 255.0 - _MEAN) / _DEVIATION,
+}
+"""From a name to the function that takes float32 images `(N, H, W, C)` in [0, 255], channels last."""
+
+RANGE_HELP = (
+    f"what the model takes in place of pixels in [0, 255]: {', '.join(RANGES)}, or a function MODULE:FUNCTION that is "
+    "imported from the current directory and makes it of images (N, H, W, C); imagenet: mean and deviation of torch's "
+    "models; caffe: BGR without the mean (default: 0,255, with a warning where the model shows no rescaling of its own)"
+)
+
+
+def _colors(images: Any) -> Any:
+    if images.shape[-1] != 3:
+        raise KerasxaiError(
+            f"expected images of 3 channels for this input range, got {images.shape[-1]}; choose another"
+        )
+    return images
+
+
+def preprocessing(given: str | Preprocess | None) -> Preprocess:
+    """Returns the function that a name in RANGES, or `"module:function"`, or a function stands for.
+
+    Args:
+        given: None leaves [0, 255].
+
+    Raises:
+        KerasxaiError: An unknown name, a module that cannot be imported, or no function.
+
+    Example:
+        >>> preprocessing("0,1")(np.float32([0, 255])).tolist()
+        [0.0, 1.0]
+    """
+    if given is None:
+        return RANGES["0,255"]
+    if callable(given):
+        return given
+    if not isinstance(given, str):
+        raise KerasxaiError(f"preprocess must be a name or a function, got {type(given).__name__}")
+    name = given.replace(" ", "")
+    if name in RANGES:
+        return RANGES[name]
+    if ":" not in name:
+        raise unknown("input range", given, [*RANGES, "module:function"])
+    return _imported(name)
+
+
+def name_of_range(given: str | Preprocess | None) -> str:
+    """Returns how an input range is written down in a run's files."""
+    if given is None:
+        return "0,255"
+    if isinstance(given, str):
+        return given.replace(" ", "")
+    return f"{getattr(given, '__module__', '?')}:{getattr(given, '__qualname__', type(given).__name__)}"
+
+
+def source_of_range(name: str) -> str | None:
+    """Returns the file of the module that an input range `"module:function"` was imported from; None for the others."""
+    module = sys.modules.get(name.partition(":")[0]) if ":" in name else None
+    return getattr(module, "__file__", None)
+
+
+def _imported(name: str) -> Preprocess:
+    module, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())
+        raise KerasxaiError(
+            f"expected an importable function as input range, got {name!r}: {type(error).__name__}: {reason}"
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise KerasxaiError(f"expected a function as input range, got {name!r}, a {type(found).__name__}")
+    return found
+
+
+def preprocessed(function: Preprocess, images: NDArray[Any]) -> NDArray[np.float32]:
+    """Returns what a function makes of images in [0, 255], checked.
+
+    Args:
+        function: Takes and returns images `(N, H, W, C)`.
+        images: `(N, H, W, C)`, left as they are.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        KerasxaiError: The function fails, or gives another shape, no real numbers, or numbers that are not finite.
+    """
+    # A copy, because keras.applications.*.preprocess_input changes an array of floats in place.
+    given = np.array(images, np.float32)
+    try:
+        made = np.asarray(function(given))
+    except KerasxaiError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise KerasxaiError(f"the preprocessing failed: {type(error).__name__}: {reason}") from error
+    if made.shape != given.shape:
+        raise KerasxaiError(f"expected preprocessed images of shape {given.shape}, got {made.shape}")
+    if made.dtype.kind not in "fiub" and not np.can_cast(made.dtype, np.float32):
+        raise KerasxaiError(f"expected preprocessed images of real numbers, got {made.dtype}")
+    made = made.astype(np.float32)
+    if not np.isfinite(made).all():
+        raise KerasxaiError("expected preprocessed images of finite numbers, got NaN or infinity")
+    return made

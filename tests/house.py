@@ -1,0 +1,54 @@
+"""The rooms of the house: what each is for, and which rooms it may import. CONTRIBUTING.md shows this table."""
+
+from typing import NamedTuple
+
+
+class Room(NamedTuple):
+    name: str
+    purpose: str
+    imports: tuple[str, ...]
+
+
+_ENGINE = ("tools", "engine")
+_MAPS = (*_ENGINE, "methods", "localization")
+_LIBRARY = (*_MAPS, "models", "data", "viz", "scores", "refinements", "explainer", "metrics", "features")
+
+# From the ground up: a room imports rooms above its row only.
+ROOMS = (
+    Room("version", "the version number", ()),
+    Room("tools", "errors, files, options, terminal output; no TensorFlow", ()),
+    Room("engine", "traced models, forward passes, scores, map layouts; engine/fast: optimizations", ("tools",)),
+    Room("models", "BACKBONES, HEADS, build_classifier", _ENGINE),
+    Room("data", "DATASETS, any TFDS name, any folder, the embedded shapes", _ENGINE),
+    Room("viz", "overlays, sheets, files, the HTML report", _ENGINE),
+    Room("methods", "METHODS, one file a family", _ENGINE),
+    Room("scores", "custom scores to explain", _ENGINE),
+    Room("localization", "boxes and masks from heatmaps", _ENGINE),
+    Room("refinements", "REFINEMENTS of heatmaps", _MAPS),
+    Room("explainer", "Explainer and Explanation", (*_MAPS, "refinements")),
+    Room(
+        "metrics",
+        "localization, masks and pointing, as the literature measures them",
+        (*_MAPS, "refinements", "explainer"),
+    ),
+    Room(
+        "features", "filters, units, patches, class images, neighbors, projections", (*_ENGINE, "methods", "explainer")
+    ),
+    Room("evaluation", "one evaluation of a classifier: accuracy and localization, its tables", (*_LIBRARY, "version")),
+    Room("callbacks", "Keras callbacks; the folder callbacks/", _LIBRARY),
+    Room(
+        "training",
+        "loop, phases, recipes, losses, benchmark; the folder training/",
+        (*_LIBRARY, "callbacks", "evaluation", "version"),
+    ),
+    Room("cli", "one module for each command", (*_LIBRARY, "callbacks", "evaluation", "training", "version")),
+    Room("__init__", "the public names", ("version",)),
+    Room("__main__", "python -m kerasxai", ("cli",)),
+)
+
+
+def picture() -> str:
+    """Returns the rooms as CONTRIBUTING.md shows them, the highest first."""
+    shown = [room for room in reversed(ROOMS) if not room.name.startswith("__")]
+    width = max(len(room.name) for room in shown) + 2
+    return "\n".join(f"{room.name:{width}}{room.purpose}" for room in shown)

@@ -1,0 +1,1 @@
+"""Image captioning and visual question answering on two-object scenes."""
