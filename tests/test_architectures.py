@@ -6,6 +6,7 @@ an explanation off.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import reference
 import tensorflow as tf
-from zoo_architectures import NETWORKS, Network, noise, quarters_of, versions
+from zoo_architectures import FIRST_BLOCKS, NETWORKS, WHOLE_APPLICATIONS, Network, noise, quarters_of, versions
 
 import kerasxai
 from kerasxai.methods.lime import random_coalitions
@@ -146,12 +147,27 @@ def check_lime(case: Case) -> None:
     np.testing.assert_allclose(explanation.notes["r2"][0], r2, atol=1e-3)
 
 
-# One test a network, so that it is built and looked at once, in whatever process.
-@pytest.mark.parametrize("name", NETWORKS)
-def test_five_methods(name: str) -> None:
+def check_five_methods(build: Callable[[], Network]) -> None:
     keras.backend.clear_session()  # for the names of the layers
     keras.utils.set_random_seed(1)
-    case = look(NETWORKS[name]())
+    case = look(build())
     for check in (check_gradcam, check_saliency, check_integrated_gradients, check_occlusion, check_lime):
         check(case)
     keras.backend.clear_session()
+
+
+# One test for each network, so that it is built and traced once, in whatever process.
+@pytest.mark.parametrize("name", NETWORKS)
+def test_five_methods(name: str) -> None:
+    check_five_methods(NETWORKS[name])
+
+
+@pytest.mark.parametrize("name", FIRST_BLOCKS)
+def test_five_methods_on_the_first_blocks(name: str) -> None:
+    check_five_methods(FIRST_BLOCKS[name])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", [name for name in WHOLE_APPLICATIONS if name not in NETWORKS])
+def test_five_methods_on_the_whole_network(name: str) -> None:
+    check_five_methods(WHOLE_APPLICATIONS[name])

@@ -72,20 +72,29 @@ def calibrate(model: Any, images: Any) -> None:
 
 
 def application(
-    name: str, layer: str, pooled: bool, side: tuple[int, int] = (64, 64), before: str | None = None
+    name: str,
+    layer: str,
+    pooled: bool,
+    side: tuple[int, int] = (64, 64),
+    before: str | None = None,
+    whole: bool = True,
 ) -> Network:
-    """A classifier of keras.applications with random weights, whose logits lie apart.
+    """A classifier of keras.applications with random weights whose logits differ.
 
-    The map of an operation, which is no layer, is what the layer `before` which it stands takes.
+    The map of an operation, which is not a layer, is the input of the layer `before`. Of a network that is not `whole`,
+    only the blocks up to `layer` are kept, under a pooling head: every kind of block in a fraction of the time.
     """
     build = getattr(keras.applications, name)
     raw = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(build).parameters else {}
     model = build(weights=None, input_shape=(*side, 3), classes=CLASSES, **raw)
+    map_ = model.get_layer(layer).output if before is None else model.get_layer(before).input
+    if not whole:
+        pooling = layers.GlobalAveragePooling2D()(map_)
+        model = keras.Model(model.input, layers.Dense(CLASSES, activation="softmax", name="top")(pooling))
     # Of images like those that are looked at: others would blow some networks up.
     image = noise(1, side)[0]
     some = np.stack([*versions(image, itertools.product((0, 1), repeat=4)), image / 2])
     calibrate(model, some)
-    map_ = model.get_layer(layer).output if before is None else model.get_layer(before).input
     body = keras.Model(model.input, [map_, model.layers[-1].input])
     last = next(one for one in reversed(model.layers) if one.weights)
 
@@ -248,7 +257,7 @@ def three_tasks() -> Network:
     return Network(model, side, "shared", plain, options=options, kernel=kernel[:, TARGET].numpy())
 
 
-NETWORKS: dict[str, Callable[[], Network]] = {
+WHOLE_APPLICATIONS: dict[str, Callable[[], Network]] = {
     "ResNet50V2": lambda: application("ResNet50V2", "post_relu", True),
     "VGG16": lambda: application("VGG16", "block5_pool", False),
     "DenseNet121": lambda: application("DenseNet121", "relu", True),
@@ -259,6 +268,25 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     ),
     "Xception": lambda: application("Xception", "block14_sepconv2_act", True, (72, 72)),
     "InceptionV3": lambda: application("InceptionV3", "mixed10", True, (108, 108)),
+}
+
+# Up to the first block of each kind that the network has.
+FIRST_BLOCKS: dict[str, Callable[[], Network]] = {
+    "ResNet50V2": lambda: application("ResNet50V2", "conv2_block3_out", True, (32, 32), whole=False),
+    "DenseNet121": lambda: application("DenseNet121", "conv3_block1_concat", True, (32, 32), whole=False),
+    "EfficientNetV2B0": lambda: application("EfficientNetV2B0", "block4b_add", True, whole=False),
+    "ConvNeXtTiny": lambda: application(
+        *("ConvNeXtTiny", "add_4 (operation)", True, (32, 32)),
+        before="convnext_tiny_stage_1_block_2_depthwise_conv",
+        whole=False,
+    ),
+    "Xception": lambda: application("Xception", "block3_pool", True, (72, 72), whole=False),
+    "InceptionV3": lambda: application("InceptionV3", "mixed0", True, (80, 80), whole=False),
+}
+
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "VGG16": WHOLE_APPLICATIONS["VGG16"],
+    "MobileNetV3Small": WHOLE_APPLICATIONS["MobileNetV3Small"],
     "vision transformer": vision_transformer,
     "U-Net": u_net,
     "detector": detector,
