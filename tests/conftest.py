@@ -4,6 +4,11 @@ A CPU convolves channels first by oneDNN only, and TensorFlow turns oneDNN on by
 instructions for neural networks. Asked for, it runs on any x86, so that tests do not depend on the machine's age.
 """
 
+import gc
 import os
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# Tracing makes millions of small objects that stay; at Python's own threshold a sixth of the time goes to looking through
+# them for garbage.
+gc.set_threshold(100_000, 20, 50)
