@@ -9,6 +9,6 @@ import os
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# Tracing makes millions of small objects that stay; at Python's own threshold a sixth of the time goes to looking through
-# them for garbage.
+# Tracing makes millions of small objects that stay; with Python's own threshold about a sixth of the time goes into
+# searching them for garbage.
 gc.set_threshold(100_000, 20, 50)
