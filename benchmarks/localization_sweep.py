@@ -14,8 +14,9 @@ from functools import partial
 import numpy as np
 import scipy.ndimage
 
-from kerasxai.metrics.protocols import box_iou, reference_map
-from kerasxai.metrics.sweep import best_ious
+from kerasxai.metrics import box_iou
+from kerasxai.metrics.protocols import WSOL
+from kerasxai.metrics.wsol.maps import reference_map
 
 SIDE = 224
 THRESHOLDS = np.arange(0, 1, 0.001)
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"median of {repeats}, CPU milliseconds a map")
     print(f"{'map':22}{'single':>10}{'multi':>10}{'labeling':>10}")
     for name, heatmap in maps(np.random.default_rng(0)).items():
-        sweep = partial(best_ious, heatmap, TRUTH, THRESHOLDS, (SIDE, SIDE), "wsolevaluation")
+        sweep = partial(WSOL.best_ious, heatmap, TRUTH, THRESHOLDS, (SIDE, SIDE))
         single = milliseconds(partial(sweep, every=False), repeats)
         multi = milliseconds(partial(sweep, every=True), repeats)
         plain = milliseconds(partial(labeling, heatmap), max(1, repeats // 3))

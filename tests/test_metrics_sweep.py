@@ -9,24 +9,20 @@ import skimage.measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import ArrayLike
 
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
-from kerasxai.metrics import components
+from kerasxai.metrics import box_iou, components
+from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.metrics.components import components_of, holes_of
-from kerasxai.metrics.protocols import box_iou, reference_map, resize, resize_boxes, resize_matrix
-from kerasxai.metrics.sweep import (
-    best_ious,
-    boxes_at,
-    contour_area,
-    largest_boxes,
-    largest_by_contour,
-    largest_by_pixels,
-    mask_at,
-)
+from kerasxai.metrics.own_protocol import largest_by_pixels
+from kerasxai.metrics.protocols import KERASXAI, WSOL
+from kerasxai.metrics.resizing import LINEAR, Kernel, resize, resize_matrix
+from kerasxai.metrics.wsol.contours import contour_area, largest_by_contour
+from kerasxai.metrics.wsol.maps import CUBIC, reference_map
 
 HIGHEST = 5
 LEVELS = hnp.arrays(np.intp, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, HIGHEST))
-REFERENCE = "wsolevaluation"
 RNG = np.random.default_rng(0)
 
 
@@ -80,6 +76,19 @@ def slow_reference_boxes(mask: np.ndarray, every: bool) -> list[tuple[int, int, 
 
 def rows(boxes: np.ndarray) -> list[tuple[int, ...]]:
     return sorted(tuple(box) for box in boxes.tolist())
+
+
+def boxes_at(
+    protocol: BoxProtocol, heatmap: ArrayLike, threshold: float, size: tuple[int, int], every: bool = False
+) -> np.ndarray:
+    """The boxes at one threshold, without a box for an empty mask unless the protocol has one."""
+    levels = protocol.levels(heatmap, np.array([threshold]), size)
+    if not (levels.steps > levels.index[0]).any():
+        return np.zeros((int(protocol.always_has_box), 4), np.int64)
+    if not every:
+        return protocol.choose_boxes(levels)[levels.index]
+    level, boxes = protocol.all_boxes(levels)
+    return boxes[level == levels.index[0]]
 
 
 def camlike(side: int, shape: tuple[int, int], seed: int) -> np.ndarray:
@@ -178,7 +187,7 @@ def test_reference_sweep_equals_labeling_each_threshold(
         if level not in known:
             known[level] = box_iou(slow_reference_boxes(bits > level, every), truth, inclusive=True).max()
         expected.append(known[level])
-    np.testing.assert_array_equal(best_ious(heatmap, truth, thresholds, size, REFERENCE, every), expected)
+    np.testing.assert_array_equal(WSOL.best_ious(heatmap, truth, thresholds, size, every), expected)
 
 
 @pytest.mark.parametrize("every", [False, True])
@@ -190,12 +199,14 @@ def test_own_sweep_equals_heatmap_to_boxes(every: bool) -> None:
             box_iou(heatmap_to_boxes(heatmap, threshold, largest=not every), truth).max(initial=0)
             for threshold in thresholds
         ]
-        found = best_ious(heatmap, truth, thresholds, heatmap.shape, "kerasxai", every)
+        found = KERASXAI.best_ious(heatmap, truth, thresholds, heatmap.shape, every)
         np.testing.assert_array_equal(found, expected)
-        listed = largest_boxes(heatmap, thresholds, heatmap.shape)
+        listed = KERASXAI.largest_boxes(heatmap, thresholds, heatmap.shape)
         np.testing.assert_array_equal(listed[20], heatmap_to_boxes(heatmap, 0.2)[0])
-        np.testing.assert_array_equal(mask_at(heatmap, 0.2, heatmap.shape), heatmap_to_mask(heatmap, 0.2))
-        assert rows(boxes_at(heatmap, 0.2, heatmap.shape, every=True)) == rows(heatmap_to_boxes(heatmap, 0.2, False))
+        np.testing.assert_array_equal(KERASXAI.mask_at(heatmap, 0.2, heatmap.shape), heatmap_to_mask(heatmap, 0.2))
+        assert rows(boxes_at(KERASXAI, heatmap, 0.2, heatmap.shape, every=True)) == rows(
+            heatmap_to_boxes(heatmap, 0.2, False)
+        )
 
 
 def test_protocols_agree_where_they_mean_the_same() -> None:
@@ -203,8 +214,8 @@ def test_protocols_agree_where_they_mean_the_same() -> None:
     heatmap = np.zeros((40, 50))
     heatmap[5:20, 10:30], heatmap[8:15, 12:20], heatmap[30:33, 40:44] = 100, 255, 120
     for threshold in (0.0, 0.25, 0.5):
-        own = boxes_at(heatmap, threshold, heatmap.shape)
-        np.testing.assert_array_equal(own, boxes_at(heatmap, threshold, heatmap.shape, REFERENCE))
+        own = boxes_at(KERASXAI, heatmap, threshold, heatmap.shape)
+        np.testing.assert_array_equal(own, boxes_at(WSOL, heatmap, threshold, heatmap.shape))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -213,7 +224,7 @@ def test_golden_boxes(golden: dict[str, np.ndarray], version: int) -> None:
     for key, expected in golden.items():
         if key.startswith(f"v{version}_boxes_"):
             raw, threshold = golden[f"raw_{key[9:12]}"], int(key[-3:]) / 1000
-            found = boxes_at(raw, threshold, (224, 224), REFERENCE, every=version == 2)
+            found = boxes_at(WSOL, raw, threshold, (224, 224), every=version == 2)
             assert rows(found) == rows(expected), key
             compared += 1
     assert compared == 96
@@ -224,9 +235,7 @@ def test_golden_boxes(golden: dict[str, np.ndarray], version: int) -> None:
 def test_reference_takes_the_first_pixel_where_nothing_stands(value: float, every: bool) -> None:
     """Whatever the ratio of sizes: rounding must not turn a constant into a map of objects."""
     for side in (3, 7, 24):
-        found = best_ious(
-            np.full((side, side + 1), value), [[0, 0, 1, 1]], np.arange(10) / 10, (50, 47), REFERENCE, every
-        )
+        found = WSOL.best_ious(np.full((side, side + 1), value), [[0, 0, 1, 1]], np.arange(10) / 10, (50, 47), every)
         assert found.tolist() == [0.25] * 10
         assert not reference_map(np.full((side, side + 1), value), (50, 47)).any()
 
@@ -246,8 +255,8 @@ FIXTURES = [
 @pytest.mark.parametrize(("heatmap", "expected"), FIXTURES)
 def test_the_reference_projects_own_fixtures(heatmap: list, expected: list) -> None:
     thresholds = np.array([0, 0.2, 0.4, 0.6, 0.8])
-    assert largest_boxes(heatmap, thresholds, (4, 5), REFERENCE).tolist() == expected
-    assert [boxes_at(heatmap, t, (4, 5), REFERENCE).tolist() for t in thresholds] == [[box] for box in expected]
+    assert WSOL.largest_boxes(heatmap, thresholds, (4, 5)).tolist() == expected
+    assert [boxes_at(WSOL, heatmap, t, (4, 5)).tolist() for t in thresholds] == [[box] for box in expected]
 
 
 def test_iou_inclusive_and_half_open() -> None:
@@ -271,10 +280,6 @@ def test_iou_equals_counting_pixels(corners: np.ndarray, inclusive: bool) -> Non
     assert box_iou(boxes[:1], boxes[1:], inclusive)[0, 0] == expected
 
 
-def test_resize_boxes_cuts_off_fractions() -> None:
-    assert resize_boxes([[1, 2, 4, 3]], (20, 10), (10, 35)).tolist() == [[3, 1, 14, 1]]
-
-
 def test_contour_area_fills_holes_for_four_neighbors() -> None:
     diamond = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)
     assert contour_area(diamond) == 4  # The square through the four centers has area 2.
@@ -282,8 +287,8 @@ def test_contour_area_fills_holes_for_four_neighbors() -> None:
     assert contour_area(np.ones((3, 4), bool)) == 12
 
 
-@pytest.mark.parametrize("kind", ["linear", "cubic"])
-def test_resizing_is_exact_where_it_must_be(kind: str) -> None:
+@pytest.mark.parametrize("kind", [LINEAR, CUBIC], ids=["linear", "cubic"])
+def test_resizing_is_exact_where_it_must_be(kind: Kernel) -> None:
     heatmap = RNG.normal(size=(5, 8))
     np.testing.assert_array_equal(resize(heatmap, (5, 8), kind), heatmap)
     np.testing.assert_array_equal(resize_matrix(9, 9, kind).toarray(), np.eye(9))
@@ -291,15 +296,15 @@ def test_resizing_is_exact_where_it_must_be(kind: str) -> None:
     ramp = np.tile(np.arange(8.0), (5, 1))
     larger = resize(ramp, (10, 24), kind)
     assert larger.shape == (10, 24)
-    if kind == "linear":  # A straight slope stays straight, with pixel centers at half; TensorFlow's rule.
+    if kind is LINEAR:  # A straight slope stays straight, with pixel centers at half; TensorFlow's rule.
         np.testing.assert_allclose(larger[0], np.clip((np.arange(24) + 0.5) / 3 - 0.5, 0, 7), atol=1e-12)
 
 
 def test_cubic_weights_are_those_of_opencv() -> None:
     # Half-way between pixels, a = -0.75: -3/32, 19/32, 19/32, -3/32.
     np.testing.assert_array_equal(
-        resize_matrix(4, 8, "cubic").toarray()[1], [0, -3 / 32, 19 / 32, 19 / 32, -3 / 32, 0, 0, 0]
+        resize_matrix(4, 8, CUBIC).toarray()[1], [0, -3 / 32, 19 / 32, 19 / 32, -3 / 32, 0, 0, 0]
     )
     # In single precision; this is cv2.resize(np.eye(3), (3, 7), interpolation=cv2.INTER_CUBIC)[2] of OpenCV 5.0.0.
     expected = [0.4198249578475952, 0.6851311922073364, -0.10495615005493164]
-    np.testing.assert_array_equal(resize_matrix(7, 3, "cubic").toarray()[2], expected)
+    np.testing.assert_array_equal(resize_matrix(7, 3, CUBIC).toarray()[2], expected)

@@ -22,6 +22,7 @@ from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.evaluation import centered_gaussian
+from kerasxai.metrics.protocols import WSOL
 from kerasxai.tools.commands import run_module
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import json_text, read_json, write_json
@@ -288,7 +289,7 @@ def blind_oracle(name_or_path: str, side: int, limit: int | None, **where: Any) 
         data.unpad_boxes(sample["boxes"][None])[0] * side
         for sample in data.load(name_or_path, "test", side, **where).take(limit or -1).as_numpy_iterator()
     ]
-    metric = MaxBoxAccV2(protocol="wsolevaluation")
+    metric = MaxBoxAccV2(protocol=WSOL.name)
     metric.update(np.broadcast_to(centered_gaussian((side, side)), (len(boxes), side, side)), boxes, side)
     return float(metric.result())
 

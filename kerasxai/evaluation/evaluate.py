@@ -26,7 +26,7 @@ from kerasxai.evaluation.tables import print_evaluation
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.localization import IOU_LEVELS
-from kerasxai.metrics.protocols import checked_protocol
+from kerasxai.metrics.protocols import WSOL, protocol_of
 from kerasxai.tools.commands import command_line, run_module, tell
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import null_for_nan, write_json
@@ -204,12 +204,12 @@ def _measure(
     taken = image_input(model, image_size, preprocess)
     check_classes(info, model, taken)
     data.check_images(name_or_path, [split, *([] if tune_split is None else [tune_split])], data_dir=data_dir)
-    reference = checked_protocol(protocol) == "wsolevaluation"
-    raw: dict[str, Any] = {"resize": False} if reference and refine is None else {}
+    boxes_by = protocol_of(protocol)
+    raw: dict[str, Any] = {"resize": False} if boxes_by.resizes_method_maps and refine is None else {}
     settings = {"layer": layer, "refine": refine, "batch_size": batch_size, "outputs": outputs}
     explainer = Explainer(model, method, **settings, **raw, **method_options)
     turns = itertools.count()
-    best_boxes = MaxBoxAccV2(protocol="wsolevaluation") if oracle or reference else None
+    best_boxes = MaxBoxAccV2(protocol=WSOL.name) if oracle or boxes_by.reports_max_box_acc else None
 
     def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
         report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
@@ -239,7 +239,7 @@ def _measure(
         best = best_boxes.result()
         evaluation["max_box_acc_v2"] = float(best)
         evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
-    if reference:
+    if boxes_by.reports_max_box_acc:
         evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
     if tuning is not None:
         tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]

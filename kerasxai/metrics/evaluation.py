@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric
+from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.metrics.inputs import (
     Heatmaps,
     checked_boxes,
@@ -21,9 +22,9 @@ from kerasxai.metrics.inputs import (
 )
 from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, place_of
 from kerasxai.metrics.masks import MaskCoverage, PxAP
+from kerasxai.metrics.own_protocol import bilinear_map
 from kerasxai.metrics.pointing import energy, hits
-from kerasxai.metrics.protocols import box_iou, own_map
-from kerasxai.metrics.sweep import clipped, largest_boxes
+from kerasxai.metrics.protocols import WSOL, protocol_of
 from kerasxai.tools.errors import KerasxaiError
 
 TOP_K = (1, 5)
@@ -40,9 +41,9 @@ def centered_gaussian(size: tuple[int, int]) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=16)
-def gaussian_boxes(size: tuple[int, int], thresholds: tuple[float, ...], protocol: str) -> NDArray[np.int64]:
+def gaussian_boxes(size: tuple[int, int], thresholds: tuple[float, ...], protocol: BoxProtocol) -> NDArray[np.int64]:
     """Returns the boxes of the centered Gaussian at every threshold."""
-    return largest_boxes(centered_gaussian(size), np.array(thresholds), size, protocol)
+    return protocol.largest_boxes(centered_gaussian(size), np.array(thresholds), size)
 
 
 class LocalizationReport:
@@ -87,6 +88,7 @@ class LocalizationReport:
             "protocol": protocol,
             "class_names": None if class_names is None else [str(name) for name in class_names],
         }
+        self.protocol = protocol_of(protocol)
         self.records: list[dict[str, Any]] = []
         self.boxes = GTKnownLoc(threshold, iou_threshold, protocol)
         self.top = TopKLoc(TOP_K, threshold, iou_threshold, protocol)
@@ -95,8 +97,8 @@ class LocalizationReport:
         self.pxap, self.gaussian_pxap = PxAP(protocol), PxAP(protocol)
         # Of stretched maps whatever the protocol: ACoL joins stretched maps, and parts are compared between heads.
         self.coverage, self.gaussian_coverage = (
-            MaskCoverage(protocol="wsolevaluation"),
-            MaskCoverage(protocol="wsolevaluation"),
+            MaskCoverage(protocol=WSOL.name),
+            MaskCoverage(protocol=WSOL.name),
         )
 
     def metrics(self) -> dict[str, Metric]:
@@ -139,7 +141,7 @@ class LocalizationReport:
         checked_count("names", called, len(maps))
         for mask in [*([] if masks is None else [masks]), *(parts or {}).values()]:
             checked_masks(mask, len(maps))
-        sizes = [size_for(heatmap, image_size, self.options["protocol"]) for heatmap in maps]
+        sizes = [size_for(heatmap, image_size, self.protocol) for heatmap in maps]
         pixels = [self.to_pixels(box, size, relative) for box, size in zip(boxes, sizes, strict=True)]
         self.count_masks(maps, masks, parts)
         predicted = np.argmax(np.asarray(scores), axis=1)
@@ -165,7 +167,7 @@ class LocalizationReport:
             # Back where whole pixels were divided by the side; the fractions are float32.
             whole = np.rint(array)
             array = np.where(np.abs(array - whole) < 1e-3, whole, array)
-        return checked_boxes(array, size, self.options["protocol"])
+        return checked_boxes(array, size, self.protocol)
 
     def count_masks(
         self, maps: list[NDArray[np.float64]], masks: ArrayLike | None, parts: Mapping[str, ArrayLike] | None
@@ -187,23 +189,22 @@ class LocalizationReport:
         self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], place: np.int64
     ) -> dict[str, Any]:
         """Counts one image with boxes, and returns its record."""
-        protocol = self.options["protocol"]
-        inclusive = protocol == "wsolevaluation"
+        protocol = self.protocol
         at = place_of(self.boxes.grid, self.options["threshold"])
-        found = largest_boxes(heatmap, self.boxes.grid, size, protocol)
-        ious = box_iou(found, boxes, inclusive).max(axis=1)
+        found = protocol.largest_boxes(heatmap, self.boxes.grid, size)
+        ious = protocol.iou(found, boxes).max(axis=1)
         blind = gaussian_boxes(size, tuple(self.boxes.grid.tolist()), protocol)
-        blind_ious = box_iou(blind, boxes, inclusive).max(axis=1)
+        blind_ious = protocol.iou(blind, boxes).max(axis=1)
         self.boxes.count(ious[None])
         self.top.count(ious[None], np.array([place]))
         self.gaussian.count(blind_ious[None])
         fixed = np.array([[0, 0, size[1], size[0]], centered_box(size)])
-        fixed_ious = box_iou(clipped(fixed, size) if inclusive else fixed, boxes, inclusive).max(axis=1)
-        map_here, object_here = own_map(heatmap, size), painted(boxes, size)
+        fixed_ious = protocol.iou(protocol.clip(fixed, size), boxes).max(axis=1)
+        map_here, object_here = bilinear_map(heatmap, size), painted(boxes, size)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         return {
             "iou": float(ious[at]),
-            "box": found[at].tolist() if found[at].any() or inclusive else None,
+            "box": found[at].tolist() if found[at].any() or protocol.always_has_box else None,
             "boxes": boxes.tolist(),
             "image_size": list(size),
             "share": float(areas.max() / (size[0] * size[1])),

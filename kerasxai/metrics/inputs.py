@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.localization import checked_heatmap
+from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.tools.errors import KerasxaiError
 
-REFERENCE_SIZE = 224
 OBJECT, BACKGROUND, IGNORE = 1, 0, 255
 Heatmaps = ArrayLike | Sequence[ArrayLike]
 
@@ -32,13 +32,13 @@ def checked_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def size_for(heatmap: NDArray[np.float64], image_size: int | Sequence[int] | None, protocol: str) -> tuple[int, int]:
-    """Returns the image's `(H, W)`: as given, else 224 for wsolevaluation and the heatmap's own size otherwise."""
+def size_for(
+    heatmap: NDArray[np.float64], image_size: int | Sequence[int] | None, protocol: BoxProtocol
+) -> tuple[int, int]:
+    """Return the image's `(H, W)`: as given, or the protocol's default, or the heatmap's own size."""
     if image_size is not None:
         return checked_size(image_size)
-    if protocol == "wsolevaluation":
-        return REFERENCE_SIZE, REFERENCE_SIZE
-    return heatmap.shape[0], heatmap.shape[1]
+    return protocol.default_size or (heatmap.shape[0], heatmap.shape[1])
 
 
 def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
@@ -49,14 +49,13 @@ def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
         raise KerasxaiError(f"{name} want one entry for each of {images} heatmaps, came {len(values)}")
 
 
-def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: str = "kerasxai") -> NDArray[np.float64]:
+def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: BoxProtocol) -> NDArray[np.float64]:
     """Returns the true boxes of one image; rows of zeros stand for "no box" in data sets and padding, and are left out.
 
     Args:
         boxes: `(K, 4)` x0, y0, x1, y1 in pixels of `size`; K may be 0.
         size: `(H, W)` the image's.
-        protocol: For `"wsolevaluation"` fractions are cut off, and a box that ends where it begins is one pixel wide;
-            for `"kerasxai"` such a box is empty, and left out.
+        protocol: Decides about fractions, and about boxes that end where they begin.
 
     Raises:
         KerasxaiError: The shape is wrong, or the numbers cannot be such boxes.
@@ -77,9 +76,7 @@ def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: str = "kera
         raise KerasxaiError(
             f"boxes want pixels of an image {size[0]}x{size[1]}, came {array.tolist()}; give image_size"
         )
-    if protocol == "wsolevaluation":
-        return np.trunc(array[array.any(axis=1)])
-    return array[(array[:, 2] > array[:, 0]) & (array[:, 3] > array[:, 1])]
+    return protocol.true_boxes(array)
 
 
 def checked_masks(masks: ArrayLike, images: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.metrics.inputs import (
     IGNORE,
     OBJECT,
@@ -19,20 +20,16 @@ from kerasxai.metrics.inputs import (
     ranks,
     size_for,
 )
-from kerasxai.metrics.protocols import checked_protocol
-from kerasxai.metrics.sweep import best_ious, mask_at
+from kerasxai.metrics.protocols import protocol_of
 from kerasxai.tools.errors import KerasxaiError
 
 ImageSize = int | Sequence[int] | None
 IOU_LEVELS = (30, 50, 70)
 
 
-def grid_of(protocol: str, thresholds: ArrayLike | None, threshold: float | None = None) -> NDArray[np.float64]:
+def grid_of(protocol: BoxProtocol, thresholds: ArrayLike | None, threshold: float | None = None) -> NDArray[np.float64]:
     """Returns the thresholds to sweep: those given, or the protocol's own, and `threshold` among them."""
-    if thresholds is None:
-        grid = np.arange(0, 1, 0.001) if checked_protocol(protocol) == "wsolevaluation" else np.arange(100) / 100
-    else:
-        grid = checked_thresholds(thresholds)
+    grid = protocol.thresholds if thresholds is None else checked_thresholds(thresholds)
     if threshold is None:
         return grid
     checked_thresholds([threshold])
@@ -62,8 +59,9 @@ class BoxMetric(Metric):
 
     def __init__(self, protocol: str = "kerasxai", thresholds: ArrayLike | None = None, **options: Any) -> None:
         given = None if thresholds is None else checked_thresholds(thresholds).tolist()
-        super().__init__(protocol=checked_protocol(protocol), thresholds=given, **options)
-        self.grid = grid_of(protocol, given, options.get("threshold"))
+        self.protocol = protocol_of(protocol)
+        super().__init__(protocol=protocol, thresholds=given, **options)
+        self.grid = grid_of(self.protocol, given, options.get("threshold"))
         self.totals = {"images": np.zeros(1, int), "skipped": np.zeros(1, int)}
 
     def ious(
@@ -72,11 +70,10 @@ class BoxMetric(Metric):
         """Returns `(B, T)` best IoUs; NaN for an image without any box of positive area."""
         maps = checked_heatmaps(heatmaps)
         checked_count("boxes", boxes, len(maps))
-        protocol = self.options["protocol"]
-        sizes = [size_for(heatmap, image_size, protocol) for heatmap in maps]
-        truths = [checked_boxes(truth, size, protocol) for truth, size in zip(boxes, sizes, strict=True)]
+        sizes = [size_for(heatmap, image_size, self.protocol) for heatmap in maps]
+        truths = [checked_boxes(truth, size, self.protocol) for truth, size in zip(boxes, sizes, strict=True)]
         rows = [
-            best_ious(heatmap, truth, self.grid, size, protocol, self.every)
+            self.protocol.best_ious(heatmap, truth, self.grid, size, self.every)
             if len(truth)
             else np.full(len(self.grid), np.nan)
             for heatmap, truth, size in zip(maps, truths, sizes, strict=True)
@@ -351,7 +348,7 @@ class MeanIoU(BoxMetric):
         masks = checked_masks(np.asarray(truth), len(maps))
         ious = np.full(len(maps), np.nan)
         for index, (heatmap, mask) in enumerate(zip(maps, masks, strict=True)):
-            found = mask_at(heatmap, self.options["threshold"], mask.shape, self.options["protocol"]) & (mask != IGNORE)
+            found = self.protocol.mask_at(heatmap, self.options["threshold"], mask.shape) & (mask != IGNORE)
             if (mask == OBJECT).any():
                 ious[index] = (found & (mask == OBJECT)).sum() / (found | (mask == OBJECT)).sum()
         return ious

@@ -15,8 +15,7 @@ from kerasxai.metrics.inputs import (
     checked_masks,
     checked_thresholds,
 )
-from kerasxai.metrics.protocols import checked_protocol, unit_map
-from kerasxai.metrics.sweep import mask_at
+from kerasxai.metrics.protocols import protocol_of
 from kerasxai.tools.errors import KerasxaiError
 
 INTERVAL = 0.001
@@ -41,7 +40,8 @@ class PxAP(Metric):
     """
 
     def __init__(self, protocol: str = "kerasxai") -> None:
-        super().__init__(protocol=checked_protocol(protocol))
+        self.protocol = protocol_of(protocol)
+        super().__init__(protocol=protocol)
         self.edges = np.append(np.arange(0, 1, INTERVAL), [1.0, 2.0, 3.0])
         empty = np.zeros(len(self.edges) - 1, int)
         self.totals = {"positives": empty, "negatives": empty, "images": np.zeros(1, int)}
@@ -60,7 +60,7 @@ class PxAP(Metric):
         checked = checked_masks(masks, len(maps))
         counts = np.zeros((2, len(self.edges) - 1), int)
         for heatmap, mask in zip(maps, checked, strict=True):
-            scores = unit_map(heatmap, mask.shape, self.options["protocol"])
+            scores = self.protocol.to_unit_map(heatmap, mask.shape)
             for row, kind in enumerate((OBJECT, BACKGROUND)):
                 counts[row] += np.histogram(scores[mask == kind], bins=self.edges)[0]
         self.add(positives=counts[0], negatives=counts[1], images=len(maps))
@@ -97,7 +97,8 @@ class MaskCoverage(Metric):
 
     def __init__(self, thresholds: Sequence[float] = (0.2, 0.5), protocol: str = "kerasxai") -> None:
         grid = checked_thresholds(thresholds).tolist()
-        super().__init__(thresholds=grid, protocol=checked_protocol(protocol))
+        self.protocol = protocol_of(protocol)
+        super().__init__(thresholds=grid, protocol=protocol)
 
     def update(self, heatmaps: Heatmaps, masks: ArrayLike | Mapping[str, ArrayLike]) -> None:
         """Counts a batch.
@@ -118,7 +119,7 @@ class MaskCoverage(Metric):
         amounts = {name: np.zeros((3, len(self.options["thresholds"]))) for name in checked}
         for index, heatmap in enumerate(maps):
             marked = [
-                mask_at(heatmap, threshold, next(iter(shapes)), self.options["protocol"])
+                self.protocol.mask_at(heatmap, threshold, next(iter(shapes)))
                 for threshold in self.options["thresholds"]
             ]
             for name, mask in checked.items():

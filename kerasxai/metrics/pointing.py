@@ -18,7 +18,8 @@ from kerasxai.metrics.inputs import (
     painted,
     size_for,
 )
-from kerasxai.metrics.protocols import own_map
+from kerasxai.metrics.own_protocol import bilinear_map
+from kerasxai.metrics.protocols import KERASXAI
 from kerasxai.tools.errors import KerasxaiError
 
 ImageSize = int | Sequence[int] | None
@@ -36,9 +37,9 @@ def regions(
     else:
         assert boxes is not None
         checked_count("boxes", boxes, len(maps))
-        sizes = [size_for(heatmap, image_size, "kerasxai") for heatmap in maps]
-        objects = [painted(checked_boxes(box, size), size) for box, size in zip(boxes, sizes, strict=True)]
-    return [(own_map(heatmap, mask.shape), mask) for heatmap, mask in zip(maps, objects, strict=True)]
+        sizes = [size_for(heatmap, image_size, KERASXAI) for heatmap in maps]
+        objects = [painted(checked_boxes(box, size, KERASXAI), size) for box, size in zip(boxes, sizes, strict=True)]
+    return [(bilinear_map(heatmap, mask.shape), mask) for heatmap, mask in zip(maps, objects, strict=True)]
 
 
 def hits(heatmap: NDArray[np.float64], mask: NDArray[np.uint8], tolerance: float) -> bool:
