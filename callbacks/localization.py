@@ -22,8 +22,8 @@ from kerasxai.callbacks.samples import (
 from kerasxai.callbacks.warn_once import Care, Results, companions, free_prefix, is_due
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
-from kerasxai.metrics import GTKnownLoc, LocalizationReport, MeanIoU, PointingGame, PxAP, TopKLoc
-from kerasxai.metrics.inputs import ranks
+from kerasxai.metrics import GTKnownLoc, MeanIoU, Metric, PointingGame, PxAP, TopKLoc
+from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 FIGURES = (
@@ -127,7 +127,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         given = {"layer": layer, "image_input": image_input, "outputs": outputs}
         self.options = {name: value for name, value in given.items() if value is not None} | options
         self.results = Results()
-        self._counts()  # Complains of thresholds out of range.
+        self._metrics()  # Refuses thresholds out of range.
         self._care = Care("LocalizationCallback")
         self._explainer: Explainer | None = None
         self._last: dict[str, float] | None = None
@@ -174,48 +174,34 @@ class LocalizationCallback(keras.callbacks.Callback):
         self._explainer = None
 
     def _measured(self) -> dict[str, float]:
-        counts = self._counts()
-        for batch in batches(self.data, self.batch_size, self._inputs):
-            self._count(counts, batch)
+        assert self._explainer is not None
+        metrics = self._metrics()
+        for fields in batches(self.data, self.batch_size, self._inputs):
+            images = stacked(fields["image"])
+            labels = class_indices(np.stack(fields["label"]))
+            heatmaps = self._explainer(images, labels).heatmaps
+            scores = self._explainer.predict(images).scores
+            masks = np.stack(fields["mask"]) if "pxap" in self.figures else None
+            truth = Truth(labels, fields["boxes"], masks)
+            BatchMeasure.of(heatmaps, scores, truth, heatmaps.shape[1:3]).update(metrics)
         found: dict[str, Any] = {}
-        for metric in counts.values():
+        for metric in metrics:
             found = dict(metric.result()) | found
         return {figure: float(found[figure]) for figure in self.figures}
 
-    def _counts(self) -> dict[str, Any]:
-        """Returns the measures, empty: of the sweep over all thresholds only where a figure needs it."""
+    def _metrics(self) -> list[Metric]:
+        """Return the metrics, empty; those of boxes sweep over all thresholds only if a figure needs it."""
         thresholds = None if _SWEPT & set(self.figures) else [self.threshold]
-        counts: dict[str, Any] = {
-            "boxes": GTKnownLoc(self.threshold, self.iou_threshold, thresholds=thresholds),
-            "top": TopKLoc((1, 5), self.threshold, self.iou_threshold, thresholds=thresholds),
-            "iou": MeanIoU(self.threshold),
-        }
+        metrics: list[Metric] = [
+            GTKnownLoc(self.threshold, self.iou_threshold, thresholds=thresholds),
+            TopKLoc((1, 5), self.threshold, self.iou_threshold, thresholds=thresholds),
+            MeanIoU(self.threshold),
+        ]
         if "pointing_game" in self.figures:
-            counts["pointing"] = PointingGame()
+            metrics.append(PointingGame())
         if "pxap" in self.figures:
-            counts["masks"] = PxAP()
-        return counts
-
-    def _count(self, counts: dict[str, Any], batch: dict[str, list[Any]]) -> None:
-        assert self._explainer is not None
-        images = stacked(batch["image"])
-        labels = class_indices(np.stack(batch["label"]))
-        heatmaps = self._explainer(images, labels).heatmaps
-        scores = self._explainer.predict(images).scores
-        size = heatmaps.shape[1:3]
-        # The report's own way from fractions to pixels, so that its figures are these.
-        to_pixels = LocalizationReport().to_pixels
-        boxes = [to_pixels(found, size, relative=True) for found in batch["boxes"]]
-        ious = counts["boxes"].ious(heatmaps, boxes, size)
-        counts["boxes"].count(ious)
-        counts["top"].count(ious, ranks(scores, labels, len(labels)))
-        at = int(np.abs(counts["boxes"].grid - self.threshold).argmin())
-        known = ious[:, at][~np.isnan(ious[:, at])]
-        counts["iou"].add(sum=known.sum(), images=len(known), skipped=len(ious) - len(known))
-        if "pointing" in counts:
-            counts["pointing"].update(heatmaps, boxes, image_size=size)
-        if "masks" in counts:
-            counts["masks"].update(heatmaps, np.stack(batch["mask"]))
+            metrics.append(PxAP())
+        return metrics
 
     def _check_companions(self, others: list[Any]) -> None:
         """Complains of callbacks that would look for a figure before it is there, or stop before the next one is."""

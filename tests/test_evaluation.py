@@ -8,7 +8,7 @@ import pytest
 
 from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
-from kerasxai.metrics.evaluation import centered_box, centered_gaussian
+from kerasxai.metrics.report import centered_box, centered_gaussian
 from kerasxai.tools.errors import KerasxaiError
 
 SIZE = (40, 60)

@@ -132,7 +132,7 @@ def test_gt_known_with_the_reference_protocol_is_a_point_of_the_golden_curve(gol
     assert metric.result()["best_gt_known_loc"] == curve.max()
 
 
-@pytest.mark.parametrize("module", ["base", "localization", "masks", "pointing", "boxes", "wsol.maps", "evaluation"])
+@pytest.mark.parametrize("module", ["base", "localization", "masks", "pointing", "boxes", "wsol.maps", "report"])
 def test_examples_in_the_docstrings_run(module: str) -> None:
     assert doctest.testmod(importlib.import_module(f"kerasxai.metrics.{module}")).failed == 0
     assert doctest.testmod(importlib.import_module("kerasxai.localization")).failed == 0

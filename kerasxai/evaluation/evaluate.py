@@ -25,6 +25,7 @@ from kerasxai.evaluation.saved_results import folder_of_figures, free_folder, se
 from kerasxai.evaluation.tables import print_evaluation
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
+from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import WSOL, protocol_of
 from kerasxai.tools.commands import command_line, run_module, tell
@@ -215,13 +216,12 @@ def _measure(
         report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
         batches = data.load(name_or_path, part, taken.size, batch_size=batch_size, **where).as_numpy_iterator()
         for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {escape(part)}", progress):
-            explanation = add_batch(report, explainer, model, batch, taken)
+            explanation, measure = add_batch(report, explainer, batch, taken)
             if next(turns) == 0:
                 warn_of_range(model, taken, preprocess)
             explained = explanation.layer
             if count is not None:
-                boxes = [report.to_pixels(box, taken.size, True) for box in data.unpad_boxes(batch["boxes"])]
-                count.update(explanation.heatmaps, boxes, taken.size)
+                count.count_batch(measure)
         return report, explained
 
     tuning = None if tune_split is None else measured(tune_split)[0].result()
@@ -258,40 +258,31 @@ def _measure(
 def add_batch(
     report: LocalizationReport,
     explainer: Explainer,
-    model: keras.Model,
     batch: Mapping[str, Any],
-    taken: ImageInput | None = None,
-) -> Explanation:
+    taken: ImageInput,
+) -> tuple[Explanation, BatchMeasure]:
     """Explains the true classes of one batch of `kerasxai.data.load` and counts it.
 
     Args:
         report: Where to count.
         explainer: Explains the model.
-        model: For the predictions.
         batch: `image`, `label`, `boxes`, and what there is of `mask`, `part_mask` and `name`.
-        taken: Makes what the model takes of the images; None leaves them as they are.
+        taken: Converts images to what the model takes.
 
     Returns:
-        The explanation of the batch.
+        The explanation of the batch, and what was measured.
     """
-    size = batch["image"].shape[1:3]
-    images = np.asarray(batch["image"], np.float32) if taken is None else taken.taken(batch["image"])
+    images = taken.taken(batch["image"])
     labels = np.asarray(batch["label"])
     explanation = explainer(images, labels)
-    parts = None
+    parts = {}
     if "part_mask" in batch:
         parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}
-    report.update(
-        explanation.heatmaps,
-        scores=explainer.predict(images).scores,
-        labels=labels,
-        boxes=data.unpad_boxes(batch["boxes"]),
-        masks=batch.get("mask"),
-        parts=parts,
-        names=[_text(name) for name in batch["name"]] if "name" in batch else None,
-        image_size=size,
-    )
-    return explanation
+    truth = Truth(labels, data.unpad_boxes(batch["boxes"]), batch.get("mask"), parts)
+    scores = explainer.predict(images).scores
+    measure = report.batch(explanation.heatmaps, scores, truth, batch["image"].shape[1:3])
+    report.count(measure, [_text(name) for name in batch["name"]] if "name" in batch else None)
+    return explanation, measure
 
 
 def _text(name: Any) -> str:

@@ -2,11 +2,11 @@
 
 from kerasxai.metrics.base import Metric, Result
 from kerasxai.metrics.boxes import box_iou
-from kerasxai.metrics.evaluation import LocalizationReport
 from kerasxai.metrics.localization import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, MeanIoU, TopKLoc
 from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.pointing import EnergyPointingGame, PointingGame
 from kerasxai.metrics.protocols import PROTOCOLS
+from kerasxai.metrics.report import LocalizationReport
 
 __all__ = [
     "PROTOCOLS",

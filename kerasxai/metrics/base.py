@@ -1,12 +1,15 @@
 """What all measures have in common: totals that can be added up, saved and loaded."""
 
 import copy
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.tools.errors import KerasxaiError
+
+if TYPE_CHECKING:
+    from kerasxai.metrics.batch import BatchMeasure
 
 
 class Result(dict[str, Any]):
@@ -39,6 +42,10 @@ class Metric:
                 length = max(len(one), len(two))
                 one, two = (np.pad(x, [(0, length - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in (one, two))
             self.totals[name] = one + two if name in self.totals else two
+
+    def count_batch(self, batch: "BatchMeasure") -> None:
+        """Count a batch that was checked before."""
+        raise NotImplementedError
 
     def merge(self, other: "Metric") -> Self:
         """Adds what another measure counted, and returns this one.

@@ -11,6 +11,7 @@ from kerasxai.tools.errors import KerasxaiError
 
 OBJECT, BACKGROUND, IGNORE = 1, 0, 255
 Heatmaps = ArrayLike | Sequence[ArrayLike]
+ImageSize = int | Sequence[int] | None
 
 
 def checked_heatmaps(heatmaps: Heatmaps) -> list[NDArray[np.float64]]:

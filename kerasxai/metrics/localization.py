@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.batch import BatchMeasure
 from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.metrics.inputs import (
     IGNORE,
     OBJECT,
     Heatmaps,
+    ImageSize,
     checked_boxes,
     checked_count,
     checked_heatmaps,
@@ -23,7 +25,6 @@ from kerasxai.metrics.inputs import (
 from kerasxai.metrics.protocols import protocol_of
 from kerasxai.tools.errors import KerasxaiError
 
-ImageSize = int | Sequence[int] | None
 IOU_LEVELS = (30, 50, 70)
 
 
@@ -114,10 +115,17 @@ class MaxBoxAcc(BoxMetric):
         Raises:
             KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
         """
-        ious = self.ious(heatmaps, boxes, image_size)
+        self.count(self.ious(heatmaps, boxes, image_size))
+
+    def count(self, ious: NDArray[np.float64]) -> None:
+        """Count best IoUs `(B, T)`; a row of NaN is skipped."""
         known = ious[~np.isnan(ious).any(axis=1)]
         hits = np.stack([(known >= level / 100).sum(axis=0) for level in IOU_LEVELS])
         self.add(hits=hits, images=len(known), skipped=len(ious) - len(known))
+
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        self.count(batch.ious(self.protocol, self.grid, self.every))
 
     def result(self) -> Result:
         """Returns percents (`max_box_acc` is at IoU 0.5), the best thresholds, and the curves as fractions."""
@@ -203,8 +211,12 @@ class GTKnownLoc(BoxMetric):
         hits = (known >= self.options["iou_threshold"]).sum(axis=0)
         self.add(hits=hits, images=len(known), skipped=len(ious) - len(known))
 
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        self.count(batch.ious(self.protocol, self.grid))
+
     def at(self, threshold: float) -> float:
-        """Returns the share of hits at a threshold of the grid."""
+        """Return the share of hits at a threshold of the grid."""
         return float(self.totals["hits"][place_of(self.grid, threshold)] / self.counted())
 
     def result(self) -> Result:
@@ -287,6 +299,10 @@ class TopKLoc(BoxMetric):
         hits = np.einsum("kb,bt->kt", within.astype(int), (ious[known] >= self.options["iou_threshold"]).astype(int))
         self.add(hits=hits, right=within.sum(axis=1), images=known.sum(), skipped=(~known).sum())
 
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        self.count(batch.ious(self.protocol, self.grid), batch.places)
+
     def result(self) -> Result:
         """Returns `topK_loc` at the threshold, at its best threshold, and `topK_accuracy`, for each k."""
         images = self.counted()
@@ -339,8 +355,19 @@ class MeanIoU(BoxMetric):
             ious = self.ious(heatmaps, truth, image_size)[:, 0]
         else:
             ious = self.mask_ious(heatmaps, truth)
+        self.count(ious)
+
+    def count(self, ious: NDArray[np.float64]) -> None:
+        """Count IoUs `(B,)`; NaN is skipped."""
         known = ious[~np.isnan(ious)]
         self.add(sum=known.sum(), images=len(known), skipped=len(ious) - len(known))
+
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        if self.options["of"] == "boxes":
+            self.count(batch.ious(self.protocol, self.grid)[:, 0])
+        elif "object" in batch.masks:
+            self.count(self.mask_ious(batch.maps, batch.masks["object"]))
 
     def mask_ious(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike] | NDArray) -> NDArray[np.float64]:
         """Returns `(B,)` IoUs of masks; NaN where there is no object."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.batch import BatchMeasure
 from kerasxai.metrics.inputs import (
     BACKGROUND,
     IGNORE,
@@ -65,8 +66,13 @@ class PxAP(Metric):
                 counts[row] += np.histogram(scores[mask == kind], bins=self.edges)[0]
         self.add(positives=counts[0], negatives=counts[1], images=len(maps))
 
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        if "object" in batch.masks:
+            self.update(batch.maps, batch.masks["object"])
+
     def result(self) -> Result:
-        """Returns `pxap` in percent."""
+        """Return `pxap` in percent."""
         positives = self.counted("positives", "object pixel")
         true = np.cumsum(self.totals["positives"][::-1])
         false = np.cumsum(self.totals["negatives"][::-1])
@@ -126,8 +132,13 @@ class MaskCoverage(Metric):
                 amounts[name] += coverage(np.stack(marked), mask[index])
         self.add(**amounts)
 
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        if batch.masks and batch.maps:
+            self.update(batch.maps, batch.masks)
+
     def result(self) -> Result:
-        """Returns for each name `recall` and `precision` by threshold, and the number of `images`."""
+        """Return for each name `recall` and `precision` by threshold, and the number of `images`."""
         result = Result()
         for name, (recall, precision, images) in self.totals.items():
             count = int(images[0])

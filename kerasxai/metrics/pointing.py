@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric, Result
+from kerasxai.metrics.batch import BatchMeasure
 from kerasxai.metrics.inputs import (
     IGNORE,
     OBJECT,
     Heatmaps,
+    ImageSize,
     checked_boxes,
     checked_count,
     checked_heatmaps,
@@ -22,12 +24,20 @@ from kerasxai.metrics.own_protocol import bilinear_map
 from kerasxai.metrics.protocols import KERASXAI
 from kerasxai.tools.errors import KerasxaiError
 
-ImageSize = int | Sequence[int] | None
+Region = tuple[NDArray[np.float64], NDArray[np.uint8]]
+
+
+def regions_of(batch: BatchMeasure) -> list[Region]:
+    """Return what `regions` returns, of a batch with boxes."""
+    return [
+        (bilinear_map(heatmap, size), painted(boxes, size))
+        for heatmap, size, boxes in zip(batch.maps, batch.sizes, batch.boxes, strict=True)
+    ]
 
 
 def regions(
     heatmaps: Heatmaps, boxes: Sequence[ArrayLike] | None, masks: ArrayLike | None, image_size: ImageSize
-) -> list[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
+) -> list[Region]:
     """Returns for each image the heatmap at the image's size and the object as a mask `(H, W)`."""
     maps = checked_heatmaps(heatmaps)
     if (boxes is None) == (masks is None):
@@ -96,7 +106,14 @@ class PointingGame(Metric):
         Raises:
             KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
         """
-        pairs = regions(heatmaps, boxes, masks, image_size)
+        self.count(regions(heatmaps, boxes, masks, image_size), labels)
+
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        self.count(regions_of(batch), batch.labels)
+
+    def count(self, pairs: list[Region], labels: ArrayLike | None = None) -> None:
+        """Count heatmaps and objects as `regions` returns them."""
         classes = np.zeros(len(pairs), int) if labels is None else checked_labels(labels, len(pairs))
         known = np.array([(mask == OBJECT).any() for _, mask in pairs], bool)
         hit = np.array([hits(heatmap, mask, self.options["tolerance"]) for heatmap, mask in pairs], bool) & known
@@ -141,7 +158,14 @@ class EnergyPointingGame(Metric):
         image_size: ImageSize = None,
     ) -> None:
         """Counts a batch; arguments and errors as in `PointingGame.update`."""
-        pairs = regions(heatmaps, boxes, masks, image_size)
+        self.count(regions(heatmaps, boxes, masks, image_size))
+
+    def count_batch(self, batch: BatchMeasure) -> None:
+        """Count a batch that was checked before."""
+        self.count(regions_of(batch))
+
+    def count(self, pairs: list[Region]) -> None:
+        """Count heatmaps and objects as `regions` returns them."""
         shares = [energy(heatmap, mask) for heatmap, mask in pairs if (mask == OBJECT).any()]
         self.add(sum=sum(shares), images=len(shares), skipped=len(pairs) - len(shares))
 

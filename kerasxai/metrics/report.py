@@ -1,25 +1,17 @@
 """One report of where a classifier looks: accuracy and localization, by class and by size, beside blind baselines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric
+from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.box_protocol import BoxProtocol
-from kerasxai.metrics.inputs import (
-    Heatmaps,
-    checked_boxes,
-    checked_count,
-    checked_heatmaps,
-    checked_labels,
-    checked_masks,
-    painted,
-    ranks,
-    size_for,
-)
+from kerasxai.metrics.inputs import Heatmaps, ImageSize, checked_count, painted
 from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, place_of
 from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.own_protocol import bilinear_map
@@ -32,6 +24,15 @@ TOP_K = (1, 5)
 SIZES = {"small": (0.0, 1 / 9), "medium": (1 / 9, 4 / 9), "large": (4 / 9, np.inf)}
 CENTERED_SIDE = 0.5
 GAUSSIAN_SIGMA = 0.25
+BASELINES = ("whole_image", "centered_box", "centered_gaussian")
+
+
+class ImageOptions(TypedDict, total=False):
+    """Keywords of `LocalizationReport.update` about the images."""
+
+    names: Sequence[str] | None
+    image_size: ImageSize
+    relative: bool
 
 
 def centered_gaussian(size: tuple[int, int]) -> NDArray[np.float64]:
@@ -113,11 +114,9 @@ class LocalizationReport:
         boxes: Sequence[ArrayLike],
         masks: ArrayLike | None = None,
         parts: Mapping[str, ArrayLike] | None = None,
-        names: Sequence[str] | None = None,
-        image_size: int | Sequence[int] | None = None,
-        relative: bool = True,
+        **images: Unpack[ImageOptions],
     ) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: `(B, h, w)` or a list of `(h, w)`, of the true classes, not normalized.
@@ -126,95 +125,80 @@ class LocalizationReport:
             boxes: For each image `(k, 4)` x0, y0, x1, y1; an image without a box counts for accuracy alone.
             masks: `(B, H, W)` with 1 object, 0 background, 255 ignore.
             parts: Such masks of parts of the object, by name.
-            names: `(B,)` what the images are called, for the records; their running number otherwise.
-            image_size: One side or (height, width); None for the heatmap's own size (224 for `"wsolevaluation"`).
-            relative: Boxes are fractions of width and height, as the data sets give them; otherwise pixels.
+            **images: `names` `(B,)` for the records (default: running numbers); `image_size`, one side or (height,
+                width) (default: the heatmap's own size, 224 for `"wsolevaluation"`); `relative`, whether boxes are
+                fractions of width and height, as in the data sets (default), or pixels.
 
         Raises:
             KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
         """
-        maps = checked_heatmaps(heatmaps)
-        place = ranks(scores, labels, len(maps))
-        truth = checked_labels(labels, len(maps))
-        checked_count("boxes", boxes, len(maps))
-        called = [str(len(self.records) + index) for index in range(len(maps))] if names is None else names
-        checked_count("names", called, len(maps))
-        for mask in [*([] if masks is None else [masks]), *(parts or {}).values()]:
-            checked_masks(mask, len(maps))
-        sizes = [size_for(heatmap, image_size, self.protocol) for heatmap in maps]
-        pixels = [self.to_pixels(box, size, relative) for box, size in zip(boxes, sizes, strict=True)]
-        self.count_masks(maps, masks, parts)
-        predicted = np.argmax(np.asarray(scores), axis=1)
-        for index, (heatmap, size, box) in enumerate(zip(maps, sizes, pixels, strict=True)):
+        truth = Truth(labels, boxes, masks, parts or {}, images.get("relative", True))
+        self.count(self.batch(heatmaps, scores, truth, images.get("image_size")), images.get("names"))
+
+    def batch(self, heatmaps: Heatmaps, scores: ArrayLike, truth: Truth, image_size: ImageSize = None) -> BatchMeasure:
+        """Check a batch under the report's protocol; arguments as in `BatchMeasure.of`."""
+        return BatchMeasure.of(heatmaps, scores, truth, image_size, self.protocol)
+
+    def count(self, batch: BatchMeasure, names: Sequence[str] | None = None) -> None:
+        """Count a batch that was checked before.
+
+        Args:
+            batch: Of `batch`.
+            names: `(B,)` names of the images for the records; their running number otherwise.
+        """
+        called = [str(len(self.records) + index) for index in range(len(batch.maps))] if names is None else names
+        checked_count("names", called, len(batch.maps))
+        batch.update([self.boxes, self.top, self.masks, self.pxap, self.coverage])
+        self._count_gaussian(batch)
+        grid, ious = self.boxes.grid, batch.ious(self.protocol, self.boxes.grid)
+        column = place_of(grid, self.options["threshold"])
+        found = batch.largest_boxes(self.protocol, grid)
+        for index, truth in enumerate(batch.boxes):
             record: dict[str, Any] = {
                 "name": str(called[index]),
-                "label": int(truth[index]),
-                "predicted": int(predicted[index]),
-                "place": int(place[index]),
+                "label": int(batch.labels[index]),
+                "predicted": int(batch.predicted[index]),
+                "place": int(batch.places[index]),
             }
-            self.records.append(record | (self.located(heatmap, box, size, place[index]) if len(box) else {}))
+            if len(truth):
+                box = found[index][column]
+                record |= {
+                    "iou": float(ious[index, column]),
+                    "box": box.tolist() if box.any() or self.protocol.always_has_box else None,
+                }
+                record |= self._located(batch.maps[index], truth, batch.sizes[index], column)
+            self.records.append(record)
 
-    def to_pixels(self, boxes: ArrayLike, size: tuple[int, int], relative: bool) -> NDArray[np.float64]:
-        """Returns one image's true boxes in pixels, checked."""
-        array = np.asarray(boxes, np.float64)
-        if relative and array.size:
-            if array.max() > 1.1:
-                raise KerasxaiError(
-                    f"relative boxes want fractions, came {array.tolist()}: pixels (say relative=False), or "
-                    "boxes of an image of another size"
-                )
-            array = array * [size[1], size[0], size[1], size[0]] if array.shape[-1] == 4 else array
-            # Back where whole pixels were divided by the side; the fractions are float32.
-            whole = np.rint(array)
-            array = np.where(np.abs(array - whole) < 1e-3, whole, array)
-        return checked_boxes(array, size, self.protocol)
+    def _count_gaussian(self, batch: BatchMeasure) -> None:
+        """Count the centered Gaussian as if it were the heatmap of each image."""
+        grid = tuple(self.gaussian.grid.tolist())
+        for truth, size in zip(batch.boxes, batch.sizes, strict=True):
+            if len(truth):
+                # Cached: the boxes depend on the size alone, and finding them costs as much as for a heatmap.
+                blind = gaussian_boxes(size, grid, self.protocol)
+                self.gaussian.count(self.protocol.iou(blind, truth).max(axis=1)[None])
+        if batch.masks:
+            shape = next(iter(batch.masks.values())).shape[1:]
+            blind_batch = replace(batch, maps=[centered_gaussian((shape[0], shape[1]))] * len(batch.maps))
+            blind_batch.update([self.gaussian_coverage, self.gaussian_pxap])
 
-    def count_masks(
-        self, maps: list[NDArray[np.float64]], masks: ArrayLike | None, parts: Mapping[str, ArrayLike] | None
-    ) -> None:
-        """Counts the measures of masks."""
-        named = ({} if masks is None else {"object": masks}) | dict(parts or {})
-        if not named or not maps:
-            return
-        shape = np.shape(next(iter(named.values())))[1:]
-        blind = [centered_gaussian((shape[0], shape[1]))] * len(maps)
-        self.coverage.update(maps, named)
-        self.gaussian_coverage.update(blind, named)
-        if masks is not None:
-            self.pxap.update(maps, masks)
-            self.gaussian_pxap.update(blind, masks)
-            self.masks.update(maps, np.asarray(masks))
-
-    def located(
-        self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], place: np.int64
+    def _located(
+        self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], column: int
     ) -> dict[str, Any]:
-        """Counts one image with boxes, and returns its record."""
+        """Return the entries of a record for an image with boxes, at one threshold of the grid."""
         protocol = self.protocol
-        at = place_of(self.boxes.grid, self.options["threshold"])
-        found = protocol.largest_boxes(heatmap, self.boxes.grid, size)
-        ious = protocol.iou(found, boxes).max(axis=1)
-        blind = gaussian_boxes(size, tuple(self.boxes.grid.tolist()), protocol)
-        blind_ious = protocol.iou(blind, boxes).max(axis=1)
-        self.boxes.count(ious[None])
-        self.top.count(ious[None], np.array([place]))
-        self.gaussian.count(blind_ious[None])
-        fixed = np.array([[0, 0, size[1], size[0]], centered_box(size)])
-        fixed_ious = protocol.iou(protocol.clip(fixed, size), boxes).max(axis=1)
-        map_here, object_here = bilinear_map(heatmap, size), painted(boxes, size)
+        blind = gaussian_boxes(size, tuple(self.gaussian.grid.tolist()), protocol)[column]
+        fixed = protocol.clip(np.array([[0, 0, size[1], size[0]], centered_box(size)]), size)
+        ious = protocol.iou(np.vstack([fixed, blind]), boxes).max(axis=1)
+        heights, object_mask = bilinear_map(heatmap, size), painted(boxes, size)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
         return {
-            "iou": float(ious[at]),
-            "box": found[at].tolist() if found[at].any() or protocol.always_has_box else None,
             "boxes": boxes.tolist(),
             "image_size": list(size),
             "share": float(areas.max() / (size[0] * size[1])),
-            "pointing": hits(map_here, object_here, tolerance=15),
-            "energy": energy(map_here, object_here),
-            "baselines": {
-                "whole_image": float(fixed_ious[0]),
-                "centered_box": float(fixed_ious[1]),
-                "centered_gaussian": float(blind_ious[at]),
-            },
+            "pointing": hits(heights, object_mask, tolerance=15),
+            "energy": energy(heights, object_mask),
+            "baselines": dict(zip(BASELINES, ious.tolist(), strict=True)),
         }
 
     def merge(self, other: "LocalizationReport") -> Self:
@@ -283,7 +267,7 @@ class LocalizationReport:
         """
         swept, blind = self.boxes.result(), self.gaussian.result()
         coverage, blind_coverage = self.covered()
-        baselines = {name: self.baseline(name) for name in ("whole_image", "centered_box", "centered_gaussian")}
+        baselines = {name: self.baseline(name) for name in BASELINES}
         baselines["centered_gaussian"] |= {name: blind[name] for name in ("best_threshold", "best_gt_known_loc")}
         result = self.summary(self.records) | {
             **{name: swept[name] for name in ("threshold", "best_threshold", "best_gt_known_loc")},
