@@ -1,11 +1,13 @@
 """The localization report: figures by hand, baselines, groups, merging, saving."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.report import centered_box, centered_gaussian
@@ -226,3 +228,15 @@ def test_no_box_at_all_is_an_error() -> None:
     report.update([block(0, 0, 5, 5)], [[1.0, 0.0]], [0], [[]])
     with pytest.raises(KerasxaiError, match="no image with a box"):
         report.result()
+
+
+def test_a_config_is_made_of_the_keywords_of_evaluate() -> None:
+    config = config_from("shapes", "validation", {"method": "lime", "samples": 10, "batch_size": 4})
+    assert config == EvaluateConfig(
+        "shapes", split="validation", method="lime", method_options={"samples": 10}, batch_size=4
+    )
+    assert config_from(config, None, {}) is config
+    assert "batch_size" not in config.figure_settings()
+    with pytest.raises(KerasxaiError, match="without further settings, got limit"):
+        config_from(config, None, {"limit": 3})
+    assert all(item.metadata.get("help") for item in fields(EvaluateConfig) if item.name != "method_options")

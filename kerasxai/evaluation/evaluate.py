@@ -4,7 +4,6 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...
 """
 
 import argparse
-import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,13 +12,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from rich.markup import escape
 from rich.progress import track
 
 from kerasxai import data, models, viz
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import ImageInput, Size, image_input
+from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.evaluation import evaluate_options
+from kerasxai.evaluation.cases import draw_cases, draw_curve
+from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.evaluation.saved_results import folder_of_figures, free_folder, settings_of_figures
 from kerasxai.evaluation.tables import print_evaluation
@@ -32,12 +34,10 @@ from kerasxai.tools.commands import command_line, run_module, tell
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.folders import check_output_folder
-from kerasxai.tools.input_range import Preprocess, name_of_range, preprocessing
+from kerasxai.tools.input_range import name_of_range, preprocessing
 
 PARTS = {"head": 1, "body": 2, "tail": 3}
-"""What the values of a part mask mean, in the embedded data."""
-
-_NOT_OF_FIGURES = {"model", "batch_size", "out", "progress", "show"}
+"""The values of a part mask in the embedded data."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,167 +92,152 @@ def run(options: argparse.Namespace) -> int:
 
 def evaluate(
     model: keras.Model,
-    name_or_path: str,
-    split: str = "test",
+    name_or_path: str | EvaluateConfig,
+    split: str | None = None,
     *,
-    method: str = "cam",
-    layer: Any = None,
-    refine: Any = None,
-    tune_split: str | None = "validation",
-    threshold: float = 0.2,
-    limit: int | None = None,
-    batch_size: int = 32,
-    image_size: Size | None = None,
-    preprocess: str | Preprocess | None = None,
-    data_dir: str | None = None,
-    boxes_csv: str | None = None,
     out: str | Path | Callable[[dict[str, Any]], Path] | None = None,
     progress: bool = True,
-    oracle: bool = False,
-    protocol: str = "kerasxai",
     show: Callable[[dict[str, Any]], object] | None = None,
-    outputs: str | None = None,
-    **method_options: Any,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Measures accuracy and localization of a model on a split of a data set.
+    """Measure accuracy and localization of a model on a split of a data set.
 
-    The heatmap of each image's true class is thresholded at a share of its maximum, and the largest component's box is
-    compared with the true boxes. The best threshold is chosen on another split and applied here, because a threshold
-    chosen on the measured images flatters.
+    The heatmap of each image's true class is thresholded at a fraction of its maximum, and the largest component's box
+    is compared with the true boxes. The best threshold is chosen on another split and applied here, because a threshold
+    chosen on the measured images is too optimistic.
 
     Args:
-        model: A Keras classifier that knows the data set's classes.
-        name_or_path: As for `kerasxai.data.load`.
-        split: What is measured.
-        method: A name in `kerasxai.METHODS`.
-        layer: As for `kerasxai.Explainer`.
-        refine: As for `kerasxai.Explainer`.
-        tune_split: Where the best threshold is chosen; None leaves it out.
-        threshold: The fixed threshold, in [0, 1).
-        limit: Measure so many images of each split only.
-        batch_size: Images at once.
-        image_size: Side in pixels, or height and width, for models that take any; None: 224.
-        preprocess: What the model takes in place of images in [0, 255], as for `kerasxai.Explainer`. None leaves them,
-            with a warning where the model shows no rescaling of its own.
-        data_dir: As for `kerasxai.data.load`.
-        boxes_csv: As for `kerasxai.data.load`.
-        out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`, or a
-            function that returns it for the settings of the figures; None writes nothing. It must not hold figures that
-            were made with other settings.
+        model: A Keras classifier with the classes of the data set.
+        name_or_path: The settings; or as for `kerasxai.data.load`, with the settings as keywords.
+        split: The split that is measured (default: `"test"`).
+        out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`, or a function that returns
+            it for the settings of the figures; None writes nothing. Figures that were made with other settings are
+            never overwritten.
         progress: Show a progress bar.
-        oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the measured images themselves.
-        protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
-            `"wsolevaluation"` to set figures beside those that the literature has for CUB and ImageNet: heatmaps as
-            the method makes them, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
-        show: Is called with the figures before they are written.
-        outputs: As for `kerasxai.Explainer`.
-        **method_options: Options of the method.
+        show: Called with the figures before they are written.
+        **settings: Fields of `EvaluateConfig`; other keywords are options of the method.
 
     Returns:
-        What `kerasxai.metrics.LocalizationReport.result` returns, and `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
-        `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian, which has
-        a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
+        The figures of `kerasxai.metrics.LocalizationReport.result`, and `tuned`: `threshold`, `gt_known_loc`,
+        `top1_loc`, `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian,
+        which has a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
         `max_box_acc_v2_at`, the same by IoU; under `"wsolevaluation"` also `max_box_acc`.
 
     Raises:
-        KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or
-            `out` cannot be written to or holds other figures.
+        KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or `out` cannot be written
+            to or contains other figures.
 
     Example:
+        >>> evaluate(model, EvaluateConfig("shapes", method="cam"))["gt_known_loc"]
         >>> evaluate(model, "shapes", method="cam")["gt_known_loc"]
     """
-    # All arguments but these decide what the figures are.
-    given = {name: value for name, value in locals().items() if name not in _NOT_OF_FIGURES}
-    settings = settings_of_figures(model, given)
-    folder = out(settings) if callable(out) else None if out is None else Path(out)
-    with folder_of_figures(folder, settings):
-        evaluation, report, draw = _measure(model, **given, batch_size=batch_size, progress=progress)
-        evaluation["settings"] = settings
+    config = config_from(name_or_path, split, settings)
+    stored = settings_of_figures(model, config.figure_settings())
+    folder = out(stored) if callable(out) else None if out is None else Path(out)
+    with folder_of_figures(folder, stored):
+        evaluator = _Evaluator(model, config, progress)
+        evaluation, report = evaluator.figures()
+        evaluation["settings"] = stored
         if show is not None:
             show(evaluation)
         if folder is not None:
-            _write(folder, evaluation, report)
-            viz.save_png(folder / "cases.png", draw())
+            for name, content in (("evaluation", evaluation), ("records", report.records)):
+                write_json(folder / f"{name}.json", null_for_nan(content))
+            viz.save_png(folder / "threshold.png", draw_curve(evaluation))
+            viz.save_png(folder / "cases.png", evaluator.cases(report))
     return evaluation
 
 
-def _measure(
-    model: keras.Model,
-    name_or_path: str,
-    split: str,
-    method: str,
-    layer: Any,
-    refine: Any,
-    tune_split: str | None,
-    threshold: float,
-    limit: int | None,
-    batch_size: int,
-    image_size: Size | None,
-    preprocess: str | Preprocess | None,
-    data_dir: str | None,
-    boxes_csv: str | None,
-    progress: bool,
-    oracle: bool,
-    protocol: str,
-    outputs: str | None,
-    method_options: dict[str, Any],
-) -> tuple[dict[str, Any], LocalizationReport, Callable[[], np.ndarray]]:
-    """Returns the figures, the report that they are of, and a function that draws cases."""
-    where = {"data_dir": data_dir, "boxes_csv": boxes_csv}
-    info = data.info(name_or_path, **where)
-    check_splits(info, split, tune_split)
-    models.check_image_model(model)
-    taken = image_input(model, image_size, preprocess)
-    check_classes(info, model, taken)
-    data.check_images(name_or_path, [split, *([] if tune_split is None else [tune_split])], data_dir=data_dir)
-    boxes_by = protocol_of(protocol)
-    raw: dict[str, Any] = {"resize": False} if boxes_by.resizes_method_maps and refine is None else {}
-    settings = {"layer": layer, "refine": refine, "batch_size": batch_size, "outputs": outputs}
-    explainer = Explainer(model, method, **settings, **raw, **method_options)
-    turns = itertools.count()
-    best_boxes = MaxBoxAccV2(protocol=WSOL.name) if oracle or boxes_by.reports_max_box_acc else None
+class _Evaluator:
+    """A model, a data set that fits it, and the explainer, ready to measure splits.
 
-    def measured(part: str, count: MaxBoxAccV2 | None = None) -> tuple[LocalizationReport, str | None]:
-        report, explained = LocalizationReport(threshold, 0.5, protocol, class_names=info.class_names), None
-        batches = data.load(name_or_path, part, taken.size, batch_size=batch_size, **where).as_numpy_iterator()
-        for batch in _limited(batches, info.splits[part], batch_size, limit, f"explaining {escape(part)}", progress):
-            explanation, measure = add_batch(report, explainer, batch, taken)
-            if next(turns) == 0:
-                warn_of_range(model, taken, preprocess)
-            explained = explanation.layer
-            if count is not None:
-                count.count_batch(measure)
-        return report, explained
+    Args:
+        model: A Keras classifier.
+        config: The settings.
+        progress: Show a progress bar.
 
-    tuning = None if tune_split is None else measured(tune_split)[0].result()
-    report, explained_layer = measured(split, best_boxes)
-    evaluation = report.result() | {
-        "command": command_line(),
-        "data": info.name,
-        "split": split,
-        "method": method,
-        "layer": explained_layer,
-        "refine": refine,
-        "input_range": name_of_range(preprocess),
-    }
-    if best_boxes is not None:
-        best = best_boxes.result()
-        evaluation["max_box_acc_v2"] = float(best)
-        evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
-    if boxes_by.reports_max_box_acc:
-        evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
-    if tuning is not None:
-        tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
-        evaluation["tuned"] = {"split": tune_split, "threshold": tuned, **report.at(tuned)}
-        evaluation["baselines"]["centered_gaussian"]["tuned"] = {
-            "split": tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind),
-        }  # fmt: skip
+    Raises:
+        KerasxaiError: Model and data do not go together.
+    """
 
-    def draw() -> np.ndarray:
-        samples = data.load(name_or_path, split, taken.size, **where).as_numpy_iterator()
-        return draw_cases(report, explainer, samples, taken=taken)
+    def __init__(self, model: keras.Model, config: EvaluateConfig, progress: bool) -> None:
+        self.model, self.config, self.progress = model, config, progress
+        self.info = data.info(config.name_or_path, **config.source)
+        check_splits(self.info, config.split, config.tune_split)
+        models.check_image_model(model)
+        self.images = image_input(model, config.image_size, config.preprocess)
+        check_classes(self.info, model, self.images)
+        splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
+        data.check_images(config.name_or_path, splits, data_dir=config.data_dir)
+        self.protocol = protocol_of(config.protocol)
+        # A refinement works on maps of the image's size; without one, the protocol does the resizing.
+        raw: dict[str, Any] = {"resize": False} if self.protocol.resizes_method_maps and config.refine is None else {}
+        given: dict[str, Any] = {name: getattr(config, name) for name in ("layer", "refine", "batch_size", "outputs")}
+        self.explainer = Explainer(model, config.method, **given, **raw, **config.method_options)
+        self.layer: str | None = None
+        self._range_checked = False
 
-    return evaluation, report, draw
+    def figures(self) -> tuple[dict[str, Any], LocalizationReport]:
+        """Measure the splits, and return the figures and the report of the measured one."""
+        config = self.config
+        tuning = None if config.tune_split is None else self.measure(config.tune_split).result()
+        oracle = MaxBoxAccV2(protocol=WSOL.name) if config.oracle or self.protocol.reports_max_box_acc else None
+        report = self.measure(config.split, oracle)
+        evaluation = report.result() | {
+            "command": command_line(),
+            "data": self.info.name,
+            "split": config.split,
+            "method": config.method,
+            "layer": self.layer,
+            "refine": config.refine,
+            "input_range": name_of_range(config.preprocess),
+        }
+        if oracle is not None:
+            best = oracle.result()
+            evaluation["max_box_acc_v2"] = float(best)
+            evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
+        if self.protocol.reports_max_box_acc:
+            evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
+        if tuning is not None:
+            tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
+            evaluation["tuned"] = {"split": config.tune_split, "threshold": tuned, **report.at(tuned)}
+            gaussian = {"split": config.tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind)}
+            evaluation["baselines"]["centered_gaussian"]["tuned"] = gaussian
+        return evaluation, report
+
+    def measure(self, split: str, oracle: MaxBoxAccV2 | None = None) -> LocalizationReport:
+        """Explain the images of a split and count them in a new report, and in `oracle` if there is one."""
+        config = self.config
+        report = LocalizationReport(config.threshold, 0.5, config.protocol, class_names=self.info.class_names)
+        source = data.load(config.name_or_path, split, self.images.size, batch_size=config.batch_size, **config.source)
+        for batch in self._limited(source.as_numpy_iterator(), split):
+            explanation, measure = add_batch(report, self.explainer, batch, self.images)
+            if not self._range_checked:
+                # After the first batch, when the model has been called and mistakes of another kind are out of the way.
+                self._range_checked = True
+                warn_of_range(self.model, self.images, config.preprocess)
+            self.layer = explanation.layer
+            if oracle is not None:
+                oracle.count_batch(measure)
+        return report
+
+    def cases(self, report: LocalizationReport) -> NDArray[np.uint8]:
+        """Draw the cases of highest and lowest IoU of the measured split."""
+        config = self.config
+        samples = data.load(config.name_or_path, config.split, self.images.size, **config.source)
+        return draw_cases(report, self.explainer, samples.as_numpy_iterator(), self.images)
+
+    def _limited(self, batches: Iterable[dict[str, Any]], split: str) -> Iterator[dict[str, Any]]:
+        """Yield batches up to the limit of images, with a progress bar."""
+        count, size = self.info.splits[split], self.config.batch_size
+        left = count if self.config.limit is None else min(self.config.limit, count)
+        title = f"explaining {escape(split)}"
+        shown = track(batches, title, total=-(-left // size), transient=True, disable=not self.progress)
+        for batch in shown:
+            yield {name: values[:left] for name, values in batch.items()}
+            left -= size
+            if left <= 0:
+                return
 
 
 def add_batch(
@@ -287,73 +272,6 @@ def add_batch(
 
 def _text(name: Any) -> str:
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)
-
-
-def _limited(
-    batches: Iterable[dict[str, Any]], count: int, batch_size: int, limit: int | None, title: str, progress: bool
-) -> Iterator[dict[str, Any]]:
-    left = count if limit is None else min(limit, count)
-    shown = track(batches, title, total=-(-left // batch_size), transient=True, disable=not progress)
-    for batch in shown:
-        yield {name: values[:left] for name, values in batch.items()}
-        left -= batch_size
-        if left <= 0:
-            return
-
-
-def draw_cases(
-    report: LocalizationReport,
-    explainer: Explainer,
-    samples: Iterable[Mapping[str, Any]],
-    count: int = 6,
-    taken: ImageInput | None = None,
-) -> np.ndarray:
-    """Draws the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
-
-    Args:
-        report: Of the same images in the same order.
-        explainer: What it was made with.
-        samples: Of `kerasxai.data.load`, one by one.
-        count: How many of each kind.
-        taken: As for `add_batch`.
-
-    Returns:
-        A sheet `(H, W, 3)` uint8.
-    """
-    order = {id(record): number for number, record in enumerate(report.records)}
-    chosen = [report.best(count), report.worst(count)]
-    wanted = {order[id(record)] for row in chosen for record in row}
-    numbered = itertools.islice(enumerate(samples), max(wanted) + 1)
-    images = {number: sample["image"] for number, sample in numbered if number in wanted}
-    names = report.options["class_names"]
-
-    def cell(record: dict[str, Any]) -> np.ndarray:
-        image = images[order[id(record)]]
-        given = image[None] if taken is None else taken.taken(image[None])
-        heatmap = explainer(given, record["label"]).heatmaps[0]
-        boxes = None if record["box"] is None else [record["box"]]
-        return viz.overlay(image, heatmap, boxes=boxes, true_boxes=record["boxes"])
-
-    return viz.grid(
-        [[cell(record) for record in row] for row in chosen],
-        row_labels=["best", "worst"],
-        captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
-        title=f"{explainer.method.name}: boxes at {report.options['threshold']:.0%} of the maximum",
-        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
-    )
-
-
-def _write(out: Path, evaluation: dict[str, Any], report: LocalizationReport) -> None:
-    for name, content in (("evaluation", evaluation), ("records", report.records)):
-        write_json(out / f"{name}.json", null_for_nan(content))
-    curve = evaluation["curve"]
-    marks = {"fixed": evaluation["threshold"]}
-    if "tuned" in evaluation:
-        marks["chosen on " + evaluation["tuned"]["split"]] = evaluation["tuned"]["threshold"]
-    plot = viz.plot_curves(
-        curve["thresholds"], {evaluation["method"]: curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
-    )
-    viz.save_png(out / "threshold.png", plot)
 
 
 if __name__ == "__main__":

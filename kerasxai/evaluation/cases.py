@@ -1,0 +1,65 @@
+"""Pictures of an evaluation: single cases, and accuracy against threshold."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai import viz
+from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.explainer import Explainer
+from kerasxai.metrics import LocalizationReport
+
+
+def draw_cases(
+    report: LocalizationReport,
+    explainer: Explainer,
+    samples: Iterable[Mapping[str, Any]],
+    taken: ImageInput,
+    count: int = 6,
+) -> NDArray[np.uint8]:
+    """Draw the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
+
+    Args:
+        report: The report on these images, in their order.
+        explainer: The explainer that the report was made with.
+        samples: Of `kerasxai.data.load`, one by one.
+        taken: Converts images to what the model takes.
+        count: How many of each kind.
+
+    Returns:
+        A sheet `(H, W, 3)` uint8.
+    """
+    order = {id(record): number for number, record in enumerate(report.records)}
+    chosen = [report.best(count), report.worst(count)]
+    needed = {order[id(record)] for row in chosen for record in row}
+    # The data are read up to the last image that is drawn, and only images that are drawn stay in memory.
+    numbered = itertools.islice(enumerate(samples), max(needed) + 1)
+    images = {number: sample["image"] for number, sample in numbered if number in needed}
+    names = report.options["class_names"]
+
+    def cell(record: dict[str, Any]) -> NDArray[np.uint8]:
+        image = images[order[id(record)]]
+        heatmap = explainer(taken.taken(image[None]), record["label"]).heatmaps[0]
+        boxes = None if record["box"] is None else [record["box"]]
+        return viz.overlay(image, heatmap, boxes=boxes, true_boxes=record["boxes"])
+
+    return viz.grid(
+        [[cell(record) for record in row] for row in chosen],
+        row_labels=["best", "worst"],
+        captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
+        title=f"{explainer.method.name}: boxes at {report.options['threshold']:.0%} of the maximum",
+        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
+    )
+
+
+def draw_curve(evaluation: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Draw GT-known Loc against the threshold, with the fixed and the tuned threshold marked."""
+    curve, marks = evaluation["curve"], {"fixed": evaluation["threshold"]}
+    if "tuned" in evaluation:
+        marks["chosen on " + evaluation["tuned"]["split"]] = evaluation["tuned"]["threshold"]
+    return viz.plot_curves(
+        curve["thresholds"], {evaluation["method"]: curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
+    )
