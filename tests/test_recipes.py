@@ -10,9 +10,9 @@ import pytest
 import kerasxai
 from kerasxai.cli import main, parser_of
 from kerasxai.tools.lazy import resolve
+from kerasxai.tools.settings import from_options
 from kerasxai.training import RECIPES
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.options import config_of
 from kerasxai.training.recipes import share_options
 from kerasxai.training.train import head_options
 
@@ -36,7 +36,7 @@ def test_the_listing_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def parsed(*words: str) -> TrainConfig:
-    return config_of(parser_of("train").parse_args(["--data", "shapes", "--out", "run", *words]))
+    return from_options(TrainConfig, parser_of("train").parse_args(["--data", "shapes", "--out", "run", *words]))
 
 
 def test_the_recipe_decides_the_head_and_its_options_reach_it() -> None:

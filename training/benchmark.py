@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -19,20 +19,19 @@ from kerasxai import data
 from kerasxai.data.choosing import examples
 from kerasxai.data.finding import is_own_table
 from kerasxai.evaluation.saved_results import differences, keep_former
-from kerasxai.methods import METHODS
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.protocols import WSOL
 from kerasxai.metrics.report import centered_gaussian
 from kerasxai.tools.commands import run_module
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import json_text, read_json, write_json
 from kerasxai.tools.folders import locked
-from kerasxai.training import benchmark_options
+from kerasxai.tools.settings import from_options
+from kerasxai.training.benchmark_config import BENCHMARK, BenchmarkConfig
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
-from kerasxai.training.options import config_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.train import check_apart, image_size, loss_of, train
 
@@ -110,25 +109,22 @@ def rows_of(
 
 def run(options: argparse.Namespace) -> None:
     """Runs the benchmark that the command line asks for, prints its table and tells where the results lie."""
-    own: dict[str, dict[str, Any]] = {}
-    for recipe, name, value in options.recipe_option:
-        own.setdefault(recipe, {})[name] = value
-    shared = argparse.Namespace(**{**vars(options), "recipe_option": []})
-    benchmark(
-        config_of(shared),
-        options.recipes,
-        options.seeds,
-        options.out,
-        recipe_options=own,
-        label_fractions=options.label_fractions,
-        label_noises=options.label_noises,
-        noise_loss=options.noise_loss,
-        method=options.method,
-        threshold=options.threshold,
-        limit=options.limit,
-        sheet_images=options.sheet_images,
-    )
+    config = from_options(TrainConfig, options, recipe_options={})
+    _benchmark(config, from_options(BenchmarkConfig, options), options.out, verbose=2)
     print(f"tables and pictures: {options.out}")
+
+
+class BenchmarkSettings(TypedDict, total=False):
+    """The fields of `BenchmarkConfig` that are keywords of `benchmark`."""
+
+    recipe_options: Mapping[str, Mapping[str, Any]]
+    label_fractions: Sequence[float]
+    label_noises: Sequence[float]
+    noise_loss: str
+    method: str
+    threshold: float
+    limit: int | None
+    sheet_images: int
 
 
 def benchmark(
@@ -137,15 +133,8 @@ def benchmark(
     seeds: int,
     out: str | Path,
     *,
-    recipe_options: Mapping[str, Mapping[str, Any]] | None = None,
-    label_fractions: Sequence[float] = (),
-    label_noises: Sequence[float] = (),
-    noise_loss: str = "",
-    method: str = "cam",
-    threshold: float = 0.2,
-    limit: int | None = None,
-    sheet_images: int = 6,
     verbose: int | str = 2,
+    **settings: Unpack[BenchmarkSettings],
 ) -> dict[str, Any]:
     """Trains and measures recipes with several seeds, and writes one table with mean and spread.
 
@@ -159,16 +148,8 @@ def benchmark(
         seeds: How many runs each recipe has, with seeds from 0 on.
         out: Folder for `benchmark.json`, `benchmark.csv`, `benchmark.md`, `runs.csv`, `thresholds.png`, `sheet.png`,
             `command.txt`, and a folder for each run.
-        recipe_options: Options of single recipes, by recipe.
-        label_fractions: For each of these shares of the labels every recipe is trained too, and its differences to the
-            same recipe with all labels are told.
-        label_noises: The same for shares of wrong labels.
-        noise_loss: A name in LOSSES; with wrong labels every recipe is trained with it as well.
-        method: Explains the true class: a name in `kerasxai.METHODS`.
-        threshold: The fixed threshold, in [0, 1); another one is chosen on the validation images.
-        limit: Measure so many images of each split only.
-        sheet_images: How many test images are on the contact sheet; 0 leaves it out.
         verbose: As `keras.Model.fit` takes it.
+        **settings: Other fields of `BenchmarkConfig`.
 
     Returns:
         What `benchmark.json` holds: `rows` and `baselines` with `mean` and `std` of each measure in percent,
@@ -181,20 +162,26 @@ def benchmark(
     Example:
         >>> benchmark(TrainConfig("shapes"), ["gap", "acol"], 3, "runs/b")["rows"]["acol"]["body_recall"]["mean"]
     """
-    out = Path(out)
-    if not recipes or seeds < 1:
-        raise KerasxaiError(f"a benchmark wants at least one recipe and one seed, came {len(recipes)} and {seeds}")
-    rows = rows_of(recipes, label_fractions, label_noises, noise_loss)
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    return _benchmark(config, BenchmarkConfig(recipes, seeds, **settings), Path(out), verbose)
+
+
+def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbose: int | str) -> dict[str, Any]:
+    rows = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
+    limit, recipe_options = compared.limit, compared.recipe_options
     check_apart(out, config.data)
     with locked(out):
-        configs = _configs(config, rows, seeds, recipe_options or {})
+        configs = _configs(config, rows, compared.seeds, recipe_options)
         info = _checked_info(config)
         where = {"data_dir": config.data_dir, "boxes_csv": config.boxes_csv}
-        measuring = {"method": method, "threshold": threshold, "limit": limit, "batch_size": config.batch_size, **where}
+        measuring = {
+            "method": compared.method,
+            "threshold": compared.threshold,
+            "limit": limit,
+            "batch_size": config.batch_size,
+            **where,
+        }
         side = image_size(config, info)
-        about = {"data": config.data, **measuring, "recipe_options": recipe_options or {}, "training": _shared(config)}
+        about = {"data": config.data, **measuring, "recipe_options": recipe_options, "training": _shared(config)}
         _keep_others(out, about)
         report = BenchmarkReport(
             out,
@@ -209,7 +196,7 @@ def benchmark(
             report.write()
         report.print()
         shown = examples(
-            *(config.data, "test", side, sheet_images), data_dir=config.data_dir, boxes_csv=config.boxes_csv
+            *(config.data, "test", side, compared.sheet_images), data_dir=config.data_dir, boxes_csv=config.boxes_csv
         )
         report.draw(shown, info.class_names)
         return report.content()
@@ -295,4 +282,4 @@ def blind_oracle(name_or_path: str, side: int, limit: int | None, **where: Any) 
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.benchmark", benchmark_options, run))
+    sys.exit(run_module("kerasxai.training.benchmark", BENCHMARK, run))

@@ -1,27 +1,47 @@
-"""What a training run is told; kept in its folder, so that it can be gone on with and repeated."""
+"""Settings of a training run, and the arguments of `kerasxai train` made of them. Nothing here imports TensorFlow."""
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kerasxai.methods import METHODS
+from kerasxai.models import BACKBONES, HEADS
+from kerasxai.tools.arguments import comma_separated, stride_or_layer
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import read_json, write_json, write_text
-from kerasxai.tools.options import within
+from kerasxai.tools.options import whole
 from kerasxai.tools.printable import printable
-from kerasxai.training.losses import DEFAULT_LOSS
-from kerasxai.training.recipes import head_of
+from kerasxai.tools.settings import (
+    COUNT,
+    POSITIVE_SHARE,
+    SEED,
+    SHARE,
+    Limits,
+    SettingsCommand,
+    check_settings,
+    setting,
+)
+from kerasxai.training.losses import DEFAULT_LOSS, LOSSES
+from kerasxai.training.recipes import RECIPES, head_of
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
+
+DATA, MODEL, TRAINING, WEAK, DRAWING, OUTPUT = "data", "model", "training", "weak labels", "drawing", "output"
+"""Headings of `--help`."""
+DATA_DIR_HELP = "where TensorFlow Datasets keeps its files"
+_EPOCHS = Limits(least=0, most=10_000)
+_PATIENCE = Limits(least=1, most=10_000)
+_RATE = Limits(above=0, most=10)
 
 _RUN_FILES = ("model.keras", "history.csv", "history.png", "metrics.json", "labels.csv", "command.txt", "checkpoints")
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every run's config can do: it is written into the run's folder, and compared with what lies there."""
+    """Base of the settings of a run, which are written into its folder and compared with those that it holds."""
 
     def write(self, folder: Path) -> None:
         """Writes `config.json` and the exact command that made the run, `command.txt`."""
@@ -62,21 +82,6 @@ class RunConfig:
             item.name: item.default_factory() if item.default_factory is not MISSING else item.default
             for item in fields(cls)
         }
-
-    def check_limits(self, limits: dict[str, tuple[float, float]]) -> None:
-        """Refuses numbers out of range, and fractions where a whole number is meant.
-
-        Raises:
-            KerasxaiError: A field is below the first or above the second number given for it.
-        """
-        kinds = {item.name: str(item.type) for item in fields(self)}
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if value is None and "None" in kinds[name]:
-                continue
-            if "int" in kinds[name] and isinstance(value, float):
-                raise KerasxaiError(f"{name} must be a whole number, got {value!r}")
-            within(name, value, low, high)
 
 
 def _settings_in(path: Path) -> dict[str, Any]:
@@ -134,59 +139,133 @@ class TrainConfig(RunConfig):
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
     """
 
-    data: str
-    backbone: str = "EfficientNetLite0"
-    recipe: str | None = None
-    recipe_options: dict[str, Any] = field(default_factory=dict)
-    head: str = ""
-    head_options: dict[str, Any] = field(default_factory=dict)
-    weights: str = "imagenet"
-    features: int | str | None = None
-    output_stride: int | None = None
-    image_size: int | None = None
-    resize: int | None = None
-    head_epochs: int = 3
-    epochs: int = 5
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    finetune_rate: float = 3e-4
-    finetune_share: float = 0.5
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    head_rate: float = 1.0
-    patience: int = 5
-    mixed_precision: bool = False
-    label_fraction: float = 1.0
-    confidence: float = 0.9
-    label_noise: float = 0.0
-    loss: str = DEFAULT_LOSS
-    loss_options: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    data_dir: str | None = None
-    boxes_csv: str | None = None
+    data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
+    backbone: str = setting("see `kerasxai backbones`", MODEL, "EfficientNetLite0", choices=BACKBONES)
+    recipe: str | None = setting(f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", MODEL, None, choices=RECIPES)
+    recipe_options: dict[str, Any] = setting(
+        "an option of the recipe, or of its head", MODEL, flag="--recipe-option", collect=dict
+    )
+    head: str = setting(f"one of {', '.join(HEADS)} (default: the recipe's, or gap)", MODEL, "", choices=HEADS)
+    head_options: dict[str, Any] = setting("an option of the head", MODEL, flag="--head-option", collect=dict)
+    weights: str = setting("imagenet, none, or a file of weights", MODEL, "imagenet")
+    features: int | str | None = setting(
+        "stride (8, 16, 32) or layer of the backbone that the head stands on", MODEL, None, parse=stride_or_layer
+    )
+    output_stride: int | None = setting(
+        "make the head's map so fine (8, 16, 32): the last strides are taken away",
+        MODEL,
+        None,
+        limits=Limits(least=1, most=1024),
+    )
+    image_size: int | None = setting("side in pixels", DATA, None, limits=COUNT)
+    resize: int | None = setting(
+        "side that training images are resized to before a square is cut out at random", DATA, None, limits=COUNT
+    )
+    head_epochs: int = setting("epochs of the first phase: the head alone", TRAINING, 3, limits=_EPOCHS)
+    epochs: int = setting("epochs of the second phase: head and upper backbone", TRAINING, 5, limits=_EPOCHS)
+    batch_size: int = setting("images a step", TRAINING, 32, limits=COUNT)
+    learning_rate: float = setting("peak rate of the first phase", TRAINING, 3e-3, limits=_RATE)
+    finetune_rate: float = setting("peak rate of the second phase", TRAINING, 3e-4, limits=_RATE)
+    finetune_share: float = setting(
+        "share of the backbone's layers that the second phase trains", TRAINING, 0.5, limits=SHARE
+    )
+    optimizer: str = setting(f"one of {', '.join(OPTIMIZERS)}", TRAINING, "adamw", choices=OPTIMIZERS)
+    schedule: str = setting(f"how the rate falls: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)
+    head_rate: float = setting(
+        "how many times as fast as the backbone the layers above it learn",
+        TRAINING,
+        1.0,
+        limits=Limits(above=0, most=1000),
+    )
+    patience: int = setting(
+        "epochs without a better validation loss before a phase ends", TRAINING, 5, limits=_PATIENCE
+    )
+    mixed_precision: bool = setting("compute in half precision", TRAINING, False)
+    label_fraction: float = setting(
+        "share of the training labels that is used; the rest gets pseudo-labels", WEAK, 1.0, limits=POSITIVE_SHARE
+    )
+    confidence: float = setting(
+        "probability from which on an image without a label is given one", WEAK, 0.9, limits=POSITIVE_SHARE
+    )
+    label_noise: float = setting(
+        "share of the training labels that is made wrong", WEAK, 0.0, limits=Limits(least=0, below=1)
+    )
+    loss: str = setting(f"one of {', '.join(LOSSES)}", TRAINING, DEFAULT_LOSS, choices=LOSSES)
+    loss_options: dict[str, Any] = setting("an option of the loss", TRAINING, flag="--loss-option", collect=dict)
+    seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
+    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
+    boxes_csv: str | None = setting(
+        "CSV with boxes by file name, for measuring only", DATA, None, flag="--boxes", metavar="FILE"
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
-        limits: dict[str, tuple[float, float]] = {
-            "image_size": (1, 65_536),
-            "resize": (1, 65_536),
-            "output_stride": (1, 1024),
-            "seed": (0, 2**32 - 1),
-            "head_epochs": (0, 10_000),
-            "epochs": (0, 10_000),
-            "batch_size": (1, 65_536),
-            "learning_rate": (1e-9, 10),
-            "finetune_rate": (1e-9, 10),
-            "finetune_share": (0, 1),
-            "head_rate": (1e-9, 1000),
-            "patience": (1, 10_000),
-            "label_fraction": (1e-9, 1),
-            "confidence": (1e-9, 1),
-            "label_noise": (0, 0.999),
-        }
-        self.check_limits(limits)
-        for kind, name, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
-            if name not in known:
-                raise unknown(kind, name, known)
+        check_settings(self)
         if self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs and epochs are both 0: there is nothing to train")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Heatmaps and measurements during training.
+
+    Attributes:
+        methods: Explainers that are drawn, names in `kerasxai.METHODS`.
+        images: How many images are drawn.
+        every: Epochs between drawings.
+        measured: How many validation images are measured each epoch, rounded up to whole batches; None: all; 0: none.
+    """
+
+    methods: tuple[str, ...] = setting(
+        "methods drawn each epoch (default: cam,gradcam); none: `--explain ''`",
+        DRAWING,
+        ("cam", "gradcam"),
+        flag="--explain",
+        metavar="NAMES",
+        parse=comma_separated,
+    )
+    images: int = setting("images drawn each epoch", DRAWING, 8, flag="--explain-images", limits=Limits(least=0))
+    every: int = setting("epochs between drawings", DRAWING, 1, flag="--explain-every", limits=Limits(least=1))
+    measured: int | None = setting(
+        "validation images measured each epoch, where there are boxes; 0: none (default: all)",
+        DRAWING,
+        None,
+        flag="--localize-images",
+        limits=Limits(least=0),
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
+        whole("explain_images", self.images, least=0)
+        whole("explain_every", self.every, least=1)
+        if self.measured is not None:
+            whole("localize_images", self.measured, least=0)
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """The folder that a command writes to.
+
+    Attributes:
+        out: The folder.
+    """
+
+    out: Path = setting("folder of the run; given again, the run goes on", OUTPUT)
+
+
+TRAIN = SettingsCommand(
+    "Fine-tune a classifier and watch where it looks.",
+    [
+        "kerasxai train --data shapes --backbone EfficientNetLite0 --head gap --out runs/gap",
+        "kerasxai train --data shapes --recipe acol --recipe-option erase_threshold=0.5 --out runs/acol",
+        "kerasxai train --data oxford_iiit_pet --backbone ResNet50 --features 16 --epochs 10 --out runs/pets",
+        "kerasxai train --data shapes --optimizer sgd --head-rate 10 --schedule steps --finetune-rate 1e-3 "
+        "--out runs/sgd",
+        "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
+        "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
+        "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
+    ],
+    (TrainConfig, Drawing, RunOutput),
+)

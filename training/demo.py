@@ -17,7 +17,9 @@ from kerasxai.evaluation.tables import FIGURES, coverage, evaluation_rows
 from kerasxai.explainer import Explainer
 from kerasxai.tools.files import read_text, write_json
 from kerasxai.tools.folders import locked
+from kerasxai.tools.settings import from_options
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.demo_config import DemoConfig
 from kerasxai.training.lifecycle import Clock, evaluated
 from kerasxai.training.train import train
 
@@ -36,9 +38,10 @@ METHODS = ("cam", "gradcam")
 def run(options: argparse.Namespace) -> None:
     """Runs the demo and prints where the report lies."""
     started = time.monotonic()
-    report = demo(options.out, options.head_epochs, options.epochs, options.data_dir, options.seed)
+    config = from_options(DemoConfig, options)
+    report = demo(config.out, config.head_epochs, config.epochs, config.data_dir, config.seed)
     print(f"\nreport: {report.resolve()}  ({(time.monotonic() - started) / 60:.1f} minutes)")
-    if options.open:
+    if config.open:
         webbrowser.open(report.resolve().as_uri())
 
 
@@ -153,7 +156,8 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
         "The figures",
         "GT-known Loc is the share of test images in which the box around the largest part of the true class's heatmap "
         "above a threshold overlaps the true box with an IoU of at least 0.5. The second threshold was chosen on the "
-        "validation images. The baselines never looked at the image: whoever does not beat them has found nothing.",
+        "validation images. The baselines never looked at the image: a method that does not beat "
+        "them has localized nothing.",
     )
     rows = []
     for head, evaluation in evaluations.items():

@@ -17,17 +17,14 @@ import tensorflow as tf
 from kerasxai import data, models, viz
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.data.choosing import examples
-from kerasxai.methods import METHODS
 from kerasxai.tools.commands import run_module
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
-from kerasxai.tools.options import whole
 from kerasxai.tools.printable import printable
-from kerasxai.training import options
-from kerasxai.training.config import TrainConfig
+from kerasxai.tools.settings import from_options
+from kerasxai.training.config import TRAIN, Drawing, TrainConfig
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.optimizers import optimizer_of
-from kerasxai.training.options import config_of
 from kerasxai.training.recipe_parts import augmentation, has_soft_labels, insertion, one_hot
 from kerasxai.training.recipes import share_options, taken_by
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
@@ -39,10 +36,7 @@ PHASES = ("head", "finetune", "pseudo")
 
 def run(options: argparse.Namespace) -> None:
     """Trains as the command line says and tells where the results lie."""
-    methods = [name.strip() for name in options.explain.split(",") if name.strip()]
-    train(
-        config_of(options), options.out, methods, options.explain_images, options.explain_every, options.localize_images
-    )
+    _train_into(from_options(TrainConfig, options), options.out, from_options(Drawing, options), "auto")
     print(f"trained model and heatmaps: {options.out}")
 
 
@@ -80,16 +74,14 @@ def train(
     Example:
         >>> train(TrainConfig(data="shapes", head="gap"), "runs/gap")
     """
-    for name in methods:
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
-    whole("explain_images", explain_images, least=0)
-    whole("explain_every", explain_every, least=1)
-    if localize_images is not None:
-        whole("localize_images", localize_images, least=0)
+    drawing = Drawing(tuple(methods), explain_images, explain_every, localize_images)
+    return _train_into(config, Path(out), drawing, verbose)
+
+
+def _train_into(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
     check_apart(out, config.data)
     with locked(out):
-        return _train(config, Path(out), (methods, explain_images, explain_every, localize_images), verbose)
+        return _train(config, out, drawing, verbose)
 
 
 def check_apart(out: str | Path, folder: str) -> None:
@@ -102,7 +94,7 @@ def check_apart(out: str | Path, folder: str) -> None:
         raise KerasxaiError(f"expected an --out apart from the images, got the data folder {folder}; name another one")
 
 
-def _train(config: TrainConfig, out: Path, drawing: tuple[Sequence[str], int, int, int | None], verbose: Any) -> Path:
+def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
     config.check_same(out)
     folder = RunFolder(out)
     if folder.model.exists():
@@ -156,8 +148,8 @@ def _run_phase(
     phase: str,
     model: keras.Model | None,
     labels: RunLabels | None,
-    drawing: tuple[Any, int, int, int | None],
-    verbose: Any,
+    drawing: Drawing,
+    verbose: int | str,
 ) -> None:
     start, end = epochs_of(config, phase)
     done = folder.rows_of(phase)
@@ -303,9 +295,9 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
 
 
 def _callbacks(
-    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: tuple[Any, int, int, int | None]
+    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: Drawing
 ) -> list[keras.callbacks.Callback]:
-    methods, count, every, measured = drawing
+    measured = drawing.measured
     annotated = data.load(
         config.data, "validation", size, data_dir=config.data_dir, boxes_csv=config.boxes_csv, seed=config.seed,
         batch_size=config.batch_size,
@@ -315,28 +307,28 @@ def _callbacks(
         callbacks.append(
             LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
         )
-    if methods and count:
+    if drawing.methods and drawing.images:
         callbacks.append(
             ExplanationCallback(
                 examples(
                     config.data,
                     "validation",
                     size,
-                    count,
+                    drawing.images,
                     seed=config.seed,
                     data_dir=config.data_dir,
                     boxes_csv=config.boxes_csv,
                 ),
                 "true",
-                methods,
+                drawing.methods,
                 folder.path,
-                every=every,
+                every=drawing.every,
                 class_names=info.class_names,
-                count=count,
+                count=drawing.images,
             )
         )
     return [*callbacks, KeepEpochs(folder, phase, config.patience)]
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.train", options, run))
+    sys.exit(run_module("kerasxai.training.train", TRAIN, run))

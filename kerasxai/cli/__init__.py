@@ -9,16 +9,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kerasxai.tools.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
+from kerasxai.tools.commands import Arguments, Parser, command_parser, exit_status, import_tensorflow, prepare_streams
 from kerasxai.tools.lazy import resolve
 from kerasxai.version import __version__
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: where its arguments are (`SUMMARY`, `EXAMPLES`, `add_arguments`), and the function that does it.
+    """One command: a module or a `SettingsCommand` that describes its arguments, and the function that runs it.
 
-    The two stand apart where the second needs TensorFlow, so that help is there at once.
+    Both are apart where the function needs TensorFlow, so that help does not import it.
     """
 
     arguments: str
@@ -30,12 +30,12 @@ COMMANDS: dict[str, Command] = {
     "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
     "localize": Command("kerasxai.cli.localize", "kerasxai.cli.localize:run"),
     "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
-    "train": Command("kerasxai.training.options", "kerasxai.training.train:run"),
+    "train": Command("kerasxai.training.config:TRAIN", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.evaluation.evaluate_options", "kerasxai.evaluation.evaluate:run"),
-    "benchmark": Command("kerasxai.training.benchmark_options", "kerasxai.training.benchmark:run"),
-    "caption": Command("kerasxai.training.words.caption_options", "kerasxai.training.words.caption:run"),
-    "vqa": Command("kerasxai.training.words.vqa_options", "kerasxai.training.words.vqa:run"),
-    "demo": Command("kerasxai.training.demo_options", "kerasxai.training.demo:run"),
+    "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.training.benchmark:run"),
+    "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.training.words.caption:run"),
+    "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.training.words.vqa:run"),
+    "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.training.demo:run"),
     "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),
     "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run", tensorflow=False),
@@ -64,12 +64,17 @@ def _parser() -> Parser:
 
 
 def _summary(name: str) -> str:
-    return importlib.import_module(COMMANDS[name].arguments).SUMMARY
+    return _arguments(name).SUMMARY
+
+
+def _arguments(name: str) -> Arguments:
+    reference = COMMANDS[name].arguments
+    return resolve(reference) if ":" in reference else importlib.import_module(reference)
 
 
 def parser_of(name: str) -> Parser:
     """Returns the parser of one command."""
-    return command_parser(f"kerasxai {name}", importlib.import_module(COMMANDS[name].arguments))
+    return command_parser(f"kerasxai {name}", _arguments(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,9 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = _parser().parse_args(words or ["--help"])
-    options = parser_of(chosen.command).parse_args(chosen.arguments)
-    return exit_status(f"kerasxai {chosen.command}", lambda: _carry_out(COMMANDS[chosen.command], options))
+    if words and words[0] in COMMANDS:
+        name, rest = words[0], words[1:]  # The parser below imports the arguments of all commands for its listing.
+    else:
+        chosen = _parser().parse_args(words or ["--help"])
+        name, rest = chosen.command, chosen.arguments
+    options = parser_of(name).parse_args(rest)
+    return exit_status(f"kerasxai {name}", lambda: _carry_out(COMMANDS[name], options))
 
 
 def _carry_out(command: Command, options: argparse.Namespace) -> int | None:

@@ -74,6 +74,16 @@ def stride_or_layer(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def comma_separated(text: str) -> tuple[str, ...]:
+    """Splits a text at commas and drops empty parts.
+
+    Example:
+        >>> comma_separated("cam, gradcam,")
+        ('cam', 'gradcam')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def listed(text: str) -> list[str]:
     """Splits names at commas; an empty list is a mistake.
 
@@ -81,7 +91,7 @@ def listed(text: str) -> list[str]:
         >>> listed("cam, gradcam")
         ['cam', 'gradcam']
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(comma_separated(text))
     if not names:
         raise argparse.ArgumentTypeError(f"must be one or more names with commas between them, got {text!r}")
     return names
@@ -128,6 +138,13 @@ _ELSEWHERE: Mapping[str, str | None] = {
     "oracle": None,
     "name_or_path": None,
 }
+
+
+def section(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """Returns the group of arguments under a heading of `--help`; it is added where there is none yet."""
+    return next((group for group in parser._action_groups if group.title == title), None) or parser.add_argument_group(
+        title
+    )
 
 
 def method_option(text: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from kerasxai.tools.arguments import parse_option
 from kerasxai.tools.error_reasons import raised_in_kerasxai, reason
@@ -21,6 +21,7 @@ from kerasxai.tools.notices import one_line_warnings
 from kerasxai.tools.printable import printable
 
 __all__ = [
+    "Arguments",
     "Parser",
     "command_line",
     "command_parser",
@@ -65,12 +66,24 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, str(unknown(kind, value, map(str, action.choices))))
 
 
-def command_parser(prog: str, module: ModuleType) -> Parser:
+class Arguments(Protocol):
+    """The description of a command's arguments: a module of `kerasxai.cli`, or a `SettingsCommand`."""
+
+    SUMMARY: str
+    EXAMPLES: list[str]
+
+    @property
+    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
+        """Adds the arguments to a parser."""
+        ...
+
+
+def command_parser(prog: str, module: Arguments | ModuleType) -> Parser:
     """Returns the parser of one command.
 
     Args:
         prog: How the user calls it.
-        module: Has `add_arguments(parser)`, one line `SUMMARY`, and a list `EXAMPLES`, which stand under the help.
+        module: Describes the arguments; its examples are the end of the help.
     """
     examples = "\n".join(f"  {line}" for line in module.EXAMPLES)
     parser = Parser(prog=prog, description=module.SUMMARY, epilog=f"examples:\n{examples}")
@@ -207,7 +220,7 @@ def check_backend() -> None:
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
 
 
-def run_module(name: str, options: ModuleType, run: Callable[[argparse.Namespace], Any]) -> int:
+def run_module(name: str, options: Arguments | ModuleType, run: Callable[[argparse.Namespace], Any]) -> int:
     """Carries out a command that is called as a module, `python -m NAME`, and returns its exit status."""
     prog = f"python -m {name}"
     prepare_streams()

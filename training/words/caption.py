@@ -19,7 +19,7 @@ from kerasxai.data.shapes.language import CAPTION_LENGTH, CAPTION_WORDS, NOBODY,
 from kerasxai.data.shapes.pairs import PATTERN_NAMES
 from kerasxai.tools.commands import run_module
 from kerasxai.tools.folders import locked
-from kerasxai.training.words import caption_options as arguments
+from kerasxai.tools.settings import from_options
 from kerasxai.training.words.attention_reader import (
     END,
     PADDING,
@@ -34,7 +34,7 @@ from kerasxai.training.words.attention_reader import (
     vocabulary,
 )
 from kerasxai.training.words.pointing_accuracy import Case, point
-from kerasxai.training.words.scene_config import SceneConfig, scene_config_of
+from kerasxai.training.words.scene_config import CAPTION, SceneConfig
 from kerasxai.training.words.word_metrics import explainer_of, measure
 
 WORDS = vocabulary(CAPTION_WORDS)
@@ -45,7 +45,11 @@ _GROUPS = {"noun": FORMS, "adjective": PATTERN_NAMES}
 def run(options: argparse.Namespace) -> None:
     """Trains, measures and draws as the command line says."""
     caption(
-        scene_config_of("caption", options), options.out, options.method, limit=options.limit, gallery=options.gallery
+        from_options(SceneConfig, options, task="caption"),
+        options.out,
+        options.method,
+        limit=options.limit,
+        gallery=options.gallery,
     )
 
 
@@ -226,4 +230,4 @@ def _cases(batch: Any, said: np.ndarray, heatmaps: np.ndarray) -> tuple[list[Cas
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.words.caption", arguments, run))
+    sys.exit(run_module("kerasxai.training.words.caption", CAPTION, run))

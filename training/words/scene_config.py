@@ -1,15 +1,16 @@
-"""What a run of `kerasxai caption` or `kerasxai vqa` is told, and its arguments. Nothing here imports TensorFlow."""
+"""Settings and arguments of `kerasxai caption` and `kerasxai vqa`. Nothing here imports TensorFlow."""
 
-import argparse
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from kerasxai.methods import METHODS
 from kerasxai.models import BACKBONES
-from kerasxai.tools.arguments import natural_int, positive_float, positive_int, seed_number, stride_or_layer
-from kerasxai.tools.options import choice, whole
-from kerasxai.training.config import RunConfig
+from kerasxai.tools.arguments import stride_or_layer
+from kerasxai.tools.settings import COUNT, SEED, Limits, SettingsCommand, check_settings, setting
+from kerasxai.training.config import DATA, DATA_DIR_HELP, MODEL, OUTPUT, TRAINING, RunConfig, RunOutput
+
+_LONG = Limits(least=1, most=10_000)
+_SCORED = [name for name, row in METHODS.items() if row.takes_score]
 
 
 @dataclass(frozen=True)
@@ -32,68 +33,51 @@ class SceneConfig(RunConfig):
     """
 
     task: Literal["caption", "vqa"]
-    backbone: str = "EfficientNetLite0"
-    weights: str = "imagenet"
-    features: int | str = "block5c_add"
-    width: int = 128
-    epochs: int = 8
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    patience: int = 5
-    train_images: int | None = None
-    seed: int = 0
-    data_dir: str | None = None
+    backbone: str = setting("see `kerasxai backbones`", MODEL, "EfficientNetLite0", choices=BACKBONES)
+    weights: str = setting(
+        "imagenet or none", MODEL, "imagenet", choices=("imagenet", "none"), metavar="{imagenet,none}"
+    )
+    features: int | str = setting(
+        "stride or layer of the backbone whose map is read", MODEL, "block5c_add", parse=stride_or_layer
+    )
+    width: int = setting("channels of the map that is read", MODEL, 128, limits=Limits(least=8, most=4096))
+    epochs: int = setting("how often all images are seen", TRAINING, 8, limits=_LONG)
+    batch_size: int = setting("images a step", TRAINING, 32, limits=COUNT)
+    learning_rate: float = setting("peak rate", TRAINING, 2e-3, limits=Limits(above=0, most=10))
+    patience: int = setting("epochs without a better validation loss before training ends", TRAINING, 5, limits=_LONG)
+    train_images: int | None = setting(
+        "learn from so many images only (default: all)", DATA, None, limits=Limits(least=1)
+    )
+    seed: int = setting("of weights and order", TRAINING, 0, limits=SEED)
+    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
 
     def __post_init__(self) -> None:
-        choice("backbone", self.backbone, BACKBONES)
-        choice("weights", self.weights, ("imagenet", "none"))
-        if self.train_images is not None:
-            whole("train_images", self.train_images, least=1)
-        self.check_limits(
-            {
-                "width": (8, 4096),
-                "seed": (0, 2**32 - 1),
-                "epochs": (1, 10_000),
-                "batch_size": (1, 65_536),
-                "learning_rate": (1e-9, 10),
-                "patience": (1, 10_000),
-            }
-        )
+        check_settings(self)
 
 
-_DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(SceneConfig)}
+@dataclass(frozen=True)
+class WordMeasurement:
+    """What is measured and drawn after training.
+
+    Attributes:
+        method: A name in `kerasxai.METHODS` that explains any score.
+        limit: Measure so many test images only; None: all.
+        gallery: How many test images are drawn.
+    """
+
+    method: str = setting("explainer", OUTPUT, "gradcam", choices=_SCORED)
+    limit: int | None = setting("measure so many test images only (default: all)", OUTPUT, None, limits=Limits(least=1))
+    gallery: int = setting("test images that are drawn", OUTPUT, 6, limits=Limits(least=0))
 
 
-def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds one argument for each field of `SceneConfig`, and what is measured and drawn afterwards."""
-
-    def add(flag: str, help: str, **settings: Any) -> None:
-        default = _DEFAULTS[flag.lstrip("-").replace("-", "_")]
-        shown = "" if default is None else " (default: %(default)s)"
-        parser.add_argument(flag, help=help + shown, default=default, **settings)
-
-    parser.add_argument("--out", required=True, type=Path, help="folder of the run; given again, the run goes on")
-    add("--backbone", "see `kerasxai backbones`", choices=sorted(BACKBONES), metavar="NAME")
-    add("--weights", "imagenet or none", choices=("imagenet", "none"))
-    add("--features", "stride or layer of the backbone whose map is read", type=stride_or_layer)
-    add("--width", "channels of the map that is read", type=positive_int)
-    add("--epochs", "how often all images are seen", type=positive_int)
-    add("--batch-size", "images a step", type=positive_int)
-    add("--learning-rate", "peak rate", type=positive_float)
-    add("--patience", "epochs without a better validation loss before training ends", type=positive_int)
-    add("--train-images", "learn from so many images only (default: all)", type=positive_int)
-    add("--seed", "of weights and order", type=seed_number)
-    add("--data-dir", "where TensorFlow Datasets keeps its files")
-    able = [name for name, row in METHODS.items() if row.takes_score]
-    parser.add_argument(
-        "--method", default="gradcam", choices=able, metavar="NAME", help="explainer (default: %(default)s)"
-    )
-    parser.add_argument("--limit", type=positive_int, help="measure so many test images only (default: all)")
-    parser.add_argument(
-        "--gallery", type=natural_int, default=6, help="test images that are drawn (default: %(default)s)"
-    )
+def _command(name: str, summary: str) -> SettingsCommand:
+    examples = [
+        f"kerasxai {name} --out runs/{name}",
+        f"kerasxai {name} --out runs/{name} --method hirescam",
+        f"kerasxai {name} --out runs/quick --train-images 500 --epochs 2 --limit 50",
+    ]
+    return SettingsCommand(summary, examples, (SceneConfig, WordMeasurement, RunOutput))
 
 
-def scene_config_of(task: Literal["caption", "vqa"], options: argparse.Namespace) -> SceneConfig:
-    """Returns the config that parsed arguments mean."""
-    return SceneConfig(task, **{name: getattr(options, name) for name in _DEFAULTS if name != "task"})
+CAPTION = _command("caption", "Train a captioner on drawn scenes and see where it looks, word by word.")
+VQA = _command("vqa", "Train a model that answers questions about drawn scenes and see where it looks for the answer.")

@@ -16,7 +16,7 @@ from kerasxai import scores
 from kerasxai.data.shapes.language import ANSWERS, KINDS, NOBODY, QUESTION_LENGTH, QUESTION_WORDS
 from kerasxai.tools.commands import run_module
 from kerasxai.tools.folders import locked
-from kerasxai.training.words import vqa_options as arguments
+from kerasxai.tools.settings import from_options
 from kerasxai.training.words.attention_reader import (
     SIDE,
     attend,
@@ -27,7 +27,7 @@ from kerasxai.training.words.attention_reader import (
     vocabulary,
 )
 from kerasxai.training.words.pointing_accuracy import Case, point
-from kerasxai.training.words.scene_config import SceneConfig, scene_config_of
+from kerasxai.training.words.scene_config import VQA, SceneConfig
 from kerasxai.training.words.word_metrics import explainer_of, measure
 
 WORDS = vocabulary(QUESTION_WORDS)
@@ -35,7 +35,13 @@ WORDS = vocabulary(QUESTION_WORDS)
 
 def run(options: argparse.Namespace) -> None:
     """Trains, measures and draws as the command line says."""
-    vqa(scene_config_of("vqa", options), options.out, options.method, limit=options.limit, gallery=options.gallery)
+    vqa(
+        from_options(SceneConfig, options, task="vqa"),
+        options.out,
+        options.method,
+        limit=options.limit,
+        gallery=options.gallery,
+    )
 
 
 def vqa(
@@ -170,4 +176,4 @@ def _cases(
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.words.vqa", arguments, run))
+    sys.exit(run_module("kerasxai.training.words.vqa", VQA, run))

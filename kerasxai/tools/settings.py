@@ -1,0 +1,210 @@
+"""Settings described once: dataclass fields that carry help, limits and choices, and flags made of them."""
+
+import argparse
+import math
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from kerasxai.tools.arguments import natural_int, number, parse_option, section, whole_number
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.options import whole
+
+_KEY = "setting"
+
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Kind = TypeVar("Kind", bound=Dataclass)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The range of a number; `least` and `most` are allowed, `above` and `below` are not."""
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+
+SHARE = Limits(least=0, most=1)
+POSITIVE_SHARE = Limits(above=0, most=1)
+COUNT = Limits(least=1, most=65_536)
+SEED = Limits(least=0, most=2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field's metadata say.
+
+    Attributes:
+        help: What `--help` prints; the default is added.
+        group: The heading of the flag in `--help`.
+        limits: The range of a number; the field's type decides whether it is a whole one.
+        choices: The names that are allowed, such as a table; read when they are needed, so that rows can be added.
+        flag: Where it is not made of the field's name.
+        metavar: Placeholder of the value in `--help`.
+        parse: Reads the text of the flag, where type and limits do not say how.
+        collect: Makes the field's value of a repeated flag's values; such a flag takes NAME=VALUE unless `parse` is
+            given.
+    """
+
+    help: str
+    group: str
+    limits: Limits | None = None
+    choices: Collection[str] = ()
+    flag: str | None = None
+    metavar: str | None = None
+    parse: Callable[[str], Any] | None = None
+    collect: Callable[[list[Any]], Any] | None = None
+
+
+def setting(help: str, group: str, default: Any = MISSING, **description: Any) -> Any:
+    """Returns a dataclass field that describes a setting; a field of NAME=VALUE pairs is an empty dict by default.
+
+    Args:
+        help: As for `Setting`.
+        group: As for `Setting`.
+        default: None if the setting is required.
+        **description: As for `Setting`.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Config:
+        ...     epochs: int = setting("passes over the images", "training", 5, limits=COUNT)
+    """
+    metadata = {_KEY: Setting(help, group, **description)}
+    if "collect" in description and default is MISSING:
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def described(kind: type[Dataclass]) -> dict[str, tuple[Field[Any], Setting]]:
+    """Returns the fields of a dataclass that describe a setting, by name."""
+    return {item.name: (item, item.metadata[_KEY]) for item in fields(kind) if _KEY in item.metadata}
+
+
+def add_settings(parser: argparse.ArgumentParser, kind: type[Dataclass], leave_out: Iterable[str] = ()) -> None:
+    """Adds one flag for each setting of a dataclass, grouped.
+
+    Args:
+        parser: The command's.
+        kind: The dataclass.
+        leave_out: Fields that another dataclass of the same command describes.
+    """
+    for name, (item, row) in described(kind).items():
+        if name not in leave_out:
+            _add(parser, item, row)
+
+
+def _add(parser: argparse.ArgumentParser, item: Field[Any], row: Setting) -> None:
+    flag = row.flag or "--" + item.name.replace("_", "-")
+    options: dict[str, Any] = {"dest": item.name, "help": row.help}
+    if item.type is bool:
+        options["action"] = "store_true"
+    elif row.collect is not None:
+        options |= {"action": "append", "default": [], "type": row.parse or parse_option}
+        options["metavar"] = row.metavar or "NAME=VALUE"
+    else:
+        options |= {"type": _parser_of(item, row), "metavar": row.metavar}
+        if row.choices:
+            options |= {"choices": sorted(row.choices), "metavar": row.metavar or "NAME"}
+        if item.default is MISSING:
+            options["required"] = True
+        else:
+            options["default"] = item.default
+            # Names and lists say their default themselves where it is not one word.
+            if item.default not in (None, "", ()) and not isinstance(item.default, tuple):
+                options["help"] += " (default: %(default)s)"
+    section(parser, row.group).add_argument(flag, **options)
+
+
+def _parser_of(item: Field[Any], row: Setting) -> Callable[[str], Any]:
+    if row.parse is not None:
+        return row.parse
+    kinds = str(item.type)
+    if row.limits is None:
+        return Path if "Path" in kinds else str
+    if "int" in kinds:
+        # Only the lower end is a matter of the command line; the config refuses what is above the upper one.
+        return natural_int if row.limits.least == 0 and row.limits != SEED else whole_number(*_ends(row.limits))
+    return number(row.limits.least, row.limits.most, row.limits.above, row.limits.below)
+
+
+def _ends(limits: Limits) -> tuple[int, ...]:
+    return (0, int(limits.most)) if limits == SEED else (int(limits.least),)
+
+
+def from_options(kind: type[Kind], options: argparse.Namespace, **more: Any) -> Kind:
+    """Returns the dataclass that parsed arguments mean; a setting without an argument has its default.
+
+    Args:
+        kind: The dataclass.
+        options: The parsed arguments.
+        **more: Values of fields in place of the arguments'.
+    """
+    given = vars(options)
+    values = {
+        name: given[name] if row.collect is None else row.collect(given[name])
+        for name, (_, row) in described(kind).items()
+        if name in given and name not in more
+    }
+    return kind(**{**values, **more})
+
+
+def check_settings(config: Dataclass) -> None:
+    """Refuses values out of range, fractions where a whole number is meant, and unknown names.
+
+    Raises:
+        KerasxaiError: A field is outside of the limits or the choices that it is described with.
+    """
+    for name, (item, row) in described(type(config)).items():
+        value, kinds = getattr(config, name), str(item.type)
+        if value is None and "None" in kinds:
+            continue
+        if row.limits is not None and "int" in kinds:
+            whole(name, value, int(row.limits.least), int(row.limits.most) if math.isfinite(row.limits.most) else None)
+        elif row.limits is not None:
+            _check_number(name, value, row.limits)
+        elif row.choices and value != item.default and value not in row.choices:
+            raise unknown(name.replace("_", " "), value, row.choices)
+
+
+def _check_number(name: str, value: object, limits: Limits) -> None:
+    parse = number(limits.least, limits.most, limits.above, limits.below)
+    try:
+        if isinstance(value, bool):
+            raise argparse.ArgumentTypeError(f"must be a number, got {value!r}")
+        parse(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise KerasxaiError(f"{name} {error}") from None
+
+
+@dataclass(frozen=True)
+class SettingsCommand:
+    """The arguments of a command that are made of dataclasses; has the attributes of a module of `kerasxai.cli`.
+
+    Attributes:
+        SUMMARY: One line on what the command does.
+        EXAMPLES: Commands to copy.
+        kinds: The dataclasses; of a field that two of them have, the first describes the flag.
+        leave_out: Fields that are no flags.
+    """
+
+    SUMMARY: str
+    EXAMPLES: list[str]
+    kinds: tuple[type[Dataclass], ...]
+    leave_out: tuple[str, ...] = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the flags of all dataclasses."""
+        known = set(self.leave_out)
+        for kind in self.kinds:
+            add_settings(parser, kind, leave_out=known)
+            known |= described(kind).keys()

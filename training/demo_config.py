@@ -1,0 +1,35 @@
+"""Settings of `kerasxai demo`, and its arguments made of them. Nothing here imports TensorFlow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasxai.tools.settings import SEED, Limits, SettingsCommand, setting
+from kerasxai.training.config import DATA, DATA_DIR_HELP, OUTPUT, TRAINING
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Settings of the demo.
+
+    Attributes:
+        out: Folder of everything that is written.
+        head_epochs: Epochs of each head alone.
+        epochs: Epochs of fine-tuning.
+        data_dir: Where TensorFlow Datasets keeps its files.
+        seed: Of weights, order and augmentation.
+        open: Whether the report is shown in the browser at the end.
+    """
+
+    out: Path = setting("folder to write to", OUTPUT, Path("runs/demo"))
+    head_epochs: int = setting("epochs of the head alone", TRAINING, 1, limits=Limits(least=0))
+    epochs: int = setting("epochs of fine-tuning", TRAINING, 4, limits=Limits(least=0))
+    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
+    seed: int = setting("of weights, order and augmentation", TRAINING, 0, limits=SEED)
+    open: bool = setting("show the report in the browser at the end", OUTPUT, False)
+
+
+DEMO = SettingsCommand(
+    "Walk the whole road on the embedded data and write an HTML report.",
+    ["kerasxai demo", "kerasxai demo --out runs/demo --open"],
+    (DemoConfig,),
+)
