@@ -12,8 +12,8 @@ from sklearn.metrics import silhouette_score
 
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.inputs import check_inputs, explained, inputs_of, rows_of
-from kerasxai.callbacks.samples import fields_of, taken, warn_if_reshuffled
-from kerasxai.callbacks.warn_once import Care, Results, check_figures, companions, is_due, same_folder
+from kerasxai.callbacks.warn_once import Results, WarnOnce, check_figures, companions, is_due, same_folder
+from kerasxai.data.samples import fields_of, first_images, warn_if_reshuffled
 from kerasxai.engine.layers import find_layer
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import POOLS, pooled
@@ -111,7 +111,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
         self.projection, self.prefix, self.batch_size = projection, prefix, batch_size
         self.class_names, self.thumbnails, self.tensorboard = class_names, thumbnails, tensorboard
         self.results = Results()
-        self._care = Care("EmbeddingCallback")
+        self._guard = WarnOnce("EmbeddingCallback")
         self._capture: Capture | None = None
         self._sink: TensorBoardSink | None = None
         self._points: np.ndarray | None = None
@@ -130,13 +130,13 @@ class EmbeddingCallback(keras.callbacks.Callback):
         self._given = inputs_of(self.model, self.images, self._fields)
         check_inputs(self.model, self._given, "EmbeddingCallback")
         self._check_companions(companions(self))
-        self._care = Care("EmbeddingCallback")
+        self._guard = WarnOnce("EmbeddingCallback")
         self._close_sink()
         self._capture = Capture(self.model, self.layer, lambda output: pooled(output, self.pool))
         self._points = self._last = None
         self._first, self._begun = True, False
         if self.log_dir is not None and self.tensorboard is not False:
-            with self._care.about(_PICTURE):
+            with self._guard.block(_PICTURE):
                 self._sink = TensorBoardSink(self.log_dir / "embedding", required=bool(self.tensorboard))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -145,7 +145,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
             return
         self._begun = True
         self.results.begin(self.model, epoch)
-        with self._care.about(_PICTURE):
+        with self._guard.block(_PICTURE):
             self._forget_after(epoch)
         if epoch == 0:
             self._measure(0)
@@ -164,7 +164,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
         self._close_sink()
 
     def _close_sink(self) -> None:
-        with self._care.about(_PICTURE):
+        with self._guard.block(_PICTURE):
             if self._sink is not None:
                 self._sink.close()
         self._sink = None
@@ -193,11 +193,11 @@ class EmbeddingCallback(keras.callbacks.Callback):
     def _measure(self, done: int) -> dict[str, float] | None:
         vectors: np.ndarray | None = None
         figures: dict[str, float] | None = None
-        with self._care.about("measure the embedding", "training goes on without its figures"):
+        with self._guard.block("measure the embedding", "training goes on without its figures"):
             vectors = self._vectors()
             figures = self.results[done] = self._figures(vectors)
         if vectors is not None and figures is not None and self.log_dir is not None:
-            with self._care.about(_PICTURE):
+            with self._guard.block(_PICTURE):
                 self._draw(done, vectors, figures)
         return figures
 
@@ -247,7 +247,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
 def _taken(data: Any, count: int) -> tuple[Any, np.ndarray, dict[str, Any]]:
     if "label" not in fields_of(data):
         raise KerasxaiError("the embedding's classes are measured with labels, and the data have none")
-    images, labels, others = taken(data, count)
+    images, labels, others = first_images(data, count)
     assert labels is not None
     if len(np.unique(labels)) < 2 or len(np.unique(labels)) == len(labels):
         raise KerasxaiError(f"expected at least two classes, one of them with two images, got labels {labels[:8]}")

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
-from kerasxai.callbacks.inputs import are_nested, check_inputs, explained, identity_of, inputs_of
+from kerasxai.callbacks.inputs import check_inputs, explained, identity_of, inputs_of
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
-from kerasxai.callbacks.samples import class_indices, is_one_batch_of_inputs, taken, warn_if_reshuffled
-from kerasxai.callbacks.warn_once import Care, check_once, companions, is_due, same_folder
+from kerasxai.callbacks.warn_once import WarnOnce, check_once, companions, is_due, same_folder
+from kerasxai.data.samples import are_nested, class_indices, first_images, is_one_batch_of_inputs, warn_if_reshuffled
 from kerasxai.engine.outputs.kinds import OUTPUTS
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
@@ -120,7 +120,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         )
         self._given = self.images
         self._files = MapFiles(self.log_dir)
-        self._care = Care("ExplanationCallback")
+        self._guard = WarnOnce("ExplanationCallback")
         self._explainers: dict[str, Explainer] = {}
         self._sink: TensorBoardSink | None = None
         self._begun = False
@@ -130,15 +130,15 @@ class ExplanationCallback(keras.callbacks.Callback):
         self._check_companions(companions(self))
         self._given = inputs_of(self.model, self.images, self._fields)
         check_inputs(self.model, self._given, "ExplanationCallback")
-        self._care = Care("ExplanationCallback")
+        self._guard = WarnOnce("ExplanationCallback")
         self._begun = False
         self._close_sink()
         self._explainers = {name: self._explainer(name) for name in self.methods}
-        with self._care.about(_WRITE):
+        with self._guard.block(_WRITE):
             self._warn_of_other_images()
             self._files.save_images(self._followed)
         if self.tensorboard is not False:
-            with self._care.about(_WRITE):
+            with self._guard.block(_WRITE):
                 self._sink = TensorBoardSink(self.log_dir / "explanations", required=False)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -148,7 +148,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         self._begun = True
         for name in list(self._explainers):
             there: dict[int, bool] = {}
-            with self._care.about(_WRITE):
+            with self._guard.block(_WRITE):
                 self._files.forget_after(name, epoch)
                 there = self._files.epochs(name, self._followed.identity)
             if epoch == 0 or epoch not in there:
@@ -163,7 +163,7 @@ class ExplanationCallback(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Writes the timelines."""
         for name in self._explainers:
-            with self._care.about(_WRITE):
+            with self._guard.block(_WRITE):
                 draw_timeline(self.log_dir, name)
         self._close_sink()
         # The traces hold on to the model's graph; a model that is trained on may be another one.
@@ -179,7 +179,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         return Explainer(self.model, name, **settings | options)
 
     def _close_sink(self) -> None:
-        with self._care.about(_WRITE):
+        with self._guard.block(_WRITE):
             if self._sink is not None:
                 self._sink.close()
         self._sink = None
@@ -198,7 +198,7 @@ class ExplanationCallback(keras.callbacks.Callback):
 
     def _draw(self, name: str, epoch: int) -> None:
         explanation: Explanation | None = None
-        with self._care.about(f"explain with {name}", f"training goes on without {name}"):
+        with self._guard.block(f"explain with {name}", f"training goes on without {name}"):
             found = self._explainers[name](self._given, self.targets)
             check_finite(found.heatmaps, "heatmaps")
             explanation = found
@@ -207,7 +207,7 @@ class ExplanationCallback(keras.callbacks.Callback):
             return
         heatmaps = np.stack([flat_map(one) for one in explanation.heatmaps])
         maps = Maps(heatmaps, explanation.targets, explanation.scores)
-        with self._care.about(_WRITE):
+        with self._guard.block(_WRITE):
             self._files.save(name, epoch, maps, self._followed.identity)
             if self.png or (self._sink is not None and self._sink.enabled):
                 self._write_sheet(name, epoch, maps, explanation.layer)
@@ -244,11 +244,11 @@ def _checked_methods(methods: Any) -> dict[str, dict[str, Any]]:
 
 
 def _taken(images: Any, count: int, read_labels: bool) -> tuple[Any, NDArray[np.int64] | None, dict[str, Any]]:
-    """Returns the images that are followed, and their labels and further fields, see `taken`."""
+    """Returns the images that are followed, and their labels and further fields, see `first_images`."""
     rank = np.ndim(images) if hasattr(images, "__array__") else None
     if rank in (3, 5):
         return np.asarray(images), None, {}
-    return taken(images, None if rank == 4 or is_one_batch_of_inputs(images) else count, read_labels)
+    return first_images(images, None if rank == 4 or is_one_batch_of_inputs(images) else count, read_labels)
 
 
 def _checked_labels(labels: ArrayLike, count: int) -> NDArray[np.int64]:

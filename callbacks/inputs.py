@@ -8,51 +8,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerasxai.data.samples import are_nested
 from kerasxai.engine.layers import input_names
 from kerasxai.engine.samples import laid_out
 from kerasxai.tools.errors import KerasxaiError
-
-
-def rank_of(value: Any) -> int:
-    """Returns the number of axes of an array or a spec, and -1 of anything else."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tf.TensorShape):
-        return -1 if shape.rank is None else shape.rank
-    return -1 if shape is None else len(shape)
-
-
-def are_nested(images: Any) -> bool:
-    """Whether images are a dict, list or tuple of a model's inputs, and neither an array nor a list of images."""
-    if isinstance(images, Mapping):
-        return True
-    if not isinstance(images, list | tuple) or not images:
-        return False
-    if any(are_nested(one) for one in images):
-        return True
-    ranks = [rank_of(one) for one in images]
-    return min(ranks) >= 0 and (isinstance(images, tuple) or max(ranks) > 3 or len(set(ranks)) > 1)
-
-
-def stacked(images: list[Any]) -> Any:
-    """Returns images of one size, or structures of inputs, as one batch.
-
-    Raises:
-        KerasxaiError: They differ in size.
-    """
-    return tf.nest.map_structure(lambda *leaves: _stacked_leaves(leaves), *images)
-
-
-def _stacked_leaves(leaves: tuple[Any, ...]) -> NDArray[Any]:
-    sizes = {np.shape(leaf) for leaf in leaves}
-    if len(sizes) > 1:
-        raise KerasxaiError(f"expected images of one size, got {', '.join(map(str, sorted(sizes)))}; resize them")
-    batch = np.stack(leaves)
-    return batch.astype(np.float32) if batch.dtype == np.float64 and are_several(leaves) else batch
-
-
-def are_several(leaves: tuple[Any, ...]) -> bool:
-    """Whether leaves are other than images, whose type the callbacks keep."""
-    return np.ndim(leaves[0]) != 3
 
 
 def explained(images: Any, image_input: Any = None) -> NDArray[Any]:

@@ -7,19 +7,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.callbacks.inputs import check_inputs, fields_for, rank_of, stacked
-from kerasxai.callbacks.samples import (
+from kerasxai.callbacks.inputs import check_inputs, fields_for
+from kerasxai.callbacks.warn_once import Results, WarnOnce, companions, free_prefix, is_due
+from kerasxai.data.samples import (
     batches,
     class_indices,
     element_of,
+    fields_by_name,
     fields_of,
     is_endless,
-    named,
+    rank_of,
     reshuffles,
     samples,
+    stacked,
     warn_if_reshuffled,
 )
-from kerasxai.callbacks.warn_once import Care, Results, companions, free_prefix, is_due
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.metrics import GTKnownLoc, MeanIoU, Metric, PointingGame, PxAP, TopKLoc
@@ -128,7 +130,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         self.options = {name: value for name, value in given.items() if value is not None} | options
         self.results = Results()
         self._metrics()  # Refuses thresholds out of range.
-        self._care = Care("LocalizationCallback")
+        self._guard = WarnOnce("LocalizationCallback")
         self._explainer: Explainer | None = None
         self._last: dict[str, float] | None = None
         self._inputs: list[str] = []
@@ -147,8 +149,8 @@ class LocalizationCallback(keras.callbacks.Callback):
         element = element_of(self.data)
         self._inputs = fields_for(self.model, element)
         if not self._inputs:
-            check_inputs(self.model, named(element)["image"], "LocalizationCallback")
-        self._care = Care("LocalizationCallback")
+            check_inputs(self.model, fields_by_name(element)["image"], "LocalizationCallback")
+        self._guard = WarnOnce("LocalizationCallback")
         self._explainer = Explainer(
             self.model, self.method, **{"batch_size": self.batch_size, "progress": False} | self.options
         )
@@ -164,7 +166,9 @@ class LocalizationCallback(keras.callbacks.Callback):
         """Measures, and puts the figures into `logs`."""
         if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
             self._first, self._last = False, None
-            with self._care.about(f"measure the localization of {self.method}", "training goes on without its figures"):
+            with self._guard.block(
+                f"measure the localization of {self.method}", "training goes on without its figures"
+            ):
                 self._last = self.results[epoch + 1] = self._measured()
         if logs is not None and self._last is not None:
             logs.update({self._prefix + name: value for name, value in self._last.items()})

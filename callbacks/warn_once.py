@@ -16,17 +16,17 @@ from kerasxai.tools.errors import KerasxaiError
 _LONGEST = 300
 
 
-class Care:
-    """Turns errors into warnings, one for each thing that cannot be done, so that training goes on.
+class WarnOnce:
+    """Turn errors into warnings, one for each kind of work that fails, so that training continues.
 
     Args:
         who: The callback's name, for the messages.
 
     Example:
-        >>> care = Care("ExplanationCallback")
-        >>> with care.about("write pictures"):
+        >>> guard = WarnOnce("ExplanationCallback")
+        >>> with guard.block("write pictures"):
         ...     raise OSError("disk full")  # warns
-        >>> with care.about("write pictures"):
+        >>> with guard.block("write pictures"):
         ...     raise OSError("disk full")  # does not warn again
     """
 
@@ -35,12 +35,12 @@ class Care:
         self.warned: set[str] = set()
 
     @contextlib.contextmanager
-    def about(self, what: str, consequence: str = "training goes on") -> Iterator[None]:
-        """Runs a block and warns, the first time, if it fails.
+    def block(self, what: str, consequence: str = "training goes on") -> Iterator[None]:
+        """Run a block, and warn the first time if it fails.
 
         Args:
-            what: What is being done, as the end of "could not ...".
-            consequence: What happens now.
+            what: The work of the block, as the end of "could not ...".
+            consequence: The effect of the failure.
         """
         try:
             yield
@@ -55,14 +55,14 @@ class Care:
 
 
 def is_due(done: int, every: int, epochs: int | None) -> bool:
-    """Tells whether something happens after so many epochs: after every n-th and after the last that is planned."""
+    """Return whether an epoch is due: every n-th and the last planned one."""
     return done % every == 0 or done == epochs
 
 
 def companions(callback: keras.callbacks.Callback) -> list[Any]:
-    """Returns all callbacks of the training that is calling `callback`, in their order; itself alone if unknown.
+    """Return all callbacks of the running training, in their order; `callback` alone if unknown.
 
-    Keras tells a callback nothing of the others. The list that calls it is on the stack.
+    Keras gives a callback no access to the others; the list that calls it is found on the stack.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -74,11 +74,11 @@ def companions(callback: keras.callbacks.Callback) -> list[Any]:
 
 
 def check_figures(callback: Any, names: Iterable[str], others: list[Any]) -> None:
-    """Refuses callbacks that would write figures of one name into the logs of one training.
+    """Refuse callbacks that would write figures of the same name into the logs.
 
     Args:
-        callback: The callback that asks.
-        names: Of its figures.
+        callback: The callback that is checked.
+        names: The names of its figures.
         others: All callbacks of the training, see `companions`.
 
     Raises:
@@ -121,23 +121,23 @@ def free_prefix(callback: Any, figures: Iterable[str], others: list[Any]) -> str
 
 
 def check_once(callback: Any, others: list[Any]) -> None:
-    """Refuses a callback that stands in the list of callbacks twice."""
+    """Refuse a callback that is in the list of callbacks twice."""
     if sum(other is callback for other in others) > 1:
         raise KerasxaiError(f"expected each callback once, got the same {type(callback).__name__} twice")
 
 
 def same_folder(first: Path | None, second: Path | None) -> bool:
-    """Whether two paths, perhaps None, lead to one folder."""
+    """Return whether two paths, perhaps None, are the same folder."""
     return first is not None and second is not None and first.resolve() == second.resolve()
 
 
 class Results(dict[int, dict[str, float]]):
-    """Figures by the number of epochs done, of one training and those that it continues."""
+    """Figures by the number of completed epochs, of one training and those that it continues."""
 
     _model: Any = None
 
     def begin(self, model: Any, epoch: int) -> None:
-        """Forgets what does not belong to a training of `model` that has `epoch` epochs behind it."""
+        """Remove figures that do not belong to a training of `model` that continues after `epoch` epochs."""
         same = self._model is not None and self._model() is model
         for done in [done for done in self if not same or done > epoch or epoch == 0]:
             del self[done]

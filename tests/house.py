@@ -32,7 +32,9 @@ ROOMS = (
         (*_MAPS, "refinements", "explainer"),
     ),
     Room(
-        "features", "filters, units, patches, class images, neighbors, projections", (*_ENGINE, "methods", "explainer")
+        "features",
+        "filters, units, patches, class images, neighbors, projections",
+        (*_ENGINE, "data", "methods", "explainer"),
     ),
     Room("evaluation", "one evaluation of a classifier: accuracy and localization, its tables", (*_LIBRARY, "version")),
     Room("callbacks", "Keras callbacks; the folder callbacks/", _LIBRARY),

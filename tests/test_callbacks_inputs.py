@@ -10,7 +10,7 @@ import tensorflow as tf
 import zoo
 
 from kerasxai.callbacks import EmbeddingCallback, ExplanationCallback, LocalizationCallback
-from kerasxai.callbacks.samples import batches, class_indices
+from kerasxai.data.samples import batches, class_indices
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import LocalizationReport
 from kerasxai.tools.errors import KerasxaiError

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -173,3 +174,25 @@ def test_projections_complain() -> None:
     if importlib.util.find_spec("umap") is None:
         with pytest.raises(KerasxaiError, match="pip install umap-learn"):
             features.project(clusters()[0], "umap")
+
+
+class Pairs(keras.utils.PyDataset):
+    """Three batches of two images with rows of labels."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        super().__init__()
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((2, 4, 4, 3), index, np.float32), self.labels[2 * index : 2 * index + 2]
+
+
+def test_a_stream_reads_a_pydataset_and_refuses_labels_of_several_classes() -> None:
+    found = list(batches(Pairs(np.eye(6)), 4))
+    assert [batch["label"].tolist() for batch in found] == [[0, 1, 2, 3], [4, 5]]
+    assert found[1]["image"].max() == 2 and found[1]["name"] == ["4", "5"]
+    with pytest.raises(KerasxaiError, match="expected one true class"):
+        list(batches(Pairs(np.ones((6, 3))), 4))

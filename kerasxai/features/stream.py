@@ -4,9 +4,11 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.data.samples import class_indices, elements
 from kerasxai.tools.errors import KerasxaiError
 
 Batch = dict[str, Any]
@@ -17,9 +19,9 @@ def batches(data: Any, batch_size: int) -> Iterator[Batch]:
     """Gives images, and what comes with them, in batches of `batch_size`; only the last may be smaller.
 
     Args:
-        data: Images `(N, H, W, C)`; or a `tf.data.Dataset`, list, generator or other iterable of samples or batches,
-            each a dict as `kerasxai.data.load` gives them, a tuple `(image, label)`, or an image; or one dict or tuple
-            of whole arrays. Of an iterable, no more than one batch and one element is held.
+        data: Images `(N, H, W, C)`; or a `tf.data.Dataset`, `keras.utils.PyDataset`, list, generator or other iterable
+            of samples or batches, each a dict as of `kerasxai.data.load`, a tuple `(image, label)`, or an image; or one
+            dict or tuple of whole arrays. Of an iterable, no more than one batch and one element is held.
         batch_size: At least 1.
 
     Yields:
@@ -53,21 +55,6 @@ def check_rereadable(data: Any, who: str) -> None:
         raise KerasxaiError(f"{who} reads the data twice, and a generator can be read once; give a tf.data.Dataset")
 
 
-def count_of(data: Any) -> int | None:
-    """Returns how many images there are, where that can be told without reading them."""
-    if isinstance(data, tf.data.Dataset):
-        spec: Any = _named(data.element_spec)["image"]
-        count = int(data.cardinality())
-        return count if count >= 0 and spec.shape.rank == 3 else None
-    if isinstance(data, (Mapping, tuple)):
-        return len(_named(data)["image"])
-    try:
-        first = data[0]
-    except (TypeError, IndexError, KeyError):
-        return None
-    return len(data) if not isinstance(first, (Mapping, tuple)) or np.ndim(_named(first)["image"]) == 3 else None
-
-
 def _groups(data: Any, batch_size: int) -> Iterator[Batch]:
     """Yields dicts of arrays or lists, each with a batch axis."""
     if isinstance(data, (Mapping, tuple)) or hasattr(data, "__array__"):
@@ -75,7 +62,8 @@ def _groups(data: Any, batch_size: int) -> Iterator[Batch]:
         for start in range(0, len(whole["image"]), batch_size):
             yield _checked(_rows(whole, start, start + batch_size))
         return
-    for element in data:
+    # A PyDataset has no iterator of its own that ends.
+    for element in elements(data) if isinstance(data, keras.utils.PyDataset) else data:
         fields = {name: _array(value) for name, value in _named(element).items()}
         rank = np.ndim(fields["image"])
         if rank not in (3, 4):
@@ -128,8 +116,9 @@ def _finished(batch: Batch, done: int) -> Batch:
     finished = {name: _stacked(value) for name, value in batch.items()}
     if "label" in finished:
         labels = np.asarray(finished["label"])
-        labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(len(labels))
-        finished["label"] = labels.astype(np.int64)
+        # Multi-hot rows have several classes, of which none may be picked.
+        multiple = labels.ndim == 2 and labels.shape[1] > 1
+        finished["label"] = class_indices(labels) if multiple else labels.reshape(len(labels)).astype(np.int64)
     names = finished.get("name", np.arange(done, done + _count(batch)))
     finished["name"] = [os.fsdecode(name) if isinstance(name, bytes) else str(name) for name in list(names)]
     return finished

@@ -1,4 +1,4 @@
-"""Images with labels and boxes, in whatever form a user has them, as samples one by one."""
+"""Reading samples from arrays, lists, `tf.data.Dataset` and `keras.utils.PyDataset`."""
 
 import itertools
 import warnings
@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.callbacks.inputs import are_nested, rank_of, stacked
 from kerasxai.tools.errors import KerasxaiError
 
 NAMES = ("image", "label", "boxes", "mask")
@@ -21,19 +21,57 @@ _MOST_ROWS = 5
 Sample = dict[str, Any]
 
 
+def rank_of(value: Any) -> int:
+    """Return the number of axes of an array or a spec, and -1 for anything else."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tf.TensorShape):
+        return -1 if shape.rank is None else shape.rank
+    return -1 if shape is None else len(shape)
+
+
+def are_nested(images: Any) -> bool:
+    """Return whether images are a structure of a model's inputs, and neither an array nor a list of images."""
+    if isinstance(images, Mapping):
+        return True
+    if not isinstance(images, list | tuple) or not images:
+        return False
+    if any(are_nested(one) for one in images):
+        return True
+    ranks = [rank_of(one) for one in images]
+    return min(ranks) >= 0 and (isinstance(images, tuple) or max(ranks) > 3 or len(set(ranks)) > 1)
+
+
+def stacked(images: list[Any]) -> Any:
+    """Stack images of one size, or structures of inputs, to one batch.
+
+    Raises:
+        KerasxaiError: They differ in size.
+    """
+    return tf.nest.map_structure(lambda *leaves: _stacked_leaves(leaves), *images)
+
+
+def _stacked_leaves(leaves: tuple[Any, ...]) -> NDArray[Any]:
+    sizes = {np.shape(leaf) for leaf in leaves}
+    if len(sizes) > 1:
+        raise KerasxaiError(f"expected images of one size, got {', '.join(map(str, sorted(sizes)))}; resize them")
+    batch = np.stack(leaves)
+    # Python floats of further inputs become float64, which models do not take; images keep their type.
+    return batch.astype(np.float32) if batch.dtype == np.float64 and np.ndim(leaves[0]) != 3 else batch
+
+
 def samples(
     data: Any, names: Sequence[str] = NAMES, inputs: Sequence[str] = (), others: bool = False
 ) -> Iterator[Sample]:
-    """Gives samples one by one.
+    """Iterate over single samples.
 
     Args:
         data: A `tf.data.Dataset` or `keras.utils.PyDataset`, or a list, batched or not, of dicts as
             `kerasxai.data.load` gives them (`image`, `label`, `boxes`, `mask`) or of tuples in this order; or one such
             dict or tuple of whole arrays; or images `(N, H, W, C)` alone. For a model of several inputs, `image` is
             the dict, list or tuple that the model takes.
-        names: The fields to give.
+        names: The fields to yield.
         inputs: The names of a model's several inputs. Where the dicts have a field for each, these are its inputs.
-        others: Whether to give the fields of dicts that have none of the four names, too.
+        others: Whether to yield further fields of dicts, too.
 
     Yields:
         Dicts of NumPy arrays, with those of the four names that there are: `image` `(H, W, C)` or a structure of
@@ -43,7 +81,7 @@ def samples(
         KerasxaiError: The images are neither single ones nor batches, or the data have a form that is not read here.
     """
     for element in elements(data):
-        found = {name: value for name, value in named(element).items() if name in names}
+        found = {name: value for name, value in fields_by_name(element).items() if name in names}
         if isinstance(element, Mapping) and "image" in element:
             if inputs and set(inputs) <= set(element):
                 found["image"] = {name: element[name] for name in inputs}
@@ -53,7 +91,7 @@ def samples(
 
 
 def _rows(fields: dict[str, Any], element: Any) -> Iterator[Sample]:
-    """Gives the samples of one element, which is a single sample or a batch."""
+    """Iterate over the samples of one element, which is a single sample or a batch."""
     nested = are_nested(fields.get("image"))
     values = {name: _array(value) for name, value in fields.items() if name != "image" or not nested}
     image = tf.nest.map_structure(_array, fields["image"]) if nested else values.pop("image", 0)
@@ -89,14 +127,14 @@ def _finished(sample: Sample) -> Sample:
 
 
 def batches(data: Any, size: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, list[Any]]]:
-    """Gives the samples of `data` in batches: for each name the list of what the samples have."""
+    """Iterate over batches of `size` samples: for each field the list of its values."""
     source = samples(data, inputs=inputs)
     while group := list(itertools.islice(source, size)):
         yield {name: [sample[name] for sample in group] for name in group[0]}
 
 
-def named(element: Any) -> dict[str, Any]:
-    """Returns the fields of one element by name; a tuple's stand in the order image, label, boxes, mask."""
+def fields_by_name(element: Any) -> dict[str, Any]:
+    """Return the fields of one element by name; those of a tuple are image, label, boxes, mask."""
     if isinstance(element, Mapping):
         found = {name: element[name] for name in NAMES if name in element}
         return found if "image" in found else {"image": dict(element)}
@@ -108,17 +146,19 @@ def named(element: Any) -> dict[str, Any]:
 
 
 def fields_of(data: Any) -> dict[str, Any]:
-    """Returns what the elements of `data` have, without reading a dataset: names and something with a shape."""
-    return named(element_of(data))
+    """Return the fields of the elements of `data` by name; specs for a dataset, which is not read."""
+    return fields_by_name(element_of(data))
 
 
 def element_of(data: Any) -> Any:
-    """Returns the first element of `data`, or of a `tf.data.Dataset` what it tells of its elements."""
+    """Return the first element of `data`, or the element spec of a `tf.data.Dataset`."""
     return data.element_spec if isinstance(data, tf.data.Dataset) else next(iter(elements(data)), {})
 
 
-def taken(data: Any, count: int | None, read_labels: bool = True) -> tuple[Any, np.ndarray | None, dict[str, Any]]:
-    """Returns the first images, all of one size, as an array or a structure of inputs, and what belongs to them.
+def first_images(
+    data: Any, count: int | None, read_labels: bool = True
+) -> tuple[Any, NDArray[np.int64] | None, dict[str, Any]]:
+    """Return the first images of `data`, all of one size, with their labels and further fields.
 
     Args:
         data: As for `samples`.
@@ -149,14 +189,14 @@ def taken(data: Any, count: int | None, read_labels: bool = True) -> tuple[Any, 
 
 
 def is_one_batch_of_inputs(data: Any) -> bool:
-    """Whether data are whole arrays for a model of several inputs, without labels."""
+    """Return whether data are whole arrays for a model of several inputs, without labels."""
     if isinstance(data, Mapping):
         return "image" not in data
-    return isinstance(data, list | tuple) and not _holds_elements(data) and named(data).get("image") is data
+    return isinstance(data, list | tuple) and not _holds_elements(data) and fields_by_name(data).get("image") is data
 
 
-def class_indices(labels: Any) -> np.ndarray:
-    """Returns labels `(N,)`, `(N, 1)` or one-hot `(N, classes)`, perhaps smoothed, as `(N,)` int64.
+def class_indices(labels: ArrayLike) -> NDArray[np.int64]:
+    """Return labels `(N,)`, `(N, 1)` or one-hot `(N, classes)`, perhaps smoothed, as `(N,)` int64.
 
     Raises:
         KerasxaiError: They are none of these, or not whole numbers from 0, or a row has several classes or none.
@@ -183,10 +223,10 @@ def class_indices(labels: Any) -> np.ndarray:
 
 
 def warn_if_reshuffled(data: Any, who: str) -> None:
-    """Warns of a dataset with an order that changes at each reading.
+    """Warn about a dataset whose order changes at each iteration.
 
-    All iterators of such a dataset share one state of the generator: reading it here changes the order in which
-    training sees it, if training reads the same object.
+    All iterators of such a dataset share one random state: reading it here changes the order in which training sees
+    it, if training reads the same object.
     """
     if isinstance(data, tf.data.Dataset) and reshuffles(data):
         warnings.warn(
@@ -197,8 +237,8 @@ def warn_if_reshuffled(data: Any, who: str) -> None:
 
 
 def reshuffles(dataset: Any) -> bool:
-    """Whether a `tf.data.Dataset` changes its order at each reading, as far as that can be told."""
-    # tf.data tells nowhere in public whether a dataset shuffles; where these names change, nobody is warned.
+    """Return whether a `tf.data.Dataset` changes its order at each iteration, as far as that is visible."""
+    # tf.data has no public way to find out whether a dataset shuffles; if these names change, there is no warning.
     if any(getattr(dataset, name, None) for name in _RESHUFFLING):
         return True
     try:
@@ -208,7 +248,7 @@ def reshuffles(dataset: Any) -> bool:
 
 
 def elements(data: Any) -> Iterable[Any]:
-    """Returns the samples or batches that `data` consist of; a dict or tuple of whole arrays is one batch.
+    """Return the samples or batches of `data`; a dict or tuple of whole arrays is one batch.
 
     Raises:
         KerasxaiError: The data can be read once only, or have a form that is not known.
@@ -229,7 +269,7 @@ def elements(data: Any) -> Iterable[Any]:
 
 
 def _holds_elements(data: Sequence[Any]) -> bool:
-    """Tells a list of samples or batches from one sample or batch with its label and boxes."""
+    """Distinguish a list of samples or batches from one sample or batch with its label and boxes."""
     if not data:
         return False
     first = data[0]
@@ -240,7 +280,7 @@ def _holds_elements(data: Sequence[Any]) -> bool:
 
 
 def _is_sequence_of_batches(data: Any) -> bool:
-    """Whether data are a `Sequence` of a Keras that is not the one imported here."""
+    """Return whether data are a `Sequence` of another Keras than the imported one."""
     return all(hasattr(data, name) for name in ("__getitem__", "__len__", "on_epoch_end"))
 
 
@@ -250,7 +290,7 @@ def _batches_of(data: Any) -> Iterator[Any]:
 
 
 def is_endless(data: Any) -> bool:
-    """Whether data never end, so that they cannot be read as a whole."""
+    """Return whether data never end."""
     if isinstance(data, tf.data.Dataset):
         return bool(data.cardinality() == tf.data.INFINITE_CARDINALITY)
     return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
@@ -269,7 +309,7 @@ def _without_padding(boxes: Any) -> np.ndarray:
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, got {boxes.shape}")
-    # kerasxai.data fills batches up with rows of -1.
+    # kerasxai.data pads batches with rows of -1.
     return boxes[boxes[:, 2] >= 0]
 
 
