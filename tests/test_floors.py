@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import networkx
 import pytest
 from house import ROOMS, picture
 
@@ -36,6 +37,34 @@ def test_imports_only_go_down(path: Path) -> None:
     floor = floor_of(path)
     reached = imported_floors(path) & set(ALLOWED)
     assert reached <= ALLOWED[floor] | {floor}, f"{floor} may not import {reached - ALLOWED[floor]}"
+
+
+def imports_of(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a module and of its functions, but for those that only type checkers see."""
+    hidden: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            hidden |= {inner for child in node.body for inner in ast.walk(child)}
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and node not in hidden]
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    def module(path: Path) -> str:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(part for part in ("kerasxai", *parts[parts[0] == "kerasxai" :]) if part != "__init__")
+
+    modules = {module(path): path for path in FILES}
+    graph = networkx.DiGraph()
+    for name, path in modules.items():
+        for node in imports_of(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                found = [f"{node.module}.{alias.name}" for alias in node.names]
+                found = [one if one in modules else str(node.module) for one in found]
+            else:
+                found = [alias.name for alias in node.names]
+            graph.add_edges_from((name, one) for one in found if one in modules and one != name)
+    circles = [sorted(circle) for circle in networkx.strongly_connected_components(graph) if len(circle) > 1]
+    assert not circles
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

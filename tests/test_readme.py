@@ -1,6 +1,6 @@
-"""The README says what is true: its table of methods comes from METHODS, its commands and links exist.
+"""The README says what is true: its tables come from METHODS, HEADS and RECIPES, its commands and links exist.
 
-`python -m tests.test_readme` writes the table anew.
+`python tests/test_readme.py` writes the tables.
 """
 
 import re
@@ -15,6 +15,7 @@ import zoo_architectures as zoo
 import kerasxai
 from kerasxai.cli import COMMANDS
 from kerasxai.methods import METHODS
+from kerasxai.models import HEADS
 from kerasxai.refinements import PRESETS, REFINEMENTS
 from kerasxai.training.recipes import RECIPES
 
@@ -24,6 +25,12 @@ TABLE = re.compile(r"(<!-- methods:.*?-->\n).*?(<!-- end of methods -->)", re.DO
 REFINEMENTS_PAGE = README.parent / "docs" / "refinements.md"
 REFINEMENT_TABLE = re.compile(r"(<!-- refinements:.*?-->\n).*?(<!-- end of refinements -->)", re.DOTALL)
 RECIPE_TABLE = re.compile(r"(<!-- recipes:.*?-->\n).*?(<!-- end of recipes -->)", re.DOTALL)
+HEAD_TABLE = re.compile(r"(<!-- heads:.*?-->\n).*?(<!-- end of heads -->)", re.DOTALL)
+
+
+def heads_table() -> str:
+    rows = [f"| `{row.name}` | {row.summary} | {row.paper} |" for row in HEADS.values()]
+    return "\n".join(["| head | what it is | paper |", "|---|---|---|", *rows]) + "\n"
 
 
 def methods_table() -> str:
@@ -50,6 +57,7 @@ def with_refinements(text: str) -> str:
 
 def with_table(text: str) -> str:
     text = TABLE.sub(lambda match: match[1] + methods_table() + match[2], text)
+    text = HEAD_TABLE.sub(lambda match: match[1] + heads_table() + match[2], text)
     return RECIPE_TABLE.sub(lambda match: match[1] + recipes_table() + match[2], text)
 
 
@@ -57,13 +65,14 @@ def test_the_tables_are_those_of_the_code() -> None:
     text = README.read_text()
     assert TABLE.search(text)
     assert RECIPE_TABLE.search(text)
-    assert with_table(text) == text, "run: python -m tests.test_readme"
+    assert HEAD_TABLE.search(text)
+    assert with_table(text) == text, "run: python tests/test_readme.py"
 
 
 def test_the_table_of_refinements_is_that_of_the_code() -> None:
     text = REFINEMENTS_PAGE.read_text()
     assert REFINEMENT_TABLE.search(text)
-    assert with_refinements(text) == text, "run: python -m tests.test_readme"
+    assert with_refinements(text) == text, "run: python tests/test_readme.py"
     for link in re.findall(r"\]\((?!https)([^)]+)\)", text):
         assert (REFINEMENTS_PAGE.parent / link).exists(), link
 

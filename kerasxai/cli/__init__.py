@@ -29,7 +29,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
     "localize": Command("kerasxai.cli.localize", "kerasxai.cli.localize:run"),
-    "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect:run"),
+    "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect_run:run"),
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.training.train:run"),
     "evaluate": Command("kerasxai.evaluation.evaluate_options", "kerasxai.evaluation.evaluate:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.training.benchmark:run"),

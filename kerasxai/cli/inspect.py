@@ -49,14 +49,3 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_image_options(parser, bits=True)
     parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("inspection"), help="folder (default: %(default)s)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Writes `report.html`, its pictures and arrays, and prints where they are.
-
-    Returns:
-        0, or 1 if some images could not be read.
-    """
-    from kerasxai.cli.inspect_work import inspect
-
-    return inspect(options)
