@@ -105,3 +105,10 @@ def test_help_imports_no_heavy_library(name: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, capture_output=True, text=True)
     assert not done.stdout.strip()
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"layers", "methods", "backbones", "recipes", "datasets"}))
+def test_every_flag_has_a_group(name: str) -> None:
+    told = parser_of(name).format_help()
+    ungrouped = told.partition("\noptions:\n")[2].partition("\n\n")[0]
+    assert ungrouped.split()[0] == "-h," and "--" not in ungrouped.replace("--help", "")

@@ -21,7 +21,7 @@ from kerasxai.cli.predictions import add_outputs, class_index, name_of, top_pred
 from kerasxai.cli.settings import settings_of
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
-from kerasxai.tools.arguments import add_method_options, add_model, listed, positive_int
+from kerasxai.tools.arguments import add_method_options, add_model, listed, positive_int, section
 from kerasxai.tools.errors import unknown
 from kerasxai.tools.folders import locked
 from kerasxai.tools.image_options import add_image_options
@@ -42,27 +42,31 @@ _ROWS = 500
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what to explain, how, and where the pictures go."""
     add_model(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
-    parser.add_argument(
+    section(parser, "data").add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    section(parser, "method").add_argument(
         "--method",
         type=listed,
         default=["gradcam"],
         metavar="NAME[,NAME]",
         help="one or more of `kerasxai methods`, or all (default: gradcam)",
     )
-    parser.add_argument("--layer", help="for methods that explain at a layer; see `kerasxai layers` (default: chosen)")
-    parser.add_argument("--target", metavar="CLASS", help="class index or name (default: the predicted class)")
+    section(parser, "method").add_argument(
+        "--layer", help="for methods that explain at a layer; see `kerasxai layers` (default: chosen)"
+    )
+    section(parser, "method").add_argument(
+        "--target", metavar="CLASS", help="class index or name (default: the predicted class)"
+    )
     add_method_options(parser)
-    parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
-    parser.add_argument(
+    section(parser, "method").add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
+    section(parser, "output").add_argument(
         "--out", type=Path, default=Path("explanations"), help="folder to write to (default: %(default)s)"
     )
     add_outputs(parser)
     add_image_options(parser, bits=True)
-    parser.add_argument(
+    section(parser, "method").add_argument(
         "--batch-size", type=positive_int, default=16, help="images explained at once (default: %(default)s)"
     )
-    parser.add_argument(
+    section(parser, "output").add_argument(
         "--top", type=positive_int, default=3, help="how many predicted classes are told (default: %(default)s)"
     )
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kerasxai.tools.arguments import add_model, number, positive_int
+from kerasxai.tools.arguments import add_model, number, positive_int, section
 from kerasxai.tools.image_options import add_image_options
 
 SUMMARY = "Show what a model has learned: filters, units, patches, class pictures, neighbors."
@@ -20,32 +20,54 @@ WITHOUT_DATA = ("filters", "classes")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the layer, the data, and what is shown."""
     add_model(parser)
-    parser.add_argument("--layer", help="see `kerasxai layers` (default: the last feature map)")
-    parser.add_argument(
+    section(parser, "method").add_argument("--layer", help="see `kerasxai layers` (default: the last feature map)")
+    section(parser, "data").add_argument(
         "--data", metavar="NAME|FOLDER", help="a data set of `kerasxai datasets`, or a folder of images"
     )
-    parser.add_argument("--split", default="test", help="of the data (default: %(default)s)")
-    parser.add_argument("--data-dir", help="where TFDS keeps its data")
-    parser.add_argument("--count", type=positive_int, default=1000, help="images at the most (default: %(default)s)")
-    parser.add_argument(
+    section(parser, "data").add_argument("--split", default="test", help="of the data (default: %(default)s)")
+    section(parser, "data").add_argument("--data-dir", help="where TFDS keeps its data")
+    section(parser, "data").add_argument(
+        "--count", type=positive_int, default=1000, help="images at the most (default: %(default)s)"
+    )
+    section(parser, "output").add_argument(
         "--show",
         metavar="PART[,PART]",
         help=f"of {', '.join(PARTS)} (default: all for which there are data, masks, a target)",
     )
-    parser.add_argument("--channels", metavar="N[,N]", help="of the layer (default: the 8 with the strongest patches)")
-    parser.add_argument("--patches", type=positive_int, default=9, help="patches a channel (default: %(default)s)")
-    parser.add_argument(
+    section(parser, "shown").add_argument(
+        "--channels", metavar="N[,N]", help="of the layer (default: the 8 with the strongest patches)"
+    )
+    section(parser, "shown").add_argument(
+        "--patches", type=positive_int, default=9, help="patches a channel (default: %(default)s)"
+    )
+    section(parser, "shown").add_argument(
         "--quantile", type=number(least=0, below=1), default=0.995, help="where a unit is active (default: %(default)s)"
     )
-    parser.add_argument("--parts", metavar="NAME[,NAME]", help="names of the parts that the data's part masks number")
-    parser.add_argument("--target", metavar="CLASS[,CLASS]", help="classes to make pictures of, by index or name")
-    parser.add_argument("--steps", type=positive_int, default=256, help="of a class picture (default: %(default)s)")
-    parser.add_argument("--seeds", type=positive_int, default=1, help="pictures of each class (default: %(default)s)")
-    parser.add_argument("--query", metavar="IMAGE", nargs="+", default=[], help="image files to find neighbors of")
-    parser.add_argument("--index", type=Path, help="a saved index.npz to find neighbors in, instead of --data")
-    parser.add_argument(
+    section(parser, "shown").add_argument(
+        "--parts", metavar="NAME[,NAME]", help="names of the parts that the data's part masks number"
+    )
+    section(parser, "method").add_argument(
+        "--target", metavar="CLASS[,CLASS]", help="classes to make pictures of, by index or name"
+    )
+    section(parser, "shown").add_argument(
+        "--steps", type=positive_int, default=256, help="of a class picture (default: %(default)s)"
+    )
+    section(parser, "shown").add_argument(
+        "--seeds", type=positive_int, default=1, help="pictures of each class (default: %(default)s)"
+    )
+    section(parser, "data").add_argument(
+        "--query", metavar="IMAGE", nargs="+", default=[], help="image files to find neighbors of"
+    )
+    section(parser, "data").add_argument(
+        "--index", type=Path, help="a saved index.npz to find neighbors in, instead of --data"
+    )
+    section(parser, "shown").add_argument(
         "--projection", default="tsne", choices=("pca", "tsne", "umap"), help="onto the plane (default: %(default)s)"
     )
     add_image_options(parser, bits=True)
-    parser.add_argument("--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("inspection"), help="folder (default: %(default)s)")
+    section(parser, "method").add_argument(
+        "--batch-size", type=positive_int, default=32, help="images at once (default: %(default)s)"
+    )
+    section(parser, "output").add_argument(
+        "--out", type=Path, default=Path("inspection"), help="folder (default: %(default)s)"
+    )

@@ -23,7 +23,7 @@ from kerasxai.cli.predictions import add_outputs, class_index, name_of
 from kerasxai.cli.settings import settings_of
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
-from kerasxai.tools.arguments import add_method_options, add_model, positive_int
+from kerasxai.tools.arguments import add_method_options, add_model, positive_int, section
 from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.image_options import add_image_options
 from kerasxai.tools.input_range import preprocessing
@@ -42,15 +42,17 @@ _COLUMNS = 6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the images, how they are explained, and where the files go."""
     add_model(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
-    parser.add_argument(
+    section(parser, "data").add_argument("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    section(parser, "method").add_argument(
         "--method", default="cam", choices=METHODS, metavar="NAME", help="explainer (default: %(default)s)"
     )
-    parser.add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
-    parser.add_argument("--layer", help="for methods that explain at a layer")
-    parser.add_argument("--target", metavar="CLASS", help="class index or name (default: each image's predicted class)")
+    section(parser, "method").add_argument("--refine", metavar="NAME[,NAME]", help=REFINE_HELP)
+    section(parser, "method").add_argument("--layer", help="for methods that explain at a layer")
+    section(parser, "method").add_argument(
+        "--target", metavar="CLASS", help="class index or name (default: each image's predicted class)"
+    )
     add_method_options(parser)
-    parser.add_argument(
+    section(parser, "boxes").add_argument(
         "--threshold",
         type=_threshold,
         default=0.2,
@@ -58,13 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what of a heatmap's maximum the object lies above, 0 to 1, or a rule that chooses it for each heatmap: "
         "otsu, multiotsu, area (default: %(default)s)",
     )
-    parser.add_argument(
+    section(parser, "boxes").add_argument(
         "--all-boxes", action="store_true", help="a box for each connected region, not only for the largest"
     )
-    parser.add_argument("--out", type=Path, default=Path("boxes"), help="folder to write to (default: %(default)s)")
+    section(parser, "output").add_argument(
+        "--out", type=Path, default=Path("boxes"), help="folder to write to (default: %(default)s)"
+    )
     add_outputs(parser)
     add_image_options(parser, bits=True)
-    parser.add_argument("--batch-size", type=positive_int, default=16, help="images at once (default: %(default)s)")
+    section(parser, "method").add_argument(
+        "--batch-size", type=positive_int, default=16, help="images at once (default: %(default)s)"
+    )
 
 
 def _threshold(text: str) -> float | str:

@@ -3,13 +3,14 @@
 import argparse
 
 from kerasxai.engine.outputs.kinds import OUTPUTS, OUTPUTS_HELP, Predictions, class_index
+from kerasxai.tools.arguments import section
 
 __all__ = ["add_outputs", "class_index", "name_of", "top_predictions"]
 
 
 def add_outputs(parser: argparse.ArgumentParser) -> None:
     """Adds the option that says what a model's outputs are."""
-    parser.add_argument("--outputs", choices=OUTPUTS, help=OUTPUTS_HELP)
+    section(parser, "model").add_argument("--outputs", choices=OUTPUTS, help=OUTPUTS_HELP)
 
 
 def name_of(target: int, classes: list[str] | None) -> str:

@@ -164,7 +164,7 @@ def method_option(text: str) -> tuple[str, Any]:
 
 def add_method_options(parser: argparse.ArgumentParser) -> None:
     """Adds `--option NAME=VALUE`, which may be repeated."""
-    parser.add_argument(
+    section(parser, "method").add_argument(
         "--option",
         action="append",
         default=[],
@@ -176,8 +176,10 @@ def add_method_options(parser: argparse.ArgumentParser) -> None:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the model, and where classes of the user's own are found that it is made of."""
-    parser.add_argument("model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone")
-    parser.add_argument(
+    section(parser, "model").add_argument(
+        "model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone"
+    )
+    section(parser, "model").add_argument(
         "--custom-objects",
         action="append",
         default=[],
@@ -188,6 +190,6 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_image_size(parser: argparse.ArgumentParser) -> None:
     """Adds the side of the images."""
-    parser.add_argument(
+    section(parser, "data").add_argument(
         "--image-size", type=positive_int, help="side in pixels, for models that take any (default: 224)"
     )

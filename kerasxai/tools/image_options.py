@@ -3,21 +3,21 @@
 import argparse
 import re
 
-from kerasxai.tools.arguments import whole_number
+from kerasxai.tools.arguments import section, whole_number
 from kerasxai.tools.input_range import RANGE_HELP
 
 
 def add_image_options(parser: argparse.ArgumentParser, bits: bool = False) -> None:
     """Adds `--image-size`, `--input-range`, and for commands that read image files `--bits`."""
-    parser.add_argument(
+    section(parser, "data").add_argument(
         "--image-size",
         type=parse_size,
         metavar="SIDE|HxW",
         help="side in pixels, or height and width as 240x320, for models that take any (default: 224)",
     )
-    parser.add_argument("--input-range", metavar="RANGE", help=RANGE_HELP)
+    section(parser, "data").add_argument("--input-range", metavar="RANGE", help=RANGE_HELP)
     if bits:
-        parser.add_argument(
+        section(parser, "data").add_argument(
             "--bits",
             type=whole_number(8, 16),
             metavar="N",
