@@ -244,8 +244,8 @@ def _check_fields(data: Any, figures: tuple[str, ...]) -> None:
     missing = [name for name in needed if name not in there]
     if missing:
         raise KerasxaiError(
-            f"localization is measured on {', '.join(needed)}; the data have no {' and no '.join(missing)} "
-            f"(came {', '.join(there) or 'nothing'})"
+            f"expected data with {', '.join(needed)}, got {', '.join(there) or 'nothing'}; "
+            f"the data have no {' and no '.join(missing)}"
         )
     shape = getattr(there["boxes"], "shape", None)
     rank = rank_of(there["boxes"])

@@ -23,7 +23,7 @@ OBJECT_AREA = 1 / 3
 
 
 def checked_heatmap(heatmap: ArrayLike) -> NDArray[np.float64]:
-    """Returns one heatmap as a float64 array.
+    """Return one heatmap as a float64 array.
 
     Args:
         heatmap: `(H, W)`, any real numbers.
@@ -33,14 +33,14 @@ def checked_heatmap(heatmap: ArrayLike) -> NDArray[np.float64]:
     """
     array = np.asarray(heatmap)
     if array.ndim != 2 or 0 in array.shape:
-        raise KerasxaiError(f"a heatmap wants the shape (H, W), came {array.shape}; give one heatmap without channels")
+        raise KerasxaiError(f"expected a heatmap of shape (H, W), got {array.shape}; give one heatmap without channels")
     if array.dtype.kind not in "fiub" and not np.can_cast(array.dtype, np.float64):
-        raise KerasxaiError(f"a heatmap wants real numbers, came {array.dtype}")
+        raise KerasxaiError(f"expected a heatmap of real numbers, got {array.dtype}")
     return array.astype(np.float64)
 
 
 def has_evidence(heatmap: NDArray[np.float64]) -> bool:
-    """Tells whether a heatmap can point anywhere: finite, positive somewhere, and not constant.
+    """Return whether a heatmap can point anywhere: finite, positive somewhere, and not constant.
 
     Args:
         heatmap: `(H, W)` float64.
@@ -65,7 +65,7 @@ RULES: dict[str, Callable[[NDArray[np.float64]], float]] = {
 
 
 def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:
-    """Returns the fraction of the heatmap's maximum that a rule chooses for it, without any box.
+    """Return the fraction of the heatmap's maximum that a rule chooses for it, without any box.
 
     Args:
         heatmap: `(H, W)`, any real numbers; negative values count as 0.
@@ -93,12 +93,12 @@ def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:
         shares = np.maximum(values, 0) / values.max()
         return min(max(RULES[rule](shares), 0.0), 1 - CONSTANT)
     if not 0 <= rule < 1:
-        raise KerasxaiError(f"threshold wants a fraction of the maximum in [0, 1), came {rule}")
+        raise KerasxaiError(f"threshold must be a fraction of the maximum in [0, 1), got {rule}")
     return float(rule)
 
 
 def heatmap_to_mask(heatmap: ArrayLike, threshold: float | str = 0.2) -> NDArray[np.bool_]:
-    """Marks the pixels above a fraction of the heatmap's maximum.
+    """Mark the pixels above a fraction of the heatmap's maximum.
 
     The rule of Zhou et al. (2016, arXiv:1512.04150) with a strict comparison. A heatmap that points nowhere gives an
     empty mask, never a full one: one without a positive value, a constant one, or one with a NaN or an infinity in it.
@@ -125,7 +125,7 @@ def heatmap_to_mask(heatmap: ArrayLike, threshold: float | str = 0.2) -> NDArray
 
 
 def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
-    """Puts a tight box around the 8-connected components of a mask.
+    """Put a tight box around the 8-connected components of a mask.
 
     Args:
         mask: `(H, W)` bool.
@@ -152,7 +152,7 @@ def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
 
 
 def heatmap_to_boxes(heatmap: ArrayLike, threshold: float | str = 0.2, largest: bool = True) -> NDArray[np.int64]:
-    """Puts boxes around what lies above a fraction of the heatmap's maximum.
+    """Put boxes around what lies above a fraction of the heatmap's maximum.
 
     Zhou et al. (2016, arXiv:1512.04150): keep what is above 20 % of the maximum and take the box around the largest
     connected component. Pixels that touch at a corner are connected. This is not the box program the authors released

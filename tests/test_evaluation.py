@@ -204,12 +204,12 @@ def test_bad_input_is_refused_and_leaves_the_report_alone(report: LocalizationRe
     before, data = report.state(), random_batch()
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"labels": np.full(9, 8)}, "from 0 to 7"),
-        ({"scores": data["scores"][:3]}, "scores want"),
-        ({"boxes": data["boxes"][:3]}, "boxes want one entry"),
+        ({"scores": data["scores"][:3]}, "expected scores"),
+        ({"boxes": data["boxes"][:3]}, "boxes must have one entry"),
         ({"boxes": [[[9, 2, 1, 9]]] * 9}, "x0 <= x1"),
-        ({"names": ["a"]}, "names want"),
-        ({"masks": np.ones((9, 5))}, "masks want"),
-        ({"masks": None, "parts": {"head": np.ones((9, 5))}}, "masks want"),
+        ({"names": ["a"]}, "names must have"),
+        ({"masks": np.ones((9, 5))}, "expected masks"),
+        ({"masks": None, "parts": {"head": np.ones((9, 5))}}, "expected masks"),
         ({"masks": np.ones((9, 5, 5))}, "one size"),
         ({"relative": True}, "relative=False"),
     ]
@@ -217,9 +217,9 @@ def test_bad_input_is_refused_and_leaves_the_report_alone(report: LocalizationRe
         with pytest.raises(KerasxaiError, match=message):
             report.update(**{"relative": False} | data | change)
     assert report.state() == before
-    with pytest.raises(KerasxaiError, match="merge wants"):
+    with pytest.raises(KerasxaiError, match="other must be"):
         report.merge(LocalizationReport())
-    with pytest.raises(KerasxaiError, match="from_state wants"):
+    with pytest.raises(KerasxaiError, match="state must be one of"):
         LocalizationReport.from_state(PxAP().state())
 
 

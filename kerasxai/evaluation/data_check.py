@@ -10,7 +10,7 @@ from kerasxai.tools.printable import printable
 
 
 def check_splits(info: data.DatasetInfo, split: str, tune_split: str | None) -> None:
-    """Refuses data without boxes, or without one of the splits.
+    """Refuse data without boxes, or without one of the splits.
 
     Raises:
         KerasxaiError: The data have no boxes or no such split.
@@ -25,7 +25,7 @@ def check_splits(info: data.DatasetInfo, split: str, tune_split: str | None) -> 
 
 
 def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput) -> None:
-    """Refuses a model whose classes are not those of the data.
+    """Refuse a model whose classes are not those of the data.
 
     Raises:
         KerasxaiError: There are more or fewer, or a class of the data has another number in the model.

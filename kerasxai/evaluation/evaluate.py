@@ -41,7 +41,7 @@ PARTS = {"head": 1, "body": 2, "tail": 3}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluates as the command line says, prints the table and tells where the results lie.
+    """Evaluate as the command line says, prints the table and tells where the results lie.
 
     Returns:
         0, or 2 if the folder for the results cannot be written to: that is told at once, and the figures are printed.
@@ -246,7 +246,7 @@ def add_batch(
     batch: Mapping[str, Any],
     taken: ImageInput,
 ) -> tuple[Explanation, BatchMeasure]:
-    """Explains the true classes of one batch of `kerasxai.data.load` and counts it.
+    """Explain the true classes of one batch of `kerasxai.data.load` and counts it.
 
     Args:
         report: Where to count.

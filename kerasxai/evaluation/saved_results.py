@@ -22,7 +22,7 @@ FILES = ("evaluation.json", "records.json", "cases.png", "threshold.png")
 
 
 def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns all that figures depend on, ready for JSON: arguments, weights, and the content of files of boxes.
+    """Return all that figures depend on, ready for JSON: arguments, weights, and the content of files of boxes.
 
     Args:
         model: What is measured.
@@ -54,7 +54,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Returns what differs between two settings, for a message.
+    """Return what differs between two settings, for a message.
 
     Example:
         >>> differences({"split": "test", "limit": None}, {"split": "test", "limit": 8})
@@ -71,7 +71,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Locks a folder for figures, and refuses it if it holds others.
+    """Lock a folder for figures, and refuses it if it holds others.
 
     Args:
         out: The folder; it need not exist. None does nothing.
@@ -91,7 +91,7 @@ def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator
 
 
 def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
-    """Returns why figures may not be written into a folder, or None if they may."""
+    """Return why figures may not be written into a folder, or None if they may."""
     main = out / FILES[0]
     if not is_own_table(main):
         foreign = next((name for name in FILES if os.path.lexists(out / name)), None)
@@ -104,13 +104,13 @@ def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
 
 
 def free_folder(out: Path, settings: Mapping[str, Any]) -> Path:
-    """Returns the first of `out`, `out-2`, `out-3`, ... that holds no figures of other settings."""
+    """Return the first of `out`, `out-2`, `out-3`, ... that holds no figures of other settings."""
     folders = itertools.chain([out], (out.with_name(f"{out.name}-{number}") for number in itertools.count(2)))
     return next(folder for folder in folders if why_not(folder, settings) is None)
 
 
 def keep_former(paths: Sequence[Path]) -> None:
-    """Gives files or folders that are about to be made with other settings a free name, all the same number.
+    """Give files or folders that are about to be made with other settings a free name, all the same number.
 
     Args:
         paths: They need not exist.

@@ -35,7 +35,7 @@ class Metric:
         self.totals: dict[str, NDArray] = {}
 
     def add(self, **amounts: Any) -> None:
-        """Adds to the totals; arrays may grow along the first axis, and names that are new start at zero."""
+        """Add to the totals; arrays may grow along the first axis, and names that are new start at zero."""
         for name, amount in amounts.items():
             one, two = np.atleast_1d(self.totals.get(name, 0)), np.atleast_1d(amount)
             if name in self.totals and len(one) != len(two):
@@ -48,7 +48,7 @@ class Metric:
         raise NotImplementedError
 
     def merge(self, other: "Metric") -> Self:
-        """Adds what another measure counted, and returns this one.
+        """Add what another measure counted, and returns this one.
 
         Args:
             other: A measure of the same kind with the same options; it stays as it is.
@@ -58,14 +58,14 @@ class Metric:
         """
         if type(other) is not type(self) or other.options != self.options:
             raise KerasxaiError(
-                f"merge wants another {type(self).__name__} with {self.options}, came {type(other).__name__} with "
+                f"other must be a {type(self).__name__} with {self.options}, got {type(other).__name__} with "
                 f"{getattr(other, 'options', None)}"
             )
         self.add(**other.totals)
         return self
 
     def state(self) -> dict[str, Any]:
-        """Returns everything as plain numbers, lists and strings, ready for JSON."""
+        """Return everything as plain numbers, lists and strings, ready for JSON."""
         return {
             "metric": type(self).__name__,
             "options": copy.deepcopy(self.options),
@@ -74,24 +74,24 @@ class Metric:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Makes the measure again that `state()` came from.
+        """Make the measure again that `state()` came from.
 
         Raises:
             KerasxaiError: The state is of another measure.
         """
         if not isinstance(state, dict) or state.get("metric") != cls.__name__:
-            came = state.get("metric") if isinstance(state, dict) else type(state).__name__
-            raise KerasxaiError(f"{cls.__name__}.from_state wants a state of {cls.__name__}, came {came!r}")
+            given = state.get("metric") if isinstance(state, dict) else type(state).__name__
+            raise KerasxaiError(f"state must be one of {cls.__name__}, got {given!r}")
         metric = cls(**state["options"])
         metric.totals |= {name: np.asarray(total) for name, total in state["totals"].items()}
         return metric
 
     def result(self) -> Result:
-        """Returns the figures so far."""
+        """Return the figures so far."""
         raise NotImplementedError
 
     def counted(self, name: str = "images", what: str = "image with a box") -> int:
-        """Returns a count that must not be zero."""
+        """Return a count that must not be zero."""
         count = int(np.sum(self.totals.get(name, 0)))
         if not count:
             raise KerasxaiError(f"{type(self).__name__} has seen no {what}; nothing to report")

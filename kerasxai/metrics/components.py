@@ -47,7 +47,7 @@ FIELDS = tuple(field.name for field in fields(Components))
 
 
 def components_of(levels: NDArray[np.integer], heights: NDArray, count: int, contour: bool = False) -> Components:
-    """Lists the 8-connected components of `levels > k` for every k.
+    """List the 8-connected components of `levels > k` for every k.
 
     Args:
         levels: `(H, W)` integers in [0, count].
@@ -66,7 +66,7 @@ def components_of(levels: NDArray[np.integer], heights: NDArray, count: int, con
 
 
 def holes_of(levels: NDArray[np.integer], heights: NDArray, count: int) -> Components:
-    """Lists the holes of `levels > k` for every k: the 4-connected parts of the rest that do not reach the border.
+    """List the holes of `levels > k` for every k: the 4-connected parts of the rest that do not reach the border.
 
     Args:
         levels: As in `components_of`.
@@ -90,7 +90,7 @@ def holes_of(levels: NDArray[np.integer], heights: NDArray, count: int) -> Compo
 
 
 def climb(heights: NDArray, neighborhood: list[tuple[int, int]]) -> tuple[NDArray[np.intp], int]:
-    """Numbers each pixel by the maximum that steepest ascent leads to; of equal heights the later pixel is higher."""
+    """Number each pixel by the maximum that steepest ascent leads to; of equal heights the later pixel is higher."""
     height, width = heights.shape
     padded = np.pad(heights, 1, constant_values=-np.inf if heights.dtype.kind == "f" else np.iinfo(heights.dtype).min)
     highest = np.full(heights.shape, padded[0, 0])
@@ -115,7 +115,7 @@ def climb(heights: NDArray, neighborhood: list[tuple[int, int]]) -> tuple[NDArra
 def passes_between(
     basins: NDArray[np.intp], levels: NDArray[np.integer], offsets: list[tuple[int, int]]
 ) -> NDArray[np.int64]:
-    """Returns `(3, E)`: basin, basin, and the height of a pass between the two, at each place where they touch."""
+    """Return `(3, E)`: basin, basin, and the height of a pass between the two, at each place where they touch."""
     height, width = basins.shape
     found = []
     for dy, dx in offsets:
@@ -128,7 +128,7 @@ def passes_between(
 
 
 def contour_weights(basins: NDArray[np.intp], levels: NDArray[np.integer]) -> list[list[Weight]]:
-    """Returns the weights of twice the contour area, and those of four times the Euler number.
+    """Return the weights of twice the contour area, and those of four times the Euler number.
 
     A 2x2 block adds 1 to the one while three of its pixels stand and 2 while four do; to the other 1 while one stands,
     -1 while three do, -2 while two stand across the block (Gray's bit quads, for 8-connectivity).
@@ -150,7 +150,7 @@ def contour_weights(basins: NDArray[np.intp], levels: NDArray[np.integer]) -> li
 
 
 def spanning_passes(passes: NDArray[np.int64], nodes: int, count: int) -> list[tuple[int, int, int]]:
-    """Returns the passes of a maximum spanning forest, the highest first."""
+    """Return the passes of a maximum spanning forest, the highest first."""
     start, end, height = passes[:, passes[2] > 0]
     # A sparse matrix would add up parallel passes; keep the highest of each pair.
     order = np.argsort((start * nodes + end) * (count + 1) + height)
@@ -172,7 +172,7 @@ def gather(
     count: int,
     outside: bool = False,
 ) -> Components:
-    """Joins the basins at their passes and lists what stands at each level; `outside` leaves out the last basin."""
+    """Join the basins at their passes and lists what stands at each level; `outside` leaves out the last basin."""
     nodes = number + outside
     tree = spanning_passes(passes, nodes, count)
     slices = max(1, min(count, -(-nodes * count // MOST_CELLS)))
@@ -191,7 +191,7 @@ def gather(
 
 
 def extents(basins: NDArray[np.intp], levels: NDArray[np.integer], nodes: int, count: int) -> NDArray[np.int32]:
-    """Returns `(nodes, 4, count)`: first pixel, x0, -x1, -y1 (x1, y1 inclusive) of every basin at every level."""
+    """Return `(nodes, 4, count)`: first pixel, x0, -x1, -y1 (x1, y1 inclusive) of every basin at every level."""
     height, width = basins.shape
     stride = count + 1  # A pixel of level v stands at k < v, so at none if v = 0.
     cell = (basins * stride + levels).ravel()
@@ -206,7 +206,7 @@ def extents(basins: NDArray[np.intp], levels: NDArray[np.integer], nodes: int, c
 
 
 def totals(weights: list[Weight], nodes: int, count: int) -> NDArray[np.int64]:
-    """Returns `(nodes, count)`: the sum of a weight over what stands of every basin at every level."""
+    """Return `(nodes, count)`: the sum of a weight over what stands of every basin at every level."""
     stride = count + 1
     cells = np.zeros(nodes * stride, np.int64)
     for owner, level, factor in weights:
@@ -221,7 +221,7 @@ def join(
     outside: bool,
     nowhere: int,
 ) -> None:
-    """Joins basins in place, from the highest pass down: what stands below a pass goes from one row to the other."""
+    """Join basins in place, from the highest pass down: what stands below a pass goes from one row to the other."""
     last = len(extent) - 1
     roots = list(range(len(extent)))
     for a, b, height in joins:
@@ -239,7 +239,7 @@ def join(
 
 
 def listed(extent: NDArray[np.int32], sums: list[NDArray[np.int64]], shape: tuple[int, int], low: int) -> Components:
-    """Lists the rows that stand, level by level."""
+    """List the rows that stand, level by level."""
     level, basin = np.nonzero((extent[:, 0] < shape[0] * shape[1]).T)
     first, left, right, bottom = extent[basin, :, level].T.astype(np.int64)
     boxes = np.stack([left, first // shape[1], 1 - right, 1 - bottom], axis=-1)

@@ -29,7 +29,7 @@ IOU_LEVELS = (30, 50, 70)
 
 
 def grid_of(protocol: BoxProtocol, thresholds: ArrayLike | None, threshold: float | None = None) -> NDArray[np.float64]:
-    """Returns the thresholds to sweep: those given, or the protocol's own, and `threshold` among them."""
+    """Return the thresholds to sweep: those given, or the protocol's own, and `threshold` among them."""
     grid = protocol.thresholds if thresholds is None else checked_thresholds(thresholds)
     if threshold is None:
         return grid
@@ -39,7 +39,7 @@ def grid_of(protocol: BoxProtocol, thresholds: ArrayLike | None, threshold: floa
 
 
 def place_of(grid: NDArray[np.float64], threshold: float) -> int:
-    """Returns where a threshold stands in the grid."""
+    """Return where a threshold stands in the grid."""
     place = int(np.abs(grid - threshold).argmin())
     if not np.isclose(grid[place], threshold, rtol=0, atol=1e-9):
         raise KerasxaiError(f"threshold {threshold} was not swept; nearest: {grid[place]:g}")
@@ -68,7 +68,7 @@ class BoxMetric(Metric):
     def ious(
         self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike] | NDArray, image_size: ImageSize
     ) -> NDArray[np.float64]:
-        """Returns `(B, T)` best IoUs; NaN for an image without any box of positive area."""
+        """Return `(B, T)` best IoUs; NaN for an image without any box of positive area."""
         maps = checked_heatmaps(heatmaps)
         checked_count("boxes", boxes, len(maps))
         sizes = [size_for(heatmap, image_size, self.protocol) for heatmap in maps]
@@ -104,7 +104,7 @@ class MaxBoxAcc(BoxMetric):
         self.totals["hits"] = np.zeros((len(IOU_LEVELS), len(self.grid)), int)
 
     def update(self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike], image_size: ImageSize = None) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: `(B, h, w)` or a list of `(h, w)`, of the true classes, not normalized.
@@ -128,7 +128,7 @@ class MaxBoxAcc(BoxMetric):
         self.count(batch.ious(self.protocol, self.grid, self.every))
 
     def result(self) -> Result:
-        """Returns percents (`max_box_acc` is at IoU 0.5), the best thresholds, and the curves as fractions."""
+        """Return percents (`max_box_acc` is at IoU 0.5), the best thresholds, and the curves as fractions."""
         curves = self.totals["hits"] / self.counted()
         best = 100 * curves.max(axis=1)
         entries: dict[str, Any] = self.headline(best)
@@ -140,7 +140,7 @@ class MaxBoxAcc(BoxMetric):
         return Result(entries | {name: int(self.totals[name][0]) for name in ("images", "skipped")})
 
     def headline(self, best: NDArray[np.float64]) -> dict[str, Any]:
-        """Returns the first entry of the result."""
+        """Return the first entry of the result."""
         return {"max_box_acc": float(best[IOU_LEVELS.index(50)])}
 
 
@@ -165,7 +165,7 @@ class MaxBoxAccV2(MaxBoxAcc):
     every = True
 
     def headline(self, best: NDArray[np.float64]) -> dict[str, Any]:
-        """Returns the first entry of the result."""
+        """Return the first entry of the result."""
         return {"max_box_acc_v2": float(best.mean())}
 
 
@@ -198,15 +198,15 @@ class GTKnownLoc(BoxMetric):
     ) -> None:
         super().__init__(protocol, thresholds, threshold=float(threshold), iou_threshold=float(iou_threshold))
         if not 0 < iou_threshold <= 1:
-            raise KerasxaiError(f"iou_threshold wants a number in (0, 1], came {iou_threshold}")
+            raise KerasxaiError(f"iou_threshold must be a number in (0, 1], got {iou_threshold}")
         self.totals["hits"] = np.zeros(len(self.grid), int)
 
     def update(self, heatmaps: Heatmaps, boxes: Sequence[ArrayLike], image_size: ImageSize = None) -> None:
-        """Counts a batch; arguments and errors as in `MaxBoxAcc.update`."""
+        """Count a batch; arguments and errors as in `MaxBoxAcc.update`."""
         self.count(self.ious(heatmaps, boxes, image_size))
 
     def count(self, ious: NDArray[np.float64]) -> None:
-        """Counts best IoUs `(B, T)` found elsewhere, at the thresholds of `grid`; a row of NaN is skipped."""
+        """Count best IoUs `(B, T)` found elsewhere, at the thresholds of `grid`; a row of NaN is skipped."""
         known = ious[~np.isnan(ious).any(axis=1)]
         hits = (known >= self.options["iou_threshold"]).sum(axis=0)
         self.add(hits=hits, images=len(known), skipped=len(ious) - len(known))
@@ -220,7 +220,7 @@ class GTKnownLoc(BoxMetric):
         return float(self.totals["hits"][place_of(self.grid, threshold)] / self.counted())
 
     def result(self) -> Result:
-        """Returns `gt_known_loc` at the threshold, the best threshold (the lowest of equals) and the curve."""
+        """Return `gt_known_loc` at the threshold, the best threshold (the lowest of equals) and the curve."""
         curve = self.totals["hits"] / self.counted()
         return Result(
             gt_known_loc=self.at(self.options["threshold"]),
@@ -264,7 +264,7 @@ class TopKLoc(BoxMetric):
         thresholds: ArrayLike | None = None,
     ) -> None:
         if not all(isinstance(top, int) and top > 0 for top in k) or not k:
-            raise KerasxaiError(f"k wants numbers of classes such as (1, 5), came {k!r}")
+            raise KerasxaiError(f"k must be numbers of classes such as (1, 5), got {k!r}")
         options = {"k": list(k), "threshold": float(threshold), "iou_threshold": float(iou_threshold)}
         super().__init__(protocol, thresholds, **options)
         self.totals |= {"hits": np.zeros((len(k), len(self.grid)), int), "right": np.zeros(len(k), int)}
@@ -277,7 +277,7 @@ class TopKLoc(BoxMetric):
         labels: ArrayLike,
         image_size: ImageSize = None,
     ) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: As in `MaxBoxAcc.update`; of the true classes.
@@ -293,7 +293,7 @@ class TopKLoc(BoxMetric):
         self.count(ious, ranks(scores, labels, len(ious)))
 
     def count(self, ious: NDArray[np.float64], place: NDArray[np.int64]) -> None:
-        """Counts best IoUs `(B, T)` found elsewhere and the true classes' places `(B,)` among the scores."""
+        """Count best IoUs `(B, T)` found elsewhere and the true classes' places `(B,)` among the scores."""
         known = ~np.isnan(ious).any(axis=1)
         within = place[known] < np.array(self.options["k"])[:, None]
         hits = np.einsum("kb,bt->kt", within.astype(int), (ious[known] >= self.options["iou_threshold"]).astype(int))
@@ -304,7 +304,7 @@ class TopKLoc(BoxMetric):
         self.count(batch.ious(self.protocol, self.grid), batch.places)
 
     def result(self) -> Result:
-        """Returns `topK_loc` at the threshold, at its best threshold, and `topK_accuracy`, for each k."""
+        """Return `topK_loc` at the threshold, at its best threshold, and `topK_accuracy`, for each k."""
         images = self.counted()
         place = place_of(self.grid, self.options["threshold"])
         result = Result()
@@ -333,14 +333,14 @@ class MeanIoU(BoxMetric):
 
     def __init__(self, threshold: float = 0.2, of: str = "boxes", protocol: str = "kerasxai") -> None:
         if of not in ("boxes", "masks"):
-            raise KerasxaiError(f"MeanIoU wants of='boxes' or of='masks', came {of!r}")
+            raise KerasxaiError(f"expected of='boxes' or of='masks', got {of!r}")
         super().__init__(protocol, None, threshold=float(threshold), of=of)
         self.options.pop("thresholds")
         self.grid = checked_thresholds([threshold])
         self.totals["sum"] = np.zeros(1)
 
     def update(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike] | NDArray, image_size: ImageSize = None) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: As in `MaxBoxAcc.update`.
@@ -370,7 +370,7 @@ class MeanIoU(BoxMetric):
             self.count(self.mask_ious(batch.maps, batch.masks["object"]))
 
     def mask_ious(self, heatmaps: Heatmaps, truth: Sequence[ArrayLike] | NDArray) -> NDArray[np.float64]:
-        """Returns `(B,)` IoUs of masks; NaN where there is no object."""
+        """Return `(B,)` IoUs of masks; NaN where there is no object."""
         maps = checked_heatmaps(heatmaps)
         masks = checked_masks(np.asarray(truth), len(maps))
         ious = np.full(len(maps), np.nan)
@@ -381,6 +381,6 @@ class MeanIoU(BoxMetric):
         return ious
 
     def result(self) -> Result:
-        """Returns `mean_iou`."""
+        """Return `mean_iou`."""
         entries = {name: int(self.totals[name][0]) for name in ("images", "skipped")}
         return Result(mean_iou=float(self.totals["sum"][0] / self.counted()), **entries)

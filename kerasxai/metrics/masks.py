@@ -48,7 +48,7 @@ class PxAP(Metric):
         self.totals = {"positives": empty, "negatives": empty, "images": np.zeros(1, int)}
 
     def update(self, heatmaps: Heatmaps, masks: ArrayLike) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: `(B, h, w)` or a list of `(h, w)`; resized to the masks.
@@ -107,7 +107,7 @@ class MaskCoverage(Metric):
         super().__init__(thresholds=grid, protocol=protocol)
 
     def update(self, heatmaps: Heatmaps, masks: ArrayLike | Mapping[str, ArrayLike]) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: `(B, h, w)` or a list of `(h, w)`; resized to the masks.
@@ -121,7 +121,7 @@ class MaskCoverage(Metric):
         checked = {name: checked_masks(mask, len(maps)) for name, mask in named.items()}
         shapes = {mask.shape[1:] for mask in checked.values()}
         if len(shapes) != 1:
-            raise KerasxaiError(f"masks of all parts want one size, came {sorted(shapes)}")
+            raise KerasxaiError(f"masks of all parts must have one size, got {sorted(shapes)}")
         amounts = {name: np.zeros((3, len(self.options["thresholds"]))) for name in checked}
         for index, heatmap in enumerate(maps):
             marked = [
@@ -150,12 +150,12 @@ class MaskCoverage(Metric):
         return result
 
     def keyed(self, values: NDArray[np.float64]) -> dict[str, float]:
-        """Returns values by their threshold."""
+        """Return values by their threshold."""
         return {f"{key:g}": float(value) for key, value in zip(self.options["thresholds"], values, strict=True)}
 
 
 def coverage(marked: NDArray[np.bool_], mask: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Returns `(3, T)` recall, precision and 1 for marks `(T, H, W)`; zeros where the mask has no object."""
+    """Return `(3, T)` recall, precision and 1 for marks `(T, H, W)`; zeros where the mask has no object."""
     part = mask == OBJECT
     if not part.any():
         return np.zeros((3, len(marked)))

@@ -38,10 +38,10 @@ def regions_of(batch: BatchMeasure) -> list[Region]:
 def regions(
     heatmaps: Heatmaps, boxes: Sequence[ArrayLike] | None, masks: ArrayLike | None, image_size: ImageSize
 ) -> list[Region]:
-    """Returns for each image the heatmap at the image's size and the object as a mask `(H, W)`."""
+    """Return for each image the heatmap at the image's size and the object as a mask `(H, W)`."""
     maps = checked_heatmaps(heatmaps)
     if (boxes is None) == (masks is None):
-        raise KerasxaiError("the pointing games want either boxes or masks")
+        raise KerasxaiError(f"expected either boxes or masks, got {'neither' if boxes is None else 'both'}")
     if masks is not None:
         objects = list(checked_masks(masks, len(maps)))
     else:
@@ -53,7 +53,7 @@ def regions(
 
 
 def hits(heatmap: NDArray[np.float64], mask: NDArray[np.uint8], tolerance: float) -> bool:
-    """Tells whether any pixel of the mask lies nearer than `tolerance` to the heatmap's first highest pixel."""
+    """Return whether any pixel of the mask lies nearer than `tolerance` to the heatmap's first highest pixel."""
     if heatmap.max() <= 0:
         return False
     top, left = np.unravel_index(heatmap.argmax(), heatmap.shape)
@@ -81,7 +81,7 @@ class PointingGame(Metric):
 
     def __init__(self, tolerance: float = 15) -> None:
         if not tolerance >= 0:
-            raise KerasxaiError(f"tolerance wants a number of pixels, came {tolerance}")
+            raise KerasxaiError(f"tolerance must be a number of pixels from 0, got {tolerance}")
         super().__init__(tolerance=float(tolerance))
         self.totals = {name: np.zeros(1, int) for name in ("hits", "images", "skipped")}
         self.totals["classes"] = np.zeros((1, 2), int)
@@ -94,7 +94,7 @@ class PointingGame(Metric):
         labels: ArrayLike | None = None,
         image_size: ImageSize = None,
     ) -> None:
-        """Counts a batch.
+        """Count a batch.
 
         Args:
             heatmaps: `(B, h, w)` or a list of `(h, w)`, of the true classes; resized bilinearly to the image.
@@ -122,7 +122,7 @@ class PointingGame(Metric):
         self.add(classes=by_class, hits=hit.sum(), images=known.sum(), skipped=(~known).sum())
 
     def result(self) -> Result:
-        """Returns `pointing_game`, the share of hits, and `by_class_mean`, the mean of the classes' shares."""
+        """Return `pointing_game`, the share of hits, and `by_class_mean`, the mean of the classes' shares."""
         images = self.counted()
         hit, seen = self.totals["classes"][self.totals["classes"][:, 1] > 0].T
         return Result(
@@ -157,7 +157,7 @@ class EnergyPointingGame(Metric):
         masks: ArrayLike | None = None,
         image_size: ImageSize = None,
     ) -> None:
-        """Counts a batch; arguments and errors as in `PointingGame.update`."""
+        """Count a batch; arguments and errors as in `PointingGame.update`."""
         self.count(regions(heatmaps, boxes, masks, image_size))
 
     def count_batch(self, batch: BatchMeasure) -> None:
@@ -170,14 +170,14 @@ class EnergyPointingGame(Metric):
         self.add(sum=sum(shares), images=len(shares), skipped=len(pairs) - len(shares))
 
     def result(self) -> Result:
-        """Returns `energy_pointing_game` in [0, 1]."""
+        """Return `energy_pointing_game` in [0, 1]."""
         images = self.counted()
         skipped = int(self.totals["skipped"][0])
         return Result(energy_pointing_game=float(self.totals["sum"][0] / images), images=images, skipped=skipped)
 
 
 def energy(heatmap: NDArray[np.float64], mask: NDArray[np.uint8]) -> float:
-    """Returns the share of positive values within the mask."""
+    """Return the share of positive values within the mask."""
     positive = np.where(mask == IGNORE, 0, np.maximum(heatmap, 0))
     total = positive.sum()
     return float(positive[mask == OBJECT].sum() / total) if total > 0 else 0.0

@@ -36,14 +36,14 @@ class ImageOptions(TypedDict, total=False):
 
 
 def centered_gaussian(size: tuple[int, int]) -> NDArray[np.float64]:
-    """Returns a heatmap `(H, W)` that knows nothing: a Gaussian in the middle, sigma a quarter of each side."""
+    """Return a heatmap `(H, W)` that knows nothing: a Gaussian in the middle, sigma a quarter of each side."""
     offsets = [(np.arange(side) + 0.5 - side / 2) / (GAUSSIAN_SIGMA * side) for side in size]
     return np.exp(-0.5 * (offsets[0][:, None] ** 2 + offsets[1] ** 2))
 
 
 @lru_cache(maxsize=16)
 def gaussian_boxes(size: tuple[int, int], thresholds: tuple[float, ...], protocol: BoxProtocol) -> NDArray[np.int64]:
-    """Returns the boxes of the centered Gaussian at every threshold."""
+    """Return the boxes of the centered Gaussian at every threshold."""
     return protocol.largest_boxes(centered_gaussian(size), np.array(thresholds), size)
 
 
@@ -103,7 +103,7 @@ class LocalizationReport:
         )
 
     def metrics(self) -> dict[str, Metric]:
-        """Returns the measures inside, by name."""
+        """Return the measures inside, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Metric)}
 
     def update(
@@ -202,20 +202,22 @@ class LocalizationReport:
         }
 
     def merge(self, other: "LocalizationReport") -> Self:
-        """Adds what another report with the same options counted, and returns this one.
+        """Add what another report with the same options counted, and returns this one.
 
         Raises:
             KerasxaiError: The options differ.
         """
         if not isinstance(other, LocalizationReport) or other.options != self.options:
-            raise KerasxaiError(f"merge wants another LocalizationReport with {self.options}")
+            raise KerasxaiError(
+                f"other must be a LocalizationReport with {self.options}, got {getattr(other, 'options', other)!r}"
+            )
         for mine, its in zip(self.metrics().values(), other.metrics().values(), strict=True):
             mine.merge(its)
         self.records = self.records + [dict(record) for record in other.records]
         return self
 
     def state(self) -> dict[str, Any]:
-        """Returns everything as plain numbers, lists and strings, ready for JSON."""
+        """Return everything as plain numbers, lists and strings, ready for JSON."""
         return {
             "report": type(self).__name__,
             "options": dict(self.options),
@@ -225,13 +227,13 @@ class LocalizationReport:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Makes the report again that `state()` came from.
+        """Make the report again that `state()` came from.
 
         Raises:
             KerasxaiError: The state is of something else.
         """
         if not isinstance(state, dict) or state.get("report") != cls.__name__:
-            raise KerasxaiError(f"{cls.__name__}.from_state wants a state of {cls.__name__}")
+            raise KerasxaiError(f"state must be one of {cls.__name__}, got {type(state).__name__}")
         report = cls(**state["options"])
         report.records = [dict(record) for record in state["records"]]
         for name, metric in report.metrics().items():
@@ -239,21 +241,21 @@ class LocalizationReport:
         return report
 
     def at(self, threshold: float) -> dict[str, float]:
-        """Returns GT-known Loc and Top-k Loc at another threshold of the sweep."""
+        """Return GT-known Loc and Top-k Loc at another threshold of the sweep."""
         place, images = place_of(self.boxes.grid, threshold), self.boxes.counted()
         top = {f"top{k}_loc": float(row[place] / images) for k, row in zip(TOP_K, self.top.totals["hits"], strict=True)}
         return {"gt_known_loc": self.boxes.at(threshold), **top}
 
     def best(self, count: int = 8) -> list[dict[str, Any]]:
-        """Returns the records of highest IoU, the highest first."""
+        """Return the records of highest IoU, the highest first."""
         return sorted((record for record in self.records if "iou" in record), key=lambda record: -record["iou"])[:count]
 
     def worst(self, count: int = 8) -> list[dict[str, Any]]:
-        """Returns the records of lowest IoU, the lowest first."""
+        """Return the records of lowest IoU, the lowest first."""
         return sorted((record for record in self.records if "iou" in record), key=lambda record: record["iou"])[:count]
 
     def result(self) -> dict[str, Any]:
-        """Returns all figures, ready for JSON.
+        """Return all figures, ready for JSON.
 
         Returns:
             `images`, `images_with_boxes`; `top1_accuracy`, `top5_accuracy` over all images; `gt_known_loc`, `top1_loc`,
@@ -284,7 +286,7 @@ class LocalizationReport:
         return result
 
     def covered(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns the mask measures of the method and of the centered Gaussian, empty where no mask has an object."""
+        """Return the mask measures of the method and of the centered Gaussian, empty where no mask has an object."""
         pair: list[dict[str, Any]] = [{}, {}]
         for entries, coverage, pxap in zip(
             pair, (self.coverage, self.gaussian_coverage), (self.pxap, self.gaussian_pxap), strict=True
@@ -298,7 +300,7 @@ class LocalizationReport:
         return pair[0], pair[1]
 
     def summary(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Returns the figures of some records; those of boxes only where there are boxes."""
+        """Return the figures of some records; those of boxes only where there are boxes."""
         entries: dict[str, Any] = {"images": len(records)}
         for k in TOP_K:
             entries[f"top{k}_accuracy"] = float(np.mean([record["place"] < k for record in records]))
@@ -312,19 +314,19 @@ class LocalizationReport:
         return entries
 
     def hit_rates(self, records: list[dict[str, Any]], ious: list[float]) -> dict[str, float]:
-        """Returns GT-known Loc, Top-k Loc and mean IoU."""
+        """Return GT-known Loc, Top-k Loc and mean IoU."""
         hit = np.array(ious) >= self.options["iou_threshold"]
         place = np.array([record["place"] for record in records])
         top = {f"top{k}_loc": float((hit & (place < k)).mean()) for k in TOP_K}
         return {"gt_known_loc": float(hit.mean()), **top, "mean_iou": float(np.mean(ious))}
 
     def baseline(self, name: str) -> dict[str, Any]:
-        """Returns the figures of one baseline."""
+        """Return the figures of one baseline."""
         located = [record for record in self.records if "iou" in record]
         return self.hit_rates(located, [record["baselines"][name] for record in located])
 
     def by_class(self) -> dict[str, dict[str, Any]]:
-        """Returns the figures by label; the keys are the labels' numbers, as names may occur twice."""
+        """Return the figures by label; the keys are the labels' numbers, as names may occur twice."""
         names = self.options["class_names"] or []
         groups: dict[int, list[dict[str, Any]]] = {}
         for record in self.records:
@@ -335,7 +337,7 @@ class LocalizationReport:
         }
 
     def by_size(self) -> dict[str, dict[str, Any]]:
-        """Returns the figures of small (share of the image below 1/9), medium (below 4/9) and large objects."""
+        """Return the figures of small (share of the image below 1/9), medium (below 4/9) and large objects."""
         return {
             name: self.summary([r for r in self.records if low <= r.get("share", -1) < high])
             for name, (low, high) in SIZES.items()
@@ -344,7 +346,7 @@ class LocalizationReport:
 
 
 def centered_box(size: tuple[int, int]) -> list[int]:
-    """Returns the box in the middle that is half as wide and half as high as the image, in whole pixels."""
+    """Return the box in the middle that is half as wide and half as high as the image, in whole pixels."""
     margin = (1 - CENTERED_SIDE) / 2
     return [
         round(size[1] * margin),
