@@ -17,11 +17,11 @@ from kerasxai.data.samples import (
     fields_of,
     is_endless,
     rank_of,
-    reshuffles,
     samples,
     stacked,
     warn_if_reshuffled,
 )
+from kerasxai.engine.keras_internals import is_reshuffled
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.metrics import GTKnownLoc, MeanIoU, Metric, PointingGame, PxAP, TopKLoc
@@ -261,7 +261,7 @@ def _check_labels(data: Any, label: Any) -> None:
     """Refuses labels of several classes before training, as far as the first batch shows them."""
     if isinstance(data, tf.data.Dataset):
         # Only rows of labels can have several classes, and a dataset is not read where that would change its order.
-        if rank_of(label) < 1 or label.shape[-1] in (1, None) or reshuffles(data):
+        if rank_of(label) < 1 or label.shape[-1] in (1, None) or is_reshuffled(data):
             return
         first: Any = data.take(1)
     else:

@@ -15,7 +15,8 @@ import zoo
 
 import kerasxai
 from kerasxai.engine.fast import batching
-from kerasxai.engine.fast.batching import abreast, fitting, largest_map, uses_onednn
+from kerasxai.engine.fast.batching import abreast, fitting, largest_map
+from kerasxai.engine.keras_internals import uses_onednn
 from kerasxai.engine.outputs.checks import clean
 from kerasxai.engine.traced_model import View
 
@@ -47,7 +48,7 @@ def test_as_many_as_fit_and_at_least_one(
 
 
 def test_whether_onednn_is_on_is_known() -> None:
-    code = "from kerasxai.engine.fast.batching import uses_onednn; print(uses_onednn())"
+    code = "from kerasxai.engine.keras_internals import uses_onednn; print(uses_onednn())"
     here = os.environ["TF_ENABLE_ONEDNN_OPTS"]
     there = {"0": "1", "1": "0"}[here]
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": there}

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from kerasxai.engine.keras_internals import is_reshuffled
 from kerasxai.tools.errors import KerasxaiError
 
 NAMES = ("image", "label", "boxes", "mask")
-_RESHUFFLING = ("_reshuffle_each_iteration", "_rerandomize")
 # How far the entries of a one-hot row may be from a sum of 1: half precision and label smoothing round.
 _ROUNDING = 1e-2
 _MOST_ROWS = 5
@@ -228,23 +228,12 @@ def warn_if_reshuffled(data: Any, who: str) -> None:
     All iterators of such a dataset share one random state: reading it here changes the order in which training sees
     it, if training reads the same object.
     """
-    if isinstance(data, tf.data.Dataset) and reshuffles(data):
+    if isinstance(data, tf.data.Dataset) and is_reshuffled(data):
         warnings.warn(
             f"{who}: the dataset is shuffled anew at each reading, and each reading changes the order of the next; "
             "if training reads it too, give a dataset without shuffle here",
             stacklevel=3,
         )
-
-
-def reshuffles(dataset: Any) -> bool:
-    """Return whether a `tf.data.Dataset` changes its order at each iteration, as far as that is visible."""
-    # tf.data has no public way to find out whether a dataset shuffles; if these names change, there is no warning.
-    if any(getattr(dataset, name, None) for name in _RESHUFFLING):
-        return True
-    try:
-        return any(reshuffles(source) for source in dataset._inputs())
-    except (AttributeError, NotImplementedError):
-        return False
 
 
 def elements(data: Any) -> Iterable[Any]:

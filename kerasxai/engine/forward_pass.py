@@ -1,6 +1,8 @@
 """One traced forward pass, and what a question may ask of it."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,7 +13,7 @@ from kerasxai.engine.feature_layer.choice import Choice, Place
 from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
 from kerasxai.engine.map_layout import Form
-from kerasxai.engine.rectifiers import check_reached, ruled
+from kerasxai.engine.rectifiers import ruled_gradients
 from kerasxai.engine.samples import Sample, packed
 from kerasxai.engine.scores import ClassScores, checked_score, described_outputs, read_classes
 from kerasxai.engine.tracing import Call
@@ -40,8 +42,17 @@ class Pass:
         rectifiers: How many rectifiers a gradient with a rule of its own went through.
     """
 
-    def __init__(self, view: Any, images: Any, outputs: Any, sample: Sample, calls: list[Call]) -> None:
+    def __init__(
+        self,
+        view: Any,
+        images: Any,
+        outputs: Any,
+        sample: Sample,
+        calls: list[Call],
+        tape: tf.GradientTape | None = None,
+    ) -> None:
         self._view = view
+        self._tape = tape
         self._sample = sample
         targets = sample.classes
         self.images = images
@@ -205,10 +216,8 @@ class Pass:
         Returns:
             The gradient; for a list a list.
 
-        Scores of a batch are summed: with `training=False` a model treats the images apart. `tf.gradients` builds what
-        a `GradientTape` would build inside a traced function, but it can start from a logit found in the graph and
-        obeys overridden rules of rectifiers. For a float16 pass the score is scaled up, and the gradient down
-        again in float32, because small gradients would be rounded to zero.
+        Scores of a batch are summed: with `training=False` a model treats the images apart. For a float16 pass the
+        score is scaled up, and the gradient down again in float32, because small gradients would be rounded to zero.
 
         Raises:
             KerasxaiError: The score does not depend on `source`, or the rule does not reach all rectifiers.
@@ -216,15 +225,20 @@ class Pass:
         shown = source if isinstance(source, list) else [source]
         sources = [self._read[x.ref()][0] if x.ref() in self._read else x for x in shown]
         scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
-        with ruled(rectifier) as reached:
-            gradients = _gradients(tf.reduce_sum(self.score) * scale, sources)
+        upstream = tf.fill(tf.shape(self.score), scale)
+        reached: list[tf.Operation] = []
+        with _missing_gradients_explained():
+            if rectifier is None:
+                assert self._tape is not None, "a function has no gradients, and no method asks for them"
+                gradients = self._tape.gradient(self.score, sources, output_gradients=upstream)
+            else:
+                gradients, reached = ruled_gradients(self.score, sources, upstream, rectifier)
         if any(gradient is None for gradient in gradients):
             known = self._view.known
             if takes_whole_numbers(known) and any(x is self.images for x in sources):
                 raise no_gradient(known, "an operation on them that has no gradient")
             raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
         if rectifier is not None:
-            check_reached(self.score, sources, reached, rectifier)
             self.rectifiers = len(reached)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
         for i, x in enumerate(shown):
@@ -233,9 +247,10 @@ class Pass:
         return gradients if isinstance(source, list) else gradients[0]
 
 
-def _gradients(score: Any, sources: list[Any]) -> list[Any]:
+@contextlib.contextmanager
+def _missing_gradients_explained() -> Iterator[None]:
     try:
-        return tf.gradients(score, sources)
+        yield
     except LookupError as error:
         # As for a SavedModel that was written without them.
         raise KerasxaiError(

@@ -86,7 +86,7 @@ class BlackBox(View):
         return first_told(first, answer)
 
     def _outputs(self, images: Any, sample: Sample) -> Any:
-        given = self._taken(images.numpy(), [x.numpy() for x in sample.others])
+        given = self.model_inputs(images.numpy(), [x.numpy() for x in sample.others])
         outputs = self.model(given)
         several = isinstance(outputs, (dict, tuple))
         outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs) if several else tf.convert_to_tensor(outputs)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasxai.engine.keras_internals import child_layers, input_structure
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError, unknown
 
@@ -28,8 +29,7 @@ def walk(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _walk(parent: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     names: dict[str, int] = {}
-    # Keras has no public way to the layers inside a layer that is not a model.
-    for layer in parent._flatten_layers(include_self=False, recursive=False):
+    for layer in child_layers(parent):
         count = names.get(layer.name, 0)
         names[layer.name] = count + 1
         path = f"{prefix}{layer.name}" + (f"_{count}" if count else "")
@@ -174,7 +174,7 @@ def input_specs(model: Any) -> Any:
     """
     try:
         # Only a functional model keeps the structure (list, dict) of its inputs; a sequential one has a list of one.
-        inputs = model.input if hasattr(model, "_inputs_struct") else model.inputs
+        inputs = model.input if input_structure(model) is not None else model.inputs
     except (AttributeError, ValueError):
         return None
     if inputs is None:
@@ -187,7 +187,7 @@ def input_specs(model: Any) -> Any:
 def input_names(model: Any) -> list[str]:
     """Returns the names of a model's inputs in the order of `tf.nest.flatten(input_specs(model))`, or an empty list."""
     try:
-        return [tensor.name for tensor in tf.nest.flatten(model.input)] if hasattr(model, "_inputs_struct") else []
+        return [tensor.name for tensor in tf.nest.flatten(model.input)] if input_structure(model) is not None else []
     except (AttributeError, ValueError):
         return []
 

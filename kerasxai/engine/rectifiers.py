@@ -110,6 +110,30 @@ def _sums(op: Any) -> set[str]:
     return found
 
 
+def ruled_gradients(
+    score: tf.Tensor, sources: list[tf.Tensor], upstream: tf.Tensor, rule: str
+) -> tuple[list[tf.Tensor | None], list[tf.Operation]]:
+    """Returns the gradients of traced scores under a rule, and the rectifiers that the rule acted on.
+
+    `tf.gradients` and not a tape: a tape takes the gradient of an operation by its type when it records it, so that a
+    bare `tf.nn.relu` inside the `call` of a foreign layer could not be given another one.
+
+    Args:
+        score: `(B,)`.
+        sources: Tensors of the same graph.
+        upstream: The gradient of the scores, `(B,)`.
+        rule: A name in `RULES`.
+
+    Raises:
+        KerasxaiError: The rule does not reach all rectifiers, or there are none.
+    """
+    with ruled(rule) as reached:
+        gradients = tf.gradients(score, sources, grad_ys=upstream)
+    if all(gradient is not None for gradient in gradients):
+        check_reached(score, sources, reached, rule)
+    return gradients, reached
+
+
 def check_reached(score: Any, sources: list[Any], reached: list[Any], rule: str) -> None:
     """Makes sure that a rule was not silently left out somewhere.
 

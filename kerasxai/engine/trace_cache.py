@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tensorflow.python.framework import ops
-
 from kerasxai.engine.fast.batching import largest_map
+from kerasxai.engine.keras_internals import forget_custom_gradients
 from kerasxai.engine.map_layout import Form
 
 MOST_SIZES = 8
@@ -66,7 +65,7 @@ class Traces:
             found = self._by_size.get(size, {}).get(question)
             if found is None:
                 found = trace()
-                _forget_gradients(found.concrete.graph)
+                forget_custom_gradients(found.concrete.graph)
                 self.largest = max(self.largest, largest_map(found.concrete))
                 self._by_size.setdefault(size, {})[question] = found
             self._by_size.move_to_end(size)
@@ -83,17 +82,3 @@ class Traces:
 
     def __len__(self) -> int:
         return sum(map(len, self._by_size.values()))
-
-
-def _forget_gradients(graph: Any) -> None:
-    """Takes the custom gradients of a finished trace out of TensorFlow's registry.
-
-    Each call of a function with a custom gradient, such as swish, registers one for ever, and with it the whole graph.
-    All gradients of a question are built while it is traced. TensorFlow has no public way to unregister.
-    """
-    registered = getattr(ops.gradient_registry, "_registry", {})
-    for op in graph.get_operations():
-        if op.type == "IdentityN":
-            name = dict(op.node_def.attr).get("_gradient_op_type")
-            if name is not None and name.s.startswith(b"CustomGradient-"):
-                registered.pop(name.s.decode(), None)

@@ -14,23 +14,20 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.engine.fast.batching import abreast, fitting
-from kerasxai.engine.fast.batchnorm_folding import folded
 from kerasxai.engine.fast.constant_weights import Freezer
 from kerasxai.engine.feature_layer.choice import Choice, Place
 from kerasxai.engine.forward_pass import Fed, Pass, first_told, located
 from kerasxai.engine.images.image_input import takes_channels_first
-from kerasxai.engine.images.integer_images import model_input
-from kerasxai.engine.layers import find_call, input_names, input_specs, listed_layers, walk
+from kerasxai.engine.keras_internals import recording_gradients
+from kerasxai.engine.layers import find_call, input_names, input_specs, listed_layers
 from kerasxai.engine.map_layout import Form, sides_of
+from kerasxai.engine.model_call import call_model
 from kerasxai.engine.outputs.checks import clean, found_out
 from kerasxai.engine.outputs.kinds import OutputKind
-from kerasxai.engine.overrides import fed_at_operation, feeding
-from kerasxai.engine.rectifiers import marked
 from kerasxai.engine.samples import Layout, Sample, spec_of, unpacked
 from kerasxai.engine.scores import Score
-from kerasxai.engine.tensor_names import TensorNames, is_operation
 from kerasxai.engine.trace_cache import Trace, Traces
-from kerasxai.engine.tracing import Call, build, one_pass_at_a_time, patched, recorded
+from kerasxai.engine.tracing import build
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.progress import Bar
 
@@ -320,7 +317,7 @@ class View:
     def _trace(
         self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
     ) -> Trace:
-        build(self.model, self._taken(images[:1], [x[:1] for x in self.others]))
+        build(self.model, self.model_inputs(images[:1], [x[:1] for x in self.others]))
         first: list[Pass] = []
 
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
@@ -333,10 +330,11 @@ class View:
             return first_told(first, question(run, images, targets, *tensors[count:], **options))
 
         specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, (*held, *tensors))]
-        concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+        with recording_gradients():
+            concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
         return Trace(concrete, first[0].layer_name, self.num_classes, dict(self.forms), dict(self.entrances))
 
-    def _taken(self, images: Any, others: Any) -> Any:
+    def model_inputs(self, images: Any, others: Any) -> Any:
         """Returns what the model takes, of the explained images and the other inputs."""
         return images if self.layout is None else self.layout.joined(images, others)
 
@@ -362,49 +360,13 @@ class View:
 
     def _run(self, images: Any, targets: Any, held: list[Any], fed: Fed, behind_cast: bool) -> Pass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
-        outputs, calls = self._outputs_and_calls(images, sample, fed, behind_cast)
-        return Pass(self, images, outputs, sample, calls)
-
-    @one_pass_at_a_time
-    def _outputs_and_calls(self, images: Any, sample: Sample, fed: Fed, behind_cast: bool) -> tuple[Any, list[Call]]:
-        """Runs the model in the graph that is being traced, and returns its outputs and the calls of its layers."""
-        calls: list[Call] = []
-        given: list[bool] = []
-        graph = tf.compat.v1.get_default_graph()
-
-        def seen(call: Call) -> None:
-            flat = tf.nest.flatten(call.output)
-            # What is made inside a loop belongs to the loop's own graph and cannot be looked at from here.
-            if all(isinstance(x, tf.Tensor) and x.graph is graph for x in flat):
-                calls.append(call)
-
-        with contextlib.ExitStack() as stack:
-            layers = list(walk(self.model))
-            if self.altered is not None:
-                stack.enter_context(self.altered[1]())
-            if self.fold:
-                stack.enter_context(folded(layers, lambda: self._explained(calls)))
-            if fed is not None and not is_operation(fed[0]):
-                stack.enter_context(feeding(self.model, *fed, self.forms.get(fed[0], Form()), given))
-            stack.enter_context(recorded(layers, seen))
-            stack.enter_context(marked())
-            for _, layer in layers:
-                if hasattr(layer, "explained_class"):
-                    stack.enter_context(patched(layer, explained_class=sample.classes))
-            taken = Form(channels_first=True).hidden(images) if self.channels_first else images
-            taken = stack.enter_context(model_input(taken, self.known, layers, behind_cast))
-            outputs = self.model(self._taken(taken, sample.others), training=False)
-        if fed is not None and is_operation(fed[0]):
-            tensor = TensorNames(calls, graph).operation(fed[0])
-            outputs = fed_at_operation(outputs, tensor, fed[1], self.forms.get(fed[0], Form()))
-        elif fed is not None and given != [True]:
-            raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
-        return outputs, calls
-
-    def _explained(self, calls: list[Call]) -> list[Any]:
-        """Returns what the layers gave so far that the user chose."""
-        chosen = [layer for _, layer in self.layers]
-        return [x for call in calls if call.layer in chosen for x in tf.nest.flatten(call.output) if tf.is_tensor(x)]
+        # Persistent, because a question may take several gradients. What is recorded and not asked for leaves no trace.
+        tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
+        with tape:
+            if images.dtype.is_floating:
+                tape.watch(images)
+            outputs, calls = call_model(self, images, sample, fed, behind_cast, tape)
+            return Pass(self, images, outputs, sample, calls, tape)
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasxai.engine.keras_internals import functional_of, nodes_by_depth
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 MERGES = ("Add", "Concatenate")
@@ -38,8 +39,7 @@ class Place:
 
 def nodes(model: keras.Model) -> list[Any]:
     """Returns the nodes of a functional or sequential model, inputs left out, in the order in which they are run."""
-    graph = getattr(model, "_functional", None) or model
-    by_depth = graph._nodes_by_depth
+    by_depth = nodes_by_depth(functional_of(model))
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from kerasxai.engine.keras_internals import input_structure, output_structure
 from kerasxai.engine.layers import input_specs
 from kerasxai.models.build import build_classifier
 from kerasxai.models.model_files import ModelFile, examined, unknown_classes
@@ -236,7 +237,7 @@ def load_classifier(
 
 def _without_dicts(model: keras.Model) -> keras.Model:
     """Returns a model whose one input and one output stand in a dict as one without, made of the same layers."""
-    structures = (getattr(model, "_inputs_struct", None), getattr(model, "_outputs_struct", None))
+    structures = (input_structure(model), output_structure(model))
     if not any(isinstance(one, dict) for one in structures) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return model
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
@@ -271,7 +272,7 @@ def check_image_model(model: Any, classes: bool = True) -> None:
     if not classes:
         return
     outputs = getattr(model, "outputs", None) or []
-    structure = getattr(model, "_outputs_struct", None)
+    structure = output_structure(model)
     if len(outputs) > 1 or isinstance(structure, dict):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in outputs)
         raise KerasxaiError(

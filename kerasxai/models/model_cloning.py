@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from kerasxai.engine.keras_internals import functional_of, input_structure, layer_tree, output_structure
 from kerasxai.models.graph import nodes
 from kerasxai.tools.errors import KerasxaiError, unknown
 
@@ -33,9 +34,9 @@ def rerun(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> li
 
 def assemble(model: keras.Model, inputs: list[Any], outputs: list[Any]) -> keras.Model:
     """Returns a model from new tensors with the name, the class, and the shape of inputs and outputs of another."""
-    graph = getattr(model, "_functional", None) or model
-    given = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
-    made = keras.tree.pack_sequence_as(graph._outputs_struct, outputs)
+    graph = functional_of(model)
+    given = keras.tree.pack_sequence_as(input_structure(graph), inputs)
+    made = keras.tree.pack_sequence_as(output_structure(graph), outputs)
     kind = keras.Model if isinstance(model, keras.Sequential) else type(model)
     return kind(given, made, name=model.name)
 
@@ -90,7 +91,7 @@ def twin(layer: keras.Layer, **changes: Any) -> keras.Layer:
         **changes: Entries of its config that shall differ; they must leave the shapes of the weights alone.
     """
     other = type(layer).from_config({**layer.get_config(), **changes})
-    for ours, theirs in zip(other._flatten_layers(), layer._flatten_layers(), strict=True):
+    for ours, theirs in zip(layer_tree(other), layer_tree(layer), strict=True):
         for name, value in list(vars(theirs).items()):
             if isinstance(value, keras.Variable):
                 setattr(ours, name, value)
@@ -105,7 +106,7 @@ def copied(layer: keras.Layer, **changes: Any) -> Callable[..., Any]:
 
     def call(*args: Any, **kwargs: Any) -> Any:
         outputs = other(*args, **kwargs)
-        for ours, theirs in zip(other._flatten_layers(), layer._flatten_layers(), strict=True):
+        for ours, theirs in zip(layer_tree(other), layer_tree(layer), strict=True):
             stored: dict[str, Any] = {}
             theirs.save_own_variables(stored)
             if stored:

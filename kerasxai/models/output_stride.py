@@ -22,6 +22,7 @@ from kerasxai.engine.dilation import (
     steps_of,
     unstrided,
 )
+from kerasxai.engine.keras_internals import layer_tree
 from kerasxai.models.graph import nodes
 from kerasxai.models.model_cloning import assemble, copied, inputs_like, is_graph, rerun, twin
 from kerasxai.models.pooling import DilatedPooling2D
@@ -201,7 +202,7 @@ def _blocks(operation: Any) -> bool:
     """Whether an operation looks beyond single places, at its surface or inside."""
     if not isinstance(operation, keras.Layer):
         return type(operation).__name__ in _OPERATIONS
-    inside = [layer for layer in operation._flatten_layers() if layer is not operation]
+    inside = [layer for layer in layer_tree(operation) if layer is not operation]
     spatial = [layer for layer in inside if isinstance(layer, STRIDED)]
     return type(operation).__name__ in IN_PLACE or bool(spatial) or isinstance(operation, keras.Model)
 

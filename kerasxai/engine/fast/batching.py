@@ -1,29 +1,17 @@
 """How many images go through a model at once, so that its maps stay in memory that is at hand."""
 
-import functools
 import math
 from typing import Any
 
 import tensorflow as tf
+
+from kerasxai.engine.keras_internals import uses_onednn
 
 # MobileNetV2 at 224, whose largest map has 4.9 MB, on a CPU: a batch of 32 took up to twice as long an image as one of
 # 4, because glibc hands maps of more than 32 MB back to the system after each operation. With oneDNN TensorFlow has an
 # allocator of its own; there 8 to 32 images took the same, and 4 a tenth more.
 _ROOM = 20 * 2**20
 _ROOM_WITH_ONEDNN = 80 * 2**20
-
-
-@functools.cache
-def uses_onednn() -> bool:
-    """Returns whether TensorFlow computes with oneDNN, as it does where the CPU has the instructions or the user asked.
-
-    TensorFlow tells it nowhere in its public interface; where it does not tell it at all the answer is no.
-    """
-    try:
-        from tensorflow.python.util import _pywrap_util_port
-    except ImportError:
-        return False
-    return bool(getattr(_pywrap_util_port, "IsMklEnabled", bool)())
 
 
 def fitting(most: int, largest: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasxai.engine.fast.batching import uses_onednn
+from kerasxai.engine.keras_internals import uses_onednn
 from kerasxai.engine.tracing import intercepted
 
 _ADDITIONS = {"AddV2", "BiasAdd"}

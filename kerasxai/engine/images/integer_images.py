@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.engine.keras_internals import INPUT_CONVERSION, converts_inputs, declared_inputs, functional_of
 from kerasxai.engine.tracing import intercepted
 from kerasxai.tools.errors import KerasxaiError
 
@@ -94,16 +95,16 @@ def given_floats(layers: Iterable[tuple[str, Any]]) -> Iterator[None]:
     """
 
     every = [layer for _, layer in layers]
-    graphs = [graph for layer in every for graph in (layer, getattr(layer, "_functional", None))]
+    graphs = [graph for layer in every for graph in (layer, functional_of(layer))]
     policies = [layer.dtype_policy for layer in every]
     with contextlib.ExitStack() as stack:
-        for graph in {id(one): one for one in graphs if hasattr(one, "_convert_inputs_to_tensors")}.values():
+        for graph in {id(one): one for one in graphs if converts_inputs(one)}.values():
 
             def kept(original: Any, flat: list[Any], graph: Any = graph) -> list[Any]:
-                triples = zip(flat, graph._inputs, original(flat), strict=True)
+                triples = zip(flat, declared_inputs(graph), original(flat), strict=True)
                 return [x if _is_real_for_whole(x, tensor.dtype) else made for x, tensor, made in triples]
 
-            stack.enter_context(intercepted(graph, kept, method="_convert_inputs_to_tensors"))
+            stack.enter_context(intercepted(graph, kept, method=INPUT_CONVERSION))
         # A sequential model converts what it is called with even before.
         for policy in {id(one): one for one in policies}.values():
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasxai.engine.keras_internals import takes_training
+
 _IN, _OUT = "frames_into_batch", "frames_out_of_batch"
 
 
@@ -31,7 +33,7 @@ def in_batch(layer: Any) -> Callable[..., Any]:
         sizes = [shape[i] if side is None else side for i, side in enumerate(inputs.shape)]
         with tf.name_scope(_IN):
             flat = tf.reshape(inputs, [-1, *sizes[2:]])
-        outputs = inner.call(flat, **({"training": training} if inner._call_has_training_arg else {}))
+        outputs = inner.call(flat, **({"training": training} if takes_training(inner) else {}))
 
         def taken_out(output: Any) -> Any:
             kept = [tf.shape(output)[i] if side is None else side for i, side in enumerate(output.shape)]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.engine.graph import SAME_ORDER, SAME_VALUE, origin
+from kerasxai.engine.keras_internals import called_graph
 
 Bounds = tuple[float, float]
 
@@ -236,9 +237,7 @@ def _same(a: Any, b: Any, depth: int = 4) -> bool:
 
 def _in_function(tensor: Any) -> Bounds | None:
     """Returns the bounds of an output of a function that is called as one operation, as in a SavedModel."""
-    try:
-        body = tensor.graph._get_function(tensor.op.get_attr("f").name).graph
-        output = body.outputs[tensor.value_index]
-    except (AttributeError, IndexError, ValueError):  # TensorFlow has no public way to look into a called function.
-        return None
-    return bounds_of(output)
+    body = called_graph(tensor)
+    return (
+        None if body is None or tensor.value_index >= len(body.outputs) else bounds_of(body.outputs[tensor.value_index])
+    )
