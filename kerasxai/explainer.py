@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.engine.coverage.extents import map_extent, over_input
-from kerasxai.engine.function_model import BlackBox
+from kerasxai.engine.function_model import FunctionModel
 from kerasxai.engine.images.integer_images import check_whole
 from kerasxai.engine.map_layout import checked_grid, sides_of
 from kerasxai.engine.outputs.checks import all_classes
@@ -21,7 +21,7 @@ from kerasxai.engine.outputs.finite import check_inputs, check_maps, outputs_err
 from kerasxai.engine.outputs.kinds import UNDOABLE, Predictions
 from kerasxai.engine.samples import checked_rank, laid_out, numbered
 from kerasxai.engine.scores import PREDICTED, Score
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods import METHODS, Method
 from kerasxai.methods.smoothing import noise_options, smoothed
 from kerasxai.refinements.chain import checked_for, parsed, refined
@@ -264,7 +264,7 @@ class Explainer:
             view.notes, view.others, view.wanted = {}, [tf.convert_to_tensor(x[rows]) for x in others], None
             targets = numbered(view, np.full(len(images[rows]), PREDICTED, np.int64))
             batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
-            answer = view.ask(
+            answer = view.evaluate(
                 all_classes,
                 tf.convert_to_tensor(batch, tf.float32),
                 tf.convert_to_tensor(targets),
@@ -275,7 +275,7 @@ class Explainer:
         scores, probabilities = zip(*found, strict=True)
         return Predictions(np.concatenate(scores), np.concatenate(probabilities))
 
-    def _given(self, view: View, images: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _given(self, view: TracedModel, images: Any) -> tuple[np.ndarray, list[np.ndarray]]:
         """Returns the explained input, with its channels last, and the other inputs, checked."""
         view.layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
         array = checked_rank(given, view.known)
@@ -324,7 +324,7 @@ class Explainer:
         settings = {"layer": self._view.notes.get("layer"), **self.options, "refine": self._refine}
         check_maps(heatmaps, first, self.method.name, settings)
 
-    def _warn(self, view: View, stacklevel: int, without: tuple[str, ...] = ()) -> None:
+    def _warn(self, view: TracedModel, stacklevel: int, without: tuple[str, ...] = ()) -> None:
         """Warns of what the model's outputs are taken for, once."""
         for text in view.outputs.warnings:
             if text not in self._warned and text not in without:
@@ -332,11 +332,11 @@ class Explainer:
                 warnings.warn(text, stacklevel=stacklevel)
 
 
-def _batches(view: View, count: int) -> Iterator[slice]:
+def _batches(view: TracedModel, count: int) -> Iterator[slice]:
     """Yields which images make each batch, and sets the view's rows to them."""
     start = 0
     while start < count:
-        view.rows = slice(start, start + view.together)
+        view.rows = slice(start, start + view.effective_batch_size)
         yield view.rows
         start = view.rows.stop
 
@@ -345,9 +345,11 @@ def _to_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else value
 
 
-def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_size: int, outputs: str | None) -> View:
+def _view_of(
+    model: Any, method: Method, layer: Any, score: Score | None, batch_size: int, outputs: str | None
+) -> TracedModel:
     if isinstance(model, keras.layers.Layer):
-        return View(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
+        return TracedModel(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
     if not callable(model):
         raise KerasxaiError(f"a Keras model or a function of images is needed, not {type(model).__name__}")
     if not method.takes_function:
@@ -357,7 +359,7 @@ def _view_of(model: Any, method: Method, layer: Any, score: Score | None, batch_
             f"{method.name} looks inside a Keras model, and {type(model).__name__} is none; "
             f"methods that explain any function of images: {able}"
         )
-    return BlackBox(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
+    return FunctionModel(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
 
 
 def _join(values: list[Any]) -> Any:

@@ -15,10 +15,10 @@ import zoo
 
 import kerasxai
 from kerasxai.engine.fast import batching
-from kerasxai.engine.fast.batching import abreast, fitting, largest_map
+from kerasxai.engine.fast.batching import fitting, largest_map, max_concurrent
 from kerasxai.engine.keras_internals import uses_onednn
 from kerasxai.engine.outputs.checks import clean
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 
 # Of the models in the zoo, for each image: the first convolution's map, 8 x 8 x 6 floats; the image itself has 768.
 LARGEST = 16 * 16 * 3 * 4
@@ -60,15 +60,15 @@ def test_whether_onednn_is_on_is_known() -> None:
 
 def test_an_accelerator_takes_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = [SimpleNamespace(device_type=kind) for kind in ("CPU", "GPU")]
-    assert (fitting(32, 2**30), abreast()) == (1, 2)
+    assert (fitting(32, 2**30), max_concurrent()) == (1, 2)
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda: devices)
-    assert (fitting(32, 2**30), abreast()) == (32, 1)
+    assert (fitting(32, 2**30), max_concurrent()) == (32, 1)
 
 
 def test_the_largest_map_is_read_off_the_graph() -> None:
-    view = View(zoo.build("functional"))
-    assert view.together == 32
-    view.ask(clean, zoo.images(1), np.zeros(1, np.int64))
+    view = TracedModel(zoo.build("functional"))
+    assert view.effective_batch_size == 32
+    view.evaluate(clean, zoo.images(1), np.zeros(1, np.int64))
     ((_, trace),) = view._traced.items()
     assert largest_map(trace.concrete) == LARGEST
 
@@ -80,7 +80,7 @@ def test_maps_of_open_size_do_not_count() -> None:
     explain = kerasxai.Explainer(model, "saliency", batch_size=2)
     assert explain(zoo.images(3)).heatmaps.shape == (3, 16, 16)
     assert explain(zoo.images(3, 20)).heatmaps.shape == (3, 20, 20)
-    assert explain._view.together == 2
+    assert explain._view.effective_batch_size == 2
 
 
 @pytest.mark.parametrize(
@@ -100,15 +100,15 @@ def test_smaller_batches_give_the_same_maps(monkeypatch: pytest.MonkeyPatch, met
     small_room(monkeypatch, 2)
     explain = kerasxai.Explainer(model, method, **options)
     asked: list[int] = []
-    posed = View._posed
+    posed = TracedModel._posed
 
-    def counted(view: View, question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
+    def counted(view: TracedModel, question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
         # How many channels go out together has a bound of its own, and coalitions are flat.
         copies = [] if method in ("ablationcam", "lime") else tensors
         asked.append(max(map(len, (images, *copies))))
         return posed(view, question, images, *tensors, **settings)
 
-    monkeypatch.setattr(View, "_posed", counted)
+    monkeypatch.setattr(TracedModel, "_posed", counted)
     for _ in range(2):
         asked.clear()
         parted = explain(images, targets=1)

@@ -16,7 +16,7 @@ from PIL import Image
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback, draw_timeline
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.map_files import MapFiles
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.explainer import Explainer
 from kerasxai.tools.errors import KerasxaiError
 
@@ -83,13 +83,13 @@ def test_training_is_bit_identical(kind: str, options: dict[str, Any], tmp_path:
 
 def test_files_hold_what_the_explainer_says_at_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traced: list[Any] = []
-    trace = View._trace
+    trace = TracedModel._trace
 
     def counted(*arguments: Any) -> Any:
         traced.append(arguments[1])
         return trace(*arguments)
 
-    monkeypatch.setattr(View, "_trace", counted)
+    monkeypatch.setattr(TracedModel, "_trace", counted)
     expected: dict[int, Any] = {}
     # Made of another view, so that the callback's own cannot be wrong together with it.
     model = compiled()

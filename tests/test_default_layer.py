@@ -11,7 +11,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 
 layers, ops = keras.layers, keras.ops
 SIDE = 24
@@ -347,7 +347,7 @@ def application(name: str, own_top: bool, side: int | None) -> Any:
 
 
 def default_names(model: Any, sides: tuple[int, int]) -> list[str]:
-    return View(model).layer_names(tf.zeros((1, *sides, 3)), tf.constant([-1], tf.int64))
+    return TracedModel(model).layer_names(tf.zeros((1, *sides, 3)), tf.constant([-1], tf.int64))
 
 
 @pytest.mark.parametrize("name", LAST_MAPS)

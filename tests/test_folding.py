@@ -13,7 +13,7 @@ from kerasxai.engine.fast import batchnorm_folding as folding
 from kerasxai.engine.fast.constant_weights import frozen, weight_reads
 from kerasxai.engine.graph import ancestors
 from kerasxai.engine.outputs.checks import clean
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 
 layers = keras.layers
 SIZE = 16
@@ -42,7 +42,7 @@ def model() -> Any:
     return zoo.with_weights(convolutional)
 
 
-def operations(view: View) -> list[str]:
+def operations(view: TracedModel) -> list[str]:
     """Returns the types of the operations on maps that the one traced question of a view runs."""
     ((_, trace),) = view._traced.items()
     run = [x.deref() for x in ancestors(*trace.concrete.outputs)]
@@ -50,8 +50,8 @@ def operations(view: View) -> list[str]:
 
 
 def ask(model: Any, fold: bool, layer: Any = None) -> tuple[np.ndarray, list[str]]:
-    view = View(model, layer=layer, fold=fold)
-    answer = view.ask(clean, tf.constant(zoo.images(3)), tf.constant([0, 1, 2], tf.int64))
+    view = TracedModel(model, layer=layer, fold=fold)
+    answer = view.evaluate(clean, tf.constant(zoo.images(3)), tf.constant([0, 1, 2], tf.int64))
     return answer.scores.numpy(), operations(view)
 
 
@@ -224,8 +224,8 @@ def test_with_onednn_a_rectifier_is_kept_apart_from_its_convolution(
     x = layers.BatchNormalization()(layers.Conv2D(4, 3)(inputs))
     x = layers.BatchNormalization()(layers.DepthwiseConv2D(3)(layers.ReLU(activation)(x)))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(activation)(x))
-    view = View(keras.Model(inputs, layers.Dense(3)(x)))
-    view.ask(clean, zoo.images(2, size=8), np.zeros(2, np.int64))
+    view = TracedModel(keras.Model(inputs, layers.Dense(3)(x)))
+    view.evaluate(clean, zoo.images(2, size=8), np.zeros(2, np.int64))
     ((_, trace),) = view._traced.items()
     concrete = trace.concrete
     assert sum(op.type == "EnsureShape" for op in trace.concrete.graph.get_operations()) == fences

@@ -15,7 +15,7 @@ from kerasxai.engine import traced_model as view
 from kerasxai.engine.fast import constant_weights as freezing
 from kerasxai.engine.fast.constant_weights import Freezer, frozen, weight_reads
 from kerasxai.engine.outputs.checks import clean
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 
 layers = keras.layers
 LOOPS = ["occlusion", "rise", "lime", "kernelshap", "scorecam", "ablationcam", "integrated_gradients"]
@@ -174,18 +174,18 @@ def test_old_frozen_questions_are_dropped(eager_to_freeze: list[Any]) -> None:
         x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(inputs))
         return keras.Model(inputs, layers.Dense(zoo.CLASSES)(x))
 
-    of_any_size = View(zoo.with_weights(any_size))
-    of_one_size = View(zoo.build("functional"))
+    of_any_size = TracedModel(zoo.with_weights(any_size))
+    of_one_size = TracedModel(zoo.build("functional"))
     for asked in (of_any_size, of_one_size):
         for size in range(16, 20):
             images = zoo.images(1, 16 if asked is of_one_size else size)
             for _ in asked.chunks(1):
-                asked.ask(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
+                asked.evaluate(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
         held = [one for one in asked._freezer._weighed.values() if one.frozen is not None]
         assert len(held) <= freezing._MOST_FROZEN
         # What was dropped is neither used nor lost: the next loop freezes it again.
         for _ in asked.chunks(1):
-            asked.ask(clean, zoo.images(1, 16), np.zeros(1, np.int64), explain="logit")
+            asked.evaluate(clean, zoo.images(1, 16), np.zeros(1, np.int64), explain="logit")
 
 
 class Random(keras.layers.Layer):

@@ -10,7 +10,6 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.engine.forward_pass import Pass
 
 layers = keras.layers
 ORACLES = {
@@ -90,7 +89,7 @@ def test_weights_of_xgradcam_share_out_the_sum_of_gradient_times_activation(deep
     explain = kerasxai.Explainer(deep, "xgradcam", layer="first")
     from kerasxai.methods.cam import layer_gradients
 
-    seen = explain._view.ask(layer_gradients, image[None].astype("float32"), np.array([1]))
+    seen = explain._view.evaluate(layer_gradients, image[None].astype("float32"), np.array([1]))
     a, g = seen.activations[0].numpy(), seen.gradients[0].numpy()
     weights = (g * a).sum((1, 2)) / np.where(a.sum((1, 2)) == 0, 1, a.sum((1, 2)))
     np.testing.assert_allclose((weights[:, None, None] * a).sum(), (g * a).sum(), rtol=1e-4)
@@ -172,13 +171,13 @@ def test_ablationcam_takes_channels_out_behind_a_pooling(
     model, images = pooled(pooling, around), zoo.images(2, size=9)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
     heatmaps = explain(images, targets=1).heatmaps
-    assert all(trace.entrances == {"map": fed} for _, trace in explain._view._traced.items())
+    assert all(trace.ablation_points == {"map": fed} for _, trace in explain._view._traced.items())
 
-    def itself(self: Pass, feature_map: Any) -> Any:
-        self._view.entrances["map"] = "map"
+    def itself(self: ForwardPass, feature_map: Any) -> Any:
+        self._view.ablation_points["map"] = "map"
         return feature_map
 
-    monkeypatch.setattr(Pass, "entrance", itself)
+    monkeypatch.setattr(ForwardPass, "ablation_point", itself)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
     np.testing.assert_allclose(heatmaps, explain(images, targets=1).heatmaps, rtol=1e-4, atol=1e-6)
     assert heatmaps.max() > 0

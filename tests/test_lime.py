@@ -8,7 +8,7 @@ import reference
 import zoo
 
 import kerasxai
-from kerasxai.engine.function_model import BlackBox
+from kerasxai.engine.function_model import FunctionModel
 from kerasxai.methods.kernelshap import coalitions, constrained_fit
 from kerasxai.methods.lime import local_fit, random_coalitions
 from kerasxai.methods.superpixels import superpixels_of, top_superpixels
@@ -148,7 +148,7 @@ def test_the_notes_keep_superpixels_and_the_mask_of_the_best(method: str) -> Non
 @pytest.mark.parametrize("colors", [1, 3])
 def test_images_are_cut_alike_whatever_their_range(segmentation: str, colors: int) -> None:
     tiles = np.random.default_rng(1).uniform(size=(1, 4, 5, colors)).repeat(12, 1).repeat(12, 2).astype("float32")
-    view = BlackBox(linear)
+    view = FunctionModel(linear)
     (regions,) = superpixels_of(view, tiles, segmentation, 20)
     (scaled,) = superpixels_of(view, tiles * 255 - 20, segmentation, 20)
     np.testing.assert_array_equal(regions, scaled)

@@ -270,7 +270,7 @@ def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: An
     before, after = overlap(middle(0, 0), 0.2, mask), overlap(found, 0.2, mask)
     assert max(before) < 0.6 and min(after) > 0.75, (before, after)
     np.testing.assert_allclose(found.max((1, 2)), middle(0, 0).max((1, 2)), rtol=1e-5)
-    features = view.ask(earlier_map, big[0], np.zeros(2, int)).features
+    features = view.evaluate(earlier_map, big[0], np.zeros(2, int)).features
     assert features.shape == (2, 16, 16, 6), "the finer of the two maps"
     empty = discriminant(view, lambda images, targets: np.zeros((2, 32, 32)), big[0], np.zeros(2, int))
     assert not empty.any()

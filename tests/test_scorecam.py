@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 
 import kerasxai
 from kerasxai.engine.graph import ancestors
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods import METHODS
 from kerasxai.methods.scorecam import varying_channels
 
@@ -48,9 +48,9 @@ def enlarge(mask: np.ndarray, shape: tuple[int, int] = (10, 14)) -> np.ndarray:
     return map_coordinates(mask, np.meshgrid(*grid, indexing="ij"), order=1, mode="nearest")
 
 
-def at_layer(model: Any, method: str, batch_size: int = 32, **options: Any) -> tuple[np.ndarray, View]:
+def at_layer(model: Any, method: str, batch_size: int = 32, **options: Any) -> tuple[np.ndarray, TracedModel]:
     """The maps before they are resized."""
-    view = View(model, layer="first", batch_size=batch_size)
+    view = TracedModel(model, layer="first", batch_size=batch_size)
     function = METHODS[method].function
     return np.asarray(function(view, IMAGES, np.full(3, 1, np.int64), **options)), view
 
@@ -127,7 +127,7 @@ def test_a_score_of_zero_divides_nothing_and_is_noted() -> None:
     assert not kerasxai.Explainer(model, "ablationcam")(IMAGES, 0).notes["near_zero_score"].any()
 
 
-def ablated_graph(view: View) -> Any:
+def ablated_graph(view: TracedModel) -> Any:
     (found,) = [trace.concrete for key, trace in view._traced.items() if key[0].__name__ == "ablated_scores"]
     return found
 

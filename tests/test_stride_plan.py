@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kerasxai
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods.cam import layer_activations
 from kerasxai.models import with_output_stride
 from kerasxai.refinements.strides import at_stride
@@ -106,12 +106,12 @@ def build(block: Any) -> keras.Model:
 
 def maps(model: Any, images: np.ndarray, target: int | None = None) -> np.ndarray:
     """Returns the map that feeds the head, at its own size."""
-    view = View(model)
+    view = TracedModel(model)
     if target is None:
-        return view.ask(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
+        return view.evaluate(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
     shape = images.shape[1:]
     with view.altering(("stride", target), lambda: at_stride(model, target, shape)):
-        return view.ask(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
+        return view.evaluate(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
 
 
 def assert_holds(fine: np.ndarray, old: np.ndarray, factor: int) -> None:

@@ -12,7 +12,7 @@ from kerasxai.engine.coverage.covers import Covers
 from kerasxai.engine.feature_layer.choice import Choice, Place
 from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
-from kerasxai.engine.map_layout import Form
+from kerasxai.engine.map_layout import MapLayout
 from kerasxai.engine.rectifiers import ruled_gradients
 from kerasxai.engine.samples import Sample, packed
 from kerasxai.engine.scores import ClassScores, checked_score, described_outputs, read_classes
@@ -22,14 +22,14 @@ from kerasxai.tools.errors import KerasxaiError
 Fed = tuple[str, Any] | None
 """The path of a layer, or the name of an operation, and what it gives in place of its own output."""
 
-# Gradients of a float16 pass leave its range at the lower end; see `Pass.gradient`.
+# Gradients of a float16 pass leave its range at the lower end; see `ForwardPass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
 _POOLINGS = tuple(
     getattr(keras.layers, f"Global{kind}Pooling{sides}D") for kind in ("Average", "Max") for sides in (1, 2, 3)
 )
 
 
-class Pass:
+class ForwardPass:
     """One traced forward pass: everything that a question may want to look at.
 
     Attributes:
@@ -60,7 +60,7 @@ class Pass:
         self.calls = calls
         self.layer_name: str | None = None
         self.rectifiers = 0
-        self._read: dict[Any, tuple[Any, Form]] = {}
+        self._read: dict[Any, tuple[Any, MapLayout]] = {}
         self._covers = Covers(images)
         self.classes: ClassScores | None = None
         flat = tf.nest.flatten(outputs)
@@ -120,14 +120,14 @@ class Pass:
             raise KerasxaiError(f"this method explains at one layer; {len(maps)} were given")
         return maps[0]
 
-    def entrance(self, feature_map: Any) -> Any:
+    def ablation_point(self, feature_map: Any) -> Any:
         """Returns where a change of whole channels of a map is soonest made: the map, or what a global pooling made.
 
         A channel of zeros stays one in its mean and maximum, so that a pooling through which the score sees all of the
-        map serves as well, with a number for each channel. Its path is kept in the view's `entrances`.
+        map serves as well, with a number for each channel. Its path is kept in the view's `ablation_points`.
         """
         path = self.layer_name or ""
-        self._view.entrances[path] = path
+        self._view.ablation_points[path] = path
         for call in self.calls:
             if not isinstance(call.layer, _POOLINGS) or not tf.is_tensor(call.output):
                 continue
@@ -136,7 +136,7 @@ class Pass:
                 continue
             once = sum(other.layer is call.layer for other in self.calls) == 1
             if once and feature_map.ref() not in ancestors(self.score, without=call.output):
-                self._view.entrances[path] = call.path
+                self._view.ablation_points[path] = call.path
                 return call.output
         return feature_map
 
@@ -175,11 +175,11 @@ class Pass:
         self._covers.add(tensor)
         return tensor
 
-    def _kept(self, form: Form, tensor: Any) -> Any:
+    def _kept(self, form: MapLayout, tensor: Any) -> Any:
         self.located(tensor)
         if form.plain:
             return tensor
-        shown = form.shown(tensor)
+        shown = form.to_method(tensor)
         self._read[shown.ref()] = (tensor, form)
         return shown
 
@@ -243,7 +243,7 @@ class Pass:
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
         for i, x in enumerate(shown):
             if x.ref() in self._read:
-                gradients[i] = self._read[x.ref()][1].shown(gradients[i])
+                gradients[i] = self._read[x.ref()][1].to_method(gradients[i])
         return gradients if isinstance(source, list) else gradients[0]
 
 
@@ -265,7 +265,7 @@ def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
     return {}
 
 
-def first_told(passes: list[Pass], answer: dict[str, Any]) -> dict[str, Any]:
+def first_told(passes: list[ForwardPass], answer: dict[str, Any]) -> dict[str, Any]:
     """Returns an answer with what its first pass tells; what the question says itself goes before."""
     return passes[0].told | answer
 

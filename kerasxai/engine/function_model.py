@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.engine.forward_pass import Pass, first_told
+from kerasxai.engine.forward_pass import ForwardPass, first_told
 from kerasxai.engine.outputs.checks import found_out
 from kerasxai.engine.samples import Sample
 from kerasxai.engine.scores import Score
-from kerasxai.engine.traced_model import View
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.tools.errors import KerasxaiError
 
 
-class BlackBox(View):
-    """The face of a `View` on any function `(N, H, W, C) -> (N, classes)`.
+class FunctionModel(TracedModel):
+    """The face of a `TracedModel` on any function `(N, H, W, C) -> (N, classes)`.
 
     A function of several inputs is given the structure that the user gave, with the explained images in their place.
 
@@ -34,7 +34,7 @@ class BlackBox(View):
         KerasxaiError: A layer was given.
 
     Example:
-        >>> view = BlackBox(lambda images: images.mean((1, 2)))
+        >>> view = FunctionModel(lambda images: images.mean((1, 2)))
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class BlackBox(View):
         if layer is not None:
             raise KerasxaiError("a function of images has no layers; leave layer= out")
 
-    def ask(
+    def evaluate(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> Any:
-        """Answers a question for one batch; see `View.ask`."""
+        """Answers a question for one batch; see `TracedModel.evaluate`."""
         taken = self.outputs.taken
         answer = self._answered(question, images, targets, *tensors, **options)
         with self._traced.lock:
@@ -63,22 +63,22 @@ class BlackBox(View):
             answer = self._answered(question, images, targets, *tensors, **options)
         return self._told(answer, None)
 
-    def ask_each(
+    def evaluate_each(
         self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
     ) -> Iterator[Any]:
-        """Answers a question for one batch after the other; see `View.ask_each`."""
+        """Answers a question for one batch after the other; see `TracedModel.evaluate_each`."""
         return (self._told(self._answered(question, *batch, **options), None) for batch in batches)
 
     def _answered(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> dict[str, Any]:
         self._check_targets(targets)
-        first: list[Pass] = []
+        first: list[ForwardPass] = []
         held = [*self.others, *([] if self.wanted is None else [self.wanted])]
 
-        def run(images: Any, targets: Any, fed: None = None, behind_cast: bool = False) -> Pass:
+        def run(images: Any, targets: Any, fed: None = None, behind_cast: bool = False) -> ForwardPass:
             sample = Sample.gathered(targets, held, self.wanted is not None)
-            first.append(Pass(self, images, self._outputs(images, sample), sample, []))
+            first.append(ForwardPass(self, images, self._outputs(images, sample), sample, []))
             return first[-1]
 
         tensors = tuple(map(tf.convert_to_tensor, tensors))

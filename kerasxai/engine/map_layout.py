@@ -48,7 +48,7 @@ def resized(maps: Any, size: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Form:
+class MapLayout:
     """How a layer's output is read as a map `(B, *sides, K)`.
 
     Attributes:
@@ -68,21 +68,21 @@ class Form:
         """Whether the output is such a map already."""
         return not self.channels_first and self.grid is None and self.frames is None
 
-    def shown(self, output: Any) -> Any:
+    def to_method(self, output: Any) -> Any:
         """Returns an output, or a gradient of its shape, as a map."""
         if self.frames is not None:
-            return _split(replace(self, frames=None).shown(output), self.frames)
+            return _split(replace(self, frames=None).to_method(output), self.frames)
         if self.grid is not None:
             return tf.reshape(output[:, self.extra :], (-1, *self.grid, output.shape[-1]))
         if self.channels_first:
             return tf.transpose(output, (0, *range(2, output.shape.rank), 1))
         return output
 
-    def hidden(self, shown: Any, output: Any = None) -> Any:
+    def to_model(self, shown: Any, output: Any = None) -> Any:
         """Returns a map in the layer's own form; tokens that stand before the grid are taken from `output`."""
         if self.frames is not None:
             dims = [tf.shape(shown)[i] if side is None else side for i, side in enumerate(shown.shape)]
-            return replace(self, frames=None).hidden(tf.reshape(shown, [-1, *dims[2:]]), output)
+            return replace(self, frames=None).to_model(tf.reshape(shown, [-1, *dims[2:]]), output)
         if self.grid is not None:
             tokens = tf.reshape(shown, (-1, math.prod(self.grid), shown.shape[-1]))
             return tokens if self.extra == 0 else tf.concat([output[:, : self.extra], tokens], 1)
@@ -126,7 +126,7 @@ def token_grid(
     return None
 
 
-def form_of(output: Any, first: bool, sides: Any, given: tuple[int, ...] | None) -> Form | None:
+def form_of(output: Any, first: bool, sides: Any, given: tuple[int, ...] | None) -> MapLayout | None:
     """Returns how a layer's output is read as a map of an input with these sides, or None where it is none.
 
     Args:
@@ -137,10 +137,10 @@ def form_of(output: Any, first: bool, sides: Any, given: tuple[int, ...] | None)
     """
     rank = output.shape.rank
     if rank == len(sides) + 2:
-        return Form(channels_first=first)
+        return MapLayout(channels_first=first)
     if rank == 3:
         found = token_grid(output.shape[1], sides, given)
-        return None if found is None else Form(grid=found[0], extra=found[1])
+        return None if found is None else MapLayout(grid=found[0], extra=found[1])
     return None
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasxai.engine.fast.batchnorm_folding import folded
 from kerasxai.engine.images.integer_images import model_input
 from kerasxai.engine.layers import walk
-from kerasxai.engine.map_layout import Form
+from kerasxai.engine.map_layout import MapLayout
 from kerasxai.engine.overrides import fed_at_operation, feeding
 from kerasxai.engine.rectifiers import marked
 from kerasxai.engine.tensor_names import TensorNames, is_operation
@@ -20,12 +20,12 @@ from kerasxai.tools.errors import KerasxaiError
 if TYPE_CHECKING:
     from kerasxai.engine.forward_pass import Fed
     from kerasxai.engine.samples import Sample
-    from kerasxai.engine.traced_model import View
+    from kerasxai.engine.traced_model import TracedModel
 
 
 @one_pass_at_a_time
 def call_model(
-    view: View, images: tf.Tensor, sample: Sample, fed: Fed, behind_cast: bool, tape: tf.GradientTape
+    view: TracedModel, images: tf.Tensor, sample: Sample, fed: Fed, behind_cast: bool, tape: tf.GradientTape
 ) -> tuple[Any, list[Call]]:
     """Calls a model in the current graph.
 
@@ -36,7 +36,7 @@ def call_model(
         view: The model.
         images: `(B, H, W, C)` float32.
         sample: The other inputs and targets of these images.
-        fed: See `View`.
+        fed: See `TracedModel`.
         behind_cast: See `integer_images`.
         tape: Records the call; layers whose inputs have no gradient are watched as well.
 
@@ -62,19 +62,19 @@ def call_model(
         if view.fold:
             stack.enter_context(folded(layers, lambda: _outputs_of([layer for _, layer in view.layers], calls)))
         if fed is not None and not is_operation(fed[0]):
-            stack.enter_context(feeding(view.model, *fed, view.forms.get(fed[0], Form()), given))
+            stack.enter_context(feeding(view.model, *fed, view.forms.get(fed[0], MapLayout()), given))
         stack.enter_context(recorded(layers, record))
         stack.enter_context(marked())
         for _, layer in layers:
             if hasattr(layer, "explained_class"):
                 stack.enter_context(patched(layer, explained_class=sample.classes))
-        taken = Form(channels_first=True).hidden(images) if view.channels_first else images
+        taken = MapLayout(channels_first=True).to_model(images) if view.channels_first else images
         taken = stack.enter_context(model_input(taken, view.known, layers, behind_cast))
         outputs = view.model(view.model_inputs(taken, sample.others), training=False)
     if fed is not None and is_operation(fed[0]):
         # An operation has no call to intercept: all operations behind it are copied.
         tensor = TensorNames(calls, graph).operation(fed[0])
-        outputs = fed_at_operation(outputs, tensor, fed[1], view.forms.get(fed[0], Form()))
+        outputs = fed_at_operation(outputs, tensor, fed[1], view.forms.get(fed[0], MapLayout()))
     elif fed is not None and given != [True]:
         raise KerasxaiError(f"layer {fed[0]!r} is called {len(given)} times in one pass; it cannot be fed one map")
     return outputs, calls

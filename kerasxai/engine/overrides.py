@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from kerasxai.engine.graph import replaced
 from kerasxai.engine.layers import find_call
-from kerasxai.engine.map_layout import Form
+from kerasxai.engine.map_layout import MapLayout
 from kerasxai.engine.tracing import intercepted
 
 
 def feeding(
-    model: Any, path: str, map_given: Any, form: Form, given: list[bool]
+    model: Any, path: str, map_given: Any, form: MapLayout, given: list[bool]
 ) -> contextlib.AbstractContextManager[None]:
     """Makes a layer give a map in place of its output while a block runs.
 
@@ -33,15 +33,15 @@ def feeding(
         given.append(True)
         if callable(map_given):
             return map_given(original(*args, **kwargs))
-        return form.hidden(map_given, original(*args, **kwargs) if form.extra else None)
+        return form.to_model(map_given, original(*args, **kwargs) if form.extra else None)
 
     return intercepted(layer, around)
 
 
-def fed_at_operation(outputs: Any, tensor: tf.Tensor, map_given: Any, form: Form) -> Any:
+def fed_at_operation(outputs: Any, tensor: tf.Tensor, map_given: Any, form: MapLayout) -> Any:
     """Returns what a model would return if an operation gave a map, or what a function makes of its own.
 
     An operation has no call to intercept, so that all operations behind it are copied in the graph.
     """
-    instead = map_given(tensor) if callable(map_given) else form.hidden(map_given, tensor)
+    instead = map_given(tensor) if callable(map_given) else form.to_model(map_given, tensor)
     return replaced(outputs, tensor, instead)

@@ -33,7 +33,7 @@ def numbered(view: Any, targets: Any) -> Any:
     Whoever asks a view about the images of a batch goes through here, so that every pass gathers under one condition.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         targets: `(B,)` int64, one for each image of the batch, in its order.
     """
     gathers = bool(view.others) or view.wanted is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from kerasxai.engine.fast.batching import largest_map
 from kerasxai.engine.keras_internals import forget_custom_gradients
-from kerasxai.engine.map_layout import Form
+from kerasxai.engine.map_layout import MapLayout
 
 MOST_SIZES = 8
 """For how many sizes of input traces are kept; a trace of a large model holds some ten megabytes."""
@@ -22,15 +22,15 @@ class Trace:
         concrete: The traced question, a `ConcreteFunction`.
         layer_name: The path of the layer whose map it takes, or None.
         num_classes: How many classes the model has, if it is known.
-        forms: See `kerasxai.engine.traced_model.View`.
-        entrances: See `kerasxai.engine.traced_model.View`.
+        forms: See `kerasxai.engine.traced_model.TracedModel`.
+        ablation_points: See `kerasxai.engine.traced_model.TracedModel`.
     """
 
     concrete: Any
     layer_name: str | None = None
     num_classes: int | None = None
-    forms: dict[str, Form] = field(default_factory=dict)
-    entrances: dict[str, str] = field(default_factory=dict)
+    forms: dict[str, MapLayout] = field(default_factory=dict)
+    ablation_points: dict[str, str] = field(default_factory=dict)
 
 
 class Traces:

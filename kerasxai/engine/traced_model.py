@@ -13,14 +13,14 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.engine.fast.batching import abreast, fitting
+from kerasxai.engine.fast.batching import fitting, max_concurrent
 from kerasxai.engine.fast.constant_weights import Freezer
 from kerasxai.engine.feature_layer.choice import Choice, Place
-from kerasxai.engine.forward_pass import Fed, Pass, first_told, located
+from kerasxai.engine.forward_pass import Fed, ForwardPass, first_told, located
 from kerasxai.engine.images.image_input import takes_channels_first
 from kerasxai.engine.keras_internals import recording_gradients
 from kerasxai.engine.layers import find_call, input_names, input_specs, listed_layers
-from kerasxai.engine.map_layout import Form, sides_of
+from kerasxai.engine.map_layout import MapLayout, sides_of
 from kerasxai.engine.model_call import call_model
 from kerasxai.engine.outputs.checks import clean, found_out
 from kerasxai.engine.outputs.kinds import OutputKind
@@ -32,12 +32,12 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.progress import Bar
 
 
-class View:
+class TracedModel:
     """What methods may ask of a model.
 
     A question is a function `question(run, images, targets, *tensors, **options)` that calls `run(images, targets)`,
-    which gives a `Pass`, as often as it needs and returns a dict of tensors. It is traced once for each shape beyond
-    the batch; weights are read live, so that a view made before training serves until after it. With
+    which gives a `ForwardPass`, as often as it needs and returns a dict of tensors. It is traced once for each shape
+    beyond the batch; weights are read live, so that one traced model stays valid throughout training. With
     `run(images, targets, fed=(path, tensor))` a layer gives that tensor, and what lies below it is not computed; or,
     with a function in place of the tensor, what that makes of the layer's output; `behind_cast`: see `whole_numbers`.
 
@@ -45,7 +45,7 @@ class View:
         model: Any Keras model. It is left exactly as it was after each trace.
         layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
         score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
-        batch_size: How many images at most go through the model at once; see `together`.
+        batch_size: How many images at most go through the model at once; see `effective_batch_size`.
         fold: Whether batch normalizations are folded into the convolutions before them, see `batchnorm_folding`;
             and whether long loops may freeze the weights, see `constant_weights`.
         outputs: `"logits"` or `"probabilities"`, what the model gives; None reads it from the graph.
@@ -63,8 +63,8 @@ class View:
         channels_first: Whether the model takes `(B, C, H, W)`; methods see `(B, H, W, C)` all the same.
         token_grid: On which grid the tokens of a layer `(B, T, K)` lie, where it cannot be found.
         forms: The layers whose maps methods see in another form than the model, by path.
-        entrances: For the path of an explained layer, which layer is fed where whole channels change; see
-            `Pass.entrance`.
+        ablation_points: For the path of an explained layer, which layer is fed where whole channels change; see
+            `ForwardPass.ablation_point`.
         checked: What is known to hold for the model, for the views of all calls.
         altered: None, or a hashable name, what changes the model while a pass is traced, and whether it then takes any
             size; see `altering`.
@@ -96,8 +96,8 @@ class View:
         self.wanted: Any = None
         self.channels_first = False
         self.token_grid: tuple[int, ...] | None = None
-        self.forms: dict[str, Form] = {}
-        self.entrances: dict[str, str] = {}
+        self.forms: dict[str, MapLayout] = {}
+        self.ablation_points: dict[str, str] = {}
         self.altered: tuple[Any, Callable[[], Any], bool] | None = None
         self.specs = input_specs(model)
         self.names = input_names(model)
@@ -111,7 +111,7 @@ class View:
     def for_call(self) -> Self:
         """Returns a view for one call: with a state of its own, and the traces and frozen weights of this one."""
         own = copy.copy(self)
-        own.notes, own.forms, own.entrances, own._size = {}, {}, {}, []
+        own.notes, own.forms, own.ablation_points, own._size = {}, {}, {}, []
         own._freezer = self._freezer.for_call()
         return own
 
@@ -171,9 +171,9 @@ class View:
         Args:
             count: How many samples of each image.
             images: How many images they explain.
-            size: How many samples make a batch, if not `together`.
+            size: How many samples make a batch, if not `effective_batch_size`.
         """
-        size = size or self.together
+        size = size or self.effective_batch_size
         with self._freezer.loop(count * max(images, self._images_left()) if self.fold else 0):
             for start in range(0, count, size):
                 stop = min(start + size, count)
@@ -181,7 +181,7 @@ class View:
                 self.bar.advance(images * (stop - start) / count)
 
     @property
-    def together(self) -> int:
+    def effective_batch_size(self) -> int:
         """How many images to send through the model at once: `batch_size`, or as many as fit; known after one pass."""
         return fitting(self.batch_size, self._traced.largest)
 
@@ -190,7 +190,7 @@ class View:
         first = 0 if isinstance(self.rows, np.ndarray) else self.rows.start or 0
         return (self.total or 0) - first
 
-    def ask(
+    def evaluate(
         self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
     ) -> Any:
         """Answers a question for one batch.
@@ -213,26 +213,26 @@ class View:
             # Another thread may have found out meanwhile.
             again = found_out(self, answer, targets, options.get("explain")) or self.outputs.taken != taken
         if again:
-            return self.ask(question, images, targets, *tensors, **options)
+            return self.evaluate(question, images, targets, *tensors, **options)
         return self._told(answer, layer_name)
 
-    def ask_each(
+    def evaluate_each(
         self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
     ) -> Iterator[Any]:
-        """Answers a question for one batch after the other, as a loop of `ask` would.
+        """Answers a question for one batch after the other, as a loop of `evaluate` would.
 
         With frozen weights several batches are computed at a time, which leaves no core idle between the small
         operations of one batch; nothing but the time depends on it.
 
         Args:
             question: See the class.
-            batches: What `ask` takes for each, `(images, targets, *tensors)`; drawn a little ahead of the answers.
+            batches: What `evaluate` takes for each, `(images, targets, *tensors)`; drawn a little ahead of the answers.
             **options: Hashable settings of the question.
 
         Yields:
-            What `ask` returns for each batch, in their order.
+            What `evaluate` returns for each batch, in their order.
         """
-        at_once = abreast()
+        at_once = max_concurrent()
         answers: collections.deque[tuple[Callable[[], Any], str | None]] = collections.deque()
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             for batch in batches:
@@ -260,7 +260,7 @@ class View:
             trace = self._kept(question, options, images, held, *tensors)
         self.num_classes = trace.num_classes
         self.forms |= trace.forms
-        self.entrances |= trace.entrances
+        self.ablation_points |= trace.ablation_points
         self._check_targets(targets)
         function = self._freezer.best(trace.concrete, math.prod(sides_of(images.shape)))
         return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], trace.layer_name
@@ -305,7 +305,7 @@ class View:
         Returns:
             A namespace with `targets` `(B,)` int64 and `scores` `(B,)` float32.
         """
-        return self.ask(clean, images, targets, explain=explain)
+        return self.evaluate(clean, images, targets, explain=explain)
 
     def _check_targets(self, targets: Any) -> None:
         highest = int(tf.reduce_max(unpacked(targets)[0])) if len(targets) else 0
@@ -318,12 +318,12 @@ class View:
         self, question: Callable[..., dict[str, Any]], options: dict[str, Any], images: Any, held: Any, *tensors: Any
     ) -> Trace:
         build(self.model, self.model_inputs(images[:1], [x[:1] for x in self.others]))
-        first: list[Pass] = []
+        first: list[ForwardPass] = []
 
         def traced(images: Any, targets: Any, *tensors: Any) -> dict[str, Any]:
             count = len(held)
 
-            def run(images: Any, targets: Any, fed: Fed = None, behind_cast: bool = False) -> Pass:
+            def run(images: Any, targets: Any, fed: Fed = None, behind_cast: bool = False) -> ForwardPass:
                 first.append(self._run(images, targets, list(tensors[:count]), fed, behind_cast))
                 return first[-1]
 
@@ -332,7 +332,7 @@ class View:
         specs = [self._image_spec(images), tf.TensorSpec((None,), tf.int64), *map(_open, (*held, *tensors))]
         with recording_gradients():
             concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
-        return Trace(concrete, first[0].layer_name, self.num_classes, dict(self.forms), dict(self.entrances))
+        return Trace(concrete, first[0].layer_name, self.num_classes, dict(self.forms), dict(self.ablation_points))
 
     def model_inputs(self, images: Any, others: Any) -> Any:
         """Returns what the model takes, of the explained images and the other inputs."""
@@ -358,7 +358,7 @@ class View:
         """What the model says of the explained input, a `tf.TensorSpec` or None."""
         return spec_of(self.layout, self.specs, self.names)
 
-    def _run(self, images: Any, targets: Any, held: list[Any], fed: Fed, behind_cast: bool) -> Pass:
+    def _run(self, images: Any, targets: Any, held: list[Any], fed: Fed, behind_cast: bool) -> ForwardPass:
         sample = Sample.gathered(targets, held, self.wanted is not None)
         # Persistent, because a question may take several gradients. What is recorded and not asked for leaves no trace.
         tape = tf.GradientTape(persistent=True, watch_accessed_variables=False)
@@ -366,7 +366,7 @@ class View:
             if images.dtype.is_floating:
                 tape.watch(images)
             outputs, calls = call_model(self, images, sample, fed, behind_cast, tape)
-            return Pass(self, images, outputs, sample, calls, tape)
+            return ForwardPass(self, images, outputs, sample, calls, tape)
 
     def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""

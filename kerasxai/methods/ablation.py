@@ -20,7 +20,11 @@ def whole_scores(run: Any, images: Any, targets: Any, *, explain: str) -> dict[s
     """Asks for the layer's map `(B, h, w, K)`, where channels are taken out, and the score with all of them."""
     seen = run(images, targets)
     activations = seen.feature_map()
-    return {"activations": activations, "entrance": seen.entrance(activations), "scores": seen.explained(explain)}
+    return {
+        "activations": activations,
+        "ablation_point": seen.ablation_point(activations),
+        "scores": seen.explained(explain),
+    }
 
 
 def ablated_scores(
@@ -45,7 +49,7 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     pooling is all that follows the layer, only what lies above the pooling.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
@@ -67,20 +71,20 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     if layers := several_layers(view, images, targets):
         return one_by_one(ablationcam, layers, view, images, targets, explain=explain)
     explain = explained_quantity(view, explain)
-    seen = view.ask(whole_scores, images, targets, explain=explain)
+    seen = view.evaluate(whole_scores, images, targets, explain=explain)
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
-    each = math.prod(seen.entrance.shape[1:])
+    each = math.prod(seen.ablation_point.shape[1:])
     most = max(1, _ROOM * math.prod(images.shape[1:]) // each) * view.batch_size
-    size = fitting(most, each * seen.entrance.dtype.size)
-    fed = view.entrances[seen.layer]
+    size = fitting(most, each * seen.ablation_point.dtype.size)
+    fed = view.ablation_points[seen.layer]
     for b in range(len(images)):
         one = slice(b, b + 1)
         batches = (
-            (images[one], seen.targets[one], seen.entrance[one], numbers[part])
+            (images[one], seen.targets[one], seen.ablation_point[one], numbers[part])
             for part in view.chunks(len(numbers), size=size)
         )
-        answers = view.ask_each(ablated_scores, batches, layer=fed, explain=explain)
+        answers = view.evaluate_each(ablated_scores, batches, layer=fed, explain=explain)
         falls[b] = seen.scores[b] - tf.concat([answer.without for answer in answers], 0)
     scores = seen.scores.numpy()[:, None]
     # Equal where both are 0, as for a black image whose features are all 0.

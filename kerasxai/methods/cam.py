@@ -95,7 +95,7 @@ def mean_gradients(activations: Any, gradients: Any) -> Any:
 
 
 def _weighted(view: Any, images: Any, targets: Any, weights_of: Callable[[Any, Any], Any]) -> Any:
-    seen = view.ask(layer_gradients, images, targets)
+    seen = view.evaluate(layer_gradients, images, targets)
     maps = weighted_maps(seen.activations, seen.gradients, weights_of)
     return fused(view, maps, sides_of(images.shape), extents_of(seen))
 
@@ -104,7 +104,7 @@ def gradcam(view: Any, images: Any, targets: Any) -> Any:
     """Grad-CAM: `relu(sum_k mean_ij(g_k) A_k)`, `A` a layer's channels and `g` the gradient of the score.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -128,7 +128,7 @@ def gradcam_plus_plus(view: Any, images: Any, targets: Any) -> Any:
     gradients to the powers.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -173,7 +173,7 @@ def xgradcam(view: Any, images: Any, targets: Any) -> Any:
     """XGrad-CAM: `relu(sum_k w_k A_k)`, `w_k = sum_ij(g_k A_k) / sum_ij(A_k)`; 0 where the channel adds up to 0.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -198,7 +198,7 @@ def layercam(view: Any, images: Any, targets: Any) -> Any:
     """LayerCAM: `relu(sum_k relu(g_k) A_k)`, each place with its own weight.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -219,7 +219,7 @@ def hirescam(view: Any, images: Any, targets: Any) -> Any:
     """HiResCAM: `relu(sum_k g_k A_k)`, each place with its own weight; Grad-CAM where the head averages over places.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -241,7 +241,7 @@ def eigencam(view: Any, images: Any, targets: Any) -> Any:
     The vector is found through the smaller of the two Gram matrices, `(h w, h w)` or `(K, K)`, in float64.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one. They only decide which score is told.
 
@@ -254,7 +254,7 @@ def eigencam(view: Any, images: Any, targets: Any) -> Any:
     Paper: Muhammad and Yeasin 2020, "Eigen-CAM: Class Activation Map using Principal Components", arXiv:2008.00299. The
     activations are not centered, as there. A singular vector has no sign of its own; departure: it is chosen.
     """
-    seen = view.ask(layer_activations, images, targets)
+    seen = view.evaluate(layer_activations, images, targets)
     maps = [_first_component(a) for a in seen.activations]
     return fused(view, maps, sides_of(images.shape), extents_of(seen))
 

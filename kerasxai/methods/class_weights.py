@@ -41,7 +41,7 @@ def cam(view: Any, images: Any, targets: Any) -> Any:
     ACoL the fused map of both branches, erased for the target class.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -58,5 +58,5 @@ def cam(view: Any, images: Any, targets: Any) -> Any:
     1x1 convolution Lin et al. 2013, "Network In Network", arXiv:1312.4400. A dense layer's bias belongs to no place and
     is left out, as there.
     """
-    seen = view.ask(class_evidence, images, targets)
+    seen = view.evaluate(class_evidence, images, targets)
     return tf.einsum("b...k,bk->b...", seen.activations, seen.weights)

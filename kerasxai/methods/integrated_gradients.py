@@ -91,7 +91,7 @@ def integrated_gradients(
     The maps add up to `S(x) - S(x0)`, but for the error of a finite number of steps, which the notes tell.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         baseline: `x0`: `"black"` (all 0), `"mean"` (each image's mean color), `"blurred"` (a Gaussian of a tenth of the
@@ -122,11 +122,11 @@ def integrated_gradients(
     check_behind_cast(view, images, targets)
     clean = resolved(view, images, targets)
     starts = resolved(view, baselines, clean.targets).scores
-    together = max(1, view.together // len(images))
+    together = max(1, view.effective_batch_size // len(images))
     total = tf.zeros_like(images)
     for part in view.chunks(steps, len(images), together):
         asked = (images, clean.targets, baselines, points[part], weights[part])
-        total += view.ask(mean_gradients, *asked).gradients
+        total += view.evaluate(mean_gradients, *asked).gradients
     maps = tf.reduce_sum((images - baselines) * total, -1)
     view.note(
         completeness_error=tf.reduce_sum(maps, range(1, maps.shape.rank)) - (clean.scores - starts),

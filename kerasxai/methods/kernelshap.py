@@ -35,7 +35,7 @@ def kernelshap(
     coalition and its complement.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         samples: The most versions of each image that are looked at, beside x and x0; at least twice as many as

@@ -33,7 +33,7 @@ def lime(
     `sqrt(exp(-d^2 / kernel_width^2))`, where d is the cosine distance of z to the vector of ones.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         samples: How many versions of each image are looked at, 2 or more.

@@ -51,7 +51,7 @@ def occlusion(
     """Occlusion: `mean over the patches P that cover a pixel of S(x) - S(x with P hidden)`, signed.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32; of series `(B, T, C)` and tokens `(B, T)` stretches are hidden, of volumes
             `(B, D, H, W, C)` blocks.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
@@ -86,7 +86,7 @@ def occlusion(
     _check_cover(patch, stride, sides)
     fills = fill_values(fill, images.numpy())
     windows = {"patch": patch if may_be_windowed(view, images) else None}
-    clean = view.ask(scores_and_map, images, targets, explain=explain, **windows)
+    clean = view.evaluate(scores_and_map, images, targets, explain=explain, **windows)
     path = clean.path.numpy().decode()
     question, options = (windowed_scores, {"path": path}) if path else (occluded_scores, {})
     options |= {"patch": patch, "explain": explain}
@@ -102,7 +102,7 @@ def occlusion(
         batches = (
             (images[one], clean.targets[one], corners[part], fills[one], *early) for part in view.chunks(len(corners))
         )
-        scores = [seen.scores_without for seen in view.ask_each(question, batches, **options)]
+        scores = [seen.scores_without for seen in view.evaluate_each(question, batches, **options)]
         for places, drop in zip(patches, (clean.scores[b] - tf.concat(scores, 0)).numpy(), strict=True):
             maps[b][places] += drop
     view.note(patch=patch, stride=stride)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.engine.function_model import BlackBox
+from kerasxai.engine.function_model import FunctionModel
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice
 
@@ -22,7 +22,7 @@ def explained_quantity(view: Any, explain: str | None, default: str = "logit") -
         KerasxaiError: Another name, or a wish beside a score of one's own.
     """
     if explain is None:
-        return "logit" if view.score is not None or isinstance(view, BlackBox) else default
+        return "logit" if view.score is not None or isinstance(view, FunctionModel) else default
     if view.score is not None:
         raise KerasxaiError("explain= chooses between logit and probability and means nothing beside score=")
     return choice("explain", explain, ("logit", "probability"))

@@ -78,7 +78,7 @@ def rise(
     the image and shifted at random by up to one cell. What a mask hides turns to 0 in the range that the model takes.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         masks: N. The paper takes 4000 and 8000; 1000 costs a quarter and is twice as noisy as 4000.
@@ -115,7 +115,7 @@ def rise(
                 yield images[b : b + 1], clean.targets[b : b + 1], *grids
 
     maps = np.zeros(images.shape[:-1])
-    answers = view.ask_each(masked_evidence, batches(), explain=explain)
+    answers = view.evaluate_each(masked_evidence, batches(), explain=explain)
     for b, answer in zip(itertools.cycle(range(len(maps))), answers):
         maps[b] += answer.evidence
     return tf.convert_to_tensor(maps / (masks * probability), tf.float32)

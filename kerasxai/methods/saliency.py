@@ -48,7 +48,7 @@ def strongest_color(gradients: Any) -> Any:
 def input_gradients(view: Any, images: Any, targets: Any) -> Any:
     """Returns the gradient of the score at the images, `(B, H, W, C)` float32."""
     check_behind_cast(view, images, targets)
-    return view.ask(pixel_gradients, images, targets, rectifier=None).gradients
+    return view.evaluate(pixel_gradients, images, targets, rectifier=None).gradients
 
 
 def guided_gradients(view: Any, images: Any, targets: Any) -> Any:
@@ -64,7 +64,7 @@ def deconvnet_gradients(view: Any, images: Any, targets: Any) -> Any:
 def guided_gradcam_colors(view: Any, images: Any, targets: Any) -> Any:
     """Returns guided Grad-CAM with its signs and colors, `(B, H, W, C)` float32."""
     check_behind_cast(view, images, targets)
-    seen = view.ask(pixel_and_layer_gradients, images, targets)
+    seen = view.evaluate(pixel_and_layer_gradients, images, targets)
     view.note(rectifiers=int(seen.rectifiers))
     sides, extents = sides_of(images.shape), extents_of(seen)
     maps = fused(view, seen.maps, sides, extents)
@@ -75,7 +75,7 @@ def guided_gradcam_colors(view: Any, images: Any, targets: Any) -> Any:
 
 def _ruled_gradients(view: Any, images: Any, targets: Any, rectifier: str) -> Any:
     check_behind_cast(view, images, targets)
-    seen = view.ask(pixel_gradients, images, targets, rectifier=rectifier)
+    seen = view.evaluate(pixel_gradients, images, targets, rectifier=rectifier)
     view.note(rectifiers=int(seen.rectifiers))
     return seen.gradients
 
@@ -84,7 +84,7 @@ def saliency(view: Any, images: Any, targets: Any) -> Any:
     """Saliency: `max over colors of abs(dS/dx)`.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -104,7 +104,7 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     """Gradient times input: `sum over colors of x dS/dx`, signed.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32. Where the model holds its own preprocessing, x is the raw image, so that a black
             pixel gets 0 and a bright one much, whatever the network sees after the preprocessing. Of tokens `(B, T)` x
             is what `keras.layers.Embedding` gives for each.
@@ -120,7 +120,7 @@ def gradient_input(view: Any, images: Any, targets: Any) -> Any:
     Differences", arXiv:1605.01713.
     """
     check_behind_cast(view, images, targets)
-    seen = view.ask(pixel_gradients, images, targets, rectifier=None)
+    seen = view.evaluate(pixel_gradients, images, targets, rectifier=None)
     return tf.reduce_sum(seen.inputs * seen.gradients, -1)
 
 
@@ -128,7 +128,7 @@ def deconvnet(view: Any, images: Any, targets: Any) -> Any:
     """Deconvnet: the gradient with `relu(dy)` on the way back through each rectifier, `max over colors of abs`.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -153,7 +153,7 @@ def guided_backprop(view: Any, images: Any, targets: Any) -> Any:
     For ReLU6 it is `relu(dy) * (0 < x < 6)`.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 
@@ -177,7 +177,7 @@ def guided_gradcam(view: Any, images: Any, targets: Any) -> Any:
     """Guided Grad-CAM: guided backpropagation, color by color, times Grad-CAM enlarged, `max over colors of abs`.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
 

@@ -41,7 +41,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     A channel that is the same everywhere shows nothing, gets no pass and no weight, and is left out of the softmax.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         channels: None takes all channels, one pass each; a number takes the so many that vary most (standard deviation
@@ -65,7 +65,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
     if layers := several_layers(view, images, targets):
         return one_by_one(scorecam, layers, view, images, targets, channels=channels, explain=explain)
     explain = explained_quantity(view, explain)
-    seen = view.ask(layer_activations, images, targets, explain=explain)
+    seen = view.evaluate(layer_activations, images, targets, explain=explain)
     activations = tf.cast(seen.activations, tf.float32).numpy()
     most = activations.shape[-1] if channels is None else whole("channels", channels, 1, activations.shape[-1])
     where = () if (extents := extents_of(seen)) is None else (extents[0],)
@@ -77,7 +77,7 @@ def scorecam(view: Any, images: Any, targets: Any, *, channels: int | None = Non
         varying = layer[..., chosen]
         shown = np.moveaxis(varying, -1, 0)
         batches = ((images[one], seen.targets[one], shown[part], *where) for part in view.chunks(len(chosen)))
-        scores = [answer.through for answer in view.ask_each(channel_scores, batches, explain=explain)]
+        scores = [answer.through for answer in view.evaluate_each(channel_scores, batches, explain=explain)]
         if scores:
             maps[b] = np.maximum(varying @ tf.nn.softmax(tf.concat(scores, 0)).numpy(), 0)
     view.note(channels=used)

@@ -67,7 +67,7 @@ def smoothed(
     image has the same map in every batch.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(B, H, W, C)` float32.
         targets: `(B,)` int64 classes; -1 stands for the predicted one.
         method: The row of the method.
@@ -90,7 +90,7 @@ def smoothed(
     """
     targets, count = view.resolve(images, targets).targets, len(images)
     pixels = tf.reshape(images, (count, -1))
-    together = max(1, view.together // count)
+    together = max(1, view.effective_batch_size // count)
     mean = spread = tf.constant(0.0)
     for part in view.chunks(samples, count, together):
         numbers = tf.range(part.start, part.stop, dtype=tf.int64)

@@ -45,7 +45,7 @@ def partial_scores(
         (image, target, superpixels[None].astype(np.int32), hidden, coalitions[part].astype(np.float32).ravel())
         for part in view.chunks(len(coalitions))
     )
-    scores = [answer.partial for answer in view.ask_each(visible_scores, batches, explain=explain)]
+    scores = [answer.partial for answer in view.evaluate_each(visible_scores, batches, explain=explain)]
     return np.concatenate(scores).astype(np.float64)
 
 

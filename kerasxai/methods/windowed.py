@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerasxai.engine.fast.crop_recompute import best_window, window_of
-from kerasxai.engine.function_model import BlackBox
+from kerasxai.engine.function_model import FunctionModel
 
 
 def may_be_windowed(view: Any, images: Any) -> bool:
@@ -15,7 +15,7 @@ def may_be_windowed(view: Any, images: Any) -> bool:
         and view.fold
         and view.layout is None
         and not view.channels_first
-        and not isinstance(view, BlackBox)
+        and not isinstance(view, FunctionModel)
     )
 
 

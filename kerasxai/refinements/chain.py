@@ -106,7 +106,7 @@ def refined(steps: tuple[Step, ...], view: Any, explain: Explain, images: NDArra
 
     Args:
         steps: Of `parsed`.
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         explain: The method: `(images, targets) -> heatmaps` at image size.
         images: `(N, H, W, C)`.
         targets: `(N,)` int64; negative for the predicted class, which is found once, of the images as they are.

@@ -41,7 +41,7 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     """The first principal component of the feature map within the class's evidence, brought to the heatmap's maximum.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         explain: The method, whose positive values are the evidence.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
@@ -56,7 +56,7 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     Perspective", arXiv:2309.06022. Departure: there the component is of all places alike, with no class.
     """
     heatmaps = explain(images, targets)
-    seen = view.ask(layer_activations, images.astype(np.float32), numbered(view, targets))
+    seen = view.evaluate(layer_activations, images.astype(np.float32), numbered(view, targets))
     features, extents = seen.activations[0].numpy(), extents_of(seen)
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)]).astype(np.float32)

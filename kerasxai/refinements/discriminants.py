@@ -96,7 +96,7 @@ def discriminant(
     the places the heatmap is sure of, and applied to all (see `discriminant_map`).
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         explain: The method, whose positive values are the evidence.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
@@ -127,7 +127,7 @@ def discriminant(
         raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
     heatmaps = explain(images, targets)
     with enlarged(view, images, factor) as scaled:
-        seen = view.ask(earlier_map, scaled.astype(np.float32), numbered(view, targets))
+        seen = view.evaluate(earlier_map, scaled.astype(np.float32), numbered(view, targets))
     features, extents = seen.features.numpy(), extents_of(seen)
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     return np.stack([

@@ -42,7 +42,7 @@ def enlarge(
     what a place stands for.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         explain: The method, which asks that view.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
@@ -82,7 +82,7 @@ def enlarged(view: Any, images: NDArray, factor: float) -> Iterator[NDArray]:
     """Gives enlarged images, and for the length of a block a view that takes them.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: `(N, H, W, C)`.
         factor: The new size as a multiple of the images'.
 

@@ -70,7 +70,7 @@ def stride(view: Any, explain: Any, images: NDArray, targets: NDArray, *, stride
     for those that a warning names.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         explain: The method, which asks that view.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.

@@ -204,7 +204,7 @@ def over_input(maps: Any, size: Any, extents: Any = None) -> Any:
     Args:
         maps: `(B, *sides)`.
         size: The sides of the input.
-        extents: `(1, sides, 2)` as `Pass` tells them, or None for maps that cover the whole input.
+        extents: `(1, sides, 2)` as `ForwardPass` tells them, or None for maps that cover the whole input.
     """
     return resized(maps, size) if extents is None else laid_over(maps, size, extents[0])
 

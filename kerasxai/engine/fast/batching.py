@@ -26,7 +26,7 @@ def fitting(most: int, largest: int) -> int:
     return max(1, min(most, _room() // largest))
 
 
-def abreast() -> int:
+def max_concurrent() -> int:
     """Returns how many batches to compute at the same time, where nothing but time depends on it.
 
     On a CPU with two cores RISE took 0.75 to 0.80 of the time that it takes one after the other (MobileNetV2). An

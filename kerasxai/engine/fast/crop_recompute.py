@@ -108,7 +108,7 @@ def best_window(seen: Any, patch: tuple[int, int]) -> Window | None:
     """Returns the window that saves most of the time of a pass, or None where none saves any.
 
     Args:
-        seen: A `Pass` in a traced graph.
+        seen: A `ForwardPass` in a traced graph.
         patch: Height and width of the patch in pixels.
     """
     if not isinstance(seen.images, tf.Tensor) or None in seen.images.shape[1:]:

@@ -12,7 +12,7 @@ from kerasxai.engine.feature_layer.readable_maps import Readings, axes_of_map, s
 from kerasxai.engine.feature_layer.score_paths import ScorePaths, nearest_common_dominator
 from kerasxai.engine.graph import ancestors, descendants, origin
 from kerasxai.engine.layers import find_call, no_map
-from kerasxai.engine.map_layout import Form, form_of, sides_of
+from kerasxai.engine.map_layout import MapLayout, form_of, sides_of
 from kerasxai.engine.tensor_names import TensorNames, is_operation
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError
@@ -40,7 +40,7 @@ class Place:
 
     path: str
     tensor: tf.Tensor
-    form: Form
+    form: MapLayout
 
 
 class Choice:
@@ -107,7 +107,7 @@ class Choice:
         path, call = self._named_call(path)
         return self._checked(path, call.output)
 
-    def form(self, tensor: tf.Tensor) -> Form | None:
+    def form(self, tensor: tf.Tensor) -> MapLayout | None:
         """Returns how a tensor that the user named, or that belongs to the head, is read as a map, or None."""
         # Tokens, and maps whose frames lie in the batch, have fewer dimensions than the input.
         fewer = tensor.shape.rank < len(self._sides) + 2
@@ -239,7 +239,7 @@ class Choice:
         return Place(path, output, form)
 
 
-def _positions(tensor: tf.Tensor, form: Form) -> int:
+def _positions(tensor: tf.Tensor, form: MapLayout) -> int:
     """Returns how many positions a map has, sides of unknown length counted as 2."""
     return math.prod(side or 2 for side in sides_of_map(tensor, form.channels_first))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kerasxai.engine.feature_layer.score_paths import ScorePaths
 from kerasxai.engine.images.video_frames import frames_after
-from kerasxai.engine.map_layout import MOST_EXTRA_TOKENS, Form, form_of
+from kerasxai.engine.map_layout import MOST_EXTRA_TOKENS, MapLayout, form_of
 
 Sides = tuple[int | None, ...]
 # A convolution of a series is one of an image with a side of 1, added before and removed behind it.
@@ -52,9 +52,9 @@ class Readings:
         self._sides: Sides = tuple(sides)
         self._grid = grid
         self._contexts: dict[str, _Context] = {}
-        self._forms: dict[str, Form | None] = {}
+        self._forms: dict[str, MapLayout | None] = {}
 
-    def form(self, tensor: tf.Tensor) -> Form | None:
+    def form(self, tensor: tf.Tensor) -> MapLayout | None:
         """Returns how a tensor on the paths is read as a map with more than one position, or None if it is no map."""
         if tensor.name not in self._forms:
             self._read(tensor)
@@ -78,7 +78,7 @@ class Readings:
             self._forms[one.name] = form
             self._contexts[one.name] = self._context(one, form, known)
 
-    def _form(self, tensor: tf.Tensor, known: _Context) -> Form | None:
+    def _form(self, tensor: tf.Tensor, known: _Context) -> MapLayout | None:
         rank, full = tensor.shape.rank, len(self._sides) + 2
         if not tensor.dtype.is_floating:
             return None
@@ -92,15 +92,15 @@ class Readings:
                 return None
             if math.prod(1 if side is None else side for side in sides) == 1 and None not in sides:
                 return None
-            return Form(channels_first=first) if self._follows_tokens(sides, known) else None
+            return MapLayout(channels_first=first) if self._follows_tokens(sides, known) else None
         if rank == 3 and len(self._sides) > 1 and not known.is_vector:
             return self._form_of_tokens(tensor, known)
         return None
 
-    def _form_of_frames(self, tensor: tf.Tensor, frames: int) -> Form | None:
+    def _form_of_frames(self, tensor: tf.Tensor, frames: int) -> MapLayout | None:
         first = is_channels_first(tensor)
         sides = sides_of_map(tensor, first)
-        return None if all(side == 1 for side in sides) else Form(channels_first=first, frames=frames)
+        return None if all(side == 1 for side in sides) else MapLayout(channels_first=first, frames=frames)
 
     def _follows_tokens(self, sides: Sides, known: _Context) -> bool:
         """Returns whether a map made of tokens has their grid; queries and keys `(B, T, heads, K)` have not."""
@@ -111,7 +111,7 @@ class Readings:
         extra = known.tokens - math.prod(side or 1 for side in sides)
         return 0 <= extra <= MOST_EXTRA_TOKENS
 
-    def _form_of_tokens(self, tensor: tf.Tensor, known: _Context) -> Form | None:
+    def _form_of_tokens(self, tensor: tf.Tensor, known: _Context) -> MapLayout | None:
         if self._grid is not None:
             return form_of(tensor, False, self._sides, self._grid)
         if known.map_sides is None or known.map_sides == self._sides:
@@ -121,7 +121,7 @@ class Readings:
         form = form_of(tensor, False, self._sides, tuple(side or 1 for side in known.map_sides))
         return form if form is not None and form.extra <= MOST_EXTRA_TOKENS else None
 
-    def _context(self, tensor: tf.Tensor, form: Form | None, known: _Context) -> _Context:
+    def _context(self, tensor: tf.Tensor, form: MapLayout | None, known: _Context) -> _Context:
         rank, full = tensor.shape.rank, len(self._sides) + 2
         frames = frames_after(tensor, known.frames, self._sides[0], len(self._sides))
         if form is not None and form.frames is not None:

@@ -125,9 +125,9 @@ def clean_behind_cast(run: Any, images: Any, targets: Any, *, explain: str) -> d
 
 
 def resolved(view: Any, images: Any, targets: Any) -> Any:
-    """Does as `View.resolve`, with fractions as they are for a model of whole numbers."""
+    """Does as `TracedModel.resolve`, with fractions as they are for a model of whole numbers."""
     if takes_whole_numbers(view.known):
-        return view.ask(clean_behind_cast, images, targets, explain="logit")
+        return view.evaluate(clean_behind_cast, images, targets, explain="logit")
     return view.resolve(images, targets)
 
 
@@ -135,7 +135,7 @@ def check_behind_cast(view: Any, images: Any, targets: Any) -> None:
     """Checks once that a model of whole numbers computes the same of floating ones: what its gradient is about.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         images: A batch, float32.
         targets: Its targets.
 

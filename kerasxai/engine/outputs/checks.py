@@ -28,7 +28,7 @@ def found_out(view: Any, answer: dict[str, Any], targets: Any, explain: Any) -> 
     """Checks the outputs behind an answer; returns whether their kind was guessed, so that the answer is another.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.View` shows it.
+        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
         answer: To the question, with the evidence of its first pass.
         targets: What the question was asked about.
         explain: `"probability"` where probabilities were asked for.
