@@ -46,6 +46,22 @@ def test_functional_models_say_how_they_take_inputs(model: Any) -> None:
     assert all(node.is_input for node in by_depth[max(by_depth)])
 
 
+@pytest.mark.parametrize("name", ["INPUT_CONVERSION", "INPUT_CHECK", "CLEAR_LOSSES"])
+def test_patched_methods_exist_and_are_called(name: str, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = getattr(internals, name)
+    called = []
+    original = getattr(type(model), method)
+
+    def recorded(self: Any, *args: Any) -> Any:
+        called.append(self)
+        return original(self, *args)
+
+    monkeypatch.setattr(type(model), method, recorded)
+    with tf.GradientTape():
+        model({"image": tf.zeros((1, 8, 8, 3), "uint8")}, training=False)
+    assert any(layer is model for layer in called)
+
+
 def test_called_functions_are_found() -> None:
     @tf.function
     def doubled(x: Any) -> Any:
@@ -113,6 +129,8 @@ def _private(path: Path) -> Iterator[str]:
             name = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("tensorflow.python", "keras.src")):
             yield f"{path.relative_to(ROOT)}:{node.lineno} {node.module}"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and hasattr(keras.Model, node.value):
+            name = node.value  # A method that is patched by its name.
         if isinstance(name, str) and name.startswith("_") and not name.startswith("__") and name not in own:
             yield f"{path.relative_to(ROOT)} {name}"
 

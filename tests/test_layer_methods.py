@@ -10,6 +10,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
+from kerasxai.engine.forward_pass import ForwardPass
 
 layers = keras.layers
 ORACLES = {

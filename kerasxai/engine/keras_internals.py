@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 INPUT_CONVERSION = "_convert_inputs_to_tensors"
 """The method of a functional model that casts its flat inputs to the declared dtypes."""
 
+INPUT_CHECK = "_assert_input_compatibility"
+"""The method of a layer that compares the shape of its inputs with its `input_spec`."""
+
+CLEAR_LOSSES = "_clear_losses"
+"""The method of a layer that drops the losses which its calls added, those of an enclosing call too."""
+
 # Attributes of the datasets behind `shuffle` and of those that make another order at each iteration.
 _RESHUFFLING = ("_reshuffle_each_iteration", "_rerandomize")
 

@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import tensorflow as tf
 
 from kerasxai.engine.images.video_frames import in_batch, is_time_distributed
+from kerasxai.engine.keras_internals import CLEAR_LOSSES
 from kerasxai.tools.errors import KerasxaiError
 
 _MISSING = object()
@@ -196,7 +197,7 @@ def recorded(layers: Iterable[tuple[str, Any]], seen: Callable[[Call], None]) ->
             return output
 
         changes.append(_Change(layer, _call_of(layer), around))
-        changes += [_Change(layer, method, skipped) for method in ("add_loss", "_clear_losses")]
+        changes += [_Change(layer, method, skipped) for method in ("add_loss", CLEAR_LOSSES)]
     with _changed(changes):
         yield
 

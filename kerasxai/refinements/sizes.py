@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerasxai.engine.keras_internals import INPUT_CHECK
 from kerasxai.engine.layers import walk
 from kerasxai.engine.tracing import intercepted, skipped
 from kerasxai.refinements.averages import resized
@@ -28,7 +29,7 @@ def of_any_size(model: Any) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for layer in (model, *(layer for _, layer in walk(model))):
             if isinstance(layer, keras.Model):
-                stack.enter_context(intercepted(layer, skipped, "_assert_input_compatibility"))
+                stack.enter_context(intercepted(layer, skipped, INPUT_CHECK))
         yield
 
 

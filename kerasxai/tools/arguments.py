@@ -4,7 +4,8 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 _LARGEST = 2**31 - 1
 
@@ -140,11 +141,23 @@ _ELSEWHERE: Mapping[str, str | None] = {
 }
 
 
-def section(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
-    """Returns the group of arguments under a heading of `--help`; it is added where there is none yet."""
-    return next((group for group in parser._action_groups if group.title == title), None) or parser.add_argument_group(
-        title
-    )
+class TakesArguments(Protocol):
+    """A parser, or a group of its arguments."""
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """Add an argument, as `argparse.ArgumentParser.add_argument` does."""
+
+
+# argparse keeps its groups, but has no public way to find one by its title.
+_SECTIONS: WeakKeyDictionary[argparse.ArgumentParser, dict[str, TakesArguments]] = WeakKeyDictionary()
+
+
+def section(parser: argparse.ArgumentParser, title: str) -> TakesArguments:
+    """Return the group of arguments under a heading of `--help`; the first request adds it."""
+    groups = _SECTIONS.setdefault(parser, {})
+    if title not in groups:
+        groups[title] = parser.add_argument_group(title)
+    return groups[title]
 
 
 def method_option(text: str) -> tuple[str, Any]:
