@@ -12,7 +12,7 @@ from PIL import Image
 from kerasxai import data
 from kerasxai.callbacks import ExplanationCallback
 from kerasxai.data.choosing import examples, spread_over_classes
-from kerasxai.training.config import TrainConfig
+from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import _callbacks
 
@@ -61,7 +61,7 @@ def test_examples_are_samples_of_the_split(photos: Path) -> None:
 def test_a_training_draws_images_of_all_classes(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(data=str(photos), batch_size=4, seed=3)
     info = data.info(photos)
-    found = _callbacks(config, RunFolder(tmp_path), info, 16, "head", (["gradcam"], 6, 1, 0))
+    found = _callbacks(config, RunFolder(tmp_path), info, 16, "head", Drawing(("gradcam",), 6, 1, 0))
     drawn = next(one for one in found if isinstance(one, ExplanationCallback))
     assert isinstance(drawn, keras.callbacks.Callback)
     assert np.bincount(drawn._followed.labels).tolist() == [2, 2, 2]

@@ -69,8 +69,15 @@ class Parser(argparse.ArgumentParser):
 class Arguments(Protocol):
     """The description of a command's arguments: a module of `kerasxai.cli`, or a `SettingsCommand`."""
 
-    SUMMARY: str
-    EXAMPLES: list[str]
+    @property
+    def SUMMARY(self) -> str:
+        """One line about the command."""
+        ...
+
+    @property
+    def EXAMPLES(self) -> list[str]:
+        """Command lines for the end of `--help`."""
+        ...
 
     @property
     def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
