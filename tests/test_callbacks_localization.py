@@ -229,10 +229,10 @@ def test_a_failure_warns_once_and_leaves_the_figures_out(model: Any) -> None:
         ({"figures": "gt_known"}, "nearest: gt_known_loc"),
         ({"figures": ()}, "at least one figure"),
         ({"figures": "pxap"}, "the data have no mask"),
-        ({"data": (IMAGES, LABELS)}, r"no boxes \(came image, label\)"),
+        ({"data": (IMAGES, LABELS)}, r"got image, label; the data have no boxes"),
         ({"data": tf.data.Dataset.from_tensor_slices({"image": IMAGES})}, "no label and no boxes"),
         ({"data": (IMAGES, LABELS, np.ones(COUNT))}, "expected boxes of x0, y0, x1, y1"),
-        ({"data": []}, "came nothing"),
+        ({"data": []}, "got nothing; the data have no image"),
     ],
     ids=str,
 )

@@ -113,7 +113,7 @@ def test_frozen_questions_are_answered_side_by_side(
     model, options = zoo.build("functional"), {"masks": 16, "grid": 4, "batch_size": 4}
     live = kerasxai.Explainer(model, "rise", fold=False, **options)(zoo.images(1), targets=1)
     monkeypatch.setattr(freezing, "frozen", met)
-    monkeypatch.setattr(view, "abreast", lambda: at_once)
+    monkeypatch.setattr(view, "max_concurrent", lambda: at_once)
     explain = kerasxai.Explainer(model, "rise", **options)
     if at_once == 1:
         with pytest.raises(threading.BrokenBarrierError):
