@@ -9,16 +9,22 @@ from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import box_threshold, positive_int
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.image_options import parse_size
-from kerasxai.tools.input_range import RANGE_HELP, Preprocess
+from kerasxai.tools.input_range import Preprocess
+from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:
     import keras
 
+DATA, METHOD, BOXES, MODEL = "data", "method", "boxes", "model"
+
+
+def _split_or_none(text: str) -> str | None:
+    return None if text == "none" else text
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """The settings of `evaluate`.
+    """The settings of `evaluate`; the flags of the command are made of those that are described.
 
     Attributes:
         name_or_path: As for `kerasxai.data.load`.
@@ -47,81 +53,43 @@ class EvaluateConfig:
         'test'
     """
 
-    name_or_path: str = field(
-        metadata={
-            "flag": "--data",
-            "group": "data",
-            "help": "name of a data set, or a folder with one folder for each class",
-        }
+    name_or_path: str = setting(
+        "name of a data set, or a folder with one folder for each class", DATA, flag="--data", metavar="DATA"
     )
-    split: str = field(default="test", metadata={"group": "data", "help": "the split that is measured"})
-    method: str = field(
-        default="cam", metadata={"group": "method", "choices": METHODS, "metavar": "NAME", "help": "explainer"}
+    split: str = setting("what is measured", DATA, "test")
+    method: str = setting("explainer", METHOD, "cam", choices=METHODS)
+    layer: "str | keras.Layer | None" = setting("for methods that explain at a layer", METHOD, None, parse=str)
+    refine: str | Sequence[object] | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]", parse=str)
+    tune_split: str | None = setting(
+        "where the best threshold is chosen, which the measured split must not do; none: only the fixed threshold",
+        DATA,
+        "validation",
+        parse=_split_or_none,
     )
-    layer: "str | keras.Layer | None" = field(
-        default=None, metadata={"group": "method", "help": "the layer to explain, for layer-based methods"}
+    threshold: float = setting("of a heatmap's maximum, for boxes and masks", BOXES, 0.2, parse=box_threshold)
+    limit: int | None = setting("measure so many images only", DATA, None, parse=positive_int)
+    image_size: int | tuple[int, int] | None = None
+    preprocess: str | Preprocess | None = None
+    data_dir: str | None = setting("where TensorFlow Datasets keeps its files", DATA, None)
+    boxes_csv: str | None = setting(
+        "CSV with boxes by file name, or wsolevaluation's localization.txt",
+        DATA,
+        None,
+        flag="--boxes",
+        metavar="FILE",
     )
-    refine: str | Sequence[object] | None = field(
-        default=None, metadata={"group": "method", "metavar": "NAME[,NAME]", "help": REFINE_HELP}
+    oracle: bool = False
+    protocol: str = setting(
+        "how boxes are made and compared; wsolevaluation: as the literature on CUB and ImageNet does, with MaxBoxAcc "
+        "and MaxBoxAccV2",
+        BOXES,
+        "kerasxai",
+        choices=("kerasxai", "wsolevaluation"),
+        metavar="{kerasxai,wsolevaluation}",
     )
-    tune_split: str | None = field(
-        default="validation",
-        metadata={
-            "group": "boxes",
-            "help": "the split on which the best threshold is chosen, which must not be the measured one; "
-            "none: only the fixed threshold",
-        },
-    )
-    threshold: float = field(
-        default=0.2,
-        metadata={
-            "group": "boxes",
-            "type": box_threshold,
-            "help": "fraction of a heatmap's maximum, for boxes and masks",
-        },
-    )
-    limit: int | None = field(
-        default=None,
-        metadata={"group": "data", "type": positive_int, "help": "measure at most so many images of each split"},
-    )
-    image_size: int | tuple[int, int] | None = field(
-        default=None,
-        metadata={
-            "group": "model",
-            "type": parse_size,
-            "metavar": "SIDE|HxW",
-            "help": "side in pixels, or height and width as 240x320, for models that accept any size (default: 224)",
-        },
-    )
-    preprocess: str | Preprocess | None = field(
-        default=None,
-        metadata={"flag": "--input-range", "group": "model", "metavar": "RANGE", "help": RANGE_HELP},
-    )
-    data_dir: str | None = field(
-        default=None, metadata={"group": "data", "help": "where TensorFlow Datasets keeps its files"}
-    )
-    boxes_csv: str | None = field(
-        default=None,
-        metadata={
-            "flag": "--boxes",
-            "group": "data",
-            "metavar": "FILE",
-            "help": "CSV with boxes by file name, or wsolevaluation's localization.txt",
-        },
-    )
-    oracle: bool = field(default=False, metadata={"help": "also measure MaxBoxAccV2"})
-    protocol: str = field(
-        default="kerasxai",
-        metadata={
-            "group": "boxes",
-            "choices": ("kerasxai", "wsolevaluation"),
-            "help": "how boxes are made and compared; wsolevaluation: as in the literature on CUB and ImageNet, with "
-            "MaxBoxAcc and MaxBoxAccV2",
-        },
-    )
-    outputs: str | None = field(default=None, metadata={"group": "model", "choices": OUTPUTS, "help": OUTPUTS_HELP})
+    outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     method_options: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = field(default=32, metadata={"group": "model", "type": positive_int, "help": "images at once"})
+    batch_size: int = setting("images at once", METHOD, 32, parse=positive_int)
 
     @classmethod
     def of(cls, name_or_path: str, **settings: Any) -> Self:

@@ -35,6 +35,7 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import name_of_range, preprocessing
+from kerasxai.tools.settings import from_options
 
 PARTS = {"head": 1, "body": 2, "tail": 3}
 """The values of a part mask in the embedded data."""
@@ -65,25 +66,16 @@ def run(options: argparse.Namespace) -> int:
 
     evaluate(
         models.load_classifier(options.model, options.custom_objects),
-        options.data,
-        options.split,
-        method=options.method,
-        layer=options.layer,
-        refine=options.refine,
-        outputs=options.outputs,
-        tune_split=None if options.tune_split == "none" else options.tune_split,
-        threshold=options.threshold,
-        limit=options.limit,
-        batch_size=options.batch_size,
-        image_size=options.image_size,
-        preprocess=options.input_range,
-        data_dir=options.data_dir,
-        boxes_csv=options.boxes_csv,
+        from_options(
+            EvaluateConfig,
+            options,
+            image_size=options.image_size,
+            preprocess=options.input_range,
+            method_options=dict(options.option),
+        ),
         # A folder that nobody has named may get another name; one that was named is refused if it holds other figures.
         out=None if not writable else free if options.out is None else out,
-        protocol=options.protocol,
         show=print_evaluation,
-        **dict(options.option),
     )
     if writable:
         print(f"figures and pictures: {chosen[0]}")

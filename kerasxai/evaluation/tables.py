@@ -36,7 +36,7 @@ def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
-    """Print an evaluation as people read it: accuracy, localization beside the baselines, by size, by class."""
+    """Print the accuracy of an evaluation, its localization with the baselines, and both by size and by class."""
     print(
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"

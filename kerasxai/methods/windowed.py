@@ -1,4 +1,4 @@
-"""Occlusion that computes the early layers anew only around the patch; see `kerasxai.engine.fast.crop_recompute`."""
+"""Occlusion that recomputes the early layers around the patch only; see `kerasxai.engine.fast.crop_recompute`."""
 
 from typing import Any
 
