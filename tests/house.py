@@ -17,6 +17,7 @@ _LIBRARY = (*_MAPS, "models", "data", "viz", "scores", "refinements", "explainer
 ROOMS = (
     Room("version", "the version number", ()),
     Room("tools", "errors, files, options, terminal output; no TensorFlow", ()),
+    Room("core", "deprecated import paths", ("tools",)),
     Room("engine", "traced models, forward passes, scores, map layouts; engine/fast: optimizations", ("tools",)),
     Room("models", "BACKBONES, HEADS, build_classifier", _ENGINE),
     Room("data", "DATASETS, any TFDS name, any folder, the embedded shapes", _ENGINE),

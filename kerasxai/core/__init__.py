@@ -1,0 +1,1 @@
+"""Deprecated import paths of version 0.1.0."""
