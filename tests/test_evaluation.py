@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kerasxai.cli import parser_of
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.report import centered_box, centered_gaussian
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.settings import described
 
 SIZE = (40, 60)
 
@@ -239,4 +241,13 @@ def test_a_config_is_made_of_the_keywords_of_evaluate() -> None:
     assert "batch_size" not in config.figure_settings()
     with pytest.raises(KerasxaiError, match="without further settings, got limit"):
         config_from(config, None, {"limit": 3})
-    assert all(item.metadata.get("help") for item in fields(EvaluateConfig) if item.name != "method_options")
+
+
+def test_every_setting_of_an_evaluation_has_a_flag_with_a_description() -> None:
+    given = vars(parser_of("evaluate").parse_args(["model.keras", "--data", "shapes"]))
+    # `oracle` is for Python alone; two flags are those of all commands that take images, one that of all methods.
+    elsewhere = {"oracle": "", "image_size": "image_size", "preprocess": "input_range", "method_options": "option"}
+    rows = described(EvaluateConfig)
+    for item in fields(EvaluateConfig):
+        assert (elsewhere.get(item.name) or item.name) in given or item.name == "oracle"
+        assert item.name in elsewhere or rows[item.name][1].help
