@@ -11,7 +11,7 @@ from kerasxai.cli import parser_of
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.localization import heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
-from kerasxai.metrics.report import centered_box, centered_gaussian
+from kerasxai.metrics.baselines import centered_box, centered_gaussian
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.settings import described
 

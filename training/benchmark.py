@@ -20,8 +20,8 @@ from kerasxai.data.choosing import examples
 from kerasxai.data.finding import is_own_table
 from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.metrics import MaxBoxAccV2
+from kerasxai.metrics.baselines import centered_gaussian
 from kerasxai.metrics.protocols import WSOL
-from kerasxai.metrics.report import centered_gaussian
 from kerasxai.tools.commands import run_module
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import json_text, read_json, write_json

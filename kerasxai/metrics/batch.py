@@ -58,7 +58,7 @@ class BatchMeasure:
         sizes: For each image its `(H, W)`.
         labels: `(B,)` true classes.
         predicted: `(B,)` predicted classes.
-        places: `(B,)` rank of the true class among the scores, 0 for the highest.
+        ranks: `(B,)` rank of the true class among the scores, 0 for the highest.
         boxes: For each image the true boxes `(k, 4)` in pixels.
         masks: `(B, H, W)` uint8 by name: `"object"` and parts, as far as there are any.
     """
@@ -67,7 +67,7 @@ class BatchMeasure:
     sizes: list[tuple[int, int]]
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    places: NDArray[np.int64]
+    ranks: NDArray[np.int64]
     boxes: list[NDArray[np.float64]]
     masks: dict[str, NDArray[np.uint8]]
     _found: list[tuple[BoxProtocol, NDArray[np.float64], list[NDArray[np.int64]]]] = field(
@@ -96,19 +96,16 @@ class BatchMeasure:
             KerasxaiError: Shapes or numbers do not fit.
         """
         maps = checked_heatmaps(heatmaps)
-        places = ranks(scores, truth.labels, len(maps))
+        positions = ranks(scores, truth.labels, len(maps))
         checked_count("boxes", truth.boxes, len(maps))
-        named = ({} if truth.masks is None else {"object": truth.masks}) | dict(truth.parts)
-        masks = {name: checked_masks(mask, len(maps)) for name, mask in named.items()}
-        if len({mask.shape for mask in masks.values()}) > 1:
-            raise KerasxaiError(f"masks must have one size, got {', '.join(str(m.shape) for m in masks.values())}")
+        masks = named_masks(truth.masks, truth.parts, len(maps))
         sizes = [size_for(heatmap, image_size, protocol) for heatmap in maps]
         boxes = [
             checked_boxes(to_pixels(box, size) if truth.relative else box, size, protocol)
             for box, size in zip(truth.boxes, sizes, strict=True)
         ]
         predicted = np.argmax(np.asarray(scores), axis=1)
-        return cls(maps, sizes, checked_labels(truth.labels, len(maps)), predicted, places, boxes, masks)
+        return cls(maps, sizes, checked_labels(truth.labels, len(maps)), predicted, positions, boxes, masks)
 
     def update(self, metrics: Iterable[Metric]) -> None:
         """Update metrics with this batch."""
@@ -148,6 +145,19 @@ class BatchMeasure:
             else:
                 ious[index] = protocol.iou(found[index], truth).max(axis=1)
         return ious
+
+
+def named_masks(masks: ArrayLike | None, parts: Mapping[str, ArrayLike], images: int) -> dict[str, NDArray[np.uint8]]:
+    """Return the masks `(B, H, W)` of the object, as `"object"`, and of its parts, checked.
+
+    Raises:
+        KerasxaiError: They do not fit the number of images or one another.
+    """
+    given = ({} if masks is None else {"object": masks}) | dict(parts)
+    checked = {name: checked_masks(mask, images) for name, mask in given.items()}
+    if len({mask.shape for mask in checked.values()}) > 1:
+        raise KerasxaiError(f"masks must have one size, got {', '.join(str(m.shape) for m in checked.values())}")
+    return checked
 
 
 def to_pixels(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:

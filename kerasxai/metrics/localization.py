@@ -301,7 +301,7 @@ class TopKLoc(BoxMetric):
 
     def count_batch(self, batch: BatchMeasure) -> None:
         """Count a batch that was checked before."""
-        self.count(batch.ious(self.protocol, self.grid), batch.places)
+        self.count(batch.ious(self.protocol, self.grid), batch.ranks)
 
     def result(self) -> Result:
         """Return `topK_loc` at the threshold, at its best threshold, and `topK_accuracy`, for each k."""

@@ -2,29 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric
-from kerasxai.metrics.batch import BatchMeasure, Truth
-from kerasxai.metrics.box_protocol import BoxProtocol
-from kerasxai.metrics.inputs import Heatmaps, ImageSize, checked_count, painted
+from kerasxai.metrics.baselines import BASELINES, centered_gaussian, fixed_boxes, gaussian_boxes
+from kerasxai.metrics.batch import BatchMeasure, Truth, named_masks, to_pixels
+from kerasxai.metrics.inputs import Heatmaps, ImageSize, checked_boxes, checked_count, painted
 from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, place_of
 from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.own_protocol import bilinear_map
 from kerasxai.metrics.pointing import energy, hits
 from kerasxai.metrics.protocols import WSOL, protocol_of
+from kerasxai.tools.deprecation import warn_deprecated
 from kerasxai.tools.errors import KerasxaiError
 
 TOP_K = (1, 5)
 # By the largest true box's share of the image: as large as a square of a third, or of two thirds, of the side.
 SIZES = {"small": (0.0, 1 / 9), "medium": (1 / 9, 4 / 9), "large": (4 / 9, np.inf)}
-CENTERED_SIDE = 0.5
-GAUSSIAN_SIGMA = 0.25
-BASELINES = ("whole_image", "centered_box", "centered_gaussian")
 
 
 class ImageOptions(TypedDict, total=False):
@@ -35,16 +32,11 @@ class ImageOptions(TypedDict, total=False):
     relative: bool
 
 
-def centered_gaussian(size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return a heatmap `(H, W)` that knows nothing: a Gaussian in the middle, sigma a quarter of each side."""
-    offsets = [(np.arange(side) + 0.5 - side / 2) / (GAUSSIAN_SIGMA * side) for side in size]
-    return np.exp(-0.5 * (offsets[0][:, None] ** 2 + offsets[1] ** 2))
-
-
-@lru_cache(maxsize=16)
-def gaussian_boxes(size: tuple[int, int], thresholds: tuple[float, ...], protocol: BoxProtocol) -> NDArray[np.int64]:
-    """Return the boxes of the centered Gaussian at every threshold."""
-    return protocol.largest_boxes(centered_gaussian(size), np.array(thresholds), size)
+def _image_options(
+    names: Sequence[str] | None = None, image_size: ImageSize = None, relative: bool = True
+) -> tuple[Sequence[str] | None, ImageSize, bool]:
+    """Return `ImageOptions` with their defaults; Python refuses unknown and repeated ones."""
+    return names, image_size, relative
 
 
 class LocalizationReport:
@@ -114,6 +106,7 @@ class LocalizationReport:
         boxes: Sequence[ArrayLike],
         masks: ArrayLike | None = None,
         parts: Mapping[str, ArrayLike] | None = None,
+        *deprecated: Any,
         **images: Unpack[ImageOptions],
     ) -> None:
         """Count a batch.
@@ -125,6 +118,7 @@ class LocalizationReport:
             boxes: For each image `(k, 4)` x0, y0, x1, y1; an image without a box counts for accuracy alone.
             masks: `(B, H, W)` with 1 object, 0 background, 255 ignore.
             parts: Such masks of parts of the object, by name.
+            *deprecated: `names`, `image_size` and `relative` by position, as in version 0.1.0.
             **images: `names` `(B,)` for the records (default: running numbers); `image_size`, one side or (height,
                 width) (default: the heatmap's own size, 224 for `"wsolevaluation"`); `relative`, whether boxes are
                 fractions of width and height, as in the data sets (default), or pixels.
@@ -132,8 +126,11 @@ class LocalizationReport:
         Raises:
             KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
         """
-        truth = Truth(labels, boxes, masks, parts or {}, images.get("relative", True))
-        self.count(self.batch(heatmaps, scores, truth, images.get("image_size")), images.get("names"))
+        if deprecated:
+            warn_deprecated("names, image_size and relative of LocalizationReport.update by position", "keywords")
+        names, image_size, relative = _image_options(*deprecated, **images)
+        truth = Truth(labels, boxes, masks, parts or {}, relative)
+        self.count(self.batch(heatmaps, scores, truth, image_size), names)
 
     def batch(self, heatmaps: Heatmaps, scores: ArrayLike, truth: Truth, image_size: ImageSize = None) -> BatchMeasure:
         """Check a batch under the report's protocol; arguments as in `BatchMeasure.of`."""
@@ -146,60 +143,90 @@ class LocalizationReport:
             batch: Of `batch`.
             names: `(B,)` names of the images for the records; their running number otherwise.
         """
-        called = [str(len(self.records) + index) for index in range(len(batch.maps))] if names is None else names
-        checked_count("names", called, len(batch.maps))
-        batch.update([self.boxes, self.top, self.masks, self.pxap, self.coverage])
-        self._count_gaussian(batch)
-        grid, ious = self.boxes.grid, batch.ious(self.protocol, self.boxes.grid)
-        column = place_of(grid, self.options["threshold"])
-        found = batch.largest_boxes(self.protocol, grid)
-        for index, truth in enumerate(batch.boxes):
-            record: dict[str, Any] = {
-                "name": str(called[index]),
+        named = [str(len(self.records) + index) for index in range(len(batch.maps))] if names is None else names
+        checked_count("names", named, len(batch.maps))
+        self._count_boxes(batch)
+        self._count_masks(batch)
+        for index, entries in enumerate(self._located(batch)):
+            record = {
+                "name": str(named[index]),
                 "label": int(batch.labels[index]),
                 "predicted": int(batch.predicted[index]),
-                "place": int(batch.places[index]),
+                "place": int(batch.ranks[index]),
             }
-            if len(truth):
-                box = found[index][column]
-                record |= {
-                    "iou": float(ious[index, column]),
-                    "box": box.tolist() if box.any() or self.protocol.always_has_box else None,
-                }
-                record |= self._located(batch.maps[index], truth, batch.sizes[index], column)
-            self.records.append(record)
+            self.records.append(record | entries)
 
-    def _count_gaussian(self, batch: BatchMeasure) -> None:
-        """Count the centered Gaussian as if it were the heatmap of each image."""
+    def _count_boxes(self, batch: BatchMeasure) -> None:
+        """Count the measures of boxes, and the centered Gaussian as if it were the heatmap of each image."""
+        batch.update([self.boxes, self.top])
         grid = tuple(self.gaussian.grid.tolist())
         for truth, size in zip(batch.boxes, batch.sizes, strict=True):
             if len(truth):
-                # Cached: the boxes depend on the size alone, and finding them costs as much as for a heatmap.
-                blind = gaussian_boxes(size, grid, self.protocol)
-                self.gaussian.count(self.protocol.iou(blind, truth).max(axis=1)[None])
-        if batch.masks:
-            shape = next(iter(batch.masks.values())).shape[1:]
-            blind_batch = replace(batch, maps=[centered_gaussian((shape[0], shape[1]))] * len(batch.maps))
-            blind_batch.update([self.gaussian_coverage, self.gaussian_pxap])
+                boxes = gaussian_boxes(size, grid, self.protocol)
+                self.gaussian.count(self.protocol.iou(boxes, truth).max(axis=1)[None])
 
-    def _located(
-        self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], column: int
+    def _count_masks(self, batch: BatchMeasure) -> None:
+        """Count the measures of masks, also of the centered Gaussian."""
+        batch.update([self.masks, self.pxap, self.coverage])
+        if batch.masks:
+            height, width = next(iter(batch.masks.values())).shape[1:]
+            gaussian = replace(batch, maps=[centered_gaussian((height, width))] * len(batch.maps))
+            gaussian.update([self.gaussian_coverage, self.gaussian_pxap])
+
+    def _located(self, batch: BatchMeasure) -> list[dict[str, Any]]:
+        """Return for each image what its record says of localization; nothing for an image without a box."""
+        grid, protocol = self.boxes.grid, self.protocol
+        column = place_of(grid, self.options["threshold"])
+        found = batch.largest_boxes(protocol, grid[[column]])
+        entries: list[dict[str, Any]] = []
+        for heatmap, size, truth, boxes in zip(batch.maps, batch.sizes, batch.boxes, found, strict=True):
+            if not len(truth):
+                entries.append({})
+                continue
+            gaussian = gaussian_boxes(size, tuple(grid.tolist()), protocol)[column]
+            candidates = np.vstack([boxes, fixed_boxes(size, protocol), gaussian])
+            iou, *baselines = protocol.iou(candidates, truth).max(axis=1).tolist()
+            # The pointing games take the bilinear map under both protocols, as in the papers that define them.
+            heights, object_mask = bilinear_map(heatmap, size), painted(truth, size)
+            areas = (truth[:, 2:] - truth[:, :2]).prod(axis=1)
+            entries.append(
+                {
+                    "iou": iou,
+                    "box": boxes[0].tolist() if boxes.any() or protocol.always_has_box else None,
+                    "boxes": truth.tolist(),
+                    "image_size": list(size),
+                    "share": float(areas.max() / (size[0] * size[1])),
+                    "pointing": hits(heights, object_mask, tolerance=15),
+                    "energy": energy(heights, object_mask),
+                    "baselines": dict(zip(BASELINES, baselines, strict=True)),
+                }
+            )
+        return entries
+
+    def to_pixels(self, boxes: ArrayLike, size: tuple[int, int], relative: bool) -> NDArray[np.float64]:
+        """Deprecated: return one image's true boxes in pixels, checked; `update` does so."""
+        warn_deprecated("LocalizationReport.to_pixels", "LocalizationReport.update")
+        return checked_boxes(to_pixels(boxes, size) if relative else boxes, size, self.protocol)
+
+    def located(
+        self, heatmap: NDArray[np.float64], boxes: NDArray[np.float64], size: tuple[int, int], place: int
     ) -> dict[str, Any]:
-        """Return the entries of a record for an image with boxes, at one threshold of the grid."""
-        protocol = self.protocol
-        blind = gaussian_boxes(size, tuple(self.gaussian.grid.tolist()), protocol)[column]
-        fixed = protocol.clip(np.array([[0, 0, size[1], size[0]], centered_box(size)]), size)
-        ious = protocol.iou(np.vstack([fixed, blind]), boxes).max(axis=1)
-        heights, object_mask = bilinear_map(heatmap, size), painted(boxes, size)
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        return {
-            "boxes": boxes.tolist(),
-            "image_size": list(size),
-            "share": float(areas.max() / (size[0] * size[1])),
-            "pointing": hits(heights, object_mask, tolerance=15),
-            "energy": energy(heights, object_mask),
-            "baselines": dict(zip(BASELINES, ious.tolist(), strict=True)),
-        }
+        """Deprecated: count one image with boxes in pixels, and return the entries of its record; use `update`."""
+        warn_deprecated("LocalizationReport.located", "LocalizationReport.update")
+        unknown = np.zeros(1, np.int64)
+        batch = BatchMeasure([heatmap], [size], unknown, unknown, np.array([place]), [boxes], {})
+        self._count_boxes(batch)
+        return self._located(batch)[0]
+
+    def count_masks(
+        self, maps: list[NDArray[np.float64]], masks: ArrayLike | None, parts: Mapping[str, ArrayLike] | None
+    ) -> None:
+        """Deprecated: count the measures of masks alone; use `update`."""
+        warn_deprecated("LocalizationReport.count_masks", "LocalizationReport.update")
+        unknown = np.zeros(len(maps), np.int64)
+        self._count_masks(
+            BatchMeasure(maps, [], unknown, unknown, unknown, [], named_masks(masks, parts or {}, len(maps)))
+        )
 
     def merge(self, other: "LocalizationReport") -> Self:
         """Add what another report with the same options counted, and returns this one.
@@ -343,14 +370,3 @@ class LocalizationReport:
             for name, (low, high) in SIZES.items()
             if any(low <= r.get("share", -1) < high for r in self.records)
         }
-
-
-def centered_box(size: tuple[int, int]) -> list[int]:
-    """Return the box in the middle that is half as wide and half as high as the image, in whole pixels."""
-    margin = (1 - CENTERED_SIDE) / 2
-    return [
-        round(size[1] * margin),
-        round(size[0] * margin),
-        round(size[1] * (1 - margin)),
-        round(size[0] * (1 - margin)),
-    ]
