@@ -117,12 +117,13 @@ KINDS: dict[str, Callable[[], Any]] = {
     "mixed_bfloat16": lambda: with_policy("mixed_bfloat16", nested),
 }
 
-# For methods of many passes: as few of them as still make a map.
+# Options for methods of many passes: as few passes as still make a map.
 CHEAPER: dict[str, dict[str, Any]] = {
-    "occlusion": {"patch": 5, "stride": 4},
-    "rise": {"masks": 24, "grid": 4},
-    "lime": {"samples": 24, "segments": 9},
-    "kernelshap": {"samples": 48, "segments": 9},
+    "integrated_gradients": {"steps": 6},
+    "occlusion": {"patch": 6, "stride": 5},
+    "rise": {"masks": 16, "grid": 4},
+    "lime": {"samples": 16, "segments": 9},
+    "kernelshap": {"samples": 24, "segments": 9},
 }
 
 
