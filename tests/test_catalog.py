@@ -382,7 +382,7 @@ def test_unknown_names_and_splits(picture: np.ndarray, tmp_path: Path) -> None:
         KerasxaiError, match="unknown data set or folder 'caltech_bird2011'; nearest: caltech_birds2011"
     ):
         kerasxai.data.load("caltech_bird2011")
-    with pytest.raises(KerasxaiError, match="there is no folder"):
+    with pytest.raises(KerasxaiError, match="expected an existing folder"):
         kerasxai.data.load(str(tmp_path / "nothing"))
     with pytest.raises(KerasxaiError, match="cannot open 'voc/1066'"):
         kerasxai.data.load("voc/1066", data_dir=tmp_path)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kerasxai import data
 from kerasxai.callbacks import ExplanationCallback
-from kerasxai.data.choosing import examples, spread_over_classes
+from kerasxai.data.choosing import spread_over_classes
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import _callbacks
@@ -50,18 +50,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_examples_are_samples_of_the_split(photos: Path) -> None:
-    found = examples(photos, "validation", 16, 6, seed=1)
+    found = data.open(photos).examples("validation", 16, 6, seed=1)
     assert sorted(int(sample["label"]) for sample in found) == [0, 0, 1, 1, 2, 2]
     everything = {sample["name"]: sample for sample in data.load(photos, "validation", 16).as_numpy_iterator()}
     for sample in found:
         np.testing.assert_array_equal(sample["image"], everything[sample["name"]]["image"])
-    assert len(examples(photos, "validation", None, 99)) == 14
+    assert len(data.open(photos).examples("validation", None, 99)) == 14
 
 
 def test_a_training_draws_images_of_all_classes(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(data=str(photos), batch_size=4, seed=3)
-    info = data.info(photos)
-    found = _callbacks(config, RunFolder(tmp_path), info, 16, "head", Drawing(("gradcam",), 6, 1, 0))
+    dataset = data.open(photos)
+    found = _callbacks(config, RunFolder(tmp_path), dataset, 16, "head", Drawing(("gradcam",), 6, 1, 0))
     drawn = next(one for one in found if isinstance(one, ExplanationCallback))
     assert isinstance(drawn, keras.callbacks.Callback)
     assert np.bincount(drawn._followed.labels).tolist() == [2, 2, 2]

@@ -69,13 +69,13 @@ def test_figures_are_printed_where_they_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     begun: list[str] = []
-    load = evaluate_module.data.load
+    read = data.ImageDataset.batches
 
     def told_before(*args: Any, **options: Any) -> Any:
         begun.append(capsys.readouterr().err)
-        return load(*args, **options)
+        return read(*args, **options)
 
-    monkeypatch.setattr("kerasxai.data.load", told_before, raising=False)
+    monkeypatch.setattr(data.ImageDataset, "batches", told_before)
     assert evaluate(place, "--out", tmp_path / "file") == 2
     told = capsys.readouterr()
     assert "GT-known Loc" in told.out and "cannot write" in begun[0], "told before the first image is read"

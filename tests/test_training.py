@@ -167,16 +167,16 @@ def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(config: TrainCon
 def test_training_sees_parts_of_images_resized_larger(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    read = kerasxai.data.training_pairs
+    requested = []
+    read = kerasxai.data.ImageDataset.training_pairs
 
-    def watched(*arguments: Any, **options: Any) -> Any:
-        asked.append((arguments[1], arguments[2], options.get("resize")))
-        return read(*arguments, **options)
+    def watched(dataset: Any, split: str, settings: Any, **options: Any) -> Any:
+        requested.append((split, settings.image_size, settings.resize))
+        return read(dataset, split, settings, **options)
 
-    monkeypatch.setattr(kerasxai.data, "training_pairs", watched)
+    monkeypatch.setattr(kerasxai.data.ImageDataset, "training_pairs", watched)
     train(replace(config, resize=SIDE + 16, head_epochs=1, epochs=0), tmp_path / "run", methods=(), verbose=0)
-    assert asked == [("train", SIDE, SIDE + 16), ("validation", SIDE, None)]
+    assert requested == [("train", SIDE, SIDE + 16), ("validation", SIDE, None)]
 
 
 def test_random_weights_have_no_first_phase() -> None:

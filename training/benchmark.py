@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from kerasxai import data
-from kerasxai.data.choosing import examples
 from kerasxai.data.finding import is_own_table
 from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.metrics import MaxBoxAccV2
@@ -171,23 +170,23 @@ def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbos
     check_apart(out, config.data)
     with locked(out):
         configs = _configs(config, rows, compared.seeds, recipe_options)
-        info = _checked_info(config)
-        where = {"data_dir": config.data_dir, "boxes_csv": config.boxes_csv}
+        dataset = _checked_dataset(config)
         measuring = {
             "method": compared.method,
             "threshold": compared.threshold,
             "limit": limit,
             "batch_size": config.batch_size,
-            **where,
+            "data_dir": config.data_dir,
+            "boxes_csv": config.boxes_csv,
         }
-        side = image_size(config, info)
+        side = image_size(config, dataset.info)
         about = {"data": config.data, **measuring, "recipe_options": recipe_options, "training": _shared(config)}
         _keep_others(out, about)
         report = BenchmarkReport(
             out,
             {row.name: reference.name for row, reference in rows.items()},
             about,
-            blind_oracle(config.data, side, limit, **where),
+            blind_oracle(dataset, side, limit),
         )
         for number, ((row, seed), one) in enumerate(configs.items()):
             left = report.time_left(len(configs) - number)
@@ -195,10 +194,7 @@ def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbos
             report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
             report.write()
         report.print()
-        shown = examples(
-            *(config.data, "test", side, compared.sheet_images), data_dir=config.data_dir, boxes_csv=config.boxes_csv
-        )
-        report.draw(shown, info.class_names)
+        report.draw(dataset.examples("test", side, compared.sheet_images), dataset.class_names)
         return report.content()
 
 
@@ -233,15 +229,16 @@ def _configs(
     return configs
 
 
-def _checked_info(config: TrainConfig) -> Any:
-    info = data.info(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+def _checked_dataset(config: TrainConfig) -> data.ImageDataset:
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    info = dataset.info
     if not info.has_boxes:
         raise KerasxaiError(f"{config.data} has no boxes, and a benchmark of localization needs some")
     missing = [split for split in _SPLITS if split not in info.splits]
     if missing:
         raise KerasxaiError(f"{config.data} has no split {missing[0]!r}, only {', '.join(info.splits)}")
-    data.check_images(config.data, _SPLITS, data_dir=config.data_dir)
-    return info
+    dataset.check_images(_SPLITS)
+    return dataset
 
 
 def _shared(config: TrainConfig) -> dict[str, Any]:
@@ -270,11 +267,11 @@ def _run(
     )
 
 
-def blind_oracle(name_or_path: str, side: int, limit: int | None, **where: Any) -> float:
+def blind_oracle(dataset: data.ImageDataset, side: int, limit: int | None) -> float:
     """Returns the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
     boxes = [
         data.unpad_boxes(sample["boxes"][None])[0] * side
-        for sample in data.load(name_or_path, "test", side, **where).take(limit or -1).as_numpy_iterator()
+        for sample in dataset.samples("test", side).take(limit or -1).as_numpy_iterator()
     ]
     metric = MaxBoxAccV2(protocol=WSOL.name)
     metric.update(np.broadcast_to(centered_gaussian((side, side)), (len(boxes), side, side)), boxes, side)

@@ -72,9 +72,9 @@ def _demo(out: Path, head_epochs: int, epochs: int, data_dir: str | None, seed: 
         "only measure, afterwards, whether their heatmaps find the object.",
     )
     clock.measure("photographs", _photographs, report)
-    info = clock.measure("data", _prepared, data_dir)
-    _show_data(report, info, data_dir)
-    evaluations, classes = {}, info.class_names
+    dataset = clock.measure("data", _opened, data_dir)
+    _show_data(report, dataset)
+    evaluations, classes = {}, dataset.class_names
     for head, head_options in HEADS.items():
         config = TrainConfig(
             data="shapes", head=head, head_options=head_options, features=FEATURES, head_epochs=head_epochs,
@@ -94,8 +94,8 @@ def _demo(out: Path, head_epochs: int, epochs: int, data_dir: str | None, seed: 
     return report.write(out / "report.html")
 
 
-def _prepared(data_dir: str | None) -> Any:
-    return data.info("shapes", data_dir=data_dir)
+def _opened(data_dir: str | None) -> data.ImageDataset:
+    return data.open("shapes", data_dir=data_dir)
 
 
 def _photographs(report: viz.Report) -> None:
@@ -124,9 +124,10 @@ def _photographs(report: viz.Report) -> None:
     report.add_picture(sheet, "The predicted class with its probability, and where the evidence lies.")
 
 
-def _show_data(report: viz.Report, info: Any, data_dir: str | None) -> None:
+def _show_data(report: viz.Report, dataset: data.ImageDataset) -> None:
+    info = dataset.info
     shown: dict[int, list[Any]] = {label: [] for label in range(info.num_classes)}
-    for sample in data.load("shapes", "test", None, data_dir=data_dir).as_numpy_iterator():
+    for sample in dataset.samples("test", None).as_numpy_iterator():
         cells = shown[int(sample["label"])]
         if len(cells) < 2:
             height, width = sample["image"].shape[:2]

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from kerasxai import data, models, viz
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
-from kerasxai.data.choosing import examples
 from kerasxai.tools.commands import run_module
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
@@ -99,7 +98,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
     folder = RunFolder(out)
     if folder.model.exists():
         return folder.model
-    info = data.info(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    info = dataset.info
     for split in ("train", "validation"):
         if split not in info.splits:
             raise KerasxaiError(f"{config.data} has no split {split!r}, only {', '.join(info.splits)}")
@@ -109,17 +109,17 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
                 "folder a tenth of each class is held out to validate and a tenth to test, at least one image where "
                 "a class has two: give some class three images, or a validation folder"
             )
-    data.check_images(config.data, ("train", "validation"), data_dir=config.data_dir)
+    dataset.check_images(("train", "validation"))
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):
         # Built before anything is written, so that a mistake in the config leaves no folder behind.
         model = None if folder.rows else _new_model(config, info, image_size(config, info))
         loss_of(config)
-        labels = RunLabels(config, folder, info.num_classes) if is_weak(config) else None
+        labels = RunLabels(config, folder, dataset) if is_weak(config) else None
         augmentation(config, info.num_classes)
         config.write(out)
         for phase in PHASES:
-            _run_phase(config, folder, info, phase, model, labels, drawing, verbose)
+            _run_phase(config, folder, dataset, phase, model, labels, drawing, verbose)
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
     folder.write_json("metrics.json", folder.summary() | ({} if labels is None else {"labels": labels.counts()}))
@@ -144,7 +144,7 @@ def _policy(mixed_precision: bool) -> Iterator[None]:
 def _run_phase(
     config: TrainConfig,
     folder: RunFolder,
-    info: Any,
+    dataset: data.ImageDataset,
     phase: str,
     model: keras.Model | None,
     labels: RunLabels | None,
@@ -155,11 +155,12 @@ def _run_phase(
     done = folder.rows_of(phase)
     if len(done) >= end - start or folder.stale(phase, config.patience):
         return
+    info = dataset.info
     size = image_size(config, info)
     steps = -(-info.splits["train"] // config.batch_size)
     given = None
     if labels is not None:
-        given = labels.of_phase(phase, lambda: _probabilities(config, folder, size))
+        given = labels.of_phase(phase, lambda: _probabilities(config, folder, dataset, size))
         print(labels.told(), flush=True)
         if phase == "pseudo" and not labels.counts()["pseudo"]:
             return
@@ -170,15 +171,19 @@ def _run_phase(
         _prepare(model, config, phase, steps * (end - start))
     # Few labeled images are gone through several times within an epoch, in full batches.
     batch_size = config.batch_size if given is None else None
-    pairs = data.training_pairs(
-        config.data, "train", size, batch_size, flip=True, cache=_fits(info, config.resize or size),
-        resize=config.resize, seed=config.seed, data_dir=config.data_dir, labels=given,
-    ).repeat()  # fmt: skip
+    settings = data.PairSettings(
+        image_size=size,
+        batch_size=batch_size,
+        flip=True,
+        cache=_fits(info, config.resize or size),
+        resize=config.resize,
+        seed=config.seed,
+    )
+    pairs = dataset.training_pairs("train", settings, labels=given).repeat()
     if given is not None:
         pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
-    validation = data.training_pairs(
-        config.data, "validation", size, config.batch_size, seed=config.seed, data_dir=config.data_dir
-    )
+    settings = data.PairSettings(size, config.batch_size, seed=config.seed)
+    validation = dataset.training_pairs("validation", settings)
     change = augmentation(config, info.num_classes)
     if change is not None:
         pairs = data.augmented(pairs, change, config.seed + 1)
@@ -193,7 +198,7 @@ def _run_phase(
         epochs=end,
         validation_data=validation,
         shuffle=False,  # the pairs come mixed
-        callbacks=_callbacks(config, folder, info, size, phase, drawing),
+        callbacks=_callbacks(config, folder, dataset, size, phase, drawing),
         verbose=verbose,
     )
 
@@ -218,15 +223,13 @@ def loss_of(config: TrainConfig) -> Any:
     return keras_loss(config.loss, config.loss_options, has_soft_labels(config))
 
 
-def _probabilities(config: TrainConfig, folder: RunFolder, size: int) -> Any:
+def _probabilities(config: TrainConfig, folder: RunFolder, dataset: data.ImageDataset, size: int) -> Any:
     """Returns what the best model so far says of all training images, in their order."""
-    images = data.training_pairs(
-        config.data, "train", size, config.batch_size, shuffle=False, data_dir=config.data_dir
-    ).map(lambda image, _: image)
-    return models.load(folder.best).predict(images, verbose=0)
+    pairs = dataset.training_pairs("train", data.PairSettings(size, config.batch_size, shuffle=False))
+    return models.load(folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
 
 
-def image_size(config: TrainConfig, info: Any) -> int:
+def image_size(config: TrainConfig, info: data.DatasetInfo) -> int:
     """Returns the side of the images: the config's, the data set's own, or the backbone's."""
     side = config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
     if config.resize is not None and config.resize < side:
@@ -234,12 +237,12 @@ def image_size(config: TrainConfig, info: Any) -> int:
     return side
 
 
-def _fits(info: Any, size: int) -> bool:
+def _fits(info: data.DatasetInfo, size: int) -> bool:
     """Tells whether the resized training images may stay in memory: up to 1 GiB of bytes."""
     return info.splits["train"] * size * size * 3 <= 2**30
 
 
-def _new_model(config: TrainConfig, info: Any, size: int) -> keras.Model:
+def _new_model(config: TrainConfig, info: data.DatasetInfo, size: int) -> keras.Model:
     features = config.features
     if features is None and config.output_stride is None and info.feature_stride < 32:
         features = info.feature_stride
@@ -295,35 +298,24 @@ def _prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) ->
 
 
 def _callbacks(
-    config: TrainConfig, folder: RunFolder, info: Any, size: int, phase: str, drawing: Drawing
+    config: TrainConfig, folder: RunFolder, dataset: data.ImageDataset, size: int, phase: str, drawing: Drawing
 ) -> list[keras.callbacks.Callback]:
     measured = drawing.measured
-    annotated = data.load(
-        config.data, "validation", size, data_dir=config.data_dir, boxes_csv=config.boxes_csv, seed=config.seed,
-        batch_size=config.batch_size,
-    )  # fmt: skip
     callbacks: list[keras.callbacks.Callback] = []
-    if info.has_boxes and measured != 0:
+    if dataset.info.has_boxes and measured != 0:
+        annotated = dataset.batches("validation", size, config.batch_size)
         callbacks.append(
             LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
         )
     if drawing.methods and drawing.images:
         callbacks.append(
             ExplanationCallback(
-                examples(
-                    config.data,
-                    "validation",
-                    size,
-                    drawing.images,
-                    seed=config.seed,
-                    data_dir=config.data_dir,
-                    boxes_csv=config.boxes_csv,
-                ),
+                dataset.examples("validation", size, drawing.images, seed=config.seed),
                 "true",
                 drawing.methods,
                 folder.path,
                 every=drawing.every,
-                class_names=info.class_names,
+                class_names=dataset.class_names,
                 count=drawing.images,
             )
         )

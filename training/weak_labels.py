@@ -28,10 +28,10 @@ class RunLabels:
     Args:
         config: Of the run.
         folder: Of the run.
-        classes: How many classes there are.
+        dataset: The data, opened.
     """
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, classes: int) -> None:
+    def __init__(self, config: TrainConfig, folder: RunFolder, dataset: data.ImageDataset) -> None:
         self.config = config
         self.path = folder.path / "labels.csv"
         self.columns: dict[str, Labels] = {}
@@ -41,9 +41,9 @@ class RunLabels:
                 name: np.array([line[name] for line in lines], np.int64) for name in _COLUMNS if name in lines[0]
             }
         else:
-            true = data.read_labels(config.data, "train", data_dir=config.data_dir)
+            true = dataset.labels("train")
             given = keep_share(true, config.label_fraction, config.seed)
-            given = corrupt(given, config.label_noise, classes, config.seed)
+            given = corrupt(given, config.label_noise, dataset.info.num_classes, config.seed)
             self.columns = {"true": true, "given": given}
 
     def of_phase(self, phase: str, predict: Callable[[], Any]) -> Labels:

@@ -43,11 +43,13 @@ def run(options: argparse.Namespace) -> int:
     with staged(options.out, "inspection.json", _NAMES, settings) as stage:
         skipped, images = _read_queries(options)
         count = len(options.query) + len(skipped)
+        dataset = None
         if options.data:
-            problems = data.unreadable_images(options.data, options.split, data_dir=options.data_dir)
+            dataset = data.open(options.data, data_dir=options.data_dir, skip_unreadable=True)
+            problems = dataset.unreadable_images(options.split)
             skipped += [{"image": text_of(path), "reason": f"{path}: {why}"} for path, why in problems.items()]
-            count += data.info(options.data, data_dir=options.data_dir).splits.get(options.split, len(problems))
-        content, rows = _inspect(options, wanted, images, stage.folder)
+            count += dataset.info.splits.get(options.split, len(problems))
+        content, rows = _inspect(options, wanted, images, dataset, stage.folder)
         stage.publish(content | ({"skipped": skipped} if skipped else {}))
     print_table(("part", "found"), rows)
     print(f"report: {options.out / 'report.html'}")
@@ -73,13 +75,17 @@ def _read_queries(options: argparse.Namespace) -> tuple[list[dict[str, str]], li
 
 
 def _inspect(
-    options: argparse.Namespace, wanted: list[str], queries: list[np.ndarray], folder: Path
+    options: argparse.Namespace,
+    wanted: list[str],
+    queries: list[np.ndarray],
+    dataset: data.ImageDataset | None,
+    folder: Path,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     model = models.load_classifier(options.model, options.custom_objects, classes=False)
     check_weights(model)
     taken = image_input(model, options.image_size, options.input_range)
     report = Report(f"What {Path(options.model).name} has learned", "Of the model itself, not of single decisions.")
-    work = Work(options, model, taken, models.class_names(model), report, folder)
+    work = Work(options, model, taken, models.class_names(model), dataset, report, folder)
     if options.show is None and "dissection" in wanted and not work.info.has_masks:
         wanted.remove("dissection")
     work.figures["input_range"] = name_of_range(options.input_range)

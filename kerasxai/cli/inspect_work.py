@@ -33,6 +33,7 @@ class Work:
         model: The model.
         taken: What it takes for an image.
         classes: The model's class names, if it has any.
+        dataset: The data; None if there is none.
         report: The page.
         out: The folder that is written to.
         figures: What was measured, for `inspection.json`.
@@ -42,6 +43,7 @@ class Work:
     model: Any
     taken: ImageInput
     classes: list[str] | None
+    dataset: data.ImageDataset | None
     report: Report
     out: Path
     figures: dict[str, Any] = field(default_factory=dict)
@@ -51,17 +53,18 @@ class Work:
         """Height and width of the model's images."""
         return self.taken.size
 
-    @cached_property
+    @property
     def info(self) -> data.DatasetInfo:
-        """What the data are."""
-        return data.info(self.options.data, data_dir=self.options.data_dir)
+        """What is known about the data."""
+        assert self.dataset is not None
+        return self.dataset.info
 
     @cached_property
     def images(self) -> Any:
         """The data, resized, at most `--count` of them."""
-        options = self.options
-        found = data.load(options.data, options.split, self.side, data_dir=options.data_dir, skip_unreadable=True)
-        return found.take(options.count).map(lambda one: {**one, "image": self.taken.colored(one["image"])})
+        assert self.dataset is not None
+        found = self.dataset.samples(self.options.split, self.side)
+        return found.take(self.options.count).map(lambda one: {**one, "image": self.taken.colored(one["image"])})
 
     @cached_property
     def layer(self) -> str:

@@ -118,6 +118,8 @@ DATASETS: dict[str, DatasetRow] = {
 
 _NAMES = {
     "DatasetInfo": "kerasxai.data.information",
+    "ImageDataset": "kerasxai.data.dataset",
+    "PairSettings": "kerasxai.data.training",
     "augmented": "kerasxai.data.augmentation",
     "check_images": "kerasxai.data.loading",
     "cutmix": "kerasxai.data.augmentation",
@@ -126,11 +128,12 @@ _NAMES = {
     "load": "kerasxai.data.loading",
     "load_images": "kerasxai.data.images",
     "load_scenes": "kerasxai.data.scenes",
+    "open": "kerasxai.data.dataset",
     "read_image": "kerasxai.data.images",
     "read_labels": "kerasxai.data.loading",
-    "training_pairs": "kerasxai.data.training",
+    "training_pairs": "kerasxai.data.loading",
     "unreadable_images": "kerasxai.data.loading",
-    "unpad_boxes": "kerasxai.data.loading",
+    "unpad_boxes": "kerasxai.data.batching",
 }
 
 __all__ = ["DATASETS", "DatasetRow", *sorted(_NAMES)]

@@ -1,16 +1,18 @@
 """Any TensorFlow Datasets builder as a source of samples; features are found by their types."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from numpy.typing import NDArray
 
 from kerasxai.data import DatasetRow, masks
 from kerasxai.data.boxes import BoxTable
-from kerasxai.data.information import DatasetInfo
+from kerasxai.data.information import DatasetInfo, StrPath
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
@@ -144,8 +146,8 @@ class TfdsSource:
     def __init__(
         self,
         name: str,
-        data_dir: str | os.PathLike[str] | None = None,
-        boxes_file: str | os.PathLike[str] | None = None,
+        data_dir: StrPath | None = None,
+        boxes_file: StrPath | None = None,
     ) -> None:
         row = row_of(name)
         self.builder = make_builder(name, row, data_dir)
@@ -169,7 +171,7 @@ class TfdsSource:
             citation=self.row.citation or self.builder.info.citation.strip(),
         )
 
-    def _joined(self, name: str, boxes_file: str | os.PathLike[str]) -> BoxTable:
+    def _joined(self, name: str, boxes_file: StrPath) -> BoxTable:
         if self.features.name is None:
             raise KerasxaiError(
                 f"{name} does not tell the names of its image files, by which a file of boxes is joined"
@@ -225,6 +227,17 @@ class TfdsSource:
             return adapted
 
         return dataset.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64]:
+        """Return the labels of a split; see `kerasxai.data.information.Source`."""
+        # TensorFlow prunes no work inside of a map: the images are read too.
+        samples = self.samples(split, annotations=False)
+        labels = samples.map(lambda sample: sample["label"], num_parallel_calls=tf.data.AUTOTUNE)
+        return np.array(list(labels.take(-1 if most is None else most).as_numpy_iterator()), np.int64)
+
+    def unreadable(self, split: str) -> dict[Path, str]:
+        """Return nothing: TFDS read all images when it prepared them."""
+        return {}
 
 
 def _at(example: Mapping[str, Any], path: str) -> Any:

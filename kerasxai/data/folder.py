@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kerasxai.data.boxes import read_boxes
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
-from kerasxai.data.information import DatasetInfo
+from kerasxai.data.information import DatasetInfo, StrPath, check_readable
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.printable import printable
 
 ALIASES = {"val": "validation", "valid": "validation"}
 _SPLITS = frozenset({"train", "validation", "test", *ALIASES})
 _HELD_OUT = 0.1
-_NAMED = 20
 
 
 @dataclass(frozen=True, order=True)
@@ -123,7 +123,7 @@ class FolderSource:
     def __init__(
         self,
         root: Path,
-        boxes_csv: str | os.PathLike[str] | None = None,
+        boxes_csv: StrPath | None = None,
         seed: int = 0,
         skip_unreadable: bool = False,
     ) -> None:
@@ -157,19 +157,8 @@ class FolderSource:
             problems = list(pool.map(_problem, paths))
         return {path: problem for path, problem in zip(paths, problems, strict=True) if problem is not None}
 
-    def check(self, *splits: str) -> None:
-        """Raises an error that names the images that cannot be read, before anything long is begun."""
-        broken = {path: problem for split in splits for path, problem in self.unreadable(split).items()}
-        if broken:
-            named = [f"{printable(path)} ({' '.join(problem.split())})" for path, problem in broken.items()]
-            more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-            raise KerasxaiError(
-                f"expected images that can be read, got {len(named)} corrupt; remove or replace them: "
-                f"{'; '.join(named[:_NAMED])}{more}"
-            )
-
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
-        """Returns the samples of a split; see `kerasxai.data.information.Source`."""
+    def _files(self, split: str) -> list[_File]:
+        """Return the files of a split that are read."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
         if not self.splits[split]:
@@ -177,19 +166,34 @@ class FolderSource:
                 f"expected images in the split {split!r} of {printable(self.root)}, got none; a tenth of each class is "
                 "held out to validate and a tenth to test, which takes three images of at least one class"
             )
-        if self.skip_unreadable:
-            broken = self.unreadable(split)
-            files = [file for file in self.splits[split] if self.root / file.name not in broken]
-            if not files:
-                raise KerasxaiError(f"none of the {len(broken)} images in the split {split} of {self.root} can be read")
-        else:
-            files = self.splits[split]
-            self.check(split)
+        if not self.skip_unreadable:
+            check_readable(self, [split])
+            return self.splits[split]
+        broken = self.unreadable(split)
+        files = [file for file in self.splits[split] if self.root / file.name not in broken]
+        if not files:
+            raise KerasxaiError(
+                f"expected images that can be read in the split {split!r} of {printable(self.root)}, got {len(broken)} "
+                "that cannot; replace them"
+            )
+        return files
+
+    def _classes_of(self, files: Sequence[_File]) -> NDArray[np.int64]:
+        number_of = {name: number for number, name in enumerate(self.class_names)}
+        return np.array([number_of[file.class_name] for file in files], np.int64)
+
+    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64]:
+        """Return the labels of a split, without reading its images; see `kerasxai.data.information.Source`."""
+        return self._classes_of(self._files(split))
+
+    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+        """Return the samples of a split; see `kerasxai.data.information.Source`."""
+        files = self._files(split)
         columns = {
             "index": np.arange(len(files)),
             # As bytes, because TensorFlow takes no text that is not UTF-8.
             "name": [os.fsencode(file.name) for file in files],
-            "label": np.array([self.class_names.index(file.class_name) for file in files], np.int64),
+            "label": self._classes_of(files),
         }
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         if annotations and self.boxes is not None:

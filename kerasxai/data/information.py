@@ -1,25 +1,39 @@
-"""What a data set is, and what a source of samples must offer."""
+"""What is known about a data set, and the interface of its sources."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.printable import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+    from numpy.typing import NDArray
+
+StrPath = str | os.PathLike[str]
+
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known about a data set once it is opened.
+    """What is known about an opened data set.
 
     Attributes:
-        name: As it was asked for.
+        name: As the user gave it.
         class_names: One for each class, in the order of the labels.
         splits: From each split's name to its number of samples.
-        has_boxes: Whether samples carry `boxes`.
-        has_masks: Whether samples carry `mask`.
-        has_parts: Whether samples carry `part_mask`.
+        has_boxes: Whether samples have `boxes`.
+        has_masks: Whether samples have `mask`.
+        has_parts: Whether samples have `part_mask`.
         feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
-        image_size: The side at which it is meant to be looked at; None: whatever suits the network.
+        image_size: The side at which the images are meant to be used; None for any.
         summary: One line.
-        citation: Where it comes from.
+        citation: The publication.
     """
 
     name: str
@@ -40,19 +54,48 @@ class DatasetInfo:
 
 
 class Source(Protocol):
-    """Where samples come from."""
+    """Reads the samples of a data set."""
 
     @property
     def info(self) -> DatasetInfo:
-        """What the data set is."""
+        """What is known about the data set."""
         ...
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> Any:
-        """Returns the samples of a split as a `tf.data.Dataset` of dicts; `index` counts them in their own order.
+    def samples(self, split: str, annotations: bool, mix: int | None = None) -> "tf.data.Dataset":
+        """Return the samples of a split as dicts; `index` numbers them in their unshuffled order.
 
         Args:
             split: The name of a split.
             annotations: Whether boxes and masks are read; if not, they are not even decoded.
-            mix: A seed to mix the order with before images are read, where that can be had for nothing.
+            mix: A seed to shuffle with before images are read, for sources where that costs nothing.
         """
         ...
+
+    def labels(self, split: str, most: int | None = None) -> "NDArray[np.int64]":
+        """Return the labels of a split, in the order of the samples.
+
+        Args:
+            split: The name of a split.
+            most: Read at most so many images, for sources that must read images to know their labels.
+        """
+        ...
+
+    def unreadable(self, split: str) -> dict[Path, str]:
+        """Return the image files of a split that cannot be read, and why."""
+        ...
+
+
+def check_readable(source: Source, splits: Iterable[str]) -> None:
+    """Check that all images of some splits can be read.
+
+    Raises:
+        KerasxaiError: Images are corrupt; the message names them.
+    """
+    broken = {path: problem for split in splits for path, problem in source.unreadable(split).items()}
+    if broken:
+        named = [f"{printable(path)} ({' '.join(problem.split())})" for path, problem in broken.items()]
+        more = f"; and {len(named) - _MOST_LISTED} more" if len(named) > _MOST_LISTED else ""
+        raise KerasxaiError(
+            f"expected images that can be read, got {len(named)} corrupt; remove or replace them: "
+            f"{'; '.join(named[:_MOST_LISTED])}{more}"
+        )

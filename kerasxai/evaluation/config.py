@@ -103,11 +103,6 @@ class EvaluateConfig:
         """Return the settings that the figures depend on, by name."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "batch_size"}
 
-    @property
-    def source(self) -> dict[str, str | None]:
-        """The keywords with which `kerasxai.data` finds the data set."""
-        return {"data_dir": self.data_dir, "boxes_csv": self.boxes_csv}
-
 
 def config_from(name_or_path: str | EvaluateConfig, split: str | None, settings: Mapping[str, Any]) -> EvaluateConfig:
     """Return the config given, or the one of the keywords given in its place.

@@ -154,13 +154,14 @@ class _Evaluator:
 
     def __init__(self, model: keras.Model, config: EvaluateConfig, progress: bool) -> None:
         self.model, self.config, self.progress = model, config, progress
-        self.info = data.info(config.name_or_path, **config.source)
+        self.dataset = data.open(config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+        self.info = self.dataset.info
         check_splits(self.info, config.split, config.tune_split)
         models.check_image_model(model)
         self.images = image_input(model, config.image_size, config.preprocess)
         check_classes(self.info, model, self.images)
         splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
-        data.check_images(config.name_or_path, splits, data_dir=config.data_dir)
+        self.dataset.check_images(splits)
         self.protocol = protocol_of(config.protocol)
         # A refinement works on maps of the image's size; without one, the protocol does the resizing.
         raw: dict[str, Any] = {"resize": False} if self.protocol.resizes_method_maps and config.refine is None else {}
@@ -201,7 +202,7 @@ class _Evaluator:
         """Explain the images of a split and count them in a new report, and in `oracle` if there is one."""
         config = self.config
         report = LocalizationReport(config.threshold, 0.5, config.protocol, class_names=self.info.class_names)
-        source = data.load(config.name_or_path, split, self.images.size, batch_size=config.batch_size, **config.source)
+        source = self.dataset.batches(split, self.images.size, config.batch_size)
         for batch in self._limited(source.as_numpy_iterator(), split):
             explanation, measure = add_batch(report, self.explainer, batch, self.images)
             if not self._range_checked:
@@ -215,8 +216,7 @@ class _Evaluator:
 
     def cases(self, report: LocalizationReport) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the measured split."""
-        config = self.config
-        samples = data.load(config.name_or_path, config.split, self.images.size, **config.source)
+        samples = self.dataset.samples(self.config.split, self.images.size)
         return draw_cases(report, self.explainer, samples.as_numpy_iterator(), self.images)
 
     def _limited(self, batches: Iterable[dict[str, Any]], split: str) -> Iterator[dict[str, Any]]:

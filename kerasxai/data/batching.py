@@ -1,0 +1,59 @@
+"""Samples of one size and with static shapes, and batches of them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+Sample = dict[str, tf.Tensor]
+Size = int | tuple[int, int]
+"""Side of a square, or height and width."""
+
+_MASKS = ("mask", "part_mask")
+# No box begins or ends left of the image, so that rows of padding cannot be mistaken for boxes.
+_PADDING = {"boxes": -1, "name": ""}
+
+
+def resize_sample(sample: Sample, size: Size) -> Sample:
+    """Resize image and masks of a sample to a square or to `size`.
+
+    The aspect ratio is not kept, so that relative boxes stay right.
+    """
+    height_width = (size, size) if isinstance(size, int) else size
+    image = tf.image.resize(sample["image"], height_width, method="bilinear", antialias=True)
+    # Rounded as image files are, so that evaluation and training get the same pixels.
+    resized = {**sample, "image": tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)}
+    for key in _MASKS:
+        if key in sample:
+            resized[key] = tf.image.resize(sample[key][..., None], height_width, method="nearest")[..., 0]
+    return resized
+
+
+def set_shapes(sample: Sample, size: Size | None) -> Sample:
+    """Set the static shapes of a sample, which readers of files do not know and Keras needs."""
+    height_width = size if isinstance(size, tuple) else (size, size)
+    shapes = {"image": (*height_width, 3), "boxes": (None, 4), "mask": height_width, "part_mask": height_width}
+    return {key: tf.ensure_shape(value, shapes.get(key, ())) for key, value in sample.items()}
+
+
+def padded_batches(samples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Batch samples of one size; `boxes` are padded with rows of -1 to the largest number in the batch."""
+    padding = {key: tf.constant(_PADDING.get(key, 0), spec.dtype) for key, spec in samples.element_spec.items()}
+    return samples.padded_batch(batch_size, padding_values=padding)
+
+
+def unpad_boxes(boxes: Iterable[NDArray[np.float32]] | tf.Tensor) -> list[NDArray[np.float32]]:
+    """Return the boxes of each image of a batch, without the rows of -1 that pad it.
+
+    Args:
+        boxes: `(B, k, 4)` as `load` returns them.
+
+    Returns:
+        `B` arrays `(k_i, 4)` float32.
+
+    Example:
+        >>> [found.shape for found in unpad_boxes(np.array([[[0, 0, 1, 1], [-1, -1, -1, -1]]], np.float32))]
+        [(1, 4)]
+    """
+    return [found[found[:, 2] >= 0.0] for found in (np.asarray(one, dtype=np.float32) for one in boxes)]

@@ -1,0 +1,213 @@
+"""`open`: a data set, opened once, from which samples, batches and training pairs are read."""
+
+import itertools
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from numpy.typing import ArrayLike, NDArray
+
+from kerasxai.data import DATASETS
+from kerasxai.data.batching import Size, padded_batches, resize_sample, set_shapes
+from kerasxai.data.catalog import TfdsSource
+from kerasxai.data.choosing import spread_over_classes
+from kerasxai.data.folder import ALIASES, FolderSource
+from kerasxai.data.information import DatasetInfo, Source, StrPath, check_readable
+from kerasxai.data.preparing import is_dataset
+from kerasxai.data.training import PairSettings, pairs_of, relabel
+from kerasxai.tools.errors import KerasxaiError, unknown
+
+_SHUFFLE_BUFFER = 1024
+# Reading the labels of a data set of TFDS reads its images too.
+_MOST_EXAMPLES = 4096
+
+
+def open(
+    name_or_path: StrPath,
+    *,
+    data_dir: StrPath | None = None,
+    boxes_csv: StrPath | None = None,
+    split_seed: int = 0,
+    skip_unreadable: bool = False,
+) -> "ImageDataset":
+    """Open a data set; it is downloaded or made if it was not yet.
+
+    Args:
+        name_or_path: As for `kerasxai.data.load`.
+        data_dir: As for `kerasxai.data.load`.
+        boxes_csv: As for `kerasxai.data.load`.
+        split_seed: As for `kerasxai.data.load`.
+        skip_unreadable: As for `kerasxai.data.load`.
+
+    Raises:
+        KerasxaiError: There is no such data set or folder, or it cannot be read or prepared.
+
+    Example:
+        >>> dataset = open("shapes")
+        >>> dataset.class_names[0], dataset.info.splits["test"]
+        ('striped star', 400)
+    """
+    text = os.fspath(name_or_path)
+    path = Path(text).expanduser()
+    # A name wins over a folder of that name.
+    if isinstance(name_or_path, str) and is_dataset(text):
+        return ImageDataset(TfdsSource(text, data_dir, boxes_csv))
+    if path.is_dir():
+        return ImageDataset(FolderSource(path, boxes_csv, split_seed, skip_unreadable))
+    if path.exists():
+        raise KerasxaiError(f"expected a folder of images or the name of a data set, got the file {path}")
+    if isinstance(name_or_path, str) and len(path.parts) == 1:
+        raise unknown("data set or folder", text, [*DATASETS, *tfds.list_builders(with_community_datasets=False)])
+    raise KerasxaiError(f"expected an existing folder of images, got {path}")
+
+
+class ImageDataset:
+    """A data set that was opened by `open`.
+
+    Attributes:
+        info: Its classes, splits and kinds of annotation.
+
+    Args:
+        source: Reads the samples.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.info: DatasetInfo = source.info
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name for each class, in the order of the labels."""
+        return self.info.class_names
+
+    def samples(
+        self,
+        split: str = "train",
+        image_size: Size | None = 224,
+        *,
+        with_annotations: bool = True,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> tf.data.Dataset:
+        """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
+
+        Example:
+            >>> sample = next(iter(open("shapes").samples("test", 160)))
+            >>> sample["image"].shape
+            TensorShape([160, 160, 3])
+        """
+        samples = self._read(split, with_annotations, seed if shuffle else None)
+        samples = samples.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
+        if image_size is not None:
+            samples = samples.map(lambda sample: resize_sample(sample, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+        samples = samples.map(lambda sample: set_shapes(sample, image_size))
+        if shuffle:
+            samples = samples.shuffle(_SHUFFLE_BUFFER, seed=seed)
+        return samples.prefetch(tf.data.AUTOTUNE)
+
+    def batches(
+        self,
+        split: str = "train",
+        image_size: Size = 224,
+        batch_size: int = 32,
+        *,
+        with_annotations: bool = True,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> tf.data.Dataset:
+        """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`.
+
+        Example:
+            >>> batch = next(iter(open("shapes").batches("test", 160, 8)))
+            >>> batch["image"].shape
+            TensorShape([8, 160, 160, 3])
+        """
+        samples = self.samples(split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed)
+        return padded_batches(samples, batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def training_pairs(
+        self, split: str = "train", settings: PairSettings | None = None, *, labels: ArrayLike | None = None
+    ) -> tf.data.Dataset:
+        """Read a split as pairs of image and label for `model.fit`.
+
+        Nothing else is in it: boxes and masks are not decoded, so that nothing in training can read them. (Where the
+        class labels are those of several objects in an image, the boxes are read to find the largest object, and
+        dropped.) The pairs are a function of the arguments, also the order and the augmentation of each pass.
+
+        Args:
+            split: As for `kerasxai.data.load`.
+            settings: How the pairs are prepared; None for the defaults.
+            labels: `(N,)` integers in place of the data's own labels, in the order of `labels(split)`; samples with a
+                label below 0 are dropped.
+
+        Returns:
+            A `tf.data.Dataset` of `(image, label)`: `(B, image_size, image_size, 3)` float32 in [0, 255] and `(B,)`
+            int64.
+
+        Raises:
+            KerasxaiError: There is no such split, or not one label for each sample.
+
+        Example:
+            >>> images, labels = next(iter(open("shapes").training_pairs("train", PairSettings(160, batch_size=8))))
+            >>> images.shape, labels.shape
+            (TensorShape([8, 160, 160, 3]), TensorShape([8]))
+        """
+        settings = PairSettings() if settings is None else settings
+        shuffle = split == "train" if settings.shuffle is None else settings.shuffle
+        samples = self._read(split, annotations=False, mix=settings.seed if shuffle else None)
+        if labels is not None:
+            samples = relabel(samples, labels, self.info.splits.get(_full_name(split)))
+        return pairs_of(samples, settings, shuffle)
+
+    def labels(self, split: str = "train") -> NDArray[np.int64]:
+        """Return the label of each sample of a split, `(N,)`, in the order of its samples."""
+        return self._source.labels(_full_name(split))
+
+    def examples(self, split: str, image_size: Size | None, count: int, *, seed: int = 0) -> list[dict[str, NDArray]]:
+        """Return samples for pictures, chosen by `spread_over_classes`.
+
+        Of a data set of TFDS, they are chosen among the first 4,096.
+
+        Args:
+            split: As for `kerasxai.data.load`.
+            image_size: As for `kerasxai.data.load`.
+            count: The number of samples.
+            seed: The same seed chooses the same samples.
+
+        Example:
+            >>> [int(sample["label"]) for sample in open("shapes").examples("validation", 96, 8)]
+            [0, 1, 2, 3, 4, 5, 6, 7]
+        """
+        labels = self._source.labels(_full_name(split), _MOST_EXAMPLES)
+        chosen = set(spread_over_classes(labels, count, seed).tolist())
+        # Nothing is read beyond the last image that was chosen.
+        samples = self.samples(split, image_size).as_numpy_iterator()
+        numbered = enumerate(itertools.islice(samples, max(chosen, default=-1) + 1))
+        return [sample for number, sample in numbered if number in chosen]
+
+    def check_images(self, splits: Iterable[str]) -> None:
+        """Check that all images can be read, before anything long is begun.
+
+        Data sets of TFDS were checked when they were prepared.
+
+        Args:
+            splits: The splits that are going to be read.
+
+        Raises:
+            KerasxaiError: Images are corrupt; the message names them.
+        """
+        check_readable(self._source, map(_full_name, splits))
+
+    def unreadable_images(self, split: str) -> dict[Path, str]:
+        """Return the images of a split that cannot be read, and why."""
+        return self._source.unreadable(_full_name(split))
+
+    def _read(self, split: str, annotations: bool, mix: int | None) -> tf.data.Dataset:
+        return self._source.samples(_full_name(split), annotations, mix)
+
+
+def _full_name(split: str) -> str:
+    return ALIASES.get(split, split)
