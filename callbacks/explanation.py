@@ -16,11 +16,11 @@ from kerasxai.callbacks.inputs import check_inputs, explained, identity_of, inpu
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.callbacks.warn_once import WarnOnce, check_once, companions, is_due, same_folder
 from kerasxai.data.samples import are_nested, class_indices, first_images, is_one_batch_of_inputs, warn_if_reshuffled
-from kerasxai.engine.outputs.kinds import OUTPUTS
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import atomic_path
+from kerasxai.tools.model_settings import OUTPUTS
 from kerasxai.tools.options import choice
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
 from kerasxai.viz.pixels import check_finite

@@ -3,8 +3,8 @@
 import sys
 import warnings
 
-from kerasxai.evaluation import evaluate_options
 from kerasxai.evaluation.evaluate import evaluate, run
+from kerasxai.evaluation.evaluate_options import EVALUATE
 from kerasxai.tools.commands import run_module
 
 __all__ = ["evaluate", "run"]
@@ -14,4 +14,4 @@ warnings.warn(
 )
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.evaluate", evaluate_options, run))
+    sys.exit(run_module("kerasxai.training.evaluate", EVALUATE, run))

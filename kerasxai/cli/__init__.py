@@ -4,21 +4,24 @@ Only the chosen command's own code is imported, so that `kerasxai --help` answer
 """
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kerasxai.tools.commands import Arguments, Parser, command_parser, exit_status, import_tensorflow, prepare_streams
+from kerasxai.tools.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
 from kerasxai.tools.lazy import resolve
+from kerasxai.tools.settings import SettingsCommand
 from kerasxai.version import __version__
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command: a module or a `SettingsCommand` that describes its arguments, and the function that runs it.
+    """One command, by the names of two objects, so that help imports no TensorFlow.
 
-    Both are apart where the function needs TensorFlow, so that help does not import it.
+    Attributes:
+        arguments: "package.module:NAME" of the `SettingsCommand`.
+        run: "package.module:function", which takes the parsed arguments and may return an exit status.
+        tensorflow: Whether TensorFlow is imported before the function is.
     """
 
     arguments: str
@@ -27,20 +30,22 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "explain": Command("kerasxai.cli.explain", "kerasxai.cli.explain:run"),
-    "localize": Command("kerasxai.cli.localize", "kerasxai.cli.localize:run"),
-    "inspect": Command("kerasxai.cli.inspect", "kerasxai.cli.inspect_run:run"),
+    "explain": Command("kerasxai.cli.explain_config:EXPLAIN", "kerasxai.cli.explain:run"),
+    "localize": Command("kerasxai.cli.localize_config:LOCALIZE", "kerasxai.cli.localize:run"),
+    "inspect": Command("kerasxai.cli.inspect_config:INSPECT", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.training.train:run"),
-    "evaluate": Command("kerasxai.evaluation.evaluate_options", "kerasxai.evaluation.evaluate:run"),
+    "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.evaluation.evaluate:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.training.benchmark:run"),
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.training.words.caption:run"),
     "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.training.words.vqa:run"),
     "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.training.demo:run"),
-    "layers": Command("kerasxai.cli.layers", "kerasxai.cli.layers:run"),
-    "methods": Command("kerasxai.cli.methods", "kerasxai.cli.methods:run", tensorflow=False),
-    "backbones": Command("kerasxai.cli.backbones", "kerasxai.cli.backbones:run", tensorflow=False),
-    "recipes": Command("kerasxai.cli.recipes", "kerasxai.cli.recipes:run", tensorflow=False),
-    "datasets": Command("kerasxai.cli.datasets", "kerasxai.cli.datasets:run", tensorflow=False),
+    "layers": Command("kerasxai.cli.layers:LAYERS", "kerasxai.cli.layers:run"),
+    "methods": Command("kerasxai.cli.lists:METHODS_COMMAND", "kerasxai.cli.lists:print_methods", tensorflow=False),
+    "backbones": Command(
+        "kerasxai.cli.lists:BACKBONES_COMMAND", "kerasxai.cli.lists:print_backbones", tensorflow=False
+    ),
+    "recipes": Command("kerasxai.cli.lists:RECIPES_COMMAND", "kerasxai.cli.lists:print_recipes", tensorflow=False),
+    "datasets": Command("kerasxai.cli.lists:DATASETS_COMMAND", "kerasxai.cli.lists:print_datasets", tensorflow=False),
 }
 
 
@@ -64,12 +69,11 @@ def _parser() -> Parser:
 
 
 def _summary(name: str) -> str:
-    return _arguments(name).SUMMARY
+    return _arguments(name).summary
 
 
-def _arguments(name: str) -> Arguments:
-    reference = COMMANDS[name].arguments
-    return resolve(reference) if ":" in reference else importlib.import_module(reference)
+def _arguments(name: str) -> SettingsCommand:
+    return resolve(COMMANDS[name].arguments)
 
 
 def parser_of(name: str) -> Parser:

@@ -1,5 +1,6 @@
 """The images that a command reads: which files, in which order, and what is left out."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
+from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.data.finding import find_images, folded, written_names
 from kerasxai.tools.commands import tell
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
@@ -123,6 +126,43 @@ def read_batches(
         yield batch
 
 
+def process_images(
+    config: ExplainConfig | LocalizeConfig,
+    ledger: Ledger,
+    paths: Sequence[Path],
+    finished: Sequence[bool],
+    verb: str,
+    work: Callable[[Iterator[list[ImageIn]]], None],
+) -> None:
+    """Process the images that no earlier call has finished.
+
+    Args:
+        config: Settings of the command.
+        ledger: Keeps what was done and what was skipped.
+        paths: All images.
+        finished: Which of them an earlier call has finished.
+        verb: What is done to images, for a message: "explained".
+        work: Processes batches of images.
+
+    Raises:
+        KerasxaiError: Not one image can be read or processed.
+    """
+    if any(finished):
+        rest = "nothing is left to do" if all(finished) else "going on with the others"
+        print(f"{sum(finished)} of {len(paths)} images were {verb} by an earlier call; {rest}")
+    todo = (number for number, is_finished in enumerate(finished) if not is_finished)
+    batches = read_batches(paths, todo, config.batch_size, ledger.skip, config.bits)
+    # The first batch is read before the model is loaded, so that unreadable files are reported at once.
+    first = next(batches, None)
+    if first is None and len(ledger.skipped) == len(paths):
+        raise none_readable(ledger.skipped, len(paths))
+    with ledger:
+        if first is not None:
+            work(itertools.chain([first], batches))
+    if len(ledger.skipped) == len(paths):
+        raise none_readable(ledger.skipped, len(paths))
+
+
 def with_channels(batches: Iterable[list[ImageIn]], channels: int, bits: int | None = None) -> Iterator[list[ImageIn]]:
     """Yields batches of images as they are for models of 1 or 3 channels, and read again with their alpha for 4.
 
@@ -150,7 +190,7 @@ def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiErro
     return KerasxaiError(reason if count == 1 else f"none of the {count} images can be used; the first: {reason}")
 
 
-def tell_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
+def report_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
     """Lists on stderr the images that were skipped, and returns the command's exit status.
 
     Args:

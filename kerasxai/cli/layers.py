@@ -1,32 +1,41 @@
 """`kerasxai layers`: what may be given to `--layer`."""
 
 import argparse
+from dataclasses import dataclass
 
-from kerasxai.tools.arguments import add_model
+from kerasxai.tools.model_settings import OUTPUT, ModelSettings
+from kerasxai.tools.settings import SettingsCommand, from_options, setting
 from kerasxai.tools.text_tables import print_table
 
-SUMMARY = "List the layers of a model."
-EXAMPLES = [
-    "kerasxai layers imagenet:EfficientNetLite0",
-    "kerasxai layers runs/gap/model.keras --maps",
-]
+
+@dataclass(frozen=True, kw_only=True)
+class LayersConfig(ModelSettings):
+    """Settings of `kerasxai layers`.
+
+    Attributes:
+        maps: Whether only layers with a feature map are listed.
+    """
+
+    maps: bool = setting("only layers that give a feature map", OUTPUT, False)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the model and the choice of maps alone."""
-    add_model(parser)
-    parser.add_argument("--maps", action="store_true", help="only layers that give a feature map")
+LAYERS = SettingsCommand(
+    "List the layers of a model.",
+    ["kerasxai layers imagenet:EfficientNetLite0", "kerasxai layers runs/gap/model.keras --maps"],
+    (LayersConfig,),
+)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Prints the layers in the order in which they are called."""
+    """Print the layers in the order in which they are called."""
     from kerasxai.engine.layer_table import list_layers
     from kerasxai.models import load
 
+    config = from_options(LayersConfig, options)
     rows = [
         row
-        for row in list_layers(load(options.model, custom_objects=options.custom_objects))
-        if row.is_feature_map or not options.maps
+        for row in list_layers(load(config.model, custom_objects=config.custom_objects))
+        if row.is_feature_map or not config.maps
     ]
     cells = ((row.path, row.kind, _shape(row.shape), "yes" if row.is_feature_map else "") for row in rows)
     print_table(("layer", "kind", "output", "feature map"), cells)

@@ -18,7 +18,14 @@ from kerasxai.version import __version__
 
 
 def record_of(
-    path: Path, size: tuple[int, ...], target: int, name: str, score: float, boxes: NDArray, mask: NDArray, file: str
+    path: Path,
+    size: tuple[int, ...],
+    target: int,
+    name: str,
+    score: float,
+    boxes: NDArray,
+    boxed: list[NDArray[np.bool_]],
+    file: str,
 ) -> JSON:
     """Returns what the tables hold of one image.
 
@@ -29,10 +36,9 @@ def record_of(
         name: Its name.
         score: Its probability.
         boxes: `(K, 4)` pixels, xyxy.
-        mask: `(H, W)` bool; kept as COCO's uncompressed run lengths, one for each box.
+        boxed: The region `(H, W)` of each box; kept as COCO's uncompressed run lengths.
         file: The mask's file, relative to the folder.
     """
-    own = regions(mask, boxes)
     return {
         "image": text_of(path),
         "size": list(size),
@@ -40,8 +46,8 @@ def record_of(
         "name": name,
         "score": score,
         "boxes": boxes.tolist(),
-        "runs": [run_lengths(region) for region in own],
-        "areas": [int(region.sum()) for region in own],
+        "runs": [run_lengths(region) for region in boxed],
+        "areas": [int(region.sum()) for region in boxed],
         "files": [text_of(file)],
     }
 

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from kerasxai.engine.outputs.kinds import OUTPUTS, OUTPUTS_HELP
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import box_threshold, positive_int
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import Preprocess
+from kerasxai.tools.model_settings import OUTPUTS, OUTPUTS_HELP
 from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:

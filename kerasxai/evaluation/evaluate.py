@@ -19,10 +19,10 @@ from rich.progress import track
 from kerasxai import data, models, viz
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
-from kerasxai.evaluation import evaluate_options
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.data_check import check_classes, check_splits
+from kerasxai.evaluation.evaluate_options import EVALUATE
 from kerasxai.evaluation.saved_results import folder_of_figures, free_folder, settings_of_figures
 from kerasxai.evaluation.tables import print_evaluation
 from kerasxai.explainer import Explainer, Explanation
@@ -267,4 +267,4 @@ def _text(name: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.evaluation.evaluate", evaluate_options, run))
+    sys.exit(run_module("kerasxai.evaluation.evaluate", EVALUATE, run))

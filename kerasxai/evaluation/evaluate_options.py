@@ -1,28 +1,31 @@
 """The arguments of `kerasxai evaluate`. Nothing here imports TensorFlow."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.tools.arguments import add_method_options, add_model, section
-from kerasxai.tools.image_options import add_image_options
-from kerasxai.tools.settings import add_settings
-
-SUMMARY = "Measure accuracy and localization."
-EXAMPLES = [
-    "kerasxai evaluate runs/gap/model.keras --data shapes --method cam",
-    "kerasxai evaluate runs/gap/model.keras --data shapes --method gradcam --layer backbone/top_activation",
-    "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
-    "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
-]
+from kerasxai.tools.model_settings import OUTPUT, InputSettings, MethodOptions, ModelSettings
+from kerasxai.tools.settings import SettingsCommand, setting
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model, the settings of `EvaluateConfig`, the method's options and the folder."""
-    add_model(parser)
-    add_settings(parser, EvaluateConfig)
-    add_method_options(parser)
-    add_image_options(parser)
-    section(parser, "output").add_argument(
-        "--out", type=Path, help="folder to write to (default: next to the model, or evaluation/)"
-    )
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFolder:
+    """The folder that an evaluation is written to.
+
+    Attributes:
+        out: The folder; None for one next to the model.
+    """
+
+    out: Path | None = setting("folder to write to (default: next to the model, or evaluation/)", OUTPUT, None)
+
+
+EVALUATE = SettingsCommand(
+    "Measure accuracy and localization.",
+    [
+        "kerasxai evaluate runs/gap/model.keras --data shapes --method cam",
+        "kerasxai evaluate runs/gap/model.keras --data shapes --method gradcam --layer backbone/top_activation",
+        "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
+        "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
+    ],
+    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, EvaluationFolder),
+)

@@ -1,4 +1,4 @@
-"""Arguments that several commands have in common: numbers with a range, options of methods, the model."""
+"""How arguments are read: numbers with a range, lists, options of methods; and the groups of `--help`."""
 
 import argparse
 import json
@@ -173,36 +173,3 @@ def method_option(text: str) -> tuple[str, Any]:
         remedy = f"; use {flag}" if flag else ""
         raise argparse.ArgumentTypeError(f"expected an option of the method, got {name!r}{remedy}")
     return name, value
-
-
-def add_method_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--option NAME=VALUE`, which may be repeated."""
-    section(parser, "method").add_argument(
-        "--option",
-        action="append",
-        default=[],
-        type=method_option,
-        metavar="NAME=VALUE",
-        help="an option of the method; may be repeated",
-    )
-
-
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, and where classes of the user's own are found that it is made of."""
-    section(parser, "model").add_argument(
-        "model", metavar="MODEL", help="a .keras file, or imagenet:NAME for an untouched backbone"
-    )
-    section(parser, "model").add_argument(
-        "--custom-objects",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="a Python module or file.py with custom layers that the model file names; may be repeated. Its code runs",
-    )
-
-
-def add_image_size(parser: argparse.ArgumentParser) -> None:
-    """Adds the side of the images."""
-    section(parser, "data").add_argument(
-        "--image-size", type=positive_int, help="side in pixels, for models that take any (default: 224)"
-    )

@@ -10,8 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from kerasxai.tools.arguments import parse_option
 from kerasxai.tools.error_reasons import raised_in_kerasxai, reason
@@ -19,9 +18,9 @@ from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.image_options import joined_ranges
 from kerasxai.tools.notices import one_line_warnings
 from kerasxai.tools.printable import printable
+from kerasxai.tools.settings import SettingsCommand
 
 __all__ = [
-    "Arguments",
     "Parser",
     "command_line",
     "command_parser",
@@ -66,35 +65,16 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, str(unknown(kind, value, map(str, action.choices))))
 
 
-class Arguments(Protocol):
-    """The description of a command's arguments: a module of `kerasxai.cli`, or a `SettingsCommand`."""
-
-    @property
-    def SUMMARY(self) -> str:
-        """One line about the command."""
-        ...
-
-    @property
-    def EXAMPLES(self) -> list[str]:
-        """Command lines for the end of `--help`."""
-        ...
-
-    @property
-    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
-        """Adds the arguments to a parser."""
-        ...
-
-
-def command_parser(prog: str, module: Arguments | ModuleType) -> Parser:
+def command_parser(prog: str, command: SettingsCommand) -> Parser:
     """Returns the parser of one command.
 
     Args:
         prog: How the user calls it.
-        module: Describes the arguments; its examples are the end of the help.
+        command: Describes the arguments; its examples are the end of the help.
     """
-    examples = "\n".join(f"  {line}" for line in module.EXAMPLES)
-    parser = Parser(prog=prog, description=module.SUMMARY, epilog=f"examples:\n{examples}")
-    module.add_arguments(parser)
+    examples = "\n".join(f"  {line}" for line in command.examples)
+    parser = Parser(prog=prog, description=command.summary, epilog=f"examples:\n{examples}")
+    command.add_arguments(parser)
     return parser
 
 
@@ -227,11 +207,11 @@ def check_backend() -> None:
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
 
 
-def run_module(name: str, options: Arguments | ModuleType, run: Callable[[argparse.Namespace], Any]) -> int:
+def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Namespace], Any]) -> int:
     """Carries out a command that is called as a module, `python -m NAME`, and returns its exit status."""
     prog = f"python -m {name}"
     prepare_streams()
-    parsed = command_parser(prog, options).parse_args()
+    parsed = command_parser(prog, command).parse_args()
     return exit_status(prog, lambda: run(parsed))
 
 

@@ -1,28 +1,7 @@
-"""The options of commands that feed images to a model. Nothing here imports TensorFlow."""
+"""How `--image-size` and `--input-range` are read. Nothing here imports TensorFlow."""
 
 import argparse
 import re
-
-from kerasxai.tools.arguments import section, whole_number
-from kerasxai.tools.input_range import RANGE_HELP
-
-
-def add_image_options(parser: argparse.ArgumentParser, bits: bool = False) -> None:
-    """Adds `--image-size`, `--input-range`, and for commands that read image files `--bits`."""
-    section(parser, "data").add_argument(
-        "--image-size",
-        type=parse_size,
-        metavar="SIDE|HxW",
-        help="side in pixels, or height and width as 240x320, for models that take any (default: 224)",
-    )
-    section(parser, "data").add_argument("--input-range", metavar="RANGE", help=RANGE_HELP)
-    if bits:
-        section(parser, "data").add_argument(
-            "--bits",
-            type=whole_number(8, 16),
-            metavar="N",
-            help="how many bits the values of image files with 16 bits use, such as 12 (default: 16)",
-        )
 
 
 def parse_size(text: str) -> int | tuple[int, int]:

@@ -4,27 +4,42 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from kerasxai.tools.errors import KerasxaiError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Preprocess = Callable[[Any], Any]
 
 # What ImageNet's pixels average to, in RGB, as in keras.applications.imagenet_utils.preprocess_input.
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-_CAFFE_MEAN = np.array([103.939, 116.779, 123.68], np.float32)
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+def _caffe(images: Any) -> Any:
+    return _colors(images)[..., ::-1] - _float32(_CAFFE_MEAN)
+
+
+def _imagenet(images: Any) -> Any:
+    return (_colors(images) / 255.0 - _float32(_MEAN)) / _float32(_DEVIATION)
+
+
+def _float32(values: tuple[float, ...]) -> "NDArray[np.float32]":
+    import numpy as np  # Only here, so that commands answer `--help` without NumPy.
+
+    return np.array(values, np.float32)
+
 
 # Arithmetic alone, so that the functions take NumPy arrays and tensors.
 RANGES: dict[str, Preprocess] = {
     "0,255": lambda images: images,
     "0,1": lambda images: images / 255.0,
     "-1,1": lambda images: images / 127.5 - 1.0,
-    "caffe": lambda images: _colors(images)[..., ::-1] - _CAFFE_MEAN,
-    "imagenet": lambda images: (_colors(images) / 255.0 - _MEAN) / _DEVIATION,
+    "caffe": _caffe,
+    "imagenet": _imagenet,
 }
 """From a name to the function that takes float32 images `(N, H, W, C)` in [0, 255], channels last."""
 
@@ -105,7 +120,7 @@ def _imported(name: str) -> Preprocess:
     return found
 
 
-def preprocessed(function: Preprocess, images: NDArray[Any]) -> NDArray[np.float32]:
+def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.float32]":
     """Returns what a function makes of images in [0, 255], checked.
 
     Args:
@@ -118,6 +133,8 @@ def preprocessed(function: Preprocess, images: NDArray[Any]) -> NDArray[np.float
     Raises:
         KerasxaiError: The function fails, or gives another shape, no real numbers, or numbers that are not finite.
     """
+    import numpy as np
+
     # A copy, because keras.applications.*.preprocess_input changes an array of floats in place.
     given = np.array(images, np.float32)
     try:

@@ -5,8 +5,6 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
@@ -23,7 +21,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
         50
     """
     span = f"{least} or more" if most is None else f"from {least} to {most}"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise KerasxaiError(f"{name} must be a whole number, {span}, not {value!r}")
     number = int(value)
     if number < least or (most is not None and number > most):
@@ -39,7 +37,7 @@ def real(name: str, value: Any, above: float = -math.inf, below: float = math.in
     """
     ends = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
     span = " and ".join(ends) or "finite"
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise KerasxaiError(f"{name} must be a number, {span}, not {value!r}")
     number = float(value)
     if not above < number < below:
@@ -57,7 +55,7 @@ def within(name: str, value: Any, least: float, most: float) -> float:
         >>> within("finetune_share", 0.5, 0, 1)
         0.5
     """
-    numeric = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not numeric or not least <= float(value) <= most:
         raise KerasxaiError(f"{name} must be a number within {least:g} and {most:g}, got {value!r}")
     return float(value)
@@ -73,7 +71,11 @@ def flag(name: str, value: Any) -> bool:
         >>> flag("normalize", False)
         False
     """
-    if not isinstance(value, (bool, np.bool_)):
+    if isinstance(value, bool):
+        return value
+    import numpy as np  # Only here, so that commands answer `--help` without NumPy.
+
+    if not isinstance(value, np.bool_):
         raise KerasxaiError(f"{name} must be true or false, got {value!r}")
     return bool(value)
 

@@ -49,6 +49,8 @@ class Setting:
         limits: The range of a number; the field's type decides whether it is a whole one.
         choices: The names that are allowed, such as a table; read when they are needed, so that rows can be added.
         flag: Where it is not made of the field's name.
+        positional: Whether it is an argument without a flag.
+        nargs: How many words it takes, as for `argparse`; None for one.
         metavar: Placeholder of the value in `--help`.
         parse: Reads the text of the flag, where type and limits do not say how.
         collect: Makes the field's value of a repeated flag's values; such a flag takes NAME=VALUE unless `parse` is
@@ -60,6 +62,8 @@ class Setting:
     limits: Limits | None = None
     choices: Collection[str] = ()
     flag: str | None = None
+    positional: bool = False
+    nargs: str | None = None
     metavar: str | None = None
     parse: Callable[[str], Any] | None = None
     collect: Callable[[list[Any]], Any] | None = None
@@ -104,9 +108,14 @@ def add_settings(parser: argparse.ArgumentParser, kind: type[Dataclass], leave_o
 
 
 def _add(parser: argparse.ArgumentParser, item: Field[Any], row: Setting) -> None:
+    group = section(parser, row.group)
+    if row.positional:
+        group.add_argument(item.name, help=row.help, metavar=row.metavar, nargs=row.nargs)
+        return
     flag = row.flag or "--" + item.name.replace("_", "-")
-    options: dict[str, Any] = {"dest": item.name, "help": row.help}
+    options: dict[str, Any] = {"dest": item.name, "help": row.help, "nargs": row.nargs}
     if item.type is bool:
+        del options["nargs"]
         options["action"] = "store_true"
     elif row.collect is not None:
         options |= {"action": "append", "default": [], "type": row.parse or parse_option}
@@ -122,7 +131,7 @@ def _add(parser: argparse.ArgumentParser, item: Field[Any], row: Setting) -> Non
             # Names and lists say their default themselves where it is not one word.
             if item.default not in (None, "", ()) and not isinstance(item.default, tuple):
                 options["help"] += " (default: %(default)s)"
-    section(parser, row.group).add_argument(flag, **options)
+    group.add_argument(flag, **options)
 
 
 def _parser_of(item: Field[Any], row: Setting) -> Callable[[str], Any]:
@@ -188,18 +197,18 @@ def _check_number(name: str, value: object, limits: Limits) -> None:
 
 @dataclass(frozen=True)
 class SettingsCommand:
-    """The arguments of a command that are made of dataclasses; has the attributes of a module of `kerasxai.cli`.
+    """The arguments of a command, made of dataclasses.
 
     Attributes:
-        SUMMARY: One line on what the command does.
-        EXAMPLES: Commands to copy.
+        summary: One line on what the command does.
+        examples: Commands to copy.
         kinds: The dataclasses; of a field that two of them have, the first describes the flag.
         leave_out: Fields that are no flags.
     """
 
-    SUMMARY: str
-    EXAMPLES: list[str]
-    kinds: tuple[type[Dataclass], ...]
+    summary: str
+    examples: list[str]
+    kinds: tuple[type[Dataclass], ...] = ()
     leave_out: tuple[str, ...] = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

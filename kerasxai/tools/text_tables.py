@@ -2,10 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from kerasxai.tools.printable import printable
 
 
@@ -17,6 +13,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
         rows: The cells, printed by `printable`: brackets in a name are no markup.
         title: Stands above.
     """
+    # Imported here, because rich takes a third of the time in which commands answer `--help`.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)

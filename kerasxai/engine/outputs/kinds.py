@@ -14,15 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.model_settings import OUTPUTS
 from kerasxai.tools.options import choice
 
-OUTPUTS = ("logits", "probabilities")
-"""What outputs can be declared to be."""
-
-OUTPUTS_HELP = (
-    "what the model's outputs are, logits or probabilities, for a model whose final softmax or sigmoid cannot be found "
-    "(default: found out)"
-)
 _ASK = 'outputs="logits" or outputs="probabilities" tells which they are'
 
 

@@ -1,0 +1,68 @@
+"""Settings of `kerasxai explain`, and its arguments made of them. Nothing here imports TensorFlow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasxai.refinements import REFINE_HELP
+from kerasxai.tools.arguments import listed
+from kerasxai.tools.model_settings import (
+    DATA,
+    METHOD,
+    MODEL,
+    OUTPUT,
+    OUTPUTS,
+    OUTPUTS_HELP,
+    FileInputSettings,
+    MethodOptions,
+    ModelSettings,
+)
+from kerasxai.tools.settings import Limits, SettingsCommand, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
+    """Settings of `kerasxai explain`, with those of the model, of its images and of the method.
+
+    Attributes:
+        images: Image files, or folders of them.
+        method: Names in `kerasxai.METHODS`, or "all".
+        layer: As for `kerasxai.Explainer`.
+        target: Index or name of a class; None for each image's predicted class.
+        refine: As for `kerasxai.Explainer`.
+        batch_size: Images explained at once.
+        outputs: As for `kerasxai.Explainer`.
+        out: Folder of the results.
+        top: How many predicted classes are listed.
+    """
+
+    images: Sequence[str] = setting(
+        "image files, or folders of them", DATA, positional=True, nargs="+", metavar="IMAGE"
+    )
+    method: Sequence[str] = setting(
+        "one or more of `kerasxai methods`, or all (default: gradcam)",
+        METHOD,
+        ("gradcam",),
+        metavar="NAME[,NAME]",
+        parse=listed,
+    )
+    layer: str | None = setting(
+        "for methods that explain at a layer; see `kerasxai layers` (default: chosen)", METHOD, None
+    )
+    target: str | None = setting("class index or name (default: the predicted class)", METHOD, None, metavar="CLASS")
+    refine: str | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]")
+    batch_size: int = setting("images explained at once", METHOD, 16, limits=Limits(least=1))
+    outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
+    out: Path = setting("folder to write to", OUTPUT, Path("explanations"))
+    top: int = setting("how many predicted classes are listed", OUTPUT, 3, limits=Limits(least=1))
+
+
+EXPLAIN = SettingsCommand(
+    "Draw where a model looks in images.",
+    [
+        "kerasxai explain imagenet:EfficientNetLite0 cat.jpg",
+        "kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method cam,gradcam --target tabby --out out/",
+        "kerasxai explain runs/gap/model.keras photos/ --method gradcam --layer backbone/block3_1",
+    ],
+    (ExplainConfig,),
+)

@@ -1,0 +1,80 @@
+"""Settings of `kerasxai localize`, and its arguments made of them. Nothing here imports TensorFlow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kerasxai.methods import METHODS
+from kerasxai.refinements import REFINE_HELP
+from kerasxai.tools.model_settings import (
+    DATA,
+    METHOD,
+    MODEL,
+    OUTPUT,
+    OUTPUTS,
+    OUTPUTS_HELP,
+    FileInputSettings,
+    MethodOptions,
+    ModelSettings,
+)
+from kerasxai.tools.settings import Limits, SettingsCommand, setting
+
+BOXES = "boxes"
+
+
+def _threshold(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
+    """Settings of `kerasxai localize`, with those of the model, of its images and of the method.
+
+    Attributes:
+        images: Image files, or folders of them.
+        method: A name in `kerasxai.METHODS`.
+        refine: As for `kerasxai.Explainer`.
+        layer: As for `kerasxai.Explainer`.
+        target: Index or name of a class; None for each image's predicted class.
+        batch_size: Images at once.
+        outputs: As for `kerasxai.Explainer`.
+        threshold: As for `kerasxai.localization.heatmap_to_mask`.
+        all_boxes: Whether each connected region has a box, not only the largest.
+        out: Folder of the results.
+    """
+
+    images: Sequence[str] = setting(
+        "image files, or folders of them", DATA, positional=True, nargs="+", metavar="IMAGE"
+    )
+    method: str = setting("explainer", METHOD, "cam", choices=METHODS)
+    refine: str | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]")
+    layer: str | None = setting("for methods that explain at a layer", METHOD, None)
+    target: str | None = setting(
+        "class index or name (default: each image's predicted class)", METHOD, None, metavar="CLASS"
+    )
+    batch_size: int = setting("images at once", METHOD, 16, limits=Limits(least=1))
+    outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
+    threshold: float | str = setting(
+        "what of a heatmap's maximum the object lies above, 0 to 1, or a rule that chooses it for each heatmap: "
+        "otsu, multiotsu, area",
+        BOXES,
+        0.2,
+        metavar="SHARE",
+        parse=_threshold,
+    )
+    all_boxes: bool = setting("a box for each connected region, not only for the largest", BOXES, False)
+    out: Path = setting("folder to write to", OUTPUT, Path("boxes"))
+
+
+LOCALIZE = SettingsCommand(
+    "Write boxes (COCO JSON, CSV) and masks (PNG) of what a model sees in images.",
+    [
+        "kerasxai localize imagenet:EfficientNetLite0 photos/ --refine best --out boxes/",
+        "kerasxai localize runs/gap/model.keras cat.jpg dog.jpg --method gradcam --threshold otsu",
+        "kerasxai localize imagenet:EfficientNetLite0 photos/*.jpg --target tabby --all-boxes",
+    ],
+    (LocalizeConfig,),
+)

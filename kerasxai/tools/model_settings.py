@@ -1,0 +1,95 @@
+"""Settings that several commands share: the model, its images, the options of a method. No TensorFlow, no NumPy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kerasxai.tools.arguments import method_option, whole_number
+from kerasxai.tools.image_options import parse_size
+from kerasxai.tools.input_range import RANGE_HELP
+from kerasxai.tools.settings import setting
+
+MODEL, DATA, METHOD, OUTPUT = "model", "data", "method", "output"
+"""Headings of `--help`."""
+
+OUTPUTS = ("logits", "probabilities")
+"""What a model's outputs can be declared to be."""
+OUTPUTS_HELP = (
+    "what the model's outputs are, logits or probabilities, for a model whose final softmax or sigmoid cannot be found "
+    "(default: found out)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model.
+
+    Attributes:
+        model: A `.keras` file, or `imagenet:NAME`.
+        custom_objects: Python modules or files with custom layers.
+    """
+
+    model: str = setting(
+        "a .keras file, or imagenet:NAME for an untouched backbone", MODEL, positional=True, metavar="MODEL"
+    )
+    custom_objects: Sequence[str] = setting(
+        "a Python module or file.py with custom layers that the model file names; may be repeated. Its code runs",
+        MODEL,
+        (),
+        metavar="MODULE",
+        parse=str,
+        collect=tuple,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """The images that a model is given.
+
+    Attributes:
+        image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
+        input_range: A name of `kerasxai.tools.input_range.RANGES`, or `"module:function"`; None for [0, 255].
+    """
+
+    image_size: int | tuple[int, int] | None = setting(
+        "side in pixels, or height and width as 240x320, for models that take any (default: 224)",
+        DATA,
+        None,
+        metavar="SIDE|HxW",
+        parse=parse_size,
+    )
+    input_range: str | None = setting(RANGE_HELP, DATA, None, metavar="RANGE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInputSettings(InputSettings):
+    """Images that are read from files.
+
+    Attributes:
+        bits: How many bits of files with 16 bits a channel are used; None for 16.
+    """
+
+    bits: int | None = setting(
+        "how many bits the values of image files with 16 bits use, such as 12 (default: 16)",
+        DATA,
+        None,
+        metavar="N",
+        parse=whole_number(8, 16),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Options of a method.
+
+    Attributes:
+        option: From names to values.
+    """
+
+    option: Mapping[str, Any] = setting(
+        "an option of the method; may be repeated",
+        METHOD,
+        metavar="NAME=VALUE",
+        parse=method_option,
+        collect=dict,
+    )
