@@ -27,6 +27,7 @@ from kerasxai.methods import METHODS
 from kerasxai.metrics import GTKnownLoc, MeanIoU, Metric, PointingGame, PxAP, TopKLoc
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.options import BOX_THRESHOLD
 
 FIGURES = (
     "gt_known_loc",
@@ -101,7 +102,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         method: str = "cam",
         every: int = 1,
         prefix: str = "val_",
-        threshold: float = 0.2,
+        threshold: float = BOX_THRESHOLD,
         iou_threshold: float = 0.5,
         figures: Iterable[str] = _DEFAULT,
         *,

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from skimage.filters import threshold_multiotsu, threshold_otsu
 
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.options import BOX_THRESHOLD
 
 EIGHT_NEIGHBORS = np.ones((3, 3), bool)
 # Resizing a 1x1 map in float32 gives a map that is constant up to rounding; it points nowhere.
@@ -97,7 +98,7 @@ def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:
     return float(rule)
 
 
-def heatmap_to_mask(heatmap: ArrayLike, threshold: float | str = 0.2) -> NDArray[np.bool_]:
+def heatmap_to_mask(heatmap: ArrayLike, threshold: float | str = BOX_THRESHOLD) -> NDArray[np.bool_]:
     """Mark the pixels above a fraction of the heatmap's maximum.
 
     The rule of Zhou et al. (2016, arXiv:1512.04150) with a strict comparison. A heatmap that points nowhere gives an
@@ -151,7 +152,9 @@ def mask_to_boxes(mask: ArrayLike, largest: bool = True) -> NDArray[np.int64]:
     return boxes[order[:1] if largest else order]
 
 
-def heatmap_to_boxes(heatmap: ArrayLike, threshold: float | str = 0.2, largest: bool = True) -> NDArray[np.int64]:
+def heatmap_to_boxes(
+    heatmap: ArrayLike, threshold: float | str = BOX_THRESHOLD, largest: bool = True
+) -> NDArray[np.int64]:
     """Put boxes around what lies above a fraction of the heatmap's maximum.
 
     Zhou et al. (2016, arXiv:1512.04150): keep what is above 20 % of the maximum and take the box around the largest

@@ -216,7 +216,7 @@ def test_a_failure_warns_once_and_leaves_the_figures_out(model: Any) -> None:
     assert "could not measure the localization of cam: KerasxaiError" in str(warning.message)
     assert "out of range" in str(warning.message)
     assert list(history) == ["loss"]
-    with pytest.warns(UserWarning, match="no image with a box"):
+    with pytest.warns(UserWarning, match="one image with a box, got none"):
         fit(model, LocalizationCallback((IMAGES, LABELS, np.full_like(PADDED, -1))))
 
 

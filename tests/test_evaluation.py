@@ -228,7 +228,7 @@ def test_bad_input_is_refused_and_leaves_the_report_alone(report: LocalizationRe
 def test_no_box_at_all_is_an_error() -> None:
     report = LocalizationReport()
     report.update([block(0, 0, 5, 5)], [[1.0, 0.0]], [0], [[]])
-    with pytest.raises(KerasxaiError, match="no image with a box"):
+    with pytest.raises(KerasxaiError, match="one image with a box, got none"):
         report.result()
 
 

@@ -15,7 +15,7 @@ from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.metrics import box_iou, components
 from kerasxai.metrics.box_protocol import BoxProtocol
 from kerasxai.metrics.components import components_of, holes_of
-from kerasxai.metrics.own_protocol import largest_by_pixels
+from kerasxai.metrics.kerasxai_protocol import largest_by_pixels
 from kerasxai.metrics.protocols import KERASXAI, WSOL
 from kerasxai.metrics.resizing import LINEAR, Kernel, resize, resize_matrix
 from kerasxai.metrics.wsol.contours import contour_area, largest_by_contour

@@ -8,6 +8,7 @@ from typing import Any
 from kerasxai.methods import METHODS
 from kerasxai.tools.arguments import fraction, listed, parse_option
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import Limits, SettingsCommand, check_settings, setting
 from kerasxai.training.config import MODEL, OUTPUT, WEAK, RunOutput, TrainConfig
 from kerasxai.training.losses import LOSSES
@@ -96,7 +97,9 @@ class BenchmarkConfig:
         f"with wrong labels train with this loss as well: {', '.join(LOSSES)}", WEAK, "", choices=LOSSES
     )
     method: str = setting("explainer", _MEASURED, "cam", choices=METHODS)
-    threshold: float = setting("the fixed one, of a heatmap's maximum", _MEASURED, 0.2, limits=Limits(least=0, below=1))
+    threshold: float = setting(
+        "the fixed one, of a heatmap's maximum", _MEASURED, BOX_THRESHOLD, limits=Limits(least=0, below=1)
+    )
     limit: int | None = setting("measure so many images of each split only", _MEASURED, None, limits=Limits(least=1))
     sheet_images: int = setting("test images on the contact sheet", OUTPUT, 6, limits=Limits(least=0))
 

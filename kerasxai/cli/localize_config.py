@@ -17,6 +17,7 @@ from kerasxai.tools.model_settings import (
     MethodOptions,
     ModelSettings,
 )
+from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
 BOXES = "boxes"
@@ -61,7 +62,7 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         "what of a heatmap's maximum the object lies above, 0 to 1, or a rule that chooses it for each heatmap: "
         "otsu, multiotsu, area",
         BOXES,
-        0.2,
+        BOX_THRESHOLD,
         metavar="SHARE",
         parse=_threshold,
     )

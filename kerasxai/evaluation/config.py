@@ -10,6 +10,7 @@ from kerasxai.tools.arguments import box_threshold, positive_int
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import Preprocess
 from kerasxai.tools.model_settings import OUTPUTS, OUTPUTS_HELP
+from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class EvaluateConfig:
         "validation",
         parse=_split_or_none,
     )
-    threshold: float = setting("of a heatmap's maximum, for boxes and masks", BOXES, 0.2, parse=box_threshold)
+    threshold: float = setting("of a heatmap's maximum, for boxes and masks", BOXES, BOX_THRESHOLD, parse=box_threshold)
     limit: int | None = setting("measure so many images only", DATA, None, parse=positive_int)
     image_size: int | tuple[int, int] | None = None
     preprocess: str | Preprocess | None = None

@@ -1,4 +1,4 @@
-"""How well heatmaps localize the object."""
+"""Metrics of localization: boxes, masks and pointing."""
 
 from kerasxai.metrics.base import Metric, Result
 from kerasxai.metrics.boxes import box_iou

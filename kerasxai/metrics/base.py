@@ -1,4 +1,4 @@
-"""What all measures have in common: totals that can be added up, saved and loaded."""
+"""The base class of metrics: totals that are added up, merged, saved and loaded."""
 
 import copy
 from typing import TYPE_CHECKING, Any, Self
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class Result(dict[str, Any]):
-    """A measure's result: a plain dict, ready for JSON, whose `float(...)` is the first entry, the headline."""
+    """The result of a metric: a plain dict, ready for JSON, whose `float(...)` is the first entry, the headline."""
 
     def __float__(self) -> float:
         return float(next(iter(self.values())))
 
 
 class Metric:
-    """A measure that is updated batch by batch.
+    """A metric that is updated batch by batch.
 
-    Everything that was counted lies in `totals`, arrays that are added up: two measures with the same options that saw
-    two halves of the data merge to what one would have counted on all of it.
+    All counts are in `totals`, arrays that are added up: two metrics with the same options that counted two halves of
+    a data set merge to the metric of the whole.
 
     Attributes:
-        options: What the measure was made with.
+        options: The arguments of the metric.
         totals: Name -> array of sums and counts.
     """
 
@@ -35,9 +35,10 @@ class Metric:
         self.totals: dict[str, NDArray] = {}
 
     def add(self, **amounts: Any) -> None:
-        """Add to the totals; arrays may grow along the first axis, and names that are new start at zero."""
+        """Add to the totals; arrays may grow along the first axis, and new names start at zero."""
         for name, amount in amounts.items():
             one, two = np.atleast_1d(self.totals.get(name, 0)), np.atleast_1d(amount)
+            # Counts by class grow when a batch contains a class of a higher number.
             if name in self.totals and len(one) != len(two):
                 length = max(len(one), len(two))
                 one, two = (np.pad(x, [(0, length - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in (one, two))
@@ -48,13 +49,13 @@ class Metric:
         raise NotImplementedError
 
     def merge(self, other: "Metric") -> Self:
-        """Add what another measure counted, and returns this one.
+        """Add the counts of another metric, and return this one.
 
         Args:
-            other: A measure of the same kind with the same options; it stays as it is.
+            other: A metric of the same class with the same options; it is not changed.
 
         Raises:
-            KerasxaiError: The kinds or the options differ.
+            KerasxaiError: The classes or the options differ.
         """
         if type(other) is not type(self) or other.options != self.options:
             raise KerasxaiError(
@@ -74,10 +75,10 @@ class Metric:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Make the measure again that `state()` came from.
+        """Make a metric from its `state()`.
 
         Raises:
-            KerasxaiError: The state is of another measure.
+            KerasxaiError: It is the state of another class.
         """
         if not isinstance(state, dict) or state.get("metric") != cls.__name__:
             given = state.get("metric") if isinstance(state, dict) else type(state).__name__
@@ -90,9 +91,9 @@ class Metric:
         """Return the figures so far."""
         raise NotImplementedError
 
-    def counted(self, name: str = "images", what: str = "image with a box") -> int:
-        """Return a count that must not be zero."""
+    def counted(self, name: str = "images", unit: str = "image with a box") -> int:
+        """Return a count that must not be zero, since the results are divided by it."""
         count = int(np.sum(self.totals.get(name, 0)))
         if not count:
-            raise KerasxaiError(f"{type(self).__name__} has seen no {what}; nothing to report")
+            raise KerasxaiError(f"{type(self).__name__}: expected at least one {unit}, got none; there is no result")
         return count

@@ -1,4 +1,4 @@
-"""One batch of heatmaps with the truth about its images, prepared once for all metrics."""
+"""One batch of heatmaps with the annotations of its images, prepared once for all metrics."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class BatchMeasure:
     """Heatmaps, predictions and annotations of one batch, checked and in pixels.
 
     Several metrics need the boxes of the same heatmaps at the same thresholds, which is the expensive step; they are
-    found at the first request and kept for the others.
+    found at the first request and cached.
 
     Attributes:
         maps: The heatmaps, `(h, w)` each.
@@ -60,7 +60,7 @@ class BatchMeasure:
         predicted: `(B,)` predicted classes.
         ranks: `(B,)` rank of the true class among the scores, 0 for the highest.
         boxes: For each image the true boxes `(k, 4)` in pixels.
-        masks: `(B, H, W)` uint8 by name: `"object"` and parts, as far as there are any.
+        masks: `(B, H, W)` uint8 by name: `"object"` and the parts, if given.
     """
 
     maps: list[NDArray[np.float64]]
@@ -164,7 +164,7 @@ def to_pixels(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
     """Return one image's boxes, fractions of width and height, in pixels.
 
     Raises:
-        KerasxaiError: They are no fractions.
+        KerasxaiError: They are not fractions.
     """
     array = np.asarray(boxes, np.float64)
     if not array.size:

@@ -1,4 +1,4 @@
-"""The interface of a box protocol: from a heatmap to boxes at every threshold, and how two boxes are compared."""
+"""The interface of a box protocol: from a heatmap to boxes at every threshold, and the comparison of two boxes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Levels:
 
     Attributes:
         steps: `(H, W)` integers in [0, count]; a pixel belongs to the object at level k where `steps > k`.
-        heights: `(H, W)` the values that were quantized, which only tell which way is uphill.
+        heights: `(H, W)` the values that were quantized, which only decide which way is uphill.
         count: Number of levels.
         index: `(T,)` the level of each threshold.
     """
@@ -68,8 +68,8 @@ class BoxProtocol(ABC):
         """Return the level `(M,)` and the box `(M, 4)` of all components at all levels."""
 
     @abstractmethod
-    def iou(self, boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
-        """Return the `(K, L)` intersection over union of every box with every other."""
+    def iou(self, boxes: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+        """Return the intersection over union `(K, L)` of K boxes with L true boxes."""
 
     @abstractmethod
     def true_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:

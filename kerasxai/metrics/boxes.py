@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def box_iou(boxes: ArrayLike, others: ArrayLike, inclusive: bool = False) -> NDArray[np.float64]:
-    """Return the intersection over union of every box with every other.
+    """Return the intersection over union of each of two sets of boxes with the other.
 
     Args:
         boxes: `(K, 4)` x0, y0, x1, y1.

@@ -1,10 +1,10 @@
 """The connected components of a map at every threshold, all found in one pass.
 
-A sweep over thresholds asks the same question up to a thousand times: which components has `levels > k`, and where do
-they lie? Labeling each level costs too much in NumPy, and a max-tree over pixels is slow to build. Here every pixel
-climbs to the local maximum that lies steepest uphill. Seen from any level, what is left of such a basin is connected,
-because the path to its maximum never goes down; so components are made of whole basins, and two basins join at the
-highest pass between them. A maximum spanning tree over the passes (few, on smooth maps) then replaces all labelings.
+A sweep over thresholds needs the components of `levels > k` and their boxes for up to a thousand k. Labeling each level
+costs too much in NumPy, and a max-tree over pixels is slow to build. Here every pixel climbs to the local maximum that
+is steepest uphill. At any level, what is left of such a basin is connected, because the path to its maximum never goes
+down; so components are made of whole basins, and two basins join at the highest pass between them. A maximum spanning
+tree over the passes (few, on smooth maps) then replaces all labelings.
 """
 
 from dataclasses import dataclass, fields
@@ -17,9 +17,9 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 # Row by row, the pixel itself in the middle.
 EIGHT = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 FOUR = [(-1, 0), (0, -1), (0, 0), (0, 1), (1, 0)]
-# Which basin it counts for, how many levels it stands at, and what it counts.
+# The basin it counts for, the number of levels at which it counts, and its weight.
 Weight = tuple[NDArray[np.intp], NDArray[np.integer], int]
-# Basins times levels that are held at once; more levels are taken in slices, so that noise cannot fill the memory.
+# Basins times levels in memory at once; more levels are taken in slices, because noise has as many basins as pixels.
 MOST_CELLS = 1 << 22
 
 
@@ -79,7 +79,7 @@ def holes_of(levels: NDArray[np.integer], heights: NDArray, count: int) -> Compo
     depths = count - levels.astype(np.int64)
     basins, number = climb(-heights, FOUR)
     passes = passes_between(basins, depths, [(0, 1), (1, 0)])
-    # The world beyond the border is one more basin, that lies under everything.
+    # The world beyond the border is one more basin, below everything.
     border = np.zeros(levels.shape, bool)
     border[[0, -1]] = border[:, [0, -1]] = True
     outlets = np.stack([basins[border], np.full(border.sum(), number), depths[border]])
@@ -130,8 +130,8 @@ def passes_between(
 def contour_weights(basins: NDArray[np.intp], levels: NDArray[np.integer]) -> list[list[Weight]]:
     """Return the weights of twice the contour area, and those of four times the Euler number.
 
-    A 2x2 block adds 1 to the one while three of its pixels stand and 2 while four do; to the other 1 while one stands,
-    -1 while three do, -2 while two stand across the block (Gray's bit quads, for 8-connectivity).
+    A 2x2 block adds 1 to the one while three of its pixels are above the level and 2 while four are; to the other 1
+    while one is, -1 while three are, -2 while two are that touch at a corner (Gray's bit quads, for 8-connectivity).
     """
     padded, owners = np.pad(levels, 1), np.pad(basins, 1)
     corners = [np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, :-1], np.s_[1:, 1:]]
@@ -139,7 +139,7 @@ def contour_weights(basins: NDArray[np.intp], levels: NDArray[np.integer]) -> li
     lower, upper = (np.minimum(a, b), np.minimum(c, d)), (np.maximum(a, b), np.maximum(c, d))
     lowest, highest = np.minimum(*lower), np.maximum(*upper)
     second, third = np.sort([np.maximum(*lower), np.minimum(*upper)], axis=0)
-    # Whichever pixel of the block is highest stands as long as the block counts.
+    # The highest pixel of a block is above the level as long as the block counts at all, so its basin owns the block.
     top = np.where(a >= b, owners[corners[0]], owners[corners[1]])
     bottom = np.where(c >= d, owners[corners[2]], owners[corners[3]])
     owner = np.where(upper[0] >= upper[1], top, bottom)
@@ -172,7 +172,7 @@ def gather(
     count: int,
     outside: bool = False,
 ) -> Components:
-    """Join the basins at their passes and lists what stands at each level; `outside` leaves out the last basin."""
+    """Join the basins at their passes and list the components of each level; `outside` leaves out the last basin."""
     nodes = number + outside
     tree = spanning_passes(passes, nodes, count)
     slices = max(1, min(count, -(-nodes * count // MOST_CELLS)))
@@ -193,7 +193,7 @@ def gather(
 def extents(basins: NDArray[np.intp], levels: NDArray[np.integer], nodes: int, count: int) -> NDArray[np.int32]:
     """Return `(nodes, 4, count)`: first pixel, x0, -x1, -y1 (x1, y1 inclusive) of every basin at every level."""
     height, width = basins.shape
-    stride = count + 1  # A pixel of level v stands at k < v, so at none if v = 0.
+    stride = count + 1  # A pixel of level v is above k < v, so above none if v = 0.
     cell = (basins * stride + levels).ravel()
     index = np.arange(height * width, dtype=np.int32)
     row, column = np.divmod(index, np.int32(width))
@@ -206,8 +206,9 @@ def extents(basins: NDArray[np.intp], levels: NDArray[np.integer], nodes: int, c
 
 
 def totals(weights: list[Weight], nodes: int, count: int) -> NDArray[np.int64]:
-    """Return `(nodes, count)`: the sum of a weight over what stands of every basin at every level."""
+    """Return `(nodes, count)`: the sum of a weight over the pixels of every basin above every level."""
     stride = count + 1
+    # Count at the level where a weight ends, then sum from the highest level down.
     cells = np.zeros(nodes * stride, np.int64)
     for owner, level, factor in weights:
         cells += factor * np.bincount((owner * stride + level).ravel(), minlength=nodes * stride)
@@ -221,10 +222,11 @@ def join(
     outside: bool,
     nowhere: int,
 ) -> None:
-    """Join basins in place, from the highest pass down: what stands below a pass goes from one row to the other."""
+    """Join basins in place, from the highest pass down: below a pass, both basins are one row."""
     last = len(extent) - 1
     roots = list(range(len(extent)))
     for a, b, height in joins:
+        # Union-find with path halving.
         while roots[a] != a:
             roots[a] = a = roots[roots[a]]
         while roots[b] != b:
@@ -239,7 +241,7 @@ def join(
 
 
 def listed(extent: NDArray[np.int32], sums: list[NDArray[np.int64]], shape: tuple[int, int], low: int) -> Components:
-    """List the rows that stand, level by level."""
+    """List the rows that have a pixel above the level, level by level."""
     level, basin = np.nonzero((extent[:, 0] < shape[0] * shape[1]).T)
     first, left, right, bottom = extent[basin, :, level].T.astype(np.int64)
     boxes = np.stack([left, first // shape[1], 1 - right, 1 - bottom], axis=-1)

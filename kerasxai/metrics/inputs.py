@@ -1,4 +1,4 @@
-"""What the measures are given, checked before anything is counted."""
+"""Checks of the arguments of metrics, made before anything is counted."""
 
 from collections.abc import Sequence
 
@@ -43,7 +43,7 @@ def size_for(
 
 
 def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
-    """Raises a KerasxaiError unless there is one entry for each image."""
+    """Check that there is one entry for each image."""
     if np.ndim(values) == 0 if isinstance(values, np.ndarray) else not hasattr(values, "__len__"):
         raise KerasxaiError(f"{name} must have one entry for each of {images} heatmaps, got {values!r}")
     if len(values) != images:
@@ -51,12 +51,12 @@ def checked_count(name: str, values: Sequence | NDArray, images: int) -> None:
 
 
 def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: BoxProtocol) -> NDArray[np.float64]:
-    """Return the true boxes of one image; rows of zeros stand for "no box" in data sets and padding, and are left out.
+    """Return the true boxes of one image without rows of zeros, which mean "no box" in data sets and padding.
 
     Args:
         boxes: `(K, 4)` x0, y0, x1, y1 in pixels of `size`; K may be 0.
-        size: `(H, W)` the image's.
-        protocol: Decides about fractions, and about boxes that end where they begin.
+        size: `(H, W)` of the image.
+        protocol: Decides about fractions and about boxes without area.
 
     Raises:
         KerasxaiError: The shape is wrong, or the numbers cannot be such boxes.
@@ -71,9 +71,9 @@ def checked_boxes(boxes: ArrayLike, size: tuple[int, int], protocol: BoxProtocol
     if array.max() <= 1 and (array % 1).any():
         raise KerasxaiError(f"expected boxes in pixels, got fractions: {array.tolist()}; multiply by width and height")
     # Annotations stick out of the image by a pixel or two; ten percent is another image's size.
-    sides = np.array([size[1], size[0]])
-    slack = 0.1 * sides + 1
-    if (array[:, :2] < -slack).any() or (array[:, 2:] > sides + slack).any():
+    limits = np.array([size[1], size[0]])
+    slack = 0.1 * limits + 1
+    if (array[:, :2] < -slack).any() or (array[:, 2:] > limits + slack).any():
         raise KerasxaiError(
             f"expected boxes in pixels of an image {size[0]}x{size[1]}, got {array.tolist()}; give image_size"
         )
@@ -114,7 +114,7 @@ def checked_labels(labels: ArrayLike, images: int, classes: int | None = None) -
 
 
 def ranks(scores: ArrayLike, labels: ArrayLike, images: int) -> NDArray[np.int64]:
-    """Return each true class's place among the scores, 0 the highest; of equal scores the lower class comes first.
+    """Return each true class's rank among the scores, 0 for the highest; of equal scores the lower class comes first.
 
     A row with a NaN has no order: its true class is put last, beyond every k.
 
@@ -133,7 +133,7 @@ def ranks(scores: ArrayLike, labels: ArrayLike, images: int) -> NDArray[np.int64
 
 
 def painted(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask `(H, W)` with 1 in every box: edges rounded to whole pixels, never narrower than one."""
+    """Return a mask `(H, W)` with 1 in every box: edges rounded to whole pixels, at least one pixel wide."""
     mask = np.zeros(size, np.uint8)
     for x0, y0, x1, y1 in np.rint(boxes).astype(int).tolist():
         x0, y0 = min(max(x0, 0), size[1] - 1), min(max(y0, 0), size[0] - 1)

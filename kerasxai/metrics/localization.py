@@ -1,4 +1,4 @@
-"""How well the boxes of heatmaps meet the true boxes."""
+"""Metrics that compare the boxes of heatmaps with true boxes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +24,7 @@ from kerasxai.metrics.inputs import (
 )
 from kerasxai.metrics.protocols import protocol_of
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import BOX_THRESHOLD
 
 IOU_LEVELS = (30, 50, 70)
 
@@ -38,20 +39,20 @@ def grid_of(protocol: BoxProtocol, thresholds: ArrayLike | None, threshold: floa
     return grid if near.any() else np.sort(np.append(grid, threshold))
 
 
-def place_of(grid: NDArray[np.float64], threshold: float) -> int:
-    """Return where a threshold stands in the grid."""
-    place = int(np.abs(grid - threshold).argmin())
-    if not np.isclose(grid[place], threshold, rtol=0, atol=1e-9):
-        raise KerasxaiError(f"threshold {threshold} was not swept; nearest: {grid[place]:g}")
-    return place
+def index_of(grid: NDArray[np.float64], threshold: float) -> int:
+    """Return the index of a threshold in the grid."""
+    index = int(np.abs(grid - threshold).argmin())
+    if not np.isclose(grid[index], threshold, rtol=0, atol=1e-9):
+        raise KerasxaiError(f"expected a threshold of the sweep, got {threshold}; the nearest is {grid[index]:g}")
+    return index
 
 
 class BoxMetric(Metric):
-    """A measure of best IoUs over a sweep of thresholds.
+    """A metric of best IoUs over a sweep of thresholds.
 
     Args:
         protocol: `"kerasxai"`: bilinear resizing, threshold as a fraction of the maximum, largest component by pixels,
-            half-open boxes, a map that points nowhere has no box. `"wsolevaluation"`: Choe et al.'s pipeline to the
+            half-open boxes, a map without evidence has no box. `"wsolevaluation"`: Choe et al.'s pipeline to the
             last bit (cubic resizing, min-max, 8 bits, contours, inclusive IoU).
         thresholds: Rising, in [0, 1); None for the protocol's own (0.01 apart, or the reference's 0.001).
     """
@@ -83,7 +84,7 @@ class BoxMetric(Metric):
 
 
 class MaxBoxAcc(BoxMetric):
-    """Share of images whose box meets the truth, at the threshold that is best for these very images.
+    """Share of images whose box meets the truth, at the threshold that is best for the same images.
 
     Choe et al. (2020, arXiv:2001.07437). One box an image: the largest component's. Mind that the threshold is chosen
     on the images that are measured: an upper bound, not what a user gets. In percent, as the literature prints it.
@@ -191,7 +192,7 @@ class GTKnownLoc(BoxMetric):
 
     def __init__(
         self,
-        threshold: float = 0.2,
+        threshold: float = BOX_THRESHOLD,
         iou_threshold: float = 0.5,
         protocol: str = "kerasxai",
         thresholds: ArrayLike | None = None,
@@ -217,7 +218,7 @@ class GTKnownLoc(BoxMetric):
 
     def at(self, threshold: float) -> float:
         """Return the share of hits at a threshold of the grid."""
-        return float(self.totals["hits"][place_of(self.grid, threshold)] / self.counted())
+        return float(self.totals["hits"][index_of(self.grid, threshold)] / self.counted())
 
     def result(self) -> Result:
         """Return `gt_known_loc` at the threshold, the best threshold (the lowest of equals) and the curve."""
@@ -237,9 +238,9 @@ class GTKnownLoc(BoxMetric):
 class TopKLoc(BoxMetric):
     """Share of images where the true class is among the k highest scores and its heatmap's box meets the truth.
 
-    The heatmaps are of the TRUE class. Top-k Loc asks for the box of a predicted class that is right, and only the true
-    class is right, so the two are the same thing as long as a class's map does not depend on the prediction (for ACoL,
-    explain with the true label). Fractions, not percents.
+    The heatmaps are of the TRUE class. Top-k Loc takes the box of a correct prediction, and only the true class is
+    correct, so both are the same as long as a class's map does not depend on the prediction (for ACoL, explain with the
+    true label). Fractions, not percents.
 
     Args:
         k: The k's.
@@ -258,7 +259,7 @@ class TopKLoc(BoxMetric):
     def __init__(
         self,
         k: Sequence[int] = (1, 5),
-        threshold: float = 0.2,
+        threshold: float = BOX_THRESHOLD,
         iou_threshold: float = 0.5,
         protocol: str = "kerasxai",
         thresholds: ArrayLike | None = None,
@@ -293,9 +294,10 @@ class TopKLoc(BoxMetric):
         self.count(ious, ranks(scores, labels, len(ious)))
 
     def count(self, ious: NDArray[np.float64], place: NDArray[np.int64]) -> None:
-        """Count best IoUs `(B, T)` found elsewhere and the true classes' places `(B,)` among the scores."""
+        """Count best IoUs `(B, T)` found elsewhere and the ranks `(B,)` of the true classes among the scores."""
         known = ~np.isnan(ious).any(axis=1)
         within = place[known] < np.array(self.options["k"])[:, None]
+        # Both conditions must hold for the same image.
         hits = np.einsum("kb,bt->kt", within.astype(int), (ious[known] >= self.options["iou_threshold"]).astype(int))
         self.add(hits=hits, right=within.sum(axis=1), images=known.sum(), skipped=(~known).sum())
 
@@ -306,10 +308,10 @@ class TopKLoc(BoxMetric):
     def result(self) -> Result:
         """Return `topK_loc` at the threshold, at its best threshold, and `topK_accuracy`, for each k."""
         images = self.counted()
-        place = place_of(self.grid, self.options["threshold"])
+        column = index_of(self.grid, self.options["threshold"])
         result = Result()
         for k, hits, right in zip(self.options["k"], self.totals["hits"], self.totals["right"], strict=True):
-            result[f"top{k}_loc"] = float(hits[place] / images)
+            result[f"top{k}_loc"] = float(hits[column] / images)
             result[f"top{k}_accuracy"] = float(right / images)
             result[f"top{k}_best_loc"] = float(hits.max() / images)
             result[f"top{k}_best_threshold"] = float(self.grid[hits.argmax()])
@@ -331,7 +333,7 @@ class MeanIoU(BoxMetric):
         0.5
     """
 
-    def __init__(self, threshold: float = 0.2, of: str = "boxes", protocol: str = "kerasxai") -> None:
+    def __init__(self, threshold: float = BOX_THRESHOLD, of: str = "boxes", protocol: str = "kerasxai") -> None:
         if of not in ("boxes", "masks"):
             raise KerasxaiError(f"expected of='boxes' or of='masks', got {of!r}")
         super().__init__(protocol, None, threshold=float(threshold), of=of)

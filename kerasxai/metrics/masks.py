@@ -1,4 +1,4 @@
-"""How well heatmaps cover true masks."""
+"""Metrics that compare heatmaps with true masks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +18,7 @@ from kerasxai.metrics.inputs import (
 )
 from kerasxai.metrics.protocols import protocol_of
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import BOX_THRESHOLD
 
 INTERVAL = 0.001
 
@@ -26,9 +27,9 @@ class PxAP(Metric):
     """Pixel average precision: every pixel of every image is one example, its heatmap value the score.
 
     Choe et al. (2020, arXiv:2001.07437). Scores are counted in bins 0.001 wide over the whole data set; precision is
-    summed over the steps of recall. In percent, as the literature prints it. A map that points nowhere scores zero on
-    all its pixels, which is worth the share of object pixels. `"wsolevaluation"` stretches each map between its minimum
-    and maximum, `"kerasxai"` divides by the maximum and cuts off what is negative.
+    summed over the steps of recall. In percent, as the literature prints it. A map without evidence scores zero on
+    all its pixels, which gives the share of object pixels. `"wsolevaluation"` stretches each map between its minimum
+    and maximum, `"kerasxai"` divides by the maximum and clips negative values.
 
     Args:
         protocol: `"kerasxai"` or `"wsolevaluation"`.
@@ -83,11 +84,11 @@ class PxAP(Metric):
 
 
 class MaskCoverage(Metric):
-    """How much of a mask the heatmap covers at a threshold (recall), and how much of what it marks lies in the mask.
+    """Recall and precision of the pixels above a threshold with respect to a mask.
 
     For the whole object or for parts of it: ACoL (Zhang et al. 2018, arXiv:1804.06962) is meant to cover more than the
-    most telling part, which `recall` of the other parts shows and box measures do not. Means over images. A map that
-    marks nothing has recall and precision 0; an image where the part is missing does not count for that part.
+    most discriminative part, which `recall` of the other parts shows and metrics of boxes do not. Means over images. A
+    map that marks nothing has recall and precision 0; an image without the part does not count for that part.
 
     Args:
         thresholds: In [0, 1): fractions of the maximum for `"kerasxai"`, of the stretched 8-bit map for
@@ -101,7 +102,7 @@ class MaskCoverage(Metric):
         {'0.2': 1.0, '0.5': 0.5}
     """
 
-    def __init__(self, thresholds: Sequence[float] = (0.2, 0.5), protocol: str = "kerasxai") -> None:
+    def __init__(self, thresholds: Sequence[float] = (BOX_THRESHOLD, 0.5), protocol: str = "kerasxai") -> None:
         grid = checked_thresholds(thresholds).tolist()
         self.protocol = protocol_of(protocol)
         super().__init__(thresholds=grid, protocol=protocol)
@@ -146,7 +147,7 @@ class MaskCoverage(Metric):
                 result[name] = {"recall": self.keyed(recall / count), "precision": self.keyed(precision / count)}
                 result[name]["images"] = count
         if not result:
-            raise KerasxaiError("MaskCoverage has seen no object pixel; nothing to report")
+            raise KerasxaiError("MaskCoverage: expected at least one object pixel, got none; there is no result")
         return result
 
     def keyed(self, values: NDArray[np.float64]) -> dict[str, float]:

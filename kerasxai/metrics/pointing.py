@@ -1,4 +1,4 @@
-"""Does the heatmap point at the object?"""
+"""The pointing games: whether the highest values of a heatmap are on the object."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ from kerasxai.metrics.inputs import (
     painted,
     size_for,
 )
-from kerasxai.metrics.own_protocol import bilinear_map
+from kerasxai.metrics.kerasxai_protocol import bilinear_map
 from kerasxai.metrics.protocols import KERASXAI
 from kerasxai.tools.errors import KerasxaiError
 
@@ -28,7 +28,7 @@ Region = tuple[NDArray[np.float64], NDArray[np.uint8]]
 
 
 def regions_of(batch: BatchMeasure) -> list[Region]:
-    """Return what `regions` returns, of a batch with boxes."""
+    """Return the regions of a batch with boxes, as `regions` does."""
     return [
         (bilinear_map(heatmap, size), painted(boxes, size))
         for heatmap, size, boxes in zip(batch.maps, batch.sizes, batch.boxes, strict=True)
@@ -66,11 +66,11 @@ class PointingGame(Metric):
     """Share of images whose heatmap's highest pixel lies on the object, or less than 15 pixels from it.
 
     Zhang et al. (2018, arXiv:1608.00507), with the rule of TorchRay: a hit where any pixel of the object is nearer than
-    the tolerance, strictly. Where several pixels are highest, the first row by row is the point. A map that points
-    nowhere is a miss. Boxes are rounded to whole pixels.
+    the tolerance, strictly. Where several pixels are highest, the first row by row is the point. A map without
+    evidence is a miss. Boxes are rounded to whole pixels.
 
     Args:
-        tolerance: In pixels of the image; 0 asks for the pixel itself.
+        tolerance: In pixels of the image; 0 requires the pixel itself.
 
     Example:
         >>> metric = PointingGame(tolerance=0)
@@ -124,10 +124,10 @@ class PointingGame(Metric):
     def result(self) -> Result:
         """Return `pointing_game`, the share of hits, and `by_class_mean`, the mean of the classes' shares."""
         images = self.counted()
-        hit, seen = self.totals["classes"][self.totals["classes"][:, 1] > 0].T
+        hit, images_of_class = self.totals["classes"][self.totals["classes"][:, 1] > 0].T
         return Result(
             pointing_game=float(self.totals["hits"][0] / images),
-            by_class_mean=float((hit / seen).mean()),
+            by_class_mean=float((hit / images_of_class).mean()),
             images=images,
             skipped=int(self.totals["skipped"][0]),
         )
@@ -136,8 +136,8 @@ class PointingGame(Metric):
 class EnergyPointingGame(Metric):
     """Share of the heatmap's positive values that lies on the object, as a mean over images.
 
-    Wang et al. (2020, arXiv:1910.01279). Negative values are cut off; a map that points nowhere scores 0; ignored
-    pixels count neither way. The authors' program swaps x and y of the box; this one does not.
+    Wang et al. (2020, arXiv:1910.01279). Negative values are clipped; a map without evidence scores 0; ignored
+    pixels do not count. The authors' program swaps x and y of the box; this one does not.
 
     Example:
         >>> metric = EnergyPointingGame()

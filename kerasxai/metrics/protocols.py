@@ -5,7 +5,7 @@ evidence has no box. `"wsolevaluation"`: the pipeline of Choe et al., see `keras
 """
 
 from kerasxai.metrics.box_protocol import BoxProtocol
-from kerasxai.metrics.own_protocol import KerasxaiProtocol
+from kerasxai.metrics.kerasxai_protocol import KerasxaiProtocol
 from kerasxai.metrics.wsol.protocol import WsolProtocol
 from kerasxai.tools.errors import unknown
 

@@ -1,4 +1,4 @@
-"""One report of where a classifier looks: accuracy and localization, by class and by size, beside blind baselines."""
+"""One report on a classifier: accuracy and localization, by class and by size, with baselines that see no image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,13 +11,14 @@ from kerasxai.metrics.base import Metric
 from kerasxai.metrics.baselines import BASELINES, centered_gaussian, fixed_boxes, gaussian_boxes
 from kerasxai.metrics.batch import BatchMeasure, Truth, named_masks, to_pixels
 from kerasxai.metrics.inputs import Heatmaps, ImageSize, checked_boxes, checked_count, painted
-from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, place_of
+from kerasxai.metrics.kerasxai_protocol import bilinear_map
+from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, index_of
 from kerasxai.metrics.masks import MaskCoverage, PxAP
-from kerasxai.metrics.own_protocol import bilinear_map
 from kerasxai.metrics.pointing import energy, hits
 from kerasxai.metrics.protocols import WSOL, protocol_of
 from kerasxai.tools.deprecation import warn_deprecated
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import BOX_THRESHOLD
 
 TOP_K = (1, 5)
 # By the largest true box's share of the image: as large as a square of a third, or of two thirds, of the side.
@@ -40,10 +41,10 @@ def _image_options(
 
 
 class LocalizationReport:
-    """Counts all measures of `kerasxai evaluate` in one pass, and keeps a record of every image.
+    """All metrics of `kerasxai evaluate` in one pass, with a record of every image.
 
     The heatmaps are of the true classes; Top-k Loc is then the true class among the k highest scores AND its box right
-    (see `TopKLoc`). Beside the method stand three baselines that never saw the image: `whole_image`, `centered_box`
+    (see `TopKLoc`). The report includes three baselines that never see the image: `whole_image`, `centered_box`
     (half of each side) and `centered_gaussian` (sigma a quarter of each side, swept like a heatmap).
 
     Shares are fractions, `pxap` is in percent. To report at a threshold chosen on validation images, take
@@ -70,7 +71,7 @@ class LocalizationReport:
 
     def __init__(
         self,
-        threshold: float = 0.2,
+        threshold: float = BOX_THRESHOLD,
         iou_threshold: float = 0.5,
         protocol: str = "kerasxai",
         class_names: Sequence[str] | None = None,
@@ -88,14 +89,14 @@ class LocalizationReport:
         self.gaussian = GTKnownLoc(threshold, iou_threshold, protocol)
         self.masks = MeanIoU(threshold, "masks", protocol)
         self.pxap, self.gaussian_pxap = PxAP(protocol), PxAP(protocol)
-        # Of stretched maps whatever the protocol: ACoL joins stretched maps, and parts are compared between heads.
+        # Stretched maps under both protocols: ACoL merges stretched maps, and coverage is compared between heads.
         self.coverage, self.gaussian_coverage = (
             MaskCoverage(protocol=WSOL.name),
             MaskCoverage(protocol=WSOL.name),
         )
 
     def metrics(self) -> dict[str, Metric]:
-        """Return the measures inside, by name."""
+        """Return the metrics of the report, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Metric)}
 
     def update(
@@ -176,7 +177,7 @@ class LocalizationReport:
     def _located(self, batch: BatchMeasure) -> list[dict[str, Any]]:
         """Return for each image what its record says of localization; nothing for an image without a box."""
         grid, protocol = self.boxes.grid, self.protocol
-        column = place_of(grid, self.options["threshold"])
+        column = index_of(grid, self.options["threshold"])
         found = batch.largest_boxes(protocol, grid[[column]])
         entries: list[dict[str, Any]] = []
         for heatmap, size, truth, boxes in zip(batch.maps, batch.sizes, batch.boxes, found, strict=True):
@@ -229,7 +230,7 @@ class LocalizationReport:
         )
 
     def merge(self, other: "LocalizationReport") -> Self:
-        """Add what another report with the same options counted, and returns this one.
+        """Add the counts of another report with the same options, and return this one.
 
         Raises:
             KerasxaiError: The options differ.
@@ -254,10 +255,10 @@ class LocalizationReport:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Self:
-        """Make the report again that `state()` came from.
+        """Make a report from its `state()`.
 
         Raises:
-            KerasxaiError: The state is of something else.
+            KerasxaiError: It is the state of something else.
         """
         if not isinstance(state, dict) or state.get("report") != cls.__name__:
             raise KerasxaiError(f"state must be one of {cls.__name__}, got {type(state).__name__}")
@@ -269,8 +270,10 @@ class LocalizationReport:
 
     def at(self, threshold: float) -> dict[str, float]:
         """Return GT-known Loc and Top-k Loc at another threshold of the sweep."""
-        place, images = place_of(self.boxes.grid, threshold), self.boxes.counted()
-        top = {f"top{k}_loc": float(row[place] / images) for k, row in zip(TOP_K, self.top.totals["hits"], strict=True)}
+        column, images = index_of(self.boxes.grid, threshold), self.boxes.counted()
+        top = {
+            f"top{k}_loc": float(row[column] / images) for k, row in zip(TOP_K, self.top.totals["hits"], strict=True)
+        }
         return {"gt_known_loc": self.boxes.at(threshold), **top}
 
     def best(self, count: int = 8) -> list[dict[str, Any]]:
@@ -287,9 +290,9 @@ class LocalizationReport:
         Returns:
             `images`, `images_with_boxes`; `top1_accuracy`, `top5_accuracy` over all images; `gt_known_loc`, `top1_loc`,
             `top5_loc`, `mean_iou`, `pointing_game`, `energy_pointing_game` at `threshold`; `best_threshold`,
-            `best_gt_known_loc` on these very images; `curve` (`thresholds`, `gt_known_loc`); `by_class` by label, and
-            `by_size`, each with the same entries; `masks` (`pxap`, `mean_iou`, `coverage` by part) where masks were
-            given; `baselines`.
+            `best_gt_known_loc` on the same images; `curve` (`thresholds`, `gt_known_loc`); `by_class` by label, and
+            `by_size`, each with the same entries; `masks` (`pxap`, `mean_iou`, `coverage` by part) if there were
+            masks; `baselines`.
 
         Raises:
             KerasxaiError: No image has a box.
@@ -313,7 +316,7 @@ class LocalizationReport:
         return result
 
     def covered(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the mask measures of the method and of the centered Gaussian, empty where no mask has an object."""
+        """Return the mask measures of the method and of the centered Gaussian, empty if no mask has an object."""
         pair: list[dict[str, Any]] = [{}, {}]
         for entries, coverage, pxap in zip(
             pair, (self.coverage, self.gaussian_coverage), (self.pxap, self.gaussian_pxap), strict=True
@@ -327,7 +330,7 @@ class LocalizationReport:
         return pair[0], pair[1]
 
     def summary(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the figures of some records; those of boxes only where there are boxes."""
+        """Return the figures of some records; those of boxes only if there are boxes."""
         entries: dict[str, Any] = {"images": len(records)}
         for k in TOP_K:
             entries[f"top{k}_accuracy"] = float(np.mean([record["place"] < k for record in records]))
@@ -343,8 +346,8 @@ class LocalizationReport:
     def hit_rates(self, records: list[dict[str, Any]], ious: list[float]) -> dict[str, float]:
         """Return GT-known Loc, Top-k Loc and mean IoU."""
         hit = np.array(ious) >= self.options["iou_threshold"]
-        place = np.array([record["place"] for record in records])
-        top = {f"top{k}_loc": float((hit & (place < k)).mean()) for k in TOP_K}
+        rank = np.array([record["place"] for record in records])
+        top = {f"top{k}_loc": float((hit & (rank < k)).mean()) for k in TOP_K}
         return {"gt_known_loc": float(hit.mean()), **top, "mean_iou": float(np.mean(ious))}
 
     def baseline(self, name: str) -> dict[str, Any]:
@@ -353,7 +356,7 @@ class LocalizationReport:
         return self.hit_rates(located, [record["baselines"][name] for record in located])
 
     def by_class(self) -> dict[str, dict[str, Any]]:
-        """Return the figures by label; the keys are the labels' numbers, as names may occur twice."""
+        """Return the figures by label; the keys are class numbers, because two classes may share a name."""
         names = self.options["class_names"] or []
         groups: dict[int, list[dict[str, Any]]] = {}
         for record in self.records:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.metrics.own_protocol import largest_by_pixels
+from kerasxai.metrics.kerasxai_protocol import largest_by_pixels
 from kerasxai.metrics.protocols import WSOL, protocol_of
 from kerasxai.metrics.wsol.contours import contour_area, contours_of, largest_by_contour
 from kerasxai.metrics.wsol.protocol import HIGHEST as LEVELS

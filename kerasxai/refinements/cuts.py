@@ -11,10 +11,10 @@ from sklearn.mixture import GaussianMixture
 
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.regions import check_seeds, checked, cut, lab
-from kerasxai.tools.options import real, whole
+from kerasxai.tools.options import BOX_THRESHOLD, real, whole
 
-INSIDE = 0.2
-"""Pixels of the object come to lie above this share of the maximum, all others below: where boxes are cut."""
+INSIDE = BOX_THRESHOLD
+"""The refined map is above this share of its maximum on the object and below it elsewhere."""
 _CAPACITY = 1000.0
 _FEW = 4
 

@@ -15,10 +15,7 @@ from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
 from kerasxai.refinements.sizes import enlarged
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import real
-
-_BOX_AT = 0.2
-"""Where boxes are cut: this share of the maximum."""
+from kerasxai.tools.options import BOX_THRESHOLD, real
 
 
 def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
@@ -142,4 +139,4 @@ def _drawn(heatmap: NDArray, told: NDArray | None, level: float, extents: Any) -
     small, size = told[None].astype(np.float32), heatmap.shape
     large = resized(small, size) if extents is None else laid_over(small, size, extents[0]).numpy()
     fine = np.clip(large[0], 0, 1)
-    return heatmap.max() * np.interp(fine / fine.max(), [0, level / fine.max(), 1], [0, _BOX_AT, 1])
+    return heatmap.max() * np.interp(fine / fine.max(), [0, level / fine.max(), 1], [0, BOX_THRESHOLD, 1])

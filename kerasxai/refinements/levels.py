@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from kerasxai.localization import chosen_threshold, has_evidence
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import real
+from kerasxai.tools.options import BOX_THRESHOLD, real
 
 
-def level(heatmaps: Any, *, rule: Any = "otsu", at: float = 0.2) -> NDArray[np.float32]:
+def level(heatmaps: Any, *, rule: Any = "otsu", at: float = BOX_THRESHOLD) -> NDArray[np.float32]:
     """Bends each heatmap so that the threshold that a rule chooses for it comes to lie at a fixed share of its maximum.
 
     With `t` the chosen fraction of the maximum, values from 0 to `t` are stretched to 0 to `at`, and those above to

@@ -7,6 +7,8 @@ from typing import Any
 
 from kerasxai.tools.errors import KerasxaiError, unknown
 
+BOX_THRESHOLD = 0.2
+"""The usual share of a heatmap's maximum above which the object is, Zhou et al. (2016, arXiv:1512.04150)."""
 SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
 
 

@@ -44,9 +44,9 @@ class WsolProtocol(BoxProtocol):
         level, boxes = contours_of(levels.steps, levels.heights, levels.count)
         return level, self.clip(boxes, levels.steps.shape)
 
-    def iou(self, boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    def iou(self, boxes: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
         """Return the IoU of boxes whose end pixel counts."""
-        return box_iou(boxes, others, inclusive=True)
+        return box_iou(boxes, truth, inclusive=True)
 
     def true_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cut off fractions and leave out rows of zeros; a box that ends where it begins is one pixel wide."""

@@ -1,4 +1,4 @@
-"""The protocol `"kerasxai"`, which agrees with `kerasxai.localization.heatmap_to_boxes`."""
+"""The protocol `"kerasxai"`, in agreement with `kerasxai.localization.heatmap_to_boxes`."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,9 +63,9 @@ class KerasxaiProtocol(BoxProtocol):
         found = components_of(levels.steps, levels.heights, levels.count)
         return found.level, found.boxes
 
-    def iou(self, boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    def iou(self, boxes: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
         """Return the IoU of half-open boxes."""
-        return box_iou(boxes, others)
+        return box_iou(boxes, truth)
 
     def true_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Leave out boxes without area."""
