@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,15 @@ from kerasxai.viz.pixels import numbers_of, to_bytes
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
+T = TypeVar("T")
 
 
 def pictures_of(images: NDArray) -> NDArray[np.uint8]:
-    """Returns images as they are drawn.
+    """Convert images to pictures, for drawing only.
 
-    This is for drawing alone; the model gets the images unchanged. Values in [0, 255], [0, 1] and [-1, 1] are
-    recognized as by `kerasxai.viz.to_picture`, of all images together; other ranges, such as those of standardized
-    images, are stretched from the lowest to the highest value. Of other than one or three channels the mean is drawn.
+    Values in [0, 255], [0, 1] and [-1, 1] are recognized as by `kerasxai.viz.to_picture`, for all images together;
+    other ranges, such as those of standardized images, are stretched from the lowest to the highest value. Images of
+    neither one nor three channels are drawn as the mean of their channels.
 
     Args:
         images: `(N, H, W, C)`, series `(N, T, C)` or volumes `(N, D, H, W, C)`.
@@ -44,27 +45,26 @@ def pictures_of(images: NDArray) -> NDArray[np.uint8]:
     if images.ndim == 3:
         return np.stack([series_picture(one) for one in images])
     images = np.stack([slices(one) for one in images]) if images.ndim == 5 else images
-    shown = numbers_of(images, "images")
-    shown = shown if shown.shape[-1] in (1, 3) else shown.mean(axis=-1, keepdims=True, dtype=np.float32)
-    shown = to_bytes(shown, warn=False)
-    return np.stack([to_picture(image) for image in shown])
+    values = numbers_of(images, "images")
+    values = values if values.shape[-1] in (1, 3) else values.mean(axis=-1, keepdims=True, dtype=np.float32)
+    return np.stack([to_picture(image) for image in to_bytes(values, warn=False)])
 
 
 def draw_map(images: Images, maps: Maps, index: int, signed: bool) -> NDArray[np.uint8]:
-    """Draws one map over its image, scaled by its own highest values."""
+    """Draw one map over its image, scaled by its highest values."""
     heatmap = maps.heatmaps[index]
     return overlay(images.pictures[index], heatmap, signed=signed, maximum=visible_maximum(heatmap))
 
 
 def caption(images: Images, maps: Maps, index: int) -> str:
-    """Returns the class explained and its score, as `cat: 3.14`."""
+    """Return the explained class and its score, as `cat: 3.14`."""
     # Adding zero turns -0.0 into 0.0.
     score = round(float(maps.scores[index]), 2) + 0.0
     return f"{images.name_of(int(maps.targets[index]))}: {score:.2f}"
 
 
 def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArray[np.uint8]:
-    """Draws the maps of one epoch; below each stands the class explained, its score, and the true class if another."""
+    """Draw the maps of one epoch, captioned with the explained class, its score, and the true class if different."""
     count, signed = len(images.pictures), maps.signed
     columns = min(_SHEET_COLUMNS, count)
     cells = [draw_map(images, maps, i, signed) for i in range(count)]
@@ -82,21 +82,21 @@ def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArra
 
 
 def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most_columns: int = _MOST_COLUMNS) -> Path:
-    """Makes the timeline of a training from what `ExplanationCallback` has kept, also of one that was killed.
+    """Draw the timeline of a training from the files of `ExplanationCallback`, also of a training that was killed.
 
     One row an image, one column an epoch, the state before training first if it was drawn. Each map is scaled by its
-    own highest values: a timeline shows where the evidence lies, not how much there is.
+    highest values: a timeline shows where the evidence is, not how much there is.
 
     Args:
         log_dir: The callback's `log_dir`.
         method: One of its methods.
-        most_columns: Of more epochs, that many are shown, evenly spread.
+        most_columns: Maximum number of columns; of more epochs, evenly spaced ones are drawn.
 
     Returns:
         The path of the picture, `log_dir/heatmaps/METHOD/timeline.png`.
 
     Raises:
-        KerasxaiError: The folder holds no maps of the method.
+        KerasxaiError: The folder contains no maps of the method.
 
     Example:
         >>> draw_timeline("runs/first", "gradcam")
@@ -106,8 +106,11 @@ def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most
     images = files.load_images()
     epochs = files.epochs(method, images.identity)
     if not epochs:
-        raise KerasxaiError(f"{files.maps(method, 0).parent} holds no maps of the images in {files.folder / 'maps'}")
+        raise KerasxaiError(
+            f"expected maps of the images in {files.folder / 'maps'}, got none in {files.maps(method, 0).parent}"
+        )
     numbers, signed = list(epochs), any(epochs.values())
+    # A sheet is drawn row by row, so each epoch is needed once for each image.
     load = lru_cache(maxsize=most_columns)(lambda column: files.load(method, numbers[column]))
 
     def cell(index: int, column: int) -> NDArray[np.uint8]:
@@ -130,14 +133,14 @@ def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most
     return save_png(files.timeline(method), picture)
 
 
-def _in_rows(items: list[Any], columns: int) -> list[list[Any]]:
+def _in_rows(items: Sequence[T], columns: int) -> Sequence[Sequence[T]]:
     return [items[start : start + columns] for start in range(0, len(items), columns)]
 
 
-class _Lazy(Sequence):
-    """A sequence that makes an item when it is asked for: a timeline shows few of many epochs."""
+class _Lazy(Sequence[T]):
+    """A sequence that makes an item when it is accessed, because a timeline draws few of many epochs."""
 
-    def __init__(self, count: int, make: Callable[[int], Any]) -> None:
+    def __init__(self, count: int, make: Callable[[int], T]) -> None:
         self._count, self._make = count, make
 
     def __len__(self) -> int:
@@ -146,5 +149,6 @@ class _Lazy(Sequence):
     def __getitem__(self, index: Any) -> Any:
         return self._make(index)
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self._make(index) for index in range(self._count))
+    def __iter__(self) -> Iterator[T]:
+        # The default would go on until an IndexError.
+        return map(self._make, range(self._count))

@@ -10,9 +10,17 @@ import numpy as np
 from scipy.linalg import orthogonal_procrustes
 from sklearn.metrics import silhouette_score
 
+from kerasxai.callbacks.callback_list import (
+    check_figures,
+    check_order,
+    earlier_callbacks,
+    same_folder,
+    training_callbacks,
+)
 from kerasxai.callbacks.drawing import pictures_of
-from kerasxai.callbacks.inputs import check_inputs, explained, inputs_of, rows_of
-from kerasxai.callbacks.warn_once import Results, WarnOnce, check_figures, companions, is_due, same_folder
+from kerasxai.callbacks.inputs import InputName, Inputs, Samples, check_inputs, explained_input, inputs_of, rows_of
+from kerasxai.callbacks.schedule import Results, epoch_title, is_due
+from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import fields_of, first_images, warn_if_reshuffled
 from kerasxai.engine.layers import find_layer
 from kerasxai.features.capture import Capture
@@ -28,42 +36,42 @@ _PICTURE = "draw the embedding"
 
 
 class EmbeddingCallback(keras.callbacks.Callback):
-    """Embeds the same images after each epoch, measures how far the classes are apart, and draws them in the plane.
+    """Embeds the same images after each epoch, measures the separation of the classes, and draws a scatter plot.
 
-    Into `logs` go, for `History`, `EarlyStopping` and the rest, which must stand after this callback in the list:
+    The figures in `logs`, for `History`, `EarlyStopping` and others, which must be after this callback in the list:
 
-    * `silhouette` in [-1, 1]: how much nearer an image's own class is than the next one, by cosine (Rousseeuw 1987);
-    * `knn_accuracy` in [0, 1]: how often the majority of an image's `neighbors` nearest others is of its class; of
-      classes equally frequent there, the one with the nearest image counts.
+    * `silhouette` in [-1, 1]: how much closer an image is to its class than to the next, by cosine (Rousseeuw 1987);
+    * `knn_accuracy` in [0, 1]: the leave-one-out accuracy of a majority vote of the `neighbors` nearest images; of
+      equally frequent classes, the one with the nearest image wins.
 
-    Epochs are counted by what is done: `log_dir/embedding/epoch_003.png` shows the model after the third epoch and
-    `epoch_000.png` before training. A picture by PCA is turned to lie on the one before it as well as can be, so that
-    what moves from one to the next is the embedding. With `every` above 1 the epochs between repeat the last figures,
-    since Keras' callbacks warn where a figure is missing. Training is not touched: its weights are bit by bit those
-    without the callback. What fails warns once and training goes on, without the figures until measuring succeeds.
+    Epochs are counted when they are completed: `log_dir/embedding/epoch_003.png` shows the model after the third epoch
+    and `epoch_000.png` before training. Each projection is rotated onto the previous one, so that what moves between
+    two pictures is the embedding. With `every` above 1 the epochs between repeat the last figures, because Keras'
+    callbacks warn if a figure is missing. The training does not change: its weights are bit by bit those without the
+    callback. A failure warns once and training continues, without the figures until measuring succeeds.
 
     Args:
         data: Images with labels, as a `tf.data.Dataset`, `keras.utils.PyDataset` or list of samples as
             `kerasxai.data.load` gives them or of `(image, label)`, batched or not, or `(images, labels)` as arrays; of
             at least two classes. For a model of several inputs, an image is the dict, list or tuple that the model
-            takes. The first `count` are taken, once and now.
-        layer: A path, name or layer; None takes the last feature map, averaged over its places.
-        log_dir: Where to draw; None draws nothing. Two callbacks in one training need different folders.
-        every: Measure after every so many epochs; after the first and the last planned one in any case.
-        count: How many images at the most; the silhouette's cost grows with their square.
-        neighbors: Of k-NN accuracy.
+            takes. The first `count` are taken, once, when the callback is made.
+        layer: A path, name or layer; None for the last feature map, averaged over its positions.
+        log_dir: Output folder; None draws nothing. Two callbacks in one training need different folders.
+        every: Number of epochs between measurements; the first and the last planned epoch are measured anyway.
+        count: Maximum number of images; the cost of the silhouette grows with its square.
+        neighbors: Number of neighbors for the accuracy.
         projection: `"pca"`, `"tsne"` or `"umap"`.
         pool: As for `kerasxai.features.embed`.
-        prefix: Before the figures' names in `logs`; two callbacks in one training need different ones.
-        class_names: For the legend.
-        thumbnails: Whether images are drawn on some of the points.
-        tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None where it is installed.
-        image_input: Of a model with several inputs the one that is drawn: its name in a dict, or its index.
-        batch_size: How many images are embedded at once.
+        prefix: Prefix of the figures in `logs`; two callbacks in one training need different ones.
+        class_names: Names for the legend.
+        thumbnails: Whether to draw images at some of the points.
+        tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None if it is installed.
+        image_input: The input to draw, for a model of several inputs: its name in a dict, or its index.
+        batch_size: Number of images embedded at once.
 
     Attributes:
-        results: Number of epochs done -> figure -> value, for the epochs that were measured, 0 before training. A
-            training that begins at the first epoch, or with another model, begins with none.
+        results: Number of epochs done -> figure -> value, for the measured epochs, 0 before training. A
+            training that begins at the first epoch, or with another model, removes earlier results.
 
     Raises:
         KerasxaiError: An argument is wrong, or the data have no labels or only one class; at train begin also for a
@@ -77,8 +85,8 @@ class EmbeddingCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data: Any,
-        layer: Any = None,
+        data: Samples,
+        layer: str | keras.Layer | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         *,
         every: int = 1,
@@ -90,7 +98,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
         class_names: Sequence[str] | None = None,
         thumbnails: bool = True,
         tensorboard: bool | None = None,
-        image_input: Any = None,
+        image_input: InputName | None = None,
         batch_size: int = 32,
     ) -> None:
         super().__init__()
@@ -101,11 +109,13 @@ class EmbeddingCallback(keras.callbacks.Callback):
             if chosen not in known:
                 raise unknown(kind, chosen, known)
         warn_if_reshuffled(data, "EmbeddingCallback")
-        self.images, self.labels, self._fields = _taken(data, count)
-        self._given = self.images
+        self.images, self.labels, self._fields = _first_images(data, count)
+        self._inputs = self.images
         if neighbors >= len(self.labels):
-            raise KerasxaiError(f"{neighbors} neighbors need more than {len(self.labels)} images")
-        self._shown = explained(self.images, image_input)
+            raise KerasxaiError(
+                f"neighbors must be less than the number of images, {len(self.labels)}, got {neighbors}"
+            )
+        self._explained = explained_input(self.images, image_input)
         self.layer, self.every, self.neighbors, self.pool = layer, every, neighbors, pool
         self.log_dir = None if log_dir is None else Path(log_dir)
         self.projection, self.prefix, self.batch_size = projection, prefix, batch_size
@@ -124,12 +134,12 @@ class EmbeddingCallback(keras.callbacks.Callback):
         return [self.prefix + figure for figure in FIGURES]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Looks for the layer, and makes the trace, which serves all epochs."""
+        """Find the layer, and trace the model once for all epochs."""
         if self.layer is not None:
             find_layer(self.model, self.layer)
-        self._given = inputs_of(self.model, self.images, self._fields)
-        check_inputs(self.model, self._given, "EmbeddingCallback")
-        self._check_companions(companions(self))
+        self._inputs = inputs_of(self.model, self.images, self._fields)
+        check_inputs(self.model, self._inputs, "EmbeddingCallback")
+        self._check_callbacks(training_callbacks(self))
         self._guard = WarnOnce("EmbeddingCallback")
         self._close_sink()
         self._capture = Capture(self.model, self.layer, lambda output: pooled(output, self.pool))
@@ -140,10 +150,11 @@ class EmbeddingCallback(keras.callbacks.Callback):
                 self._sink = TensorBoardSink(self.log_dir / "embedding", required=bool(self.tensorboard))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forgets, before the first epoch, what another training measured and drew, and measures the model as it is."""
+        """Remove what another training measured and drew, and measure the untrained model, before the first epoch."""
         if self._begun:
             return
         self._begun = True
+        # Only now is `initial_epoch` known, which Keras does not give to `on_train_begin`.
         self.results.begin(self.model, epoch)
         with self._guard.block(_PICTURE):
             self._forget_after(epoch)
@@ -151,7 +162,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
             self._measure(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, draws, and puts the figures into `logs`."""
+        """Measure, draw, and add the figures to `logs`."""
         if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
             self._first = False
             self._last = self._measure(epoch + 1)
@@ -159,7 +170,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
             logs.update({self.prefix + name: value for name, value in self._last.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Lets go of the trace, which holds on to the model's graph."""
+        """Drop the trace, which keeps the graph of the model in memory."""
         self._capture = None
         self._close_sink()
 
@@ -170,24 +181,21 @@ class EmbeddingCallback(keras.callbacks.Callback):
         self._sink = None
 
     def _forget_after(self, epoch: int) -> None:
-        """Removes the pictures of later epochs: a training that continues from `epoch` draws them again."""
+        """Remove the pictures of later epochs, which a training that continues from `epoch` draws again."""
         for path in [] if self.log_dir is None else (self.log_dir / "embedding").glob("epoch_*.png"):
             number = path.stem.removeprefix("epoch_")
             if number.isdigit() and int(number) > epoch:
                 path.unlink()
 
-    def _check_companions(self, others: list[Any]) -> None:
-        """Refuses callbacks that monitor a figure before it is measured, or write the same figures or files."""
-        check_figures(self, self.names, others)
-        for other in others[: next(place for place, other in enumerate(others) if other is self)]:
+    def _check_callbacks(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Refuse callbacks that monitor a figure before it is measured, or write the same figures or files."""
+        check_figures(self, self.names, callbacks)
+        check_order(self, self.names, callbacks)
+        for other in earlier_callbacks(self, callbacks):
             if isinstance(other, EmbeddingCallback) and same_folder(self.log_dir, other.log_dir):
                 raise KerasxaiError(
-                    f"two EmbeddingCallbacks write the same files into {self.log_dir}; give one another log_dir="
-                )
-            if getattr(other, "monitor", None) in self.names:
-                raise KerasxaiError(
-                    f"{type(other).__name__} monitors {other.monitor!r} but stands before EmbeddingCallback, which "
-                    "measures it: callbacks run in the order of the list; put EmbeddingCallback first"
+                    f"expected EmbeddingCallbacks with different folders, got {self.log_dir} for two; "
+                    "give one another log_dir="
                 )
 
     def _measure(self, done: int) -> dict[str, float] | None:
@@ -202,11 +210,11 @@ class EmbeddingCallback(keras.callbacks.Callback):
         return figures
 
     def _vectors(self) -> np.ndarray:
-        """Returns the embedding of each image, `(N, D)`."""
+        """Return the embedding of each image, `(N, D)`."""
         assert self._capture is not None
         starts = range(0, len(self.labels), self.batch_size)
         slices = (slice(start, start + self.batch_size) for start in starts)
-        vectors = np.concatenate([self._capture(rows_of(self._given, rows)).numpy() for rows in slices])
+        vectors = np.concatenate([self._capture(rows_of(self._inputs, rows)).numpy() for rows in slices])
         check_finite(vectors, "an embedding")
         return vectors
 
@@ -215,7 +223,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
         found = index.neighbors_of(k=self.neighbors).labels
         assert found is not None
         votes = (found[:, :, None] == found[:, None, :]).sum(2)
-        # The first of the most frequent is the one whose nearest image is the nearest.
+        # Neighbors are sorted by distance, so that the first maximum is the class with the nearest image.
         majority = np.take_along_axis(found, votes.argmax(1)[:, None], 1)[:, 0]
         return {
             "silhouette": float(silhouette_score(vectors, self.labels, metric="cosine")),
@@ -226,29 +234,30 @@ class EmbeddingCallback(keras.callbacks.Callback):
         assert self.log_dir is not None
         found = project(vectors, self.projection)
         points = found.points
+        # Axes of a projection are arbitrary: rotate onto the previous picture, so that pictures can be compared.
         if self._points is not None:
-            turned, _ = orthogonal_procrustes(points - points.mean(0), self._points - self._points.mean(0))
-            points = points @ turned.astype(points.dtype)
+            rotation, _ = orthogonal_procrustes(points - points.mean(0), self._points - self._points.mean(0))
+            points = points @ rotation.astype(points.dtype)
         self._points = points
-        when = "before training" if done == 0 else f"after epoch {done}"
-        told = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
-        note = f"{told}; {found.method}, trustworthiness {found.trustworthiness:.3f}"
-        shown = self._pictures() if self.thumbnails else None
-        picture = plot_scatter(points, self.labels, self.class_names, shown, f"Embedding {when}", note)
+        values = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
+        note = f"{values}; {found.method}, trustworthiness {found.trustworthiness:.3f}"
+        pictures = pictures_of(self._explained) if self.thumbnails else None
+        title = f"Embedding {epoch_title(done)}"
+        picture = plot_scatter(points, self.labels, self.class_names, pictures, title, note)
         save_png(self.log_dir / "embedding" / f"epoch_{done:03d}.png", picture)
         if self._sink is not None:
             self._sink.image("embedding", picture, done)
             self._sink.flush()
 
-    def _pictures(self) -> np.ndarray:
-        return pictures_of(self._shown)
 
-
-def _taken(data: Any, count: int) -> tuple[Any, np.ndarray, dict[str, Any]]:
-    if "label" not in fields_of(data):
-        raise KerasxaiError("the embedding's classes are measured with labels, and the data have none")
-    images, labels, others = first_images(data, count)
+def _first_images(data: Samples, count: int) -> tuple[Inputs, np.ndarray, dict[str, Any]]:
+    """Return images, labels and further fields of the first samples, see `first_images`."""
+    fields = fields_of(data)
+    if "label" not in fields:
+        raise KerasxaiError(f"expected data with labels, got {', '.join(fields)}")
+    images, labels, rest = first_images(data, count)
     assert labels is not None
+    # The silhouette is undefined for one class and for classes of one image only.
     if len(np.unique(labels)) < 2 or len(np.unique(labels)) == len(labels):
         raise KerasxaiError(f"expected at least two classes, one of them with two images, got labels {labels[:8]}")
-    return images, labels, others
+    return images, labels, rest

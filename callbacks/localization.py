@@ -6,9 +6,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from kerasxai.callbacks.inputs import check_inputs, fields_for
-from kerasxai.callbacks.warn_once import Results, WarnOnce, companions, free_prefix, is_due
+from kerasxai.callbacks.callback_list import check_order, free_prefix, training_callbacks
+from kerasxai.callbacks.inputs import InputName, Samples, check_inputs, fields_for
+from kerasxai.callbacks.schedule import Results, is_due
+from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import (
     batches,
     class_indices,
@@ -44,19 +47,19 @@ _SWEPT = {"best_gt_known_loc", "best_threshold"}
 
 
 class LocalizationCallback(keras.callbacks.Callback):
-    """Measures after each epoch how well the heatmaps of the true classes find the object.
+    """Measures after each epoch how well the heatmaps of the true classes localize the object.
 
     The figures go into `logs`, so that `ModelCheckpoint(monitor="val_gt_known_loc", mode="max")` and `EarlyStopping`
     can use them and `History` keeps them: fractions, as `kerasxai.metrics.LocalizationReport` defines them over the
-    images with boxes. Callbacks run in the order of their list: this one must stand BEFORE those that use its figures;
-    for those that monitor one, that is checked at train begin.
+    images with boxes. Callbacks run in the order of their list: this one must be BEFORE those that use its figures;
+    for those that monitor one, this is checked at train begin.
 
-    With `every` above 1, the epochs between repeat the figures of the last measured one, since Keras' callbacks warn
-    where a figure is missing. To `EarlyStopping` they are epochs without improvement, so its `patience` must be `every`
-    or more, which is checked too. `results` holds what was measured, by epoch.
+    With `every` above 1, the epochs between repeat the last figures, because Keras' callbacks warn if a figure is
+    missing. For `EarlyStopping` they are epochs without improvement, so its `patience` must be `every` or more, which
+    is checked too. `results` contains the figures by measured epoch.
 
-    Data are read batch by batch. Training is not touched: its weights are bit by bit those without the callback. A
-    failure warns once, training goes on, and the figures are left out until measuring succeeds.
+    Data are read batch by batch. The training does not change: its weights are bit by bit those without the callback.
+    A failure warns once, training continues, and the figures are left out until measuring succeeds.
 
     Args:
         data: A `tf.data.Dataset`, `keras.utils.PyDataset` or list of samples as `kerasxai.data.load` gives them
@@ -65,26 +68,26 @@ class LocalizationCallback(keras.callbacks.Callback):
             `(k, 4)`. For a model of several inputs, `image` is the dict, list or tuple that the model takes, or the
             samples have a field for each of its inputs.
         method: A name in `kerasxai.METHODS`.
-        every: Measure after every so many epochs; after the first and the last planned epoch in any case.
-        prefix: Before each figure's name in `logs`. Two callbacks in one training need different ones; otherwise the
-            second warns, and adds its method's name: `val_saliency_gt_known_loc`.
-        threshold: Of the heatmaps, a fraction of the maximum in [0, 1).
-        iou_threshold: A hit is at least this.
-        figures: Of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
-            thresholds are tried, `best_gt_known_loc` and `best_threshold`; and `pxap` (percent), which needs masks.
+        every: Number of epochs between measurements; the first and the last planned epoch are measured anyway.
+        prefix: Prefix of the figures in `logs`. Two callbacks in one training need different ones; otherwise the
+            second warns, and adds the name of its method: `val_saliency_gt_known_loc`.
+        threshold: Fraction of the maximum of a heatmap, in [0, 1).
+        iou_threshold: Minimum IoU of a hit.
+        figures: Any of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
+            thresholds are swept, `best_gt_known_loc` and `best_threshold`; and `pxap` (percent), which needs masks.
         layer: As for `kerasxai.Explainer`.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
-        batch_size: How many images are explained at once.
+        batch_size: Number of images explained at once.
         outputs: As for `kerasxai.Explainer`.
-        **options: The method's own options.
+        **options: Options of the method.
 
     Attributes:
-        results: Number of epochs done -> figure -> value, for the epochs that were measured. A training that begins
-            at the first epoch, or with another model, begins with none.
+        results: Number of epochs done -> figure -> value, for the measured epochs. A training that begins at the
+            first epoch, or with another model, removes earlier results.
 
     Raises:
         KerasxaiError: An argument is wrong, the data have no labels or boxes, or labels of several classes; at train
-            begin also for a layer or option that does not exist, for a callback that uses a figure but stands before
+            begin also for a layer or option that does not exist, for a callback that monitors a figure but is before
             this one.
 
     Example:
@@ -98,7 +101,7 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data: Any,
+        data: Samples,
         method: str = "cam",
         every: int = 1,
         prefix: str = "val_",
@@ -106,8 +109,8 @@ class LocalizationCallback(keras.callbacks.Callback):
         iou_threshold: float = 0.5,
         figures: Iterable[str] = _DEFAULT,
         *,
-        layer: Any = None,
-        image_input: Any = None,
+        layer: str | keras.Layer | None = None,
+        image_input: InputName | None = None,
         batch_size: int = 32,
         outputs: str | None = None,
         **options: Any,
@@ -128,9 +131,10 @@ class LocalizationCallback(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.image_input = image_input
         given = {"layer": layer, "image_input": image_input, "outputs": outputs}
-        self.options = {name: value for name, value in given.items() if value is not None} | options
+        self.options: dict[str, Any] = {name: value for name, value in given.items() if value is not None} | options
         self.results = Results()
-        self._metrics()  # Refuses thresholds out of range.
+        # Made to refuse thresholds out of range now, not after the first epoch.
+        self._metrics()
         self._guard = WarnOnce("LocalizationCallback")
         self._explainer: Explainer | None = None
         self._last: dict[str, float] | None = None
@@ -143,10 +147,10 @@ class LocalizationCallback(keras.callbacks.Callback):
         return [self._prefix + figure for figure in self.figures]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Makes the explainer, which serves all epochs, and looks at the other callbacks."""
-        others = companions(self)
-        self._prefix = free_prefix(self, self.figures, others)
-        self._check_companions(others)
+        """Make the explainer, whose traces are valid for all epochs, and check the other callbacks."""
+        callbacks = training_callbacks(self)
+        self._prefix = free_prefix(self, self.figures, callbacks)
+        self._check_callbacks(callbacks)
         element = element_of(self.data)
         self._inputs = fields_for(self.model, element)
         if not self._inputs:
@@ -158,13 +162,14 @@ class LocalizationCallback(keras.callbacks.Callback):
         self._last, self._first, self._begun = None, True, False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Forgets, before the first epoch, what was measured in another training."""
+        """Remove the results of another training, before the first epoch."""
+        # Only now is `initial_epoch` known, which Keras does not give to `on_train_begin`.
         if not self._begun:
             self._begun = True
             self.results.begin(self.model, epoch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, and puts the figures into `logs`."""
+        """Measure, and add the figures to `logs`."""
         if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
             self._first, self._last = False, None
             with self._guard.block(
@@ -175,7 +180,7 @@ class LocalizationCallback(keras.callbacks.Callback):
             logs.update({self._prefix + name: value for name, value in self._last.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Lets go of the traces, which hold on to the model's graph."""
+        """Drop the traces, which keep the graph of the model in memory."""
         self._explainer = None
 
     def _measured(self) -> dict[str, float]:
@@ -188,9 +193,11 @@ class LocalizationCallback(keras.callbacks.Callback):
             scores = self._explainer.predict(images).scores
             masks = np.stack(fields["mask"]) if "pxap" in self.figures else None
             truth = Truth(labels, fields["boxes"], masks)
+            # Checked once for all metrics, which then share the boxes of the heatmaps.
             BatchMeasure.of(heatmaps, scores, truth, heatmaps.shape[1:3]).update(metrics)
         found: dict[str, Any] = {}
         for metric in metrics:
+            # The first metric has priority: several report, for example, `best_threshold`.
             found = dict(metric.result()) | found
         return {figure: float(found[figure]) for figure in self.figures}
 
@@ -208,24 +215,17 @@ class LocalizationCallback(keras.callbacks.Callback):
             metrics.append(PxAP())
         return metrics
 
-    def _check_companions(self, others: list[Any]) -> None:
-        """Complains of callbacks that would look for a figure before it is there, or stop before the next one is."""
-        here = next(place for place, other in enumerate(others) if other is self)
-        for place, other in enumerate(others):
-            figure = getattr(other, "monitor", None)
-            if figure not in self.names:
+    def _check_callbacks(self, callbacks: list[keras.callbacks.Callback]) -> None:
+        """Refuse callbacks that need a figure before it is measured, or that stop before the next measurement."""
+        check_order(self, self.names, callbacks)
+        for other in callbacks:
+            figure, patience = getattr(other, "monitor", None), getattr(other, "patience", None)
+            if not isinstance(other, keras.callbacks.EarlyStopping) or figure not in self.names:
                 continue
-            who = type(other).__name__
-            if place < here:
+            if patience is not None and patience < self.every:
                 raise KerasxaiError(
-                    f"{who} monitors {figure!r} but stands before LocalizationCallback, which measures it: "
-                    "callbacks run in the order of the list; put LocalizationCallback first"
-                )
-            patience = getattr(other, "patience", None)
-            if patience is not None and patience < self.every and isinstance(other, keras.callbacks.EarlyStopping):
-                raise KerasxaiError(
-                    f"EarlyStopping with patience={patience} stops between two measurements of {figure!r}, which is "
-                    f"measured every {self.every} epochs; give it a patience of {self.every} or more"
+                    f"patience of EarlyStopping must be {self.every} or more, because {figure!r} is measured every "
+                    f"{self.every} epochs, got {patience}"
                 )
 
 
@@ -239,32 +239,33 @@ def _checked_figures(figures: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _check_fields(data: Any, figures: tuple[str, ...]) -> None:
-    there = fields_of(data)
+def _check_fields(data: Samples, figures: tuple[str, ...]) -> None:
+    """Refuse data without the fields that the figures need, before training begins."""
+    fields = fields_of(data)
     needed = ["image", "label", "boxes", *(["mask"] if "pxap" in figures else [])]
-    missing = [name for name in needed if name not in there]
+    missing = [name for name in needed if name not in fields]
     if missing:
         raise KerasxaiError(
-            f"expected data with {', '.join(needed)}, got {', '.join(there) or 'nothing'}; "
+            f"expected data with {', '.join(needed)}, got {', '.join(fields) or 'nothing'}; "
             f"the data have no {' and no '.join(missing)}"
         )
-    shape = getattr(there["boxes"], "shape", None)
-    rank = rank_of(there["boxes"])
+    shape = getattr(fields["boxes"], "shape", None)
+    rank = rank_of(fields["boxes"])
     if shape is not None and rank >= 0 and (rank < 2 or shape[-1] not in (4, None)) and 0 not in shape:
         raise KerasxaiError(
             f"expected boxes of x0, y0, x1, y1 relative to the image, got shape {tuple(shape)}; the third entry of a "
             "tuple holds boxes, not sample weights"
         )
-    _check_labels(data, there["label"])
+    _check_labels(data, fields["label"])
 
 
-def _check_labels(data: Any, label: Any) -> None:
-    """Refuses labels of several classes before training, as far as the first batch shows them."""
+def _check_labels(data: Samples, label: NDArray | tf.TensorSpec) -> None:
+    """Refuse labels of several classes before training, as far as the first batch contains them."""
     if isinstance(data, tf.data.Dataset):
-        # Only rows of labels can have several classes, and a dataset is not read where that would change its order.
+        # Only rows of labels can have several classes. Reading a dataset that reshuffles would change its order.
         if rank_of(label) < 1 or label.shape[-1] in (1, None) or is_reshuffled(data):
             return
-        first: Any = data.take(1)
+        first: object = data.take(1)
     else:
         element = element_of(data)
         first = [tuple(element) if isinstance(element, list) else element]

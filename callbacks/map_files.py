@@ -1,4 +1,4 @@
-"""The files of heatmaps that are followed through a training."""
+"""The files of heatmaps of the same images, epoch by epoch."""
 
 import os
 import re
@@ -18,13 +18,13 @@ _UNREADABLE = (OSError, KeyError, ValueError, zipfile.BadZipFile)
 
 @dataclass(frozen=True)
 class Images:
-    """The images that are followed.
+    """The images that are explained each epoch.
 
     Attributes:
-        pictures: `(N, H, W, 3)` uint8, as they are drawn.
-        labels: `(N,)` int64 true classes, -1 where they are not known.
+        pictures: `(N, H, W, 3)` uint8, for drawing.
+        labels: `(N,)` int64 true classes, -1 if unknown.
         class_names: `(classes,)` names, or empty.
-        identity: A digest of the images, to know them again.
+        identity: A digest of the images, to recognize them.
     """
 
     pictures: NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Images:
     identity: str
 
     def name_of(self, label: int) -> str:
-        """Returns the name of a class, or its number."""
+        """Return the name of a class, or its number."""
         return str(self.class_names[label]) if 0 <= label < len(self.class_names) else f"class {label}"
 
 
@@ -43,8 +43,8 @@ class Maps:
 
     Attributes:
         heatmaps: `(N, H, W)` float32, as the method defines them.
-        targets: `(N,)` int64, the classes explained.
-        scores: `(N,)` float32, the scores explained.
+        targets: `(N,)` int64, the explained classes.
+        scores: `(N,)` float32, the explained scores.
     """
 
     heatmaps: NDArray[np.float32]
@@ -53,7 +53,7 @@ class Maps:
 
     @property
     def signed(self) -> bool:
-        """Whether any map holds evidence against."""
+        """Whether any map contains evidence against its class."""
         return strengths(self.heatmaps)[1]
 
 
@@ -62,35 +62,35 @@ class MapFiles:
 
     `heatmaps/maps/images.npz` holds the images, `heatmaps/maps/METHOD/epoch_003.npz` the maps after the third epoch
     (as float16 shares of each map's largest magnitude, and that magnitude), `heatmaps/METHOD/epoch_003.png` the sheet
-    and `heatmaps/METHOD/timeline.png` the timeline. Characters of a method's name that file names cannot have
-    everywhere become "_".
+    and `heatmaps/METHOD/timeline.png` the timeline. Characters of a method's name that are not portable in file
+    names become "_".
 
     Args:
-        log_dir: The folder that holds `heatmaps`.
+        log_dir: The folder that contains `heatmaps`.
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         self.folder = Path(log_dir) / "heatmaps"
 
     def sheet(self, method: str, epoch: int) -> Path:
-        """Returns where the sheet of an epoch lies."""
+        """Return the path of the sheet of an epoch."""
         return self.folder / _file_name(method) / f"epoch_{epoch:03d}.png"
 
     def timeline(self, method: str) -> Path:
-        """Returns where the timeline lies."""
+        """Return the path of the timeline."""
         return self.folder / _file_name(method) / "timeline.png"
 
     def maps(self, method: str, epoch: int) -> Path:
-        """Returns where the maps of an epoch lie."""
+        """Return the path of the maps of an epoch."""
         return self.folder / "maps" / _file_name(method) / f"epoch_{epoch:03d}.npz"
 
     def save_images(self, images: Images) -> None:
-        """Writes the images."""
+        """Write the images."""
         with atomic_path(self.folder / "maps" / "images.npz") as temporary:
             np.savez_compressed(temporary, **vars(images))
 
     def load_images(self) -> Images:
-        """Reads the images.
+        """Read the images.
 
         Raises:
             KerasxaiError: There are none.
@@ -101,10 +101,10 @@ class MapFiles:
                 arrays = {name: stored[name] for name in ("pictures", "labels", "class_names")}
                 return Images(**arrays, identity=str(stored["identity"]))
         except _UNREADABLE as error:
-            raise KerasxaiError(f"expected the images of an ExplanationCallback in {path}: {error}") from error
+            raise KerasxaiError(f"cannot read the images of an ExplanationCallback in {path}: {error}") from error
 
     def save(self, method: str, epoch: int, maps: Maps, identity: str) -> None:
-        """Writes the maps of an epoch; `identity` is that of their images."""
+        """Write the maps of an epoch; `identity` is that of their images."""
         largest = np.where(np.isfinite(maps.heatmaps), np.abs(maps.heatmaps), 0).max(axis=(1, 2))
         shares = maps.heatmaps / np.where(largest > 0, largest, 1)[:, None, None]
         with atomic_path(self.maps(method, epoch)) as temporary:
@@ -120,13 +120,14 @@ class MapFiles:
             )
 
     def load(self, method: str, epoch: int) -> Maps:
-        """Reads the maps of an epoch."""
+        """Read the maps of an epoch."""
         with np.load(self.maps(method, epoch)) as stored:
             heatmaps = stored["shares"].astype(np.float32) * stored["largest"][:, None, None]
             return Maps(heatmaps, stored["targets"], stored["scores"])
 
     def epochs(self, method: str, identity: str) -> dict[int, bool]:
-        """Returns the epochs whose maps of these images are there, rising, and whether the maps are signed."""
+        """Return the epochs with maps of these images, ascending, and whether the maps are signed."""
+        # The folder may have maps of an earlier training on other images, or a file that was cut off.
         found = {}
         for path in self.maps(method, 0).parent.glob("epoch_*.npz"):
             try:
@@ -138,7 +139,7 @@ class MapFiles:
         return dict(sorted(found.items()))
 
     def forget_after(self, method: str, epoch: int) -> None:
-        """Removes what lies there of later epochs: a training that goes on from `epoch` makes it anew."""
+        """Remove the files of later epochs, which a training that continues from `epoch` writes again."""
         sheets, maps = self.sheet(method, 0).parent, self.maps(method, 0).parent
         for path in [*sheets.glob("epoch_*.png"), *maps.glob("epoch_*.npz")]:
             number = path.stem.removeprefix("epoch_")

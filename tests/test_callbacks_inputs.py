@@ -107,7 +107,7 @@ def test_labels_of_several_classes_or_none_are_refused(labels: Any, tmp_path: Pa
             LocalizationCallback(form)
     with pytest.raises(KerasxaiError, match="one true class for each image"):
         EmbeddingCallback((IMAGES[:2], rows), neighbors=1)
-    assert ExplanationCallback((IMAGES[:2], rows), labels=[0, 1], log_dir=tmp_path)._followed.labels.tolist() == [0, 1]
+    assert ExplanationCallback((IMAGES[:2], rows), labels=[0, 1], log_dir=tmp_path)._drawn.labels.tolist() == [0, 1]
 
 
 def test_one_class_is_read_of_each_row() -> None:
@@ -232,7 +232,7 @@ def test_models_of_several_inputs_get_the_others_from_the_same_data(tmp_path: Pa
         else:
             kept = callback._files.load("gradcam", 1)
             np.testing.assert_array_equal(kept.targets, model.predict(inputs, verbose=0).argmax(-1))
-            np.testing.assert_array_equal(callback._followed.pictures, made[2]._followed.pictures)
+            np.testing.assert_array_equal(callback._drawn.pictures, made[2]._drawn.pictures)
 
 
 def test_inputs_that_the_model_does_not_take_stop_training_at_once(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_checkpoints_and_early_stopping_use_the_figures(model: Any, tmp_path: Pa
 def test_a_callback_that_comes_too_early_is_named(model: Any, tmp_path: Path) -> None:
     best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_gt_known_loc", mode="max")
     localization = LocalizationCallback((IMAGES, LABELS, PADDED))
-    with pytest.raises(KerasxaiError, match=r"ModelCheckpoint monitors 'val_gt_known_loc' but stands before"):
+    with pytest.raises(KerasxaiError, match=r"before ModelCheckpoint, which monitors 'val_gt_known_loc'"):
         fit(model, best, localization)
     with pytest.raises(KerasxaiError, match="put LocalizationCallback first"):
         fit(model, [best], [localization])

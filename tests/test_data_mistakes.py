@@ -204,7 +204,7 @@ def test_classes_of_models_that_do_not_say_them(kind: str, folder: Path, tmp_pat
     model = network if kind == "unbuilt" else Subclassed()
     taken = image_input(model, 16)
     info = data.info(folder)
-    with pytest.raises(kerasxai.KerasxaiError, match=r"the model has 3 classes.* has 2"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"the 2 classes of .*, got 3 classes"):
         check_classes(info, model, taken)
 
 

@@ -99,7 +99,7 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     [
         (IMAGES, {}, "with labels"),
         ((IMAGES, np.zeros(24)), {}, "at least two classes"),
-        ((IMAGES, LABELS), {"neighbors": 24}, "24 neighbors need more"),
+        ((IMAGES, LABELS), {"neighbors": 24}, "neighbors must be less than"),
         ((IMAGES, LABELS), {"every": 0}, "every must be 1"),
         ((IMAGES, LABELS), {"projection": "mds"}, "unknown projection"),
         ((IMAGES, LABELS), {"layer": "nowhere"}, "unknown layer"),

@@ -21,7 +21,6 @@ ROOMS = sorted(
 )
 
 UNREVISED = {
-    "callbacks",
     "kerasxai/__init__.py",
     "kerasxai/cli",
     "kerasxai/data",

@@ -247,8 +247,8 @@ def test_evaluate_tells_mistakes_in_one_line(
     (other / "boxes.csv").write_text("filename,x_min,y_min,x_max,y_max\na/0.png,0,0,4,4\n")
     for words, message in [
         (["--data", str(photos)], "has no boxes"),
-        (["--data", str(photos), "--boxes", config.boxes_csv or "", "--split", "nope"], "no split 'nope'"),
-        (["--data", str(other), "--boxes", str(other / "boxes.csv")], "the model has 2 classes"),
+        (["--data", str(photos), "--boxes", config.boxes_csv or "", "--split", "nope"], "got 'nope'"),
+        (["--data", str(other), "--boxes", str(other / "boxes.csv")], "got 2 classes"),
         (["--data", str(tmp_path / "nothing")], "nothing"),
     ]:
         assert main(["evaluate", model, *words]) == 2

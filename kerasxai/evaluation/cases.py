@@ -26,7 +26,7 @@ def draw_cases(
         report: The report on these images, in their order.
         explainer: The explainer that the report was made with.
         samples: Of `kerasxai.data.load`, one by one.
-        taken: Converts images to what the model takes.
+        taken: Converts images to the input of the model.
         count: How many of each kind.
 
     Returns:
@@ -35,7 +35,7 @@ def draw_cases(
     order = {id(record): number for number, record in enumerate(report.records)}
     chosen = [report.best(count), report.worst(count)]
     needed = {order[id(record)] for row in chosen for record in row}
-    # The data are read up to the last image that is drawn, and only images that are drawn stay in memory.
+    # Read only up to the last image that is drawn, and keep only drawn images in memory.
     numbered = itertools.islice(enumerate(samples), max(needed) + 1)
     images = {number: sample["image"] for number, sample in numbered if number in needed}
     names = report.options["class_names"]

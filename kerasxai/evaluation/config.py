@@ -29,7 +29,7 @@ class EvaluateConfig:
 
     Attributes:
         name_or_path: As for `kerasxai.data.load`.
-        split: The split that is measured.
+        split: The split to evaluate.
         method: A name in `kerasxai.METHODS`.
         layer: As for `kerasxai.Explainer`.
         refine: As for `kerasxai.Explainer`.
@@ -41,13 +41,13 @@ class EvaluateConfig:
             warning if the model has no rescaling of its own.
         data_dir: As for `kerasxai.data.load`.
         boxes_csv: As for `kerasxai.data.load`.
-        oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the measured images themselves.
+        oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the evaluated images.
         protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
             `"wsolevaluation"` for figures that compare with the literature on CUB and ImageNet: heatmaps in the
             method's own size, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
         outputs: As for `kerasxai.Explainer`.
         method_options: Options of the method.
-        batch_size: Images at once; has no influence on the figures.
+        batch_size: Images at once; does not influence the figures.
 
     Example:
         >>> EvaluateConfig("shapes", method="gradcam", threshold=0.3).split
@@ -94,7 +94,7 @@ class EvaluateConfig:
 
     @classmethod
     def of(cls, name_or_path: str, **settings: Any) -> Self:
-        """Make a config from keywords; those that are no fields are options of the method."""
+        """Make a config from keywords; keywords that are not fields are options of the method."""
         names = {item.name for item in fields(cls)} - {"method_options"}
         own = {name: value for name, value in settings.items() if name in names}
         options = {name: value for name, value in settings.items() if name not in names}
@@ -106,7 +106,7 @@ class EvaluateConfig:
 
 
 def config_from(name_or_path: str | EvaluateConfig, split: str | None, settings: Mapping[str, Any]) -> EvaluateConfig:
-    """Return the config given, or the one of the keywords given in its place.
+    """Return the given config, or make one from keywords.
 
     Raises:
         KerasxaiError: Both are given.

@@ -1,4 +1,4 @@
-"""Whether a model and a data set go together, checked before anything is measured."""
+"""Checks that a model and a data set fit together, made before anything is measured."""
 
 import keras
 import numpy as np
@@ -17,28 +17,31 @@ def check_splits(info: data.DatasetInfo, split: str, tune_split: str | None) -> 
     """
     if not info.has_boxes:
         raise KerasxaiError(
-            f"{info.name} has no boxes, and localization needs some; for a folder give --boxes FILE.csv"
+            f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE.csv"
         )
     for name in (split, tune_split):
         if name is not None and name not in info.splits:
-            raise KerasxaiError(f"{info.name} has no split {name!r}; there are: {', '.join(info.splits)}")
+            raise KerasxaiError(f"expected a split of {info.name} ({', '.join(info.splits)}), got {name!r}")
 
 
 def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput) -> None:
-    """Refuse a model whose classes are not those of the data.
+    """Refuse a model with other classes than the data.
 
     Raises:
-        KerasxaiError: There are more or fewer, or a class of the data has another number in the model.
+        KerasxaiError: The number of classes differs, or a class of the data has another number in the model.
     """
     if getattr(model, "outputs", None):
         classes = model.outputs[0].shape[-1]
     else:
-        # A subclassed model and one without an input layer do not say; one empty image does.
+        # A subclassed model and one without an input layer have no known output shape before they are called.
         image = np.zeros((1, *taken.size, taken.channels), np.float32)
         classes = np.shape(model.predict_on_batch(taken.taken(image)))[-1]
-    classes = max(2, classes)  # A single unit tells two classes apart.
+    classes = max(2, classes)  # A single unit separates two classes.
     if classes != info.num_classes:
-        raise KerasxaiError(f"the model has {classes} classes, {info.name} has {info.num_classes}")
+        raise KerasxaiError(
+            f"expected a model with the {info.num_classes} classes of {info.name}, got {classes} classes"
+        )
+    # The number of classes may agree by chance: names, where the model has them, must not be in another order.
     names = models.class_names(model)
     if names is None:
         return

@@ -1,4 +1,4 @@
-"""Measuring a classifier: accuracy, and how well its heatmaps localize the object.
+"""Evaluate a classifier: accuracy, and localization by its heatmaps.
 
 Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...`.
 """
@@ -38,14 +38,14 @@ from kerasxai.tools.input_range import name_of_range, preprocessing
 from kerasxai.tools.settings import from_options
 
 PARTS = {"head": 1, "body": 2, "tail": 3}
-"""The values of a part mask in the embedded data."""
+"""The values in the part masks of the embedded data."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate as the command line says, prints the table and tells where the results lie.
+    """Run `kerasxai evaluate`: evaluate, print the tables and the path of the results.
 
     Returns:
-        0, or 2 if the folder for the results cannot be written to: that is told at once, and the figures are printed.
+        0, or 2 if the folder for the results cannot be written to: an error is printed first, then the figures.
     """
     preprocessing(options.input_range)  # Refuses a mistake before the model is loaded.
     out = options.out
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
             preprocess=options.input_range,
             method_options=dict(options.option),
         ),
-        # A folder that nobody has named may get another name; one that was named is refused if it holds other figures.
+        # The default folder may get a number; a folder that the user named is refused if it contains other figures.
         out=None if not writable else free if options.out is None else out,
         show=print_evaluation,
     )
@@ -101,7 +101,7 @@ def evaluate(
     Args:
         model: A Keras classifier with the classes of the data set.
         name_or_path: The settings; or as for `kerasxai.data.load`, with the settings as keywords.
-        split: The split that is measured (default: `"test"`).
+        split: The split to evaluate (default: `"test"`).
         out: A folder for `evaluation.json`, `records.json`, `cases.png` and `threshold.png`, or a function that returns
             it for the settings of the figures; None writes nothing. Figures that were made with other settings are
             never overwritten.
@@ -112,7 +112,7 @@ def evaluate(
     Returns:
         The figures of `kerasxai.metrics.LocalizationReport.result`, and `tuned`: `threshold`, `gt_known_loc`,
         `top1_loc`, `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian,
-        which has a best threshold of its own, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
+        with its best threshold, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
         `max_box_acc_v2_at`, the same by IoU; under `"wsolevaluation"` also `max_box_acc`.
 
     Raises:
@@ -126,10 +126,12 @@ def evaluate(
     config = config_from(name_or_path, split, settings)
     stored = settings_of_figures(model, config.figure_settings())
     folder = out(stored) if callable(out) else None if out is None else Path(out)
+    # The folder is locked and checked first, so that a long evaluation does not fail when it writes.
     with folder_of_figures(folder, stored):
         evaluator = _Evaluator(model, config, progress)
         evaluation, report = evaluator.figures()
         evaluation["settings"] = stored
+        # Shown before writing: the figures are not lost if the disk is full.
         if show is not None:
             show(evaluation)
         if folder is not None:
@@ -141,7 +143,7 @@ def evaluate(
 
 
 class _Evaluator:
-    """A model, a data set that fits it, and the explainer, ready to measure splits.
+    """Measures splits of a data set with one model and one explainer.
 
     Args:
         model: A Keras classifier.
@@ -149,7 +151,7 @@ class _Evaluator:
         progress: Show a progress bar.
 
     Raises:
-        KerasxaiError: Model and data do not go together.
+        KerasxaiError: The model and the data do not fit together.
     """
 
     def __init__(self, model: keras.Model, config: EvaluateConfig, progress: bool) -> None:
@@ -171,8 +173,9 @@ class _Evaluator:
         self._range_checked = False
 
     def figures(self) -> tuple[dict[str, Any], LocalizationReport]:
-        """Measure the splits, and return the figures and the report of the measured one."""
+        """Measure the splits; return the figures and the report of the evaluated split."""
         config = self.config
+        # The tuning split first: its best threshold is then applied to the evaluated split, which must not choose it.
         tuning = None if config.tune_split is None else self.measure(config.tune_split).result()
         oracle = MaxBoxAccV2(protocol=WSOL.name) if config.oracle or self.protocol.reports_max_box_acc else None
         report = self.measure(config.split, oracle)
@@ -190,6 +193,7 @@ class _Evaluator:
             evaluation["max_box_acc_v2"] = float(best)
             evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
         if self.protocol.reports_max_box_acc:
+            # MaxBoxAcc is the maximum of the same curve, in percent.
             evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
         if tuning is not None:
             tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
@@ -206,7 +210,7 @@ class _Evaluator:
         for batch in self._limited(source.as_numpy_iterator(), split):
             explanation, measure = add_batch(report, self.explainer, batch, self.images)
             if not self._range_checked:
-                # After the first batch, when the model has been called and mistakes of another kind are out of the way.
+                # After the first batch: the check predicts, and a model that cannot explain the data should fail first.
                 self._range_checked = True
                 warn_of_range(self.model, self.images, config.preprocess)
             self.layer = explanation.layer
@@ -215,7 +219,7 @@ class _Evaluator:
         return report
 
     def cases(self, report: LocalizationReport) -> NDArray[np.uint8]:
-        """Draw the cases of highest and lowest IoU of the measured split."""
+        """Draw the cases of highest and lowest IoU of the evaluated split."""
         samples = self.dataset.samples(self.config.split, self.images.size)
         return draw_cases(report, self.explainer, samples.as_numpy_iterator(), self.images)
 
@@ -238,20 +242,21 @@ def add_batch(
     batch: Mapping[str, Any],
     taken: ImageInput,
 ) -> tuple[Explanation, BatchMeasure]:
-    """Explain the true classes of one batch of `kerasxai.data.load` and counts it.
+    """Explain the true classes of one batch of `kerasxai.data.load`, and count it in a report.
 
     Args:
-        report: Where to count.
-        explainer: Explains the model.
-        batch: `image`, `label`, `boxes`, and what there is of `mask`, `part_mask` and `name`.
+        report: The report.
+        explainer: The explainer of the model.
+        batch: `image`, `label`, `boxes`, and if known `mask`, `part_mask` and `name`.
         taken: Converts images to what the model takes.
 
     Returns:
-        The explanation of the batch, and what was measured.
+        The explanation of the batch, and the checked batch for further metrics.
     """
     images = taken.taken(batch["image"])
     labels = np.asarray(batch["label"])
     explanation = explainer(images, labels)
+    # Part masks hold a number for each part; metrics take one binary mask a part.
     parts = {}
     if "part_mask" in batch:
         parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}

@@ -1,4 +1,4 @@
-"""What figures were made with, so that those of other settings are never overwritten."""
+"""The settings of written figures, so that figures of other settings are never overwritten."""
 
 import contextlib
 import hashlib
@@ -18,14 +18,14 @@ from kerasxai.tools.folders import locked
 from kerasxai.tools.input_range import name_of_range, source_of_range
 
 FILES = ("evaluation.json", "records.json", "cases.png", "threshold.png")
-"""What `kerasxai evaluate` writes; the first says what the others were made with."""
+"""The files of `kerasxai evaluate`; the first contains the settings."""
 
 
 def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that figures depend on, ready for JSON: arguments, weights, and the content of files of boxes.
+    """Return everything that figures depend on, ready for JSON: arguments, weights, and contents of files.
 
     Args:
-        model: What is measured.
+        model: The evaluated model.
         given: Names and values of the arguments.
     """
     settings = {name: _plain(value) for name, value in sorted(given.items())}
@@ -37,6 +37,7 @@ def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[st
         source = source_of_range(settings["preprocess"])
         if source is not None:
             settings["preprocess_sha256"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    # Weights, not the path: a model file may be replaced, and a model in memory has none.
     digest = hashlib.sha256()
     for weight in model.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)).tobytes())
@@ -54,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two settings, for a message.
+    """Return the differences between two settings, for a message.
 
     Example:
         >>> differences({"split": "test", "limit": None}, {"split": "test", "limit": 8})
@@ -71,14 +72,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Lock a folder for figures, and refuses it if it holds others.
+    """Lock a folder for figures, and refuse it if it contains others.
 
     Args:
         out: The folder; it need not exist. None does nothing.
-        settings: What the figures are going to be made with.
+        settings: The settings of the figures to be written.
 
     Raises:
-        KerasxaiError: The folder cannot be written to, or holds figures of other settings or files of another origin.
+        KerasxaiError: The folder cannot be written to, or contains figures of other settings or foreign files.
     """
     if out is None:
         yield
@@ -104,13 +105,13 @@ def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
 
 
 def free_folder(out: Path, settings: Mapping[str, Any]) -> Path:
-    """Return the first of `out`, `out-2`, `out-3`, ... that holds no figures of other settings."""
+    """Return the first of `out`, `out-2`, `out-3`, ... without figures of other settings."""
     folders = itertools.chain([out], (out.with_name(f"{out.name}-{number}") for number in itertools.count(2)))
     return next(folder for folder in folders if why_not(folder, settings) is None)
 
 
 def keep_former(paths: Sequence[Path]) -> None:
-    """Give files or folders that are about to be made with other settings a free name, all the same number.
+    """Rename files or folders that are about to be replaced; all get the same free number.
 
     Args:
         paths: They need not exist.

@@ -16,7 +16,7 @@ FIGURES = {
 
 
 def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of the main table: the method at both thresholds, then the baselines that saw no image."""
+    """Return the rows of the main table: the method at both thresholds, then the baselines."""
 
     def row(name: str, threshold: float | None, figures: dict[str, Any]) -> list[str]:
         return [name, "" if threshold is None else f"{threshold:.3f}", *_shares(figures)]
@@ -31,12 +31,12 @@ def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
 
 
 def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
-    """Return the recall or precision of a part of the objects, at half of the maps stretched to their own range."""
+    """Return the recall or precision of a part of the objects, at half of the stretched maps."""
     return evaluation["masks"]["coverage"][part][measure]["0.5"]
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
-    """Print the accuracy of an evaluation, its localization with the baselines, and both by size and by class."""
+    """Print accuracy, localization with the baselines, and both by size and by class."""
     print(
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
@@ -54,7 +54,7 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
 
 
 def print_rows(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table, the first column to the left."""
+    """Print a table with the first column aligned left, the others right."""
     print_table([columns[0], *(f"{column}>" for column in columns[1:])], rows)
 
 
