@@ -19,7 +19,7 @@ from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.words import caption as caption_module
 from kerasxai.training.words import vqa as vqa_module
 from kerasxai.training.words.attention_reader import END, EVIDENCE, PADDING, START, numbered, vocabulary
-from kerasxai.training.words.caption import WORDS, caption, say, spelled, spoken_of
+from kerasxai.training.words.caption import WORDS, caption, described_object, predict_captions, spelled
 from kerasxai.training.words.pointing_accuracy import BACKGROUND, OBJECT, OTHER, Case, by_group, counted, point, rows
 from kerasxai.training.words.scene_config import SceneConfig
 from kerasxai.training.words.vqa import vqa
@@ -96,7 +96,7 @@ def test_the_captioner_is_one_model_from_pixels_to_words(captioned: tuple[Path, 
     assert kerasxai.models.class_names(model) == list(WORDS)
     assert not model.get_layer("backbone").trainable_weights
     images = images_of(folder)
-    said = say(model, images)
+    said = predict_captions(model, images)
     assert said.shape == (3, 9) and (said[:, 0] == START).all()
     outputs = model.predict_on_batch({"image": images.astype("float32"), "words": said})
     np.testing.assert_allclose(outputs.sum(axis=-1), 1, rtol=1e-5)
@@ -299,7 +299,7 @@ def test_saying_stops_at_the_end() -> None:
         def get_layer(self, name: str) -> Any:
             return {"backbone": base, "reader": reader}[name]
 
-    said = say(Both(), np.zeros((2, 1, 1, 1)))
+    said = predict_captions(Both(), np.zeros((2, 1, 1, 1)))
     assert [spelled(row) for row in said] == ["a striped star"] * 2
     assert (said[:, 4:] == PADDING).all()
 
@@ -310,9 +310,9 @@ def test_words_have_numbers() -> None:
         [PADDING, words.index("a"), words.index("star")],
         [PADDING] * 3,
     ]
-    with pytest.raises(kerasxai.KerasxaiError, match="the word 'cat' in 'a cat' is not known"):
+    with pytest.raises(kerasxai.KerasxaiError, match="got 'cat' in 'a cat'"):
         numbered(["a cat"], words, 3)
-    with pytest.raises(kerasxai.KerasxaiError, match="3 words; 2 are the most"):
+    with pytest.raises(kerasxai.KerasxaiError, match="at most 2 words, got 3"):
         numbered(["a star a"], words, 2)
 
 
@@ -321,7 +321,7 @@ def test_captions_can_be_turned_round() -> None:
         assert swapped(text) != text and swapped(swapped(text)) == text
     with pytest.raises(kerasxai.KerasxaiError, match="no caption of two objects"):
         swapped("a star")
-    assert spoken_of("star", [1, 0], [3, 2]) == 1 and spoken_of("heart", [1, 0], [3, 2]) == NOBODY
+    assert described_object("star", [1, 0], [3, 2]) == 1 and described_object("heart", [1, 0], [3, 2]) == NOBODY
 
 
 @pytest.mark.parametrize("name", ["caption", "vqa"])

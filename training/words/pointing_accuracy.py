@@ -1,67 +1,68 @@
-"""Where the maximum of a heatmap lies: on the object that its word speaks of, on the other one, or on neither."""
+"""The position of a heatmap's maximum: on the described object, on the other one, or on the background."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerasxai.data.shapes.language import NOBODY
 
 OBJECT, OTHER, BACKGROUND = "on_object", "on_other", "on_background"
-PLACES = (OBJECT, OTHER, BACKGROUND)
+POSITIONS = (OBJECT, OTHER, BACKGROUND)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One heatmap and what is known of it.
+    """One heatmap and its measurement.
 
     Attributes:
-        group: What it is counted with, such as "noun".
+        group: The group in which it is counted, such as "noun".
         correct: Whether the model's prediction was right.
-        where: One of `PLACES`.
-        area: The share of the image that is the object; 0 where the word speaks of no object in the image.
+        position: One of `POSITIONS`.
+        area: The share of the image that is the object; 0 if the word describes no object in the image.
     """
 
     group: str
     correct: bool
-    where: str
+    position: str
     area: float
 
 
-def point(heatmap: np.ndarray, masks: np.ndarray, spoken_of: int) -> tuple[str, float]:
-    """Tells where a heatmap's maximum lies.
+def point(heatmap: NDArray, masks: NDArray, described: int) -> tuple[str, float]:
+    """Return the position of a heatmap's maximum.
 
     Args:
-        heatmap: `(H, W)`. A map without a positive value points nowhere and counts as background; of several highest
-            pixels the first row by row is taken.
+        heatmap: `(H, W)`. A map without a positive value counts as background; of several highest pixels the first row
+            by row is taken.
         masks: `(2, H, W)`, not 0 on each object.
-        spoken_of: 0 or 1; or `NOBODY`, then no place is right: an object that is hit is the other one.
+        described: 0 or 1, the described object; or `NOBODY`, then each object is the other one.
 
     Returns:
-        One of `PLACES`, and the share of the image that is the object.
+        One of `POSITIONS`, and the share of the image that is the object.
 
     Example:
         >>> point(np.array([[0.0, 1.0]]), np.array([[[0, 1]], [[1, 0]]]), 0)
         ('on_object', 0.5)
     """
-    area = 0.0 if spoken_of == NOBODY else float((masks[spoken_of] != 0).mean())
+    area = 0.0 if described == NOBODY else float((masks[described] != 0).mean())
     if not heatmap.max() > 0:
         return BACKGROUND, area
     top, left = np.unravel_index(heatmap.argmax(), heatmap.shape)
     hit = np.nonzero(masks[:, top, left])[0]
     if len(hit) == 0:
         return BACKGROUND, area
-    return (OBJECT if spoken_of in hit else OTHER), area
+    return (OBJECT if described in hit else OTHER), area
 
 
 def counted(cases: Sequence[Case]) -> dict[str, Any]:
-    """Counts cases, those with a correct prediction apart.
+    """Count all cases, and separately those with a correct prediction.
 
     Returns:
-        For "correct" and "all": `cases`, how many maxima lay where, as counts and shares; `chance`, how many would lie
-        on the object if they were thrown onto the image at random; and `of_hits`, the share on the right object among
-        those on any, where one half is chance.
+        For "correct" and "all": `cases`; the maxima at each position, as counts and shares; `chance`, the share on the
+        object of random positions; and `of_hits`, the share on the described object among those on any object, where
+        one half is chance.
 
     Example:
         >>> counted([Case("noun", True, "on_object", 0.1)])["correct"]["share_on_object"]
@@ -71,9 +72,9 @@ def counted(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def _shares(cases: Sequence[Case]) -> dict[str, Any]:
-    counts: dict[str, Any] = {place: sum(case.where == place for case in cases) for place in PLACES}
+    counts: dict[str, Any] = {position: sum(case.position == position for case in cases) for position in POSITIONS}
     total, hits = len(cases), counts[OBJECT] + counts[OTHER]
-    shares = {f"share_{place}": round(counts[place] / total, 4) if total else None for place in PLACES}
+    shares = {f"share_{name}": round(counts[name] / total, 4) if total else None for name in POSITIONS}
     return {
         "cases": total,
         **counts,
@@ -85,19 +86,19 @@ def _shares(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def by_group(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """Returns what `counted` says of each group, in the order in which they came."""
+    """Return the counts of each group, in order of appearance, see `counted`."""
     names = dict.fromkeys(case.group for case in cases)
     return {name: counted([case for case in cases if case.group == name]) for name in names}
 
 
 def rows(measured: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Returns what `by_group` returned as the rows of a table."""
+    """Return the result of `by_group` as rows of a table."""
     return [
         [
             group,
             which,
             str(one["cases"]),
-            *("" if one[f"share_{place}"] is None else f"{one[f'share_{place}']:.3f}" for place in PLACES),
+            *("" if one[f"share_{name}"] is None else f"{one[f'share_{name}']:.3f}" for name in POSITIONS),
             "" if one["of_hits"] is None else f"{one['of_hits']:.3f}",
             "" if one["chance"] is None else f"{one['chance']:.3f}",
         ]

@@ -15,21 +15,21 @@ _SCORED = [name for name, row in METHODS.items() if row.takes_score]
 
 @dataclass(frozen=True)
 class SceneConfig(RunConfig):
-    """Everything that decides what a captioner or an answerer learns.
+    """Settings of the training of a captioner or an answerer.
 
     Attributes:
         task: "caption" or "vqa".
         backbone: A name in `kerasxai.BACKBONES`.
         weights: "imagenet" or "none".
-        features: The stride or the layer of the backbone whose map is read; the backbone stays frozen up to there.
-        width: Channels of the map that is read, and of everything above it.
-        epochs: How often all images are seen.
-        batch_size: Images a step.
+        features: The stride or the layer of the backbone whose map is read; the backbone is frozen.
+        width: Channels of the map, and of all layers above it.
+        epochs: Maximum number of epochs.
+        batch_size: Images in a step.
         learning_rate: AdamW's peak rate, cosine decay.
-        patience: Training ends when the validation loss has not improved for so many epochs.
-        train_images: Learn from so many images only; None: all.
-        seed: Of weights and order.
-        data_dir: Where TensorFlow Datasets keeps its files.
+        patience: Epochs without a lower validation loss after which training ends.
+        train_images: Number of training images; None: all.
+        seed: Seed of weights and order.
+        data_dir: The folder of TensorFlow Datasets.
     """
 
     task: Literal["caption", "vqa"]
@@ -57,12 +57,12 @@ class SceneConfig(RunConfig):
 
 @dataclass(frozen=True)
 class WordMeasurement:
-    """What is measured and drawn after training.
+    """Settings of measuring and drawing after training.
 
     Attributes:
         method: A name in `kerasxai.METHODS` that explains any score.
-        limit: Measure so many test images only; None: all.
-        gallery: How many test images are drawn.
+        limit: Number of measured test images; None: all.
+        gallery: Number of drawn test images.
     """
 
     method: str = setting("explainer", OUTPUT, "gradcam", choices=_SCORED)
