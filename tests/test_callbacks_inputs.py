@@ -50,7 +50,7 @@ def test_callbacks_that_would_overwrite_one_another_are_refused_before_the_first
         (same, "log_dir="),
         (others, "log_dir="),
     ):
-        with pytest.raises(KerasxaiError, match=f"two .* give one another {remedy}"):
+        with pytest.raises(KerasxaiError, match=f"expected .* give one another {remedy}"):
             fit(model, *pair)
     with pytest.raises(KerasxaiError, match="the same LocalizationCallback twice"):
         fit(model, localization, localization)

@@ -200,7 +200,7 @@ def test_epochs_between_repeat_the_last_figures(model: Any) -> None:
         assert history[f"val_{figure}"] == [measured[i] for i in (0, 0, 2, 2, 2, 5, 5, 7)]
     assert len({tuple(result.values()) for result in callback.results.values()}) > 1
     stop = keras.callbacks.EarlyStopping("val_gt_known_loc", mode="max", patience=2)
-    with pytest.raises(KerasxaiError, match="give it a patience of 3 or more"):
+    with pytest.raises(KerasxaiError, match="patience of EarlyStopping must be 3 or more"):
         fit(model, callback, stop)
     # A second training, which goes on counting, measures its own first epoch.
     history = fit(model, callback, initial_epoch=9, epochs=11)

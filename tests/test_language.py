@@ -40,7 +40,6 @@ UNREVISED = {
     "kerasxai/scores.py",
     "kerasxai/tools",
     "kerasxai/viz",
-    "training",
 }
 
 # Parts of names, split at underscores, and the word that stands for each now. None may appear as a name in the code.

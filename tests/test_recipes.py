@@ -52,7 +52,7 @@ def test_the_recipe_decides_the_head_and_its_options_reach_it() -> None:
     ("message", "values"),
     [
         ("unknown recipe 'acoll'; nearest: acol", {"recipe": "acoll"}),
-        ("recipe 'acol' is its head 'acol'", {"recipe": "acol", "head": "gap"}),
+        ("head must be 'acol' for recipe 'acol'", {"recipe": "acol", "head": "gap"}),
     ],
 )
 def test_mistakes_are_told(message: str, values: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def test_mistakes_are_told(message: str, values: dict[str, Any]) -> None:
 
 
 def test_options_need_a_recipe() -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match="drop_rate without a recipe"):
+    with pytest.raises(kerasxai.KerasxaiError, match="recipe options drop_rate, got none"):
         share_options(None, "gap", {"drop_rate": 0.5})
 
 

@@ -179,9 +179,9 @@ def test_losses_are_those_of_their_papers_on_class_numbers() -> None:
     assert isinstance(soft, keras.losses.CategoricalCrossentropy)
     for name, options, rows, message in [
         ("crossentropy", {}, False, "unknown loss"),
-        ("categorical_generalized_cross_entropy", {"q": 2.0}, False, "does not take"),
-        ("categorical_generalized_cross_entropy", {"p": 0.5}, False, "does not take"),
-        ("categorical_generalized_cross_entropy", {}, True, "mixes labels"),
+        ("categorical_generalized_cross_entropy", {"q": 2.0}, False, "cannot make the loss"),
+        ("categorical_generalized_cross_entropy", {"p": 0.5}, False, "cannot make the loss"),
+        ("categorical_generalized_cross_entropy", {}, True, "mixed labels"),
     ]:
         with pytest.raises(kerasxai.KerasxaiError, match=message):
             keras_loss(name, options, rows)

@@ -1,4 +1,4 @@
-"""Recipes beside one another: each is trained and measured with several seeds, and one table tells mean and spread.
+"""Compare recipes: each is trained and measured with several seeds, and a table shows mean and standard deviation.
 
 Run it as `kerasxai benchmark ...` or `python -m kerasxai.training.benchmark ...`.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from kerasxai import data
 from kerasxai.data.finding import is_own_table
+from kerasxai.evaluation.data_check import check_boxes, check_splits
 from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.baselines import centered_gaussian
@@ -35,14 +36,14 @@ from kerasxai.training.recipes import recipe_of
 from kerasxai.training.train import check_apart, image_size, loss_of, train
 
 _OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")
-"""What each run has for itself."""
+"""The settings in which runs differ."""
 _SPLITS = ("train", "validation", "test")
 _TABLES = ("benchmark.json", "benchmark.csv", "benchmark.md", "runs.csv", "thresholds.png", "sheet.png")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a recipe, and how its labels are weakened.
+    """One row of the table: a recipe, and its weak labels.
 
     Attributes:
         recipe: A name in RECIPES.
@@ -58,7 +59,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What people read."""
+        """The heading of the row."""
         parts = [self.recipe]
         if self.label_fraction < 1:
             parts.append(f"{100 * self.label_fraction:g} % of the labels")
@@ -70,7 +71,7 @@ class Row:
 
     @property
     def folder(self) -> str:
-        """The folder that its runs lie in."""
+        """The folder of its runs."""
         weak = [
             f"_{kind}_{share:g}"
             for kind, share, usual in (("labels", self.label_fraction, 1.0), ("noise", self.label_noise, 0.0))
@@ -85,13 +86,13 @@ def rows_of(
     label_noises: Sequence[float] = (),
     noise_loss: str = "",
 ) -> dict[Row, Row]:
-    """Returns the rows of the table, each with the row that it is compared with.
+    """Return the rows of the table, each with its reference, the row to compare with.
 
     Args:
-        recipes: Each gives a row with all labels, which is compared with that of the first recipe.
-        label_fractions: Each gives a row more for each recipe, compared with the same recipe with all labels.
+        recipes: Each gives a row with all labels; the reference is the row of the first recipe.
+        label_fractions: Each gives another row for each recipe; the reference is the same recipe with all labels.
         label_noises: The same.
-        noise_loss: If there is one, each row with wrong labels has another beside it that is trained with this loss.
+        noise_loss: If not empty, each row with wrong labels is repeated with this loss.
 
     Example:
         >>> [row.name for row in rows_of(["gap"], label_noises=[0.2])]
@@ -107,7 +108,7 @@ def rows_of(
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the benchmark that the command line asks for, prints its table and tells where the results lie."""
+    """Run `kerasxai benchmark`: train, measure, and print the table and the path of the results."""
     config = from_options(TrainConfig, options, recipe_options={})
     _benchmark(config, from_options(BenchmarkConfig, options), options.out, verbose=2)
     print(f"tables and pictures: {options.out}")
@@ -135,28 +136,28 @@ def benchmark(
     verbose: int | str = 2,
     **settings: Unpack[BenchmarkSettings],
 ) -> dict[str, Any]:
-    """Trains and measures recipes with several seeds, and writes one table with mean and spread.
+    """Train and measure recipes with several seeds, and write a table of means and standard deviations.
 
-    What is there already from an earlier call with the same settings is not done again, so that a benchmark that was
-    stopped goes on where it was, and recipes and seeds can be added to one. The tables are written anew after each run.
+    Finished runs of an earlier call with the same settings are not repeated, so that a stopped benchmark continues, and
+    recipes and seeds can be added. The tables are updated after each run.
 
     Args:
-        config: What all runs have in common; its recipe, head, recipe options, loss, seed and what weakens its labels
-            are replaced.
-        recipes: Names in `kerasxai.RECIPES`; the differences are those to the first.
-        seeds: How many runs each recipe has, with seeds from 0 on.
+        config: The common settings of all runs; its recipe, head, recipe options, loss, seed and weak labels are
+            replaced.
+        recipes: Names in `kerasxai.RECIPES`; differences are to the first.
+        seeds: Number of runs for each recipe, with seeds from 0.
         out: Folder for `benchmark.json`, `benchmark.csv`, `benchmark.md`, `runs.csv`, `thresholds.png`, `sheet.png`,
             `command.txt`, and a folder for each run.
-        verbose: As `keras.Model.fit` takes it.
+        verbose: As for `keras.Model.fit`.
         **settings: Other fields of `BenchmarkConfig`.
 
     Returns:
-        What `benchmark.json` holds: `rows` and `baselines` with `mean` and `std` of each measure in percent,
-        `differences` to the first row, `runs`, and how they were made.
+        The content of `benchmark.json`: `rows` and `baselines` with `mean` and `std` of each measure in percent,
+        `differences` to the first row, `runs`, and the settings.
 
     Raises:
-        KerasxaiError: The data has no boxes or lacks a split, a recipe or an option is wrong, or `out` holds runs with
-            other settings.
+        KerasxaiError: The data has no boxes or lacks a split, a recipe or an option is wrong, or `out` contains runs
+            with other settings.
 
     Example:
         >>> benchmark(TrainConfig("shapes"), ["gap", "acol"], 3, "runs/b")["rows"]["acol"]["body_recall"]["mean"]
@@ -165,41 +166,50 @@ def benchmark(
 
 
 def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbose: int | str) -> dict[str, Any]:
-    rows = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
-    limit, recipe_options = compared.limit, compared.recipe_options
     check_apart(out, config.data)
     with locked(out):
-        configs = _configs(config, rows, compared.seeds, recipe_options)
+        # All settings and the data are checked first: a mistake in the last recipe must not be found after hours.
+        rows = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
+        configs = _configs(config, rows, compared.seeds, compared.recipe_options)
         dataset = _checked_dataset(config)
         measuring = {
             "method": compared.method,
             "threshold": compared.threshold,
-            "limit": limit,
+            "limit": compared.limit,
             "batch_size": config.batch_size,
             "data_dir": config.data_dir,
             "boxes_csv": config.boxes_csv,
         }
         side = image_size(config, dataset.info)
-        about = {"data": config.data, **measuring, "recipe_options": recipe_options, "training": _shared(config)}
-        _keep_others(out, about)
+        about = {
+            "data": config.data,
+            **measuring,
+            "recipe_options": compared.recipe_options,
+            "training": _shared(config),
+        }
+
+        # Finished runs are found again in their folders; tables of other settings are kept under another name.
+        _keep_former_tables(out, about)
         report = BenchmarkReport(
             out,
             {row.name: reference.name for row, reference in rows.items()},
             about,
-            blind_oracle(dataset, side, limit),
+            gaussian_max_box_acc_v2(dataset, side, compared.limit),
         )
         for number, ((row, seed), one) in enumerate(configs.items()):
             left = report.time_left(len(configs) - number)
             print(f"\n[{number + 1}/{len(configs)}] {row.name}, seed {seed}{left}", flush=True)
             report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
+            # After each run, so that a stopped benchmark has tables of what is finished.
             report.write()
+
         report.print()
         report.draw(dataset.examples("test", side, compared.sheet_images), dataset.class_names)
         return report.content()
 
 
-def _keep_others(out: Path, about: Mapping[str, Any]) -> None:
-    """Keeps tables of other settings under another name; refuses those of another origin."""
+def _keep_former_tables(out: Path, about: Mapping[str, Any]) -> None:
+    """Rename tables of other settings, and refuse foreign files of the same name."""
     main = out / _TABLES[0]
     if is_own_table(main):
         before = read_json(main)
@@ -214,9 +224,11 @@ def _keep_others(out: Path, about: Mapping[str, Any]) -> None:
 def _configs(
     config: TrainConfig, rows: Iterable[Row], seeds: int, options: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[Row, int], TrainConfig]:
-    """Returns the config of every run, the first seed of all rows first, so that an early table has all rows."""
+    """Return the config of every run."""
+    # Options of a recipe that is not compared may be a typing error; here an unknown name is refused.
     for name in [*(row.recipe for row in rows), *options]:
         recipe_of(name)
+    # Seed by seed, so that an early table has all rows.
     configs = {
         (row, seed): replace(
             config, head="", recipe_options=dict(options.get(row.recipe, {})), seed=seed, **asdict(row)
@@ -224,19 +236,17 @@ def _configs(
         for seed in range(seeds)
         for row in rows
     }
+    # All are checked before the first of many hours.
     for one in configs.values():
         loss_of(one)
     return configs
 
 
 def _checked_dataset(config: TrainConfig) -> data.ImageDataset:
+    """Open the data, and refuse them before the first run if a later step would."""
     dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
-    info = dataset.info
-    if not info.has_boxes:
-        raise KerasxaiError(f"{config.data} has no boxes, and a benchmark of localization needs some")
-    missing = [split for split in _SPLITS if split not in info.splits]
-    if missing:
-        raise KerasxaiError(f"{config.data} has no split {missing[0]!r}, only {', '.join(info.splits)}")
+    check_boxes(dataset.info)
+    check_splits(dataset.info, _SPLITS)
     dataset.check_images(_SPLITS)
     return dataset
 
@@ -248,12 +258,13 @@ def _shared(config: TrainConfig) -> dict[str, Any]:
 def _run(
     config: TrainConfig, folder: Path, measuring: dict[str, Any], verbose: int | str
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Trains and measures, as far as that is not done; returns the model's file, the evaluation and the details."""
-    # What earlier runs left behind is of no use, and grows from run to run.
+    """Train and measure a run unless finished; return the file of the model, the evaluation, and details."""
+    # The graphs of earlier runs would fill the memory.
     keras.backend.clear_session()
     model = train(config, folder, methods=(), localize_images=0, verbose=verbose)
     begun = time.monotonic()
     measured = folder / f"evaluation_{measuring['method']}"
+    # The time is recorded for the estimate of the remaining time; a cached evaluation must not count as fast.
     fresh = not (measured / "evaluation.json").exists()
     evaluation = evaluated(model, config.data, measured, oracle=True, progress=sys.stderr.isatty(), **measuring)
     if fresh or not (measured / "seconds.json").exists():
@@ -267,8 +278,8 @@ def _run(
     )
 
 
-def blind_oracle(dataset: data.ImageDataset, side: int, limit: int | None) -> float:
-    """Returns the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
+def gaussian_max_box_acc_v2(dataset: data.ImageDataset, side: int, limit: int | None) -> float:
+    """Return the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
     boxes = [
         data.unpad_boxes(sample["boxes"][None])[0] * side
         for sample in dataset.samples("test", side).take(limit or -1).as_numpy_iterator()

@@ -18,7 +18,7 @@ _COMPARED, _MEASURED = "compared", "measured"
 
 
 def recipe_option(text: str) -> tuple[str, str, Any]:
-    """Splits `recipe.name=value`.
+    """Split `recipe.name=value`.
 
     Example:
         >>> recipe_option("acol.erase_threshold=0.6")
@@ -44,20 +44,21 @@ def _shares(text: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """What a benchmark compares and measures; how its runs are trained is a `TrainConfig`.
+    """Settings of a benchmark; the settings of the runs are a `TrainConfig`.
 
     Attributes:
-        recipes: Names in `kerasxai.RECIPES`; the differences are those to the first.
-        seeds: How many runs each recipe has, with seeds from 0 on.
+        recipes: Names in `kerasxai.RECIPES`; differences are to the first.
+        seeds: Number of runs for each recipe, with seeds from 0.
         recipe_options: Options of single recipes, by recipe.
-        label_fractions: Every recipe is trained with each of these shares of the labels too, and compared with itself
-            with all labels.
+        label_fractions: Shares of the labels; every recipe is also trained with each of them, and compared with the
+        same
+            recipe with all labels.
         label_noises: The same for shares of wrong labels.
-        noise_loss: A name in LOSSES; with wrong labels every recipe is trained with it as well.
-        method: Explains the true class: a name in `kerasxai.METHODS`.
+        noise_loss: A name in LOSSES; with wrong labels every recipe is also trained with it.
+        method: The explainer of the true class: a name in `kerasxai.METHODS`.
         threshold: The fixed threshold, in [0, 1); another one is chosen on the validation images.
-        limit: Measure so many images of each split only.
-        sheet_images: How many test images are on the contact sheet; 0 leaves it out.
+        limit: Number of measured images in each split.
+        sheet_images: Number of test images on the contact sheet; 0: no sheet.
     """
 
     recipes: Sequence[str] = setting(

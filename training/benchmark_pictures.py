@@ -1,4 +1,4 @@
-"""The pictures of a benchmark: accuracy against threshold, and the same images under every recipe."""
+"""The pictures of a benchmark: accuracy against threshold, and the same images for every recipe."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from kerasxai.metrics import box_iou
 
 
 def threshold_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], fixed: float) -> np.ndarray:
-    """Plots GT-known Loc against the threshold, one line a row of the table: the mean over its seeds.
+    """Plot GT-known Loc against the threshold, one line for each row of the table: the mean over its seeds.
 
     Args:
         curves: For each row the `curve` of each seed's evaluation.
-        fixed: The fixed threshold, which is marked.
+        fixed: The fixed threshold, to mark.
     """
     thresholds = next(iter(curves.values()))[0]["thresholds"]
     lines = {name: np.mean([one["gt_known_loc"] for one in runs], axis=0) for name, runs in curves.items()}
@@ -30,16 +30,16 @@ def contact_sheet(
     method: str,
     class_names: Sequence[str],
 ) -> np.ndarray:
-    """Draws the same images under every row of the table.
+    """Draw the same images for every row of the table.
 
     Args:
-        rows: For each the model's file and the threshold of its boxes.
-        samples: As `kerasxai.data.load` gives them, of the models' image size.
-        method: Explains the true class.
-        class_names: Of the data set.
+        rows: For each row the file of the model and the threshold of its boxes.
+        samples: Samples of `kerasxai.data.load`, of the image size of the models.
+        method: The explainer of the true class.
+        class_names: The names of the classes.
 
     Returns:
-        A sheet `(H, W, 3)` uint8: one row an image, one column a row of the table.
+        A sheet `(H, W, 3)` uint8: one row for each image, one column for each row of the table.
     """
     images = np.stack([sample["image"] for sample in samples]).astype(np.float32)
     labels = np.array([sample["label"] for sample in samples])
@@ -49,6 +49,7 @@ def contact_sheet(
     captions = [[class_names[label] for label in labels]]
     for path, threshold in rows.values():
         heatmaps = Explainer(models.load(path), method)(images, labels).heatmaps
+        # The graphs of one model after another would fill the memory.
         keras.backend.clear_session()
         found = [localization.heatmap_to_boxes(heatmap, threshold) for heatmap in heatmaps]
         columns.append(

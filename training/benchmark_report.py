@@ -1,4 +1,4 @@
-"""What a benchmark found so far, as JSON, CSV, Markdown and pictures."""
+"""The results of a benchmark so far, as JSON, CSV, Markdown and pictures."""
 
 import importlib.metadata
 import platform
@@ -35,16 +35,18 @@ image."""
 
 
 class BenchmarkReport:
-    """Collects the runs of a benchmark and writes what they say.
+    """Collects the runs of a benchmark, and writes tables and pictures.
 
     Args:
-        out: The folder that is written to.
-        references: For each row of the table the row that it is compared with; itself for none.
-        about: How the runs were made, ready for JSON; has `data`, `method` and `threshold`.
-        blind: `max_box_acc_v2` of the centered Gaussian.
+        out: Output folder.
+        references: For each row of the table the row to compare with; the row itself for none.
+        about: Settings of the runs, ready for JSON; has `data`, `method` and `threshold`.
+        gaussian_max_box_acc_v2: `max_box_acc_v2` of the centered Gaussian.
     """
 
-    def __init__(self, out: Path, references: Mapping[str, str], about: Mapping[str, Any], blind: float) -> None:
+    def __init__(
+        self, out: Path, references: Mapping[str, str], about: Mapping[str, Any], gaussian_max_box_acc_v2: float
+    ) -> None:
         self.out = out
         self.references = dict(references)
         self.about = {
@@ -56,46 +58,46 @@ class BenchmarkReport:
                 **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy", "scikit-image")},
             },
         }
-        self.blind = blind
+        self.gaussian_max_box_acc_v2 = gaussian_max_box_acc_v2
         self.runs: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in references}
         self.evaluations: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in references}
         self.models: dict[str, Path] = {}
 
     def add(self, name: str, seed: int, model: Path, evaluation: dict[str, Any], details: Mapping[str, Any]) -> None:
-        """Adds a run.
+        """Add a run.
 
         Args:
             name: Its row.
             seed: Its seed.
-            model: The trained model's file.
-            evaluation: As `evaluate` returns it.
-            details: What else is known of it: `seconds`, `epochs`, `labels`.
+            model: The file of the trained model.
+            evaluation: The result of `evaluate`.
+            details: `seconds`, `epochs` and `labels` of the run.
         """
         self.runs[name][seed] = {"figures": figures_of(evaluation), **details}
         self.evaluations[name][seed] = evaluation
         self.models.setdefault(name, model)
 
     def time_left(self, runs: int) -> str:
-        """Returns how long so many runs will take, as text, if that can be said yet."""
+        """Return the estimated time of so many runs, as text; empty before the first run."""
         known = [run["seconds"] for row in self.runs.values() for run in row.values()]
         return f", about {max(1, round(np.mean(known) * runs / 60))} min left" if known else ""
 
     def figures(self, name: str) -> dict[int, dict[str, float]]:
-        """Returns the figures of a row by seed."""
+        """Return the figures of a row by seed."""
         return {seed: run["figures"] for seed, run in self.runs[name].items()}
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Returns mean and spread of each row that has runs."""
+        """Return mean and standard deviation of each row with runs."""
         return {name: summarize(list(self.figures(name).values())) for name, runs in self.runs.items() if runs}
 
     def baselines(self) -> dict[str, dict[str, Any]]:
-        """Returns the figures of those that never saw an image; they are the same for all runs."""
+        """Return the figures of the baselines, which are the same for all runs."""
         found = next(one for row in self.evaluations.values() for one in row.values())["baselines"]
-        found["centered_gaussian"]["max_box_acc_v2"] = self.blind
+        found["centered_gaussian"]["max_box_acc_v2"] = self.gaussian_max_box_acc_v2
         return {label: summarize([figures_of(found[name])]) | {"n": None} for name, label in BASELINES.items()}
 
     def differences(self) -> dict[str, dict[str, Any]]:
-        """Returns for each row that is compared with another one the paired differences, under a name that says so."""
+        """Return the paired differences of each row to its reference, by the names of both."""
         return {
             f"{name} - {reference}": differences(self.figures(name), self.figures(reference))
             for name, reference in self.references.items()
@@ -103,7 +105,7 @@ class BenchmarkReport:
         }
 
     def content(self) -> dict[str, Any]:
-        """Returns all of it, ready for JSON."""
+        """Return all results, ready for JSON."""
         return {
             **self.about,
             "measures": {name: measure.label for name, measure in MEASURES.items()},
@@ -114,7 +116,7 @@ class BenchmarkReport:
         }
 
     def write(self) -> None:
-        """Writes the tables."""
+        """Write the tables."""
         content = self.content()
         write_json(self.out / "benchmark.json", null_for_nan(content))
         for name, text in (
@@ -131,7 +133,7 @@ class BenchmarkReport:
         write_csv(self.out / "runs.csv", ["row", "seed", "seconds", *MEASURES], rows)
 
     def markdown(self) -> str:
-        """Returns the tables as a page."""
+        """Return the tables as a Markdown page."""
         pieces = [
             f"# Benchmark on {self.about['data']}",
             f"```\n{self.about['command']}\n```",
@@ -149,29 +151,29 @@ class BenchmarkReport:
         return "\n\n".join(pieces) + "\n"
 
     def labels(self) -> tuple[list[str], list[list[str]]] | None:
-        """Returns a table of what became of the labels, or None where all were as the data has them."""
-        told = [
+        """Return a table of weak labels, or None if all labels are those of the data."""
+        weak = [
             (name, seed, run["labels"])
             for name, runs in self.runs.items()
             for seed, run in runs.items()
             if run.get("labels")
         ]
-        if not told:
+        if not weak:
             return None
-        head = list(dict.fromkeys(key for _, _, labels in told for key in labels))
+        head = list(dict.fromkeys(key for _, _, labels in weak for key in labels))
         return (
             ["", "seed", *(key.replace("_", " ") for key in head)],
-            [[name, str(seed), *(_number(labels.get(key)) for key in head)] for name, seed, labels in told],
+            [[name, str(seed), *(_number(labels.get(key)) for key in head)] for name, seed, labels in weak],
         )
 
     def print(self) -> None:
-        """Prints the main table, rows and columns exchanged, so that it fits a terminal."""
+        """Print the main table, transposed so that it fits a terminal."""
         head, lines = table_of(self.rows() | self.baselines())
-        rows = [[label, *(line[place] for line in lines)] for place, label in enumerate(head[1:], start=1)]
+        rows = [[label, *(line[column] for line in lines)] for column, label in enumerate(head[1:], start=1)]
         print_rows(["", *(line[0] for line in lines)], rows)
 
     def draw(self, samples: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
-        """Draws accuracy against threshold, and the samples under the first seed of each row."""
+        """Draw accuracy against threshold, and the samples with the first seed of each row."""
         curves = {name: [one["curve"] for one in runs.values()] for name, runs in self.evaluations.items() if runs}
         viz.save_png(self.out / "thresholds.png", threshold_plot(curves, self.about["threshold"]))
         if samples:
@@ -180,5 +182,5 @@ class BenchmarkReport:
             viz.save_png(self.out / "sheet.png", contact_sheet(rows, samples, self.about["method"], class_names))
 
 
-def _number(value: Any) -> str:
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

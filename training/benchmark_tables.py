@@ -1,4 +1,4 @@
-"""The figures of a benchmark: means and spreads over seeds, paired differences, and their tables."""
+"""The figures of a benchmark: mean and standard deviation over seeds, paired differences, and their tables."""
 
 import csv
 import io
@@ -16,10 +16,10 @@ class Measure:
     """One column of the table.
 
     Attributes:
-        label: Its head.
-        read: Takes the figure from an evaluation as `evaluate` returns it.
-        scale: 100 where the evaluation has a fraction and the table a percentage.
-        digits: Digits after the point.
+        label: Its heading.
+        read: Reads the figure from the result of `evaluate`.
+        scale: 100 if the evaluation has a fraction, since the table has percentages.
+        digits: Digits after the decimal point.
     """
 
     label: str
@@ -50,7 +50,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def figures_of(evaluation: dict[str, Any]) -> dict[str, float]:
-    """Returns what an evaluation has of MEASURES, in percent; a data set without masks has fewer."""
+    """Return the MEASURES of an evaluation, in percent; without masks there are fewer."""
     found = {}
     for name, measure in MEASURES.items():
         try:
@@ -61,13 +61,13 @@ def figures_of(evaluation: dict[str, Any]) -> dict[str, float]:
 
 
 def summarize(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Returns `n`, and for each measure that all runs have its `mean` and `std`.
+    """Return `n`, and `mean` and `std` of each measure that all runs have.
 
     Args:
-        figures: Those of each run of one row.
+        figures: The figures of each run of one row.
 
     Returns:
-        `std` is that of a sample (divided by n - 1), and None where there is one run only.
+        `std` is the sample standard deviation (divided by n - 1), and None for a single run.
     """
     names = [name for name in MEASURES if figures and all(name in one for one in figures)]
     values = {name: np.array([one[name] for one in figures]) for name in names}
@@ -81,11 +81,11 @@ def summarize(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 
 def differences(row: Mapping[int, Mapping[str, float]], reference: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
-    """Returns mean and spread of the differences to another row, seed by seed, and how many seeds are higher.
+    """Return mean and standard deviation of paired differences to another row, and the number of higher seeds.
 
     Args:
         row: The figures of each seed.
-        reference: Those that are subtracted; seeds that are in one of the two alone are left out.
+        reference: The figures to subtract; seeds that only one of the two has are left out.
     """
     seeds = [seed for seed in row if seed in reference]
     pairs = [(row[seed], reference[seed]) for seed in seeds]
@@ -98,7 +98,7 @@ def differences(row: Mapping[int, Mapping[str, float]], reference: Mapping[int, 
 
 
 def cell(entry: Mapping[str, Any] | None, digits: int = 1, sign: bool = False) -> str:
-    """Returns "mean ± spread" of an entry, the mean alone where there is no spread, nothing where there is no entry."""
+    """Format an entry as "mean ± std", as the mean if there is no std, or as an empty text if there is no entry."""
     if entry is None:
         return ""
     form = f"{'+' if sign else ''}.{digits}f"
@@ -106,7 +106,7 @@ def cell(entry: Mapping[str, Any] | None, digits: int = 1, sign: bool = False) -
 
 
 def table_of(rows: Mapping[str, Mapping[str, Any]], sign: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Returns the head and the rows of a table; measures that no row has are left out."""
+    """Return the headings and the rows of a table; measures that no row has are left out."""
     shown = [name for name in MEASURES if any(name in row for row in rows.values())]
     head = ["", "n", *(MEASURES[name].label for name in shown)]
     lines = [
@@ -117,13 +117,13 @@ def table_of(rows: Mapping[str, Mapping[str, Any]], sign: bool = False) -> tuple
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown, figures to the right."""
+    """Format a table in Markdown, with figures aligned right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def csv_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the rows as CSV: for each measure a column of means and one of standard deviations."""
+    """Format the rows as CSV: for each measure a column of means and one of standard deviations."""
     shown = [name for name in MEASURES if any(name in row for row in rows.values())]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -41,19 +41,18 @@ _RUN_FILES = ("model.keras", "history.csv", "history.png", "metrics.json", "labe
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Base of the settings of a run, which are written into its folder and compared with those that it holds."""
+    """Base class of the settings of a run, which are written into its folder and must not change afterwards."""
 
     def write(self, folder: Path) -> None:
-        """Writes `config.json` and the exact command that made the run, `command.txt`."""
+        """Write `config.json`, and the exact command of the run to `command.txt`."""
         write_json(folder / "config.json", asdict(self))
         write_text(folder / "command.txt", command_line() + "\n")
 
     def check_same(self, folder: Path) -> None:
-        """Refuses to go on in a folder that holds another run.
+        """Refuse to continue in the folder of another run.
 
         Raises:
-            KerasxaiError: The folder's config differs, and the message says in what; or there is none, but a file that
-                a run would replace, or take for its own.
+            KerasxaiError: The settings in the folder differ; or there are none, but a file that a run would replace.
         """
         path = folder / "config.json"
         if not path.exists():
@@ -66,7 +65,7 @@ class RunConfig:
             return
         kept = _settings_in(path)
         now = json.loads(json.dumps(asdict(self)))
-        # What an older version did not write was as it is by default.
+        # Settings that an older version did not have had the effect of today's defaults.
         before = self._defaults() | kept
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
@@ -74,7 +73,10 @@ class RunConfig:
             if before.get(item.name) != now[item.name]
         ]
         if differing:
-            raise KerasxaiError(f"{folder} holds another run ({'; '.join(differing)}); choose another --out")
+            raise KerasxaiError(
+                f"expected the folder of this run, got {folder} of another run ({'; '.join(differing)}); "
+                "choose another --out"
+            )
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
@@ -85,7 +87,7 @@ class RunConfig:
 
 
 def _settings_in(path: Path) -> dict[str, Any]:
-    """Returns the settings that a run's folder keeps."""
+    """Read the settings in the folder of a run."""
     remedy = "choose another --out, or remove the damaged file"
     try:
         found = read_json(path)
@@ -98,44 +100,41 @@ def _settings_in(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """Everything that decides what a run learns.
+    """All settings that influence the weights of a run.
 
     Attributes:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
         backbone: A name in `kerasxai.BACKBONES`.
         recipe: A name in `kerasxai.RECIPES`, or None.
-        recipe_options: Options of the recipe; those that its own piece does not take are the head's.
+        recipe_options: Options of the recipe, or of its head.
         head: A name in `kerasxai.HEADS`; empty: the recipe's, or gap.
-        head_options: Options of that head, as `build_classifier` takes them; on an early map of the backbone gap and
-            conv1x1 have `depth=2`, and all heads `width=128`, unless it says otherwise.
+        head_options: Options of that head, as for `build_classifier`; on an early map of the backbone the defaults are
+            `depth=2` for gap and conv1x1, and `width=128` for all heads.
         weights: "imagenet", "none", or a path.
-        features: The stride (8, 16, 32) or the layer of the backbone that the head stands on; None: the data set's
-            own recommendation where no `output_stride` is given, or the backbone's last map.
-        output_stride: By how much the head's map is smaller than the image (8, 16, 32); None: by as much as there.
-        image_size: Side in pixels; None: the data set's own recommendation, or the backbone's.
-        resize: Side in pixels that training images are resized to, from which a square of `image_size` is cut at
-            random; None cuts nothing.
+        features: The stride (8, 16, 32) or the layer of the backbone that feeds the head; None: the recommendation of
+            the data set if there is no `output_stride`, or the last map of the backbone.
+        output_stride: The stride of the map of the head (8, 16, 32); None: the stride of the backbone.
+        image_size: Side in pixels; None: the recommendation of the data set, or of the backbone.
+        resize: Side in pixels of training images before a random crop of `image_size`; None: no crop.
         head_epochs: Epochs of the first phase: the head alone, the backbone frozen.
         epochs: Epochs of the second phase: the head and the upper backbone.
-        batch_size: Images a step.
+        batch_size: Images in a step.
         learning_rate: The peak rate of the first phase.
         finetune_rate: The same for the second phase.
         finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
-        optimizer: "adamw", or "sgd": with Nesterov's momentum 0.9, as the literature on CUB and ImageNet has it.
-        schedule: How the rate falls within a phase: "cosine", "steps" (to a tenth after each 30 % of it), "constant".
-        head_rate: How many times as fast as the backbone the layers above it learn; 10 in the literature.
-        patience: A phase ends when the validation loss has not improved for so many epochs.
+        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
+        schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
+        head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
+        patience: Epochs without a lower validation loss after which a phase ends.
         mixed_precision: Compute in half precision, keep the weights in single.
-        label_fraction: The share of training labels that is used, chosen by the seed, evenly over the classes; below 1
-            a third phase goes on with what the model itself is sure of, see `confidence`. An epoch has as many steps as
-            with all labels.
-        confidence: The probability from which on an image without a label is given the predicted class.
-        label_noise: The share of the labels that is replaced by that of another class, chosen by the seed. Validation
-            labels stay as they are.
+        label_fraction: Share of training labels to use, chosen by the seed, evenly over the classes; below 1 a third
+            phase trains with pseudo-labels, see `confidence`. An epoch has as many steps as with all labels.
+        confidence: Minimum probability of a pseudo-label.
+        label_noise: Share of the training labels to replace by another class, chosen by the seed.
         loss: A name in `kerasxai.training.losses.LOSSES`.
-        loss_options: Options of that loss, as its Keras class takes them.
-        seed: Of weights, order and augmentation, and of weak labels.
-        data_dir: Where TensorFlow Datasets keeps its files.
+        loss_options: Options of its Keras class.
+        seed: Seed of weights, order, augmentation and weak labels.
+        data_dir: The folder of TensorFlow Datasets.
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
     """
 
@@ -149,7 +148,7 @@ class TrainConfig(RunConfig):
     head_options: dict[str, Any] = setting("an option of the head", MODEL, flag="--head-option", collect=dict)
     weights: str = setting("imagenet, none, or a file of weights", MODEL, "imagenet")
     features: int | str | None = setting(
-        "stride (8, 16, 32) or layer of the backbone that the head stands on", MODEL, None, parse=stride_or_layer
+        "stride (8, 16, 32) or layer of the backbone that feeds the head", MODEL, None, parse=stride_or_layer
     )
     output_stride: int | None = setting(
         "make the head's map so fine (8, 16, 32): the last strides are taken away",
@@ -199,10 +198,11 @@ class TrainConfig(RunConfig):
     )
 
     def __post_init__(self) -> None:
+        # The head is filled in, so that config.json says which one it is.
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         check_settings(self)
         if self.head_epochs + self.epochs == 0:
-            raise KerasxaiError("head_epochs and epochs are both 0: there is nothing to train")
+            raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
 
 
 @dataclass(frozen=True)
@@ -210,10 +210,10 @@ class Drawing:
     """Heatmaps and measurements during training.
 
     Attributes:
-        methods: Explainers that are drawn, names in `kerasxai.METHODS`.
-        images: How many images are drawn.
+        methods: Explainers to draw, names in `kerasxai.METHODS`.
+        images: Number of drawn images.
         every: Epochs between drawings.
-        measured: How many validation images are measured each epoch, rounded up to whole batches; None: all; 0: none.
+        measured: Number of validation images measured each epoch, rounded up to whole batches; None: all; 0: none.
     """
 
     methods: tuple[str, ...] = setting(

@@ -1,9 +1,10 @@
-"""The whole road on the embedded data: photographs explained, three heads trained and measured, one report."""
+"""The demo on the embedded data: explain photographs, train and measure three heads, and write one report."""
 
 import argparse
 import os
 import time
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ HEADS: dict[str, dict[str, Any]] = {
     "conv1x1": {"depth": 2, "width": 96},
     "acol": {"width": 96},
 }
-"""The options of each head; all have as many layers above the backbone, so that only the head's kind differs."""
+"""The options of each head; all have the same number of layers above the backbone, so that only their kind differs."""
 FEATURES = "block3b_add"
-"""Stride 8, receptive field 67 pixels: what sees the whole object everywhere cannot show which part of it counts."""
+"""Stride 8, receptive field 67 pixels: smaller than the objects, so that maps can separate their parts."""
 METHODS = ("cam", "gradcam")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Runs the demo and prints where the report lies."""
+    """Run `kerasxai demo`, and print the path of the report."""
     started = time.monotonic()
     config = from_options(DemoConfig, options)
     report = demo(config.out, config.head_epochs, config.epochs, config.data_dir, config.seed)
@@ -46,16 +47,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
-    """Explains photographs with an untouched network, trains and measures three heads, and writes one HTML report.
+    """Explain photographs with a pretrained network, train and measure three heads, and write one HTML report.
 
-    What is there already from an earlier call with the same settings is not done again.
+    Finished steps of an earlier call with the same settings are not repeated.
 
     Args:
-        out: Folder of everything that is written.
+        out: Output folder.
         head_epochs: Epochs of each head alone.
         epochs: Epochs of fine-tuning.
-        data_dir: Where TensorFlow Datasets keeps its files.
-        seed: Of weights, order and augmentation.
+        data_dir: The folder of TensorFlow Datasets.
+        seed: Seed of weights, order and augmentation.
 
     Returns:
         The path of the report.
@@ -147,7 +148,7 @@ def _show_data(report: viz.Report, dataset: data.ImageDataset) -> None:
 
 
 def _read(path: Path) -> np.ndarray:
-    """Reads a picture as pixels, which the report may store more tightly than the file does."""
+    """Read a picture as pixels, so that the report can compress it further."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
@@ -193,7 +194,7 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
     )
 
 
-def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str, Any], classes: Any) -> None:
+def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str, Any], classes: Sequence[str]) -> None:
     report.add_section(f"Head {head}")
     report.add_figures(
         [

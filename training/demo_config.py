@@ -12,12 +12,12 @@ class DemoConfig:
     """Settings of the demo.
 
     Attributes:
-        out: Folder of everything that is written.
+        out: Output folder.
         head_epochs: Epochs of each head alone.
         epochs: Epochs of fine-tuning.
-        data_dir: Where TensorFlow Datasets keeps its files.
-        seed: Of weights, order and augmentation.
-        open: Whether the report is shown in the browser at the end.
+        data_dir: The folder of TensorFlow Datasets.
+        seed: Seed of weights, order and augmentation.
+        open: Whether to show the report in the browser at the end.
     """
 
     out: Path = setting("folder to write to", OUTPUT, Path("runs/demo"))

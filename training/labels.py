@@ -1,4 +1,4 @@
-"""Weak labels: a part of them alone, some of them wrong, and what a model itself says of the rest."""
+"""Weak labels: a share of the labels, wrong labels, and pseudo-labels."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ Labels = NDArray[np.int64]
 
 
 def keep_share(labels: ArrayLike, fraction: float, seed: int) -> Labels:
-    """Keeps a share of the labels, as evenly over the classes as there are images, and takes the others away.
+    """Keep a share of the labels, balanced over the classes, and remove the others.
 
     Args:
         labels: `(N,)` class numbers.
-        fraction: The share that is kept, in (0, 1]; at least one label of each class is.
+        fraction: The share to keep, in (0, 1]; at least one label of each class is kept.
         seed: The same seed keeps the same labels.
 
     Returns:
-        `(N,)` int64 with -1 where the label was taken away.
+        `(N,)` int64 with -1 for removed labels.
 
     Example:
         >>> np.bincount(keep_share([0, 0, 0, 0, 1, 1], 0.5, seed=0) + 1).tolist()
@@ -28,11 +28,12 @@ def keep_share(labels: ArrayLike, fraction: float, seed: int) -> Labels:
     """
     array = np.asarray(labels, np.int64)
     if not 0 < fraction <= 1:
-        raise KerasxaiError(f"the share of labels must be in (0, 1], came {fraction}")
+        raise KerasxaiError(f"label_fraction must be in (0, 1], got {fraction}")
+    # A generator for each purpose, so that the same labels are kept with and without noise.
     generator = np.random.default_rng([seed, 1])
     classes = np.unique(array)
     count = max(len(classes), round(fraction * len(array)))
-    # The first of every class, then the second of every class, and so on; within a round by chance.
+    # Take the first of every class, then the second of every class, and so on; random within a round.
     chance = generator.random(len(array))
     turn = np.zeros(len(array), np.int64)
     for label in classes:
@@ -45,13 +46,13 @@ def keep_share(labels: ArrayLike, fraction: float, seed: int) -> Labels:
 
 
 def corrupt(labels: ArrayLike, share: float, classes: int, seed: int) -> Labels:
-    """Gives a share of the labeled images the label of another class, each other class alike (symmetric noise).
+    """Replace a share of the labels by another class, each with the same probability (symmetric noise).
 
     Args:
-        labels: `(N,)` class numbers; -1 stands for no label.
-        share: Of the labels that there are, in [0, 1).
-        classes: How many classes there are.
-        seed: The same seed corrupts the same labels in the same way.
+        labels: `(N,)` class numbers; -1 for no label.
+        share: The share to replace, in [0, 1).
+        classes: Number of classes.
+        seed: The same seed gives the same labels.
 
     Returns:
         `(N,)` int64.
@@ -61,7 +62,7 @@ def corrupt(labels: ArrayLike, share: float, classes: int, seed: int) -> Labels:
         np.int64(2)
     """
     if not 0 <= share < 1:
-        raise KerasxaiError(f"the share of wrong labels must be in [0, 1), came {share}")
+        raise KerasxaiError(f"label_noise must be in [0, 1), got {share}")
     given = np.array(labels, np.int64)
     generator = np.random.default_rng([seed, 2])
     known = np.flatnonzero(given >= 0)
@@ -71,35 +72,35 @@ def corrupt(labels: ArrayLike, share: float, classes: int, seed: int) -> Labels:
 
 
 def pseudo_labels(labels: ArrayLike, probabilities: ArrayLike, confidence: float) -> Labels:
-    """Gives images without a label the class that a model is sure of.
+    """Label images without a label with a confidently predicted class.
 
     Args:
-        labels: `(N,)` class numbers; -1 stands for no label.
-        probabilities: `(N, C)`, what the model says of the same images.
-        confidence: How high the highest probability must be, in (0, 1].
+        labels: `(N,)` class numbers; -1 for no label.
+        probabilities: `(N, C)`, predictions for the same images.
+        confidence: Minimum of the highest probability, in (0, 1].
 
     Returns:
-        `(N,)` int64: the labels, and where there was none the class of the highest probability if that is high enough.
+        `(N,)` int64: the labels, and for confident images without a label the predicted class.
 
     Example:
         >>> pseudo_labels([1, -1, -1], [[0.9, 0.1], [0.95, 0.05], [0.5, 0.5]], 0.9).tolist()
         [1, 0, -1]
     """
-    given, said = np.asarray(labels, np.int64), np.asarray(probabilities)
-    sure = said.max(axis=1) >= confidence
-    return np.where((given < 0) & sure, said.argmax(axis=1), given)
+    given, predicted = np.asarray(labels, np.int64), np.asarray(probabilities)
+    confident = predicted.max(axis=1) >= confidence
+    return np.where((given < 0) & confident, predicted.argmax(axis=1), given)
 
 
 def describe(true: ArrayLike, given: ArrayLike, pseudo: ArrayLike | None) -> dict[str, Any]:
-    """Counts labels, for people.
+    """Count the labels of each kind, and how many are correct.
 
     Args:
-        true: `(N,)` what the data says.
-        given: `(N,)` what training was given first.
-        pseudo: `(N,)` what it was given afterwards, or None where it was given nothing more.
+        true: `(N,)` labels of the data.
+        given: `(N,)` labels of the first phases.
+        pseudo: `(N,)` labels of the last phase, or None if there are no pseudo-labels.
 
     Returns:
-        `images`, `labeled`, `wrong` among those; with pseudo-labels `pseudo` and `pseudo_right`, counts too.
+        `images`, `labeled`, `wrong` among those; with pseudo-labels also `pseudo` and `pseudo_right`.
     """
     known, first = np.asarray(true), np.asarray(given)
     labeled = first >= 0

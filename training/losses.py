@@ -1,10 +1,13 @@
-"""LOSSES: what training can minimize. Reading the table imports no TensorFlow."""
+"""LOSSES: the losses of training. Reading the table imports no TensorFlow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasxai.tools.errors import KerasxaiError, unknown
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -12,11 +15,11 @@ class Loss:
     """One row of LOSSES.
 
     Attributes:
-        name: The name that users write.
+        name: The name of the loss.
         numbers: The class in `keras.losses` for labels that are class numbers.
-        rows: The class in `keras.losses` for labels that are rows of shares, one a class; None: there is none.
-        summary: One line for people.
-        paper: Where it comes from.
+        rows: The class in `keras.losses` for labels that are rows of shares, one for each class; None if there is none.
+        summary: One line for tables.
+        paper: The source.
     """
 
     name: str
@@ -47,16 +50,16 @@ LOSSES: dict[str, Loss] = {
 DEFAULT_LOSS = "categorical_crossentropy"
 
 
-def keras_loss(name: str, options: Mapping[str, Any], soft_labels: bool = False) -> Any:
-    """Returns the Keras loss of a row.
+def keras_loss(name: str, options: Mapping[str, Any], soft_labels: bool = False) -> "keras.losses.Loss":
+    """Return the Keras loss of a row.
 
     Args:
         name: A name in LOSSES.
         options: Of the Keras class.
-        soft_labels: Whether labels are rows of shares, as recipes that mix images make them.
+        soft_labels: Whether labels are rows of shares, as with recipes that mix images.
 
     Raises:
-        KerasxaiError: There is no such loss or option, or the loss takes no rows of shares.
+        KerasxaiError: There is no such loss or option, or the loss does not accept rows of shares.
 
     Example:
         >>> keras_loss("categorical_generalized_cross_entropy", {"q": 0.7}).q
@@ -70,9 +73,10 @@ def keras_loss(name: str, options: Mapping[str, Any], soft_labels: bool = False)
     found = row.rows if soft_labels else row.numbers
     if found is None:
         raise KerasxaiError(
-            f"the loss {name} takes class numbers, and this recipe mixes labels; choose another of them"
+            f"expected a loss for mixed labels with this recipe, got {name!r}, which accepts class numbers only; "
+            "choose another loss or recipe"
         )
     try:
         return getattr(keras.losses, found)(**options)
     except (TypeError, ValueError) as error:
-        raise KerasxaiError(f"the loss {name} does not take {dict(options)}: {error}") from error
+        raise KerasxaiError(f"cannot make the loss {name} with {dict(options)}: {error}") from error

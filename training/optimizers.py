@@ -1,7 +1,6 @@
-"""How weights are changed in training: AdamW or SGD, how the rate falls, and new layers that learn faster."""
+"""Optimizers of training: AdamW or SGD, learning rate schedules, and a higher rate for new layers."""
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
@@ -10,13 +9,13 @@ from kerasxai.training.config import TrainConfig
 
 WEIGHT_DECAY = 1e-4
 STEP_SHARE = 0.3
-"""After each such share of a phase `"steps"` takes a tenth of the rate: 15 of 50 epochs on CUB, 3 of 10 on ImageNet."""
+"""The share of a phase after which `"steps"` takes a tenth of the rate: 15 of 50 epochs on CUB, 3 of 10 on ImageNet."""
 
 _OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "adamw": lambda rate, shares: SharedAdamW(rate, weight_decay=WEIGHT_DECAY, shares=shares),
     "sgd": lambda rate, shares: SharedSGD(rate, momentum=0.9, nesterov=True, decay=WEIGHT_DECAY, shares=shares),
 }
-_SCHEDULES: dict[str, Callable[[float, int], Any]] = {
+_SCHEDULES: dict[str, Callable[[float, int], float | keras.optimizers.schedules.LearningRateSchedule]] = {
     "cosine": lambda rate, steps: keras.optimizers.schedules.CosineDecay(rate, steps),
     "steps": lambda rate, steps: keras.optimizers.schedules.ExponentialDecay(
         rate, max(1, round(STEP_SHARE * steps)), 0.1, staircase=True
@@ -26,13 +25,13 @@ _SCHEDULES: dict[str, Callable[[float, int], Any]] = {
 
 
 def optimizer_of(config: TrainConfig, model: keras.Model, rate: float, steps: int) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of one phase.
+    """Return the optimizer of one phase.
 
     Args:
-        config: Says which, how the rate falls, and how much faster what stands above the backbone learns.
-        model: Whose variables are trained, with those frozen that shall be.
+        config: The optimizer, the schedule, and the rate of the head.
+        model: The model, with the layers of the phase trainable.
         rate: The peak rate of the backbone.
-        steps: How long the phase is.
+        steps: The number of steps of the phase.
 
     Example:
         >>> model.compile(optimizer_of(TrainConfig("shapes", optimizer="sgd", head_rate=10), model, 1e-3, 500))
@@ -40,6 +39,7 @@ def optimizer_of(config: TrainConfig, model: keras.Model, rate: float, steps: in
     below = {id(variable) for variable in model.get_layer("backbone").variables}
     shares = [1.0 if id(variable) in below else config.head_rate for variable in model.trainable_variables]
     schedule = _SCHEDULES[config.schedule](rate, steps)
+    # Without different rates the optimizer of Keras is enough.
     if config.optimizer == "adamw" and config.head_rate == 1:
         return keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)
     return _OPTIMIZERS[config.optimizer](schedule, shares)

@@ -15,21 +15,21 @@ class Recipe:
     """One row of RECIPES.
 
     Attributes:
-        name: The name that users write.
-        head: A name in `kerasxai.HEADS`: what stands on the feature map.
-        summary: One line for people.
-        paper: Where it comes from.
-        optimizer: What its source trained with.
-        schedule: For how long its source trained, and how the rate fell.
+        name: The name of the recipe.
+        head: A name in `kerasxai.HEADS`.
+        summary: One line for tables.
+        paper: The source.
+        optimizer: The optimizer of the source.
+        schedule: The epochs and the schedule of the source.
         head_options: Options of the head that belong to the recipe.
-        augmentation: `"module:function"` that changes a batch of training images and labels:
+        augmentation: `"module:function"` that augments a batch of training images and labels:
             `(images, labels, seed, *, num_classes, ...) -> (images, labels)`, or None.
-        layers: `"module:function"` that says what is put into the backbone:
+        layers: `"module:function"` that returns the layers to insert into the backbone:
             `(backbone, *, seed, ...) -> {name of a layer: the layer that follows it}`, or None.
         soft_labels: Whether the augmentation turns class numbers into rows of shares, one a class.
 
-    `kerasxai train` trains every recipe alike, with AdamW and a cosine, unless it is told otherwise (`--optimizer`,
-    `--schedule`, `--head-rate`): `optimizer` and `schedule` are what to set for the source's own training.
+    By default `kerasxai train` trains every recipe alike, with AdamW and a cosine. `optimizer` and `schedule` describe
+    the training of the source, see `--optimizer`, `--schedule` and `--head-rate`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Recipe:
 
     @property
     def own(self) -> str | None:
-        """The function of the recipe's own piece, or None where the head is all there is to it."""
+        """The function of the recipe, or None if it consists of its head only."""
         return self.augmentation or self.layers
 
 
@@ -53,7 +53,7 @@ def _table(*rows: Recipe) -> dict[str, Recipe]:
     return {row.name: row for row in rows}
 
 
-# What Choe et al. 2020, arXiv:2001.07437, trained all their methods with.
+# Choe et al. 2020, arXiv:2001.07437, trained all their methods alike.
 _BENCHMARK_SGD = "SGD, Nesterov momentum 0.9, weight decay 1e-4, new layers at 10 times the rate"
 _BENCHMARK_STEPS = "rate x 0.1 every few epochs: 10 epochs on ImageNet, 50 on CUB (Choe 2020, arXiv:2001.07437)"
 
@@ -122,7 +122,7 @@ RECIPES: dict[str, Recipe] = _table(
 
 
 def recipe_of(name: str) -> Recipe:
-    """Returns a row of RECIPES.
+    """Return a row of RECIPES.
 
     Raises:
         KerasxaiError: There is no such recipe.
@@ -137,20 +137,22 @@ def recipe_of(name: str) -> Recipe:
 
 
 def head_of(recipe: str | None, head: str) -> str:
-    """Returns the head that is trained: the one that was asked for, else the recipe's, else gap.
+    """Return the head to train: the given one, else the head of the recipe, else gap.
 
     Args:
         recipe: A name in RECIPES, or None.
         head: A name in HEADS, or an empty string.
 
     Raises:
-        KerasxaiError: The recipe is its head, and another head was asked for.
+        KerasxaiError: The recipe consists of its head, and another head is given.
     """
     if recipe is None:
         return head or "gap"
     row = recipe_of(recipe)
     if head and head != row.head and row.own is None:
-        raise KerasxaiError(f"recipe {recipe!r} is its head {row.head!r}; leave head {head!r} away, or the recipe")
+        raise KerasxaiError(
+            f"head must be {row.head!r} for recipe {recipe!r}, got {head!r}; omit either `head` or `recipe`"
+        )
     return head or row.head
 
 
@@ -158,18 +160,18 @@ _GIVEN = ("images", "labels", "backbone", "seed", "num_classes")
 
 
 def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parts the options of a recipe into those of its own piece and those of its head.
+    """Split the options of a recipe into those of its function and those of its head.
 
     Args:
         recipe: A name in RECIPES, or None.
-        head: The name in HEADS of the head that is trained.
-        options: What the user wrote; what the own piece does not take is the head's.
+        head: A name in HEADS.
+        options: The options of the user.
 
     Returns:
-        The own piece's options, and the head's together with those that belong to the recipe.
+        The options of the function, and those of the head, including the ones that the recipe sets.
 
     Raises:
-        KerasxaiError: There are options and no recipe, or neither takes an option.
+        KerasxaiError: There are options without a recipe, or an option is unknown to both.
 
     Example:
         >>> share_options("acol", "acol", {"erase_threshold": 0.5})
@@ -177,10 +179,11 @@ def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> 
     """
     if recipe is None:
         if options:
-            raise KerasxaiError(f"recipe options {', '.join(options)} without a recipe: choose one")
+            raise KerasxaiError(f"expected a recipe for the recipe options {', '.join(options)}, got none; choose one")
         return {}, {}
     row = recipe_of(recipe)
     own = [name for name in taken_by(row.own) if name not in _GIVEN] if row.own else []
+    # The first two parameters of a head are its input and the number of classes.
     known = [*own, *taken_by(HEADS[head].builder)[2:]]
     for name in options:
         if name not in known:
@@ -191,5 +194,5 @@ def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> 
 
 
 def taken_by(reference: str) -> list[str]:
-    """Returns the names of the arguments of the function that `"module:function"` names."""
+    """Return the names of the parameters of the function at `"module:function"`."""
     return [*inspect.signature(resolve(reference)).parameters]

@@ -1,4 +1,4 @@
-"""The folder of a training run: what is done, what is best, and where to go on."""
+"""The folder of a training run: completed epochs, the best model, and the checkpoint to continue from."""
 
 import time
 from pathlib import Path
@@ -14,10 +14,10 @@ MONITOR = "val_loss"
 
 
 class RunFolder:
-    """Everything that a run has written; all decisions are read off its rows, so that a killed run goes on as it was.
+    """The files of a run. All decisions depend on its rows alone, so that a killed run continues identically.
 
     Args:
-        path: The folder; made when the first file is written.
+        path: The folder; created when the first file is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,28 +37,27 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The finished model; it is there only when the run is done."""
+        """The finished model; exists only when the run is finished."""
         return self.path / "model.keras"
 
     def checkpoint(self, epoch: int) -> Path:
-        """Returns where the model of an epoch is kept until the next one is."""
+        """Return the path of the model of an epoch, which is kept until the next epoch."""
         return self.checkpoints / f"epoch_{epoch:04d}.keras"
 
     def rows_of(self, phase: str) -> list[dict[str, Any]]:
-        """Returns the rows of one phase, in order."""
+        """Return the rows of one phase, in order."""
         return [row for row in self.rows if row["phase"] == phase]
 
     def stale(self, phase: str, patience: int) -> bool:
-        """Tells whether the validation loss of a phase has not improved for `patience` epochs."""
+        """Return whether the validation loss of a phase has not improved for `patience` epochs."""
         losses = [row[MONITOR] for row in self.rows_of(phase)]
         return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
 
     def keep(self, model: keras.Model, row: dict[str, Any]) -> None:
-        """Keeps an epoch: the model first, then the row, so that a row never stands without its model.
-
-        A run that is killed in between goes on from the last row and does the epoch again.
-        """
+        """Save the model and the row of an epoch."""
         checkpoint = self.checkpoint(row["epoch"])
+        # The model first: a run that is killed in between continues from the last row, whose model must exist, and
+        # repeats the epoch.
         with atomic_path(checkpoint) as temporary:
             model.save(temporary)
         if all(row[MONITOR] < before[MONITOR] for before in self.rows):
@@ -66,15 +65,16 @@ class RunFolder:
                 temporary.write_bytes(checkpoint.read_bytes())
         self.rows.append(row)
         self._write_rows()
+        # Only after the row is written, since until then the former checkpoint is the one to continue from.
         for old in self.checkpoints.glob("epoch_*.keras"):
             if old != checkpoint:
                 old.unlink()
 
     def finish(self, model: keras.Model | None = None) -> None:
-        """Puts the best model in its place and removes the checkpoints.
+        """Save the finished model and remove the checkpoints.
 
         Args:
-            model: What is kept instead, where a part was trained that does not stand alone.
+            model: The finished model if only a part of it was trained; None for the best checkpoint.
         """
         with atomic_path(self.model) as temporary:
             if model is None:
@@ -86,12 +86,12 @@ class RunFolder:
         self.checkpoints.rmdir()
 
     def summary(self) -> dict[str, Any]:
-        """Returns the figures of the epoch whose model is kept, and what the whole run took."""
+        """Return the figures of the best epoch, and the epochs and seconds of the whole run."""
         best = min(self.rows, key=lambda row: row[MONITOR])
         return {"best": best, "epochs": len(self.rows), "seconds": round(sum(row["seconds"] for row in self.rows), 1)}
 
-    def write_json(self, name: str, content: Any) -> None:
-        """Writes a JSON file into the folder; a figure that is not finite, as of a diverged training, becomes null."""
+    def write_json(self, name: str, content: object) -> None:
+        """Write a JSON file into the folder; figures that are not finite, as in a diverged training, become null."""
         write_json(self.path / name, null_for_nan(content))
 
     def _write_rows(self) -> None:
@@ -109,12 +109,12 @@ class RunFolder:
             if not ({"phase", "epoch", "seconds"} <= row.keys() and isinstance(row["epoch"], int)):
                 raise KerasxaiError(
                     f"{printable(self.history)}, line {number}: expected an epoch with phase, epoch and seconds, got "
-                    f"{row}; the run cannot go on: choose another --out"
+                    f"{row}; the run cannot continue: choose another --out"
                 )
         return rows
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> int | float | str:
     try:
         return int(text)
     except ValueError:
@@ -125,9 +125,9 @@ def _value(text: str) -> Any:
 
 
 class KeepEpochs(keras.callbacks.Callback):
-    """Keeps each epoch in the run's folder and ends a phase that no longer improves.
+    """Saves each epoch in the folder of the run, and ends a phase that no longer improves.
 
-    Stands last among the callbacks, so that what the others put into the logs is kept too.
+    It must be the last callback, so that the figures of the others are in the logs.
     """
 
     def __init__(self, folder: RunFolder, phase: str, patience: int) -> None:
@@ -137,12 +137,12 @@ class KeepEpochs(keras.callbacks.Callback):
         self.patience = patience
         self._begun = 0.0
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Starts the epoch's clock."""
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start the clock of the epoch."""
         self._begun = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keeps the epoch, and stops where patience has run out."""
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save the epoch, and stop if the patience is exhausted."""
         seconds = round(time.monotonic() - self._begun, 2)
         figures = {name: float(value) for name, value in (logs or {}).items()}
         self.folder.keep(self.model, {"phase": self.phase, "epoch": epoch, "seconds": seconds, **figures})

@@ -1,9 +1,10 @@
-"""The labels of a run under weak supervision; they lie in its folder, so that it can be seen what it was told."""
+"""The labels of a run with weak supervision, written into its folder for inspection."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerasxai import data
 from kerasxai.tools.files import read_csv, write_csv
@@ -15,19 +16,19 @@ _COLUMNS = ("true", "given", "pseudo")
 
 
 def is_weak(config: TrainConfig) -> bool:
-    """Tells whether a run sees other labels than the data has."""
+    """Return whether a run trains with other labels than those of the data."""
     return config.label_fraction < 1 or config.label_noise > 0
 
 
 class RunLabels:
     """The labels of one run: `labels.csv` in its folder, one line an image in the order of the training split.
 
-    Its columns are `index`, `true` (what the data says; no training reads it), `given` (what the first two phases read:
-    -1 for no label) and, once they are made, `pseudo` (what the last phase reads).
+    Its columns are `index`, `true` (labels of the data, not used for training), `given` (labels of the first two
+    phases, -1 for no label) and, when they exist, `pseudo` (labels of the last phase).
 
     Args:
-        config: Of the run.
-        folder: Of the run.
+        config: Settings of the run.
+        folder: Folder of the run.
         dataset: The data, opened.
     """
 
@@ -46,29 +47,29 @@ class RunLabels:
             given = corrupt(given, config.label_noise, dataset.info.num_classes, config.seed)
             self.columns = {"true": true, "given": given}
 
-    def of_phase(self, phase: str, predict: Callable[[], Any]) -> Labels:
-        """Returns the labels `(N,)` that a phase reads, -1 for images that it does not see.
+    def of_phase(self, phase: str, predict: Callable[[], NDArray]) -> Labels:
+        """Return the labels `(N,)` of a phase, -1 for images that it does not use.
 
         Args:
-            phase: The last one, "pseudo", reads pseudo-labels too.
-            predict: Returns the probabilities `(N, C)` of all training images; called where pseudo-labels are still to
-                be made, which are then kept: a run that is killed goes on with the same.
+            phase: One of the phases of training; the last one, "pseudo", also uses pseudo-labels.
+            predict: Returns the probabilities `(N, C)` of all training images; called once, to make pseudo-labels.
         """
         if not self.path.exists():
             self._write()
         if phase != "pseudo":
             return self.columns["given"]
+        # Written at once, so that a killed run continues with the same pseudo-labels.
         if "pseudo" not in self.columns:
             self.columns["pseudo"] = pseudo_labels(self.columns["given"], predict(), self.config.confidence)
             self._write()
         return self.columns["pseudo"]
 
     def counts(self) -> dict[str, Any]:
-        """Returns how many labels there are of each kind, and how many are right."""
+        """Return the number of labels of each kind, and how many are correct."""
         return describe(self.columns["true"], self.columns["given"], self.columns.get("pseudo"))
 
-    def told(self) -> str:
-        """Returns the counts as a sentence."""
+    def summary(self) -> str:
+        """Return the counts as a sentence."""
         it = self.counts()
         text = f"labels: {it['labeled']} of {it['images']} training images have one"
         if self.config.label_noise:

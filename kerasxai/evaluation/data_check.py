@@ -1,5 +1,7 @@
 """Checks that a model and a data set fit together, made before anything is measured."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
@@ -9,18 +11,26 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 
 
-def check_splits(info: data.DatasetInfo, split: str, tune_split: str | None) -> None:
-    """Refuse data without boxes, or without one of the splits.
+def check_boxes(info: data.DatasetInfo) -> None:
+    """Refuse data without boxes.
 
     Raises:
-        KerasxaiError: The data have no boxes or no such split.
+        KerasxaiError: The data have no boxes.
     """
     if not info.has_boxes:
         raise KerasxaiError(
             f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE.csv"
         )
-    for name in (split, tune_split):
-        if name is not None and name not in info.splits:
+
+
+def check_splits(info: data.DatasetInfo, splits: Iterable[str]) -> None:
+    """Refuse data without one of the splits.
+
+    Raises:
+        KerasxaiError: There is no such split.
+    """
+    for name in splits:
+        if name not in info.splits:
             raise KerasxaiError(f"expected a split of {info.name} ({', '.join(info.splits)}), got {name!r}")
 
 

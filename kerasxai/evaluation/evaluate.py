@@ -21,7 +21,7 @@ from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.evaluation.data_check import check_classes, check_splits
+from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
 from kerasxai.evaluation.evaluate_options import EVALUATE
 from kerasxai.evaluation.saved_results import folder_of_figures, free_folder, settings_of_figures
 from kerasxai.evaluation.tables import print_evaluation
@@ -158,11 +158,12 @@ class _Evaluator:
         self.model, self.config, self.progress = model, config, progress
         self.dataset = data.open(config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
         self.info = self.dataset.info
-        check_splits(self.info, config.split, config.tune_split)
+        splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
+        check_boxes(self.info)
+        check_splits(self.info, splits)
         models.check_image_model(model)
         self.images = image_input(model, config.image_size, config.preprocess)
         check_classes(self.info, model, self.images)
-        splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
         self.dataset.check_images(splits)
         self.protocol = protocol_of(config.protocol)
         # A refinement works on maps of the image's size; without one, the protocol does the resizing.
