@@ -141,3 +141,11 @@ def test_such_names_are_in_one_file() -> None:
     found = [use for path in sources if path != here for use in _private(path)]
     assert not found, "use or add a function in kerasxai/engine/keras_internals.py"
     assert len(list(_private(here))) > 10, "the test finds such names"
+
+
+def test_gradients_are_taken_by_tapes() -> None:
+    """Custom backward rules for ReLUs are the exception; see `ruled_gradients`."""
+    sources = [path for folder in ("kerasxai", "callbacks", "training") for path in (ROOT / folder).rglob("*.py")]
+    calls = [path.name for path in sources for node in ast.walk(ast.parse(path.read_text()))
+             if isinstance(node, ast.Call) and ast.unparse(node.func) == "tf.gradients"]  # fmt: skip
+    assert calls == ["rectifiers.py"]

@@ -61,7 +61,7 @@ class ForwardPass:
         self.layer_name: str | None = None
         self.rectifiers = 0
         self._read: dict[Any, tuple[Any, MapLayout]] = {}
-        self._covers = Covers(images)
+        self._covers = Covers(images, tape)
         self.classes: ClassScores | None = None
         flat = tf.nest.flatten(outputs)
         choose = getattr(view.score, "chosen", None)

@@ -25,17 +25,19 @@ class Covers:
 
     Args:
         images: The graph's tensor of the explained input.
+        tape: Recorded the pass, persistent; None where the pass has no gradients.
     """
 
-    def __init__(self, images: Any) -> None:
+    def __init__(self, images: Any, tape: tf.GradientTape | None) -> None:
         self._images = images
+        self._tape = tape
         self._extents: dict[Any, Any | None] = {}
 
     def add(self, tensor: Any) -> None:
         """Notes the extent of one map, and warns of a model whose geometry cannot be read."""
         if tensor.ref() in self._extents or self._images.shape.rank < 3 or not hasattr(self._images, "op"):
             return
-        reader = CoverReader(self._images)
+        reader = CoverReader(self._images, self._tape)
         self._extents[tensor.ref()] = reader.extent(tensor)
         if reader.unread:
             unread = ", ".join(sorted(reader.unread))
@@ -61,12 +63,14 @@ class CoverReader:
 
     Args:
         images: The graph's tensor of the explained input, `(B, *sides, C)`.
+        tape: Recorded the pass, persistent; None where the pass has no gradients.
 
     Attributes:
         unread: The operations that may move what a map shows in a way that could not be read.
     """
 
-    def __init__(self, images: Any) -> None:
+    def __init__(self, images: Any, tape: tf.GradientTape | None) -> None:
+        self._tape = tape
         self.unread: set[str] = set()
         self._known: dict[Any, Cover | None] = {images.ref(): whole_cover(images)}
 
@@ -132,7 +136,7 @@ class CoverReader:
         changed = any(tensor.shape[axis] != source.shape[axis] or tensor.shape[axis] is None for axis in axes)
         if cover.deep or tensor.op.type in PIXELWISE or not (changed or tensor.op.type in {"If", "StatelessIf"}):
             return cover
-        found = _measured(tensor, source, cover)
+        found = None if self._tape is None else _measured(tensor, source, cover, self._tape)
         if found is None:
             self.unread.add(tensor.op.type)
         return found or cover
@@ -185,11 +189,11 @@ def _apart(one: tuple[Any, Cover], two: tuple[Any, Cover]) -> bool:
     return False
 
 
-def _measured(tensor: Any, source: Any, cover: Cover) -> Cover | None:
+def _measured(tensor: Any, source: Any, cover: Cover, tape: tf.GradientTape) -> Cover | None:
     """Returns the cover behind an operation whose gradient says where it puts each place of what goes in."""
     if not (tensor.dtype.is_floating and source.dtype.is_floating):
         return None
-    weights = tf.gradients(tensor, source, grad_ys=tf.ones_like(tensor))[0]
+    weights = tape.gradient(tensor, source, output_gradients=tf.ones_like(tensor))
     if weights is None:
         return None
 
@@ -197,7 +201,7 @@ def _measured(tensor: Any, source: Any, cover: Cover) -> Cover | None:
         others = [i for i in range(tensor.shape.rank) if i != axis]
         numbers = tf.range(tf.cast(tf.shape(tensor)[axis], tensor.dtype))
         ramp = tf.reshape(numbers, [-1 if i == axis else 1 for i in range(tensor.shape.rank)])
-        ramped = tf.gradients(tensor, source, grad_ys=tf.ones_like(tensor) * ramp)[0]
+        ramped = tape.gradient(tensor, source, output_gradients=tf.ones_like(tensor) * ramp)
         weight, total = (tf.cast(tf.reduce_sum(x, others), tf.float32) for x in (weights, ramped))
         seen = tf.cast(tf.abs(weight) > 1e-6 * tf.reduce_max(tf.abs(weight)), tf.float32)
         count, at = length(source, axis), tf.range(tf.cast(tf.shape(source)[axis], tf.float32))
