@@ -26,7 +26,7 @@ import tensorflow as tf
 import kerasxai
 from benchmarks.cases import CASES, Case
 from benchmarks.peers import PEERS, installed
-from kerasxai.engine.fast.constant_weights import WORTHWHILE
+from kerasxai.engine.fast import WORTHWHILE
 
 SIZE = 224
 # Long loops freeze the weights once they have met them for so many passes; what freezing takes is no part of a round.

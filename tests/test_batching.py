@@ -25,7 +25,7 @@ LARGEST = 16 * 16 * 3 * 4
 
 
 def small_room(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    monkeypatch.setattr(batching, "_room", lambda: images * LARGEST)
+    monkeypatch.setattr(batching, "_memory", lambda: images * LARGEST)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from kerasxai.engine.fast.batchnorm_folding import folded
+from kerasxai.engine.fast import folded
 from kerasxai.engine.images.integer_images import model_input
 from kerasxai.engine.layers import walk
 from kerasxai.engine.map_layout import MapLayout

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kerasxai.engine.fast.batching import largest_map
+from kerasxai.engine.fast import largest_map
 from kerasxai.engine.keras_internals import forget_custom_gradients
 from kerasxai.engine.map_layout import MapLayout
 

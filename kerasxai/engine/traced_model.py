@@ -13,8 +13,8 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.engine.fast.batching import fitting, max_concurrent
-from kerasxai.engine.fast.constant_weights import Freezer
+from kerasxai.engine import fast
+from kerasxai.engine.fast import ConstantWeights, fitting, max_concurrent
 from kerasxai.engine.feature_layer.choice import Choice, Place
 from kerasxai.engine.forward_pass import Fed, ForwardPass, first_told, located
 from kerasxai.engine.images.image_input import takes_channels_first
@@ -102,8 +102,8 @@ class TracedModel:
         self.specs = input_specs(model)
         self.names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
-        self._freezer = Freezer()
-        self._traced = Traces(self._freezer.forget)
+        self._constant_weights = ConstantWeights()
+        self._traced = Traces(self._constant_weights.forget)
         # Of a call: the size of its first question, under which all its traces are kept.
         self._size: list[Any] | None = None
         self.checked: set[str] = set()
@@ -112,7 +112,7 @@ class TracedModel:
         """Returns a view for one call: with a state of its own, and the traces and frozen weights of this one."""
         own = copy.copy(self)
         own.notes, own.forms, own.ablation_points, own._size = {}, {}, {}, []
-        own._freezer = self._freezer.for_call()
+        own._constant_weights = self._constant_weights.for_call()
         return own
 
     def note(self, **values: Any) -> None:
@@ -174,7 +174,7 @@ class TracedModel:
             size: How many samples make a batch, if not `effective_batch_size`.
         """
         size = size or self.effective_batch_size
-        with self._freezer.loop(count * max(images, self._images_left()) if self.fold else 0):
+        with self._constant_weights.loop(count * max(images, self._images_left()) if self.fold else 0):
             for start in range(0, count, size):
                 stop = min(start + size, count)
                 yield slice(start, stop)
@@ -237,7 +237,7 @@ class TracedModel:
         with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             for batch in batches:
                 function, given, layer_name = self._posed(question, *batch, **options)
-                if at_once > 1 and self._freezer.made(function):
+                if at_once > 1 and self._constant_weights.is_constant(function):
                     answers.append((pool.submit(function, *given).result, layer_name))
                 else:
                     answers.append((functools.partial(function, *given), layer_name))
@@ -262,7 +262,7 @@ class TracedModel:
         self.forms |= trace.forms
         self.ablation_points |= trace.ablation_points
         self._check_targets(targets)
-        function = self._freezer.best(trace.concrete, math.prod(sides_of(images.shape)))
+        function = self._constant_weights.fastest(trace.concrete, math.prod(sides_of(images.shape)))
         return function, [*map(tf.convert_to_tensor, (images, targets, *held, *tensors))], trace.layer_name
 
     def _kept(
@@ -271,6 +271,7 @@ class TracedModel:
         settings = (
             *(self.layout.key if self.layout else None, self.wanted is not None, self.channels_first),
             self.outputs.taken,
+            fast.enabled(),
             self.altered and self.altered[0],
             *(path for path, _ in self.layers),
             *sorted(options.items()),

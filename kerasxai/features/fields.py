@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.engine.fast.receptive_field import Span, SpanReader
+from kerasxai.engine.coverage.receptive_field import AxisField, ReceptiveFieldReader
 from kerasxai.engine.layers import input_specs
 from kerasxai.engine.tracing import build, one_pass_at_a_time
 from kerasxai.features.capture import traced_output
@@ -96,7 +96,7 @@ def receptive_field(
             path, output = _inlined_output(model, layer, images)
         if output.shape.rank != 4 or None in output.shape[1:3]:
             raise KerasxaiError(f"layer {path!r} gives {tuple(output.shape)}, not a map of known height and width")
-        spans = SpanReader(images, gates).of(output)
+        spans = ReceptiveFieldReader(images, gates).read(output)
         if spans is None:
             raise KerasxaiError(f"layer {path!r} does not depend on the image")
         found.update(path=path, spans=spans, map_size=tuple(output.shape[1:3]))
@@ -130,12 +130,12 @@ def _inlined_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
         tf.config.run_functions_eagerly(before)
 
 
-def _size(span: Span | None) -> int | None:
-    return None if span is None else span.last - span.first + 1
+def _size(field: AxisField | None) -> int | None:
+    return None if field is None else field.last - field.first + 1
 
 
-def _stride(span: Span | None, extent: int) -> int:
-    return extent if span is None else span.stride
+def _stride(field: AxisField | None, extent: int) -> int:
+    return extent if field is None else field.stride
 
 
 def _shape(model: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kerasxai.engine.fast.batching import fitting
+from kerasxai.engine.fast import fitting
 from kerasxai.engine.map_layout import spread
 from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity
@@ -75,8 +75,8 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
     falls = np.zeros((len(images), len(numbers)), np.float32)
     each = math.prod(seen.ablation_point.shape[1:])
-    most = max(1, _ROOM * math.prod(images.shape[1:]) // each) * view.batch_size
-    size = fitting(most, each * seen.ablation_point.dtype.size)
+    factor = max(1, _ROOM * math.prod(images.shape[1:]) // each)
+    size = fitting(view.batch_size, each * seen.ablation_point.dtype.size, factor)
     fed = view.ablation_points[seen.layer]
     for b in range(len(images)):
         one = slice(b, b + 1)

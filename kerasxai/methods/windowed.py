@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.engine.fast.crop_recompute import best_window, window_of
+from kerasxai.engine.fast import best_crop, crop_of
 from kerasxai.engine.function_model import FunctionModel
 
 
@@ -22,14 +22,14 @@ def may_be_windowed(view: Any, images: Any) -> bool:
 def scores_and_map(
     run: Any, images: Any, targets: Any, *, patch: tuple[int, int] | None, explain: str
 ) -> dict[str, Any]:
-    """Asks for the scores `(B,)`, and the early map `(B, h, w, K)` of which a patch changes a window.
+    """Asks for the scores `(B,)`, and the early map `(B, h, w, K)` of which a patch changes a part.
 
     The answer's `path` is that of the layer which gives the map; it is empty where no map is worth it, or `patch` is
     None.
     """
     seen = run(images, targets)
-    window = best_window(seen, patch) if patch else None
-    found = {"path": window.path, "early": window.output} if window else {"path": "", "early": images[:, :0]}
+    crop = best_crop(seen, patch) if patch else None
+    found = {"path": crop.path, "early": crop.output} if crop else {"path": "", "early": images[:, :0]}
     return {"scores": seen.explained(explain), **{name: tf.convert_to_tensor(value) for name, value in found.items()}}
 
 
@@ -60,8 +60,8 @@ def windowed_scores(
     """
 
     def changed(output: Any) -> Any:
-        window = window_of(images, path, output, patch)
-        return window.changed(lambda *lines: _occluded_pieces(images, corners, patch, fill, *lines), corners, early)
+        crop = crop_of(images, path, output, patch)
+        return crop.recompute(lambda *lines: _occluded_pieces(images, corners, patch, fill, *lines), corners, early)
 
     seen = run(images, tf.repeat(targets, tf.shape(corners)[0]), fed=(path, changed))
     return {"scores_without": seen.explained(explain)}

@@ -10,7 +10,7 @@ import zoo
 
 import kerasxai
 from kerasxai.engine.fast import batchnorm_folding as folding
-from kerasxai.engine.fast.constant_weights import frozen, weight_reads
+from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.engine.graph import ancestors
 from kerasxai.engine.outputs.checks import clean
 from kerasxai.engine.traced_model import TracedModel
@@ -229,7 +229,7 @@ def test_with_onednn_a_rectifier_is_kept_apart_from_its_convolution(
     ((_, trace),) = view._traced.items()
     concrete = trace.concrete
     assert sum(op.type == "EnsureShape" for op in trace.concrete.graph.get_operations()) == fences
-    constant = frozen(concrete, {read: read.value() for read in weight_reads(concrete)})
+    constant = with_constant_weights(concrete, {read: read.value() for read in weight_reads(concrete)})
     functions = constant.graph.as_graph_def().library.function
     nodes = [*constant.graph.as_graph_def().node, *(node for function in functions for node in function.node_def)]
     assert nodes and not any(node.op == "EnsureShape" for node in nodes)

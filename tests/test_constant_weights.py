@@ -13,7 +13,7 @@ import zoo
 import kerasxai
 from kerasxai.engine import traced_model as view
 from kerasxai.engine.fast import constant_weights as freezing
-from kerasxai.engine.fast.constant_weights import Freezer, frozen, weight_reads
+from kerasxai.engine.fast.constant_weights import ConstantWeights, weight_reads, with_constant_weights
 from kerasxai.engine.outputs.checks import clean
 from kerasxai.engine.traced_model import TracedModel
 
@@ -27,11 +27,11 @@ def eager_to_freeze(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
 
     def kept(*arguments: Any) -> Any:
-        made.append(frozen(*arguments))
+        made.append(with_constant_weights(*arguments))
         return made[-1]
 
     monkeypatch.setattr(freezing, "WORTHWHILE", 0)
-    monkeypatch.setattr(freezing, "frozen", kept)
+    monkeypatch.setattr(freezing, "with_constant_weights", kept)
     return made
 
 
@@ -102,7 +102,7 @@ def test_frozen_questions_are_answered_side_by_side(
     meeting = threading.Barrier(2)
 
     def met(*arguments: Any) -> Any:
-        answer = frozen(*arguments)
+        answer = with_constant_weights(*arguments)
 
         def meet(*given: Any) -> Any:
             meeting.wait(20 if at_once > 1 else 0.2)
@@ -112,7 +112,7 @@ def test_frozen_questions_are_answered_side_by_side(
 
     model, options = zoo.build("functional"), {"masks": 16, "grid": 4, "batch_size": 4}
     live = kerasxai.Explainer(model, "rise", fold=False, **options)(zoo.images(1), targets=1)
-    monkeypatch.setattr(freezing, "frozen", met)
+    monkeypatch.setattr(freezing, "with_constant_weights", met)
     monkeypatch.setattr(view, "max_concurrent", lambda: at_once)
     explain = kerasxai.Explainer(model, "rise", **options)
     if at_once == 1:
@@ -124,7 +124,7 @@ def test_frozen_questions_are_answered_side_by_side(
 
 def test_what_fails_beside_another_answer_is_told(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*arguments: Any) -> Any:
-        answer, calls = frozen(*arguments), itertools.count()
+        answer, calls = with_constant_weights(*arguments), itertools.count()
 
         def fail(*given: Any) -> Any:
             if next(calls) == 2:
@@ -133,7 +133,7 @@ def test_what_fails_beside_another_answer_is_told(eager_to_freeze: list[Any], mo
 
         return fail
 
-    monkeypatch.setattr(freezing, "frozen", failing)
+    monkeypatch.setattr(freezing, "with_constant_weights", failing)
     explain = kerasxai.Explainer(zoo.build("functional"), "rise", masks=16, grid=4, batch_size=2)
     with pytest.raises(MemoryError, match="third batch"):
         explain(zoo.images(1))
@@ -163,7 +163,7 @@ def test_only_what_pays_is_frozen(eager_to_freeze: list[Any], monkeypatch: pytes
 
 
 def test_large_models_stay_live(eager_to_freeze: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freezing, "_MOST_BYTES", 100)
+    monkeypatch.setattr(freezing, "_MAX_BYTES", 100)
     kerasxai.Explainer(zoo.build("functional"), "rise", **zoo.CHEAPER["rise"])(zoo.images(1))
     assert not eager_to_freeze
 
@@ -181,8 +181,8 @@ def test_old_frozen_questions_are_dropped(eager_to_freeze: list[Any]) -> None:
             images = zoo.images(1, 16 if asked is of_one_size else size)
             for _ in asked.chunks(1):
                 asked.evaluate(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
-        held = [one for one in asked._freezer._weighed.values() if one.frozen is not None]
-        assert len(held) <= freezing._MOST_FROZEN
+        held = [one for one in asked._constant_weights._candidates.values() if one.constant is not None]
+        assert len(held) <= freezing._MAX_GRAPHS
         # What was dropped is neither used nor lost: the next loop freezes it again.
         for _ in asked.chunks(1):
             asked.evaluate(clean, zoo.images(1, 16), np.zeros(1, np.int64), explain="logit")
@@ -230,7 +230,7 @@ def test_captured_constants_are_frozen_too() -> None:
         tf.TensorSpec((None, 2))
     )
     reads = weight_reads(concrete)
-    answer = frozen(concrete, {read: read.value() for read in reads})
+    answer = with_constant_weights(concrete, {read: read.value() for read in reads})
     weight.assign([0.0, 0.0])
     given = tf.constant([[1.0, 1.0], [2.0, 0.0]])
     np.testing.assert_array_equal(answer(given)["sum"], [[4, 6], [7, 2]])
@@ -241,4 +241,4 @@ def test_captured_constants_are_frozen_too() -> None:
 def test_outside_of_loops_nothing_is_compared() -> None:
     weight = tf.Variable(1.0)
     concrete = tf.function(lambda x: x * weight).get_concrete_function(tf.TensorSpec(()))
-    assert Freezer().best(concrete, 10**9) is concrete
+    assert ConstantWeights().fastest(concrete, 10**9) is concrete
