@@ -26,7 +26,6 @@ UNREVISED = {
     "kerasxai/data",
     "kerasxai/engine",
     "kerasxai/engine/coverage",
-    "kerasxai/engine/fast",
     "kerasxai/engine/feature_layer",
     "kerasxai/engine/images",
     "kerasxai/engine/outputs",
