@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasxai.engine.coverage.covers import Covers
+from kerasxai.engine.coverage.map_extents import MapExtents
 from kerasxai.engine.feature_layer.choice import Choice, Place
 from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
@@ -61,7 +61,7 @@ class ForwardPass:
         self.layer_name: str | None = None
         self.rectifiers = 0
         self._read: dict[Any, tuple[Any, MapLayout]] = {}
-        self._covers = Covers(images, tape)
+        self._extents = MapExtents(images, tape)
         self.classes: ClassScores | None = None
         flat = tf.nest.flatten(outputs)
         choose = getattr(view.score, "chosen", None)
@@ -99,7 +99,7 @@ class ForwardPass:
         """What every question tells: targets that carry the numbers of their samples, scores, and what to check."""
         rows = self._sample.rows
         targets = self.targets if rows is None else packed(self.targets, rows)
-        answer = {"targets": targets, "scores": self.score, **self._covers.told}
+        answer = {"targets": targets, "scores": self.score, **self._extents.diagnostics}
         return answer if self.classes is None else answer | self.classes.evidence()
 
     def explained(self, explain: str) -> Any:
@@ -172,7 +172,7 @@ class ForwardPass:
 
     def located(self, tensor: Any) -> Any:
         """Returns a map of this pass, after which every answer tells which part of the input it covers."""
-        self._covers.add(tensor)
+        self._extents.add(tensor)
         return tensor
 
     def _kept(self, form: MapLayout, tensor: Any) -> Any:

@@ -1,1 +1,1 @@
-"""Which part of the image each feature map covers, read off the traced graph."""
+"""The part of the image that a feature map covers, and the pixels that its entries depend on."""

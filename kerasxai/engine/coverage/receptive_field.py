@@ -1,7 +1,7 @@
 """Receptive fields of the tensors of a traced graph: the pixels that each entry depends on.
 
-Other than `coverage.covers`, which places a map on the image and may guess, these are exact: an operation without a
-rule is an error.
+Other than `map_extents`, which places a map on the image and may guess, these are exact: an operation without a rule is
+an error.
 """
 
 import math

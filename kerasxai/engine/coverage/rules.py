@@ -1,17 +1,18 @@
-"""What single operations of a traced graph do to the cover of a tensor; see `kerasxai.engine.coverage.covers`.
+"""Rules for the effect of single operations on what a tensor covers; see `kerasxai.engine.coverage.map_extents`.
 
-Each rule takes what comes out, what went in, and the cover of that, and returns the cover of what comes out.
+Each rule takes the output, the input, and the coverage of the input, and returns the coverage of the output.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import tensorflow as tf
 
-from kerasxai.engine.coverage.extents import Cover, Line, Number, length, number_in
+from kerasxai.engine.coverage.extents import Coverage, Interval, Number, length, number_in
 
-# What treats each place alone, so that nothing moves even where the length of a side is not known before the run.
+Rule = Callable[[tf.Tensor, tf.Tensor, Coverage], Coverage | None]
+
+# These compute each position alone, so that nothing moves even if the length of an axis is unknown before the run.
 PIXELWISE = set(
     """
     Abs Add AddN AddV2 BiasAdd Cast CheckNumerics ClipByValue Cos Div DivNoNan Elu EnsureShape Equal Erf Exp Expm1 Fill
@@ -23,52 +24,48 @@ PIXELWISE = set(
 )
 _REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "EuclideanNorm"}
 WINDOWS = {
-    "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D",
+    *("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D"),
     "ExtractImagePatches",
-}  # fmt: skip
+}
 _RESIZES = {
-    "ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate", "SpaceToDepth",
+    *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate", "SpaceToDepth"),
     "DepthToSpace",
-}  # fmt: skip
+}
 
 
-def restored(tensor: Any, cover: Cover) -> Cover:
-    """Returns the cover of a tensor without axes, with those that it has again: tokens laid out as a map."""
-    count = len(cover.sides)
-    if (
-        count
-        and tensor.shape.rank == count + 2
-        and tuple(tensor.shape[1:-1]) == cover.sides
-        and None not in cover.sides
-    ):
-        return replace(cover, axes=tuple(range(1, count + 1)), sides=())
-    return cover
+def unflattened(tensor: tf.Tensor, coverage: Coverage) -> Coverage:
+    """Returns the coverage of a tensor behind one without spatial axes, with axes again if tokens became a map."""
+    shape = coverage.lost_shape
+    count = len(shape)
+    is_map = count and tensor.shape.rank == count + 2 and None not in shape and tuple(tensor.shape[1:-1]) == shape
+    return replace(coverage, axes=tuple(range(1, count + 1)), lost_shape=()) if is_map else coverage
 
 
-def _padding(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _pad(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     pads = tensor.op.inputs[1]
-    return cover.each(lambda line, axis: line.padded(number_in(pads, axis, 0), number_in(pads, axis, 1)))
+    return coverage.each(lambda interval, axis: interval.padded(number_in(pads, axis, 0), number_in(pads, axis, 1)))
 
 
-def _cut(line: Line, tensor: Any, source: Any, axis: int, begin: Number) -> Line:
-    count, taken = length(source, axis), length(tensor, axis)
-    return line.cut(begin, count - begin - taken, count)
-
-
-def _slice(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _slice(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     begin = tensor.op.inputs[1]
-    return cover.each(lambda line, axis: _cut(line, tensor, source, axis, number_in(begin, axis)))
+
+    def along(interval: Interval, axis: int) -> Interval:
+        start, count = number_in(begin, axis), length(source, axis)
+        return interval.cropped(start, count - start - length(tensor, axis), count)
+
+    return coverage.each(along)
 
 
-def _strided_slice(tensor: Any, source: Any, cover: Cover) -> Cover | None:
-    """Reads `x[:, a:b]`, also with steps, with `...`, with new axes, and with axes that go."""
+def _strided_slice(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage | None:
+    """The rule of `x[:, a:b]`, also with steps, with `...`, and with axes that are added or removed."""
     op = tensor.op
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "ellipsis", "new_axis", "shrink_axis")}
     entries = op.inputs[1].shape[0]
     if entries is None:
-        return cover.laid_flat(source)
+        return coverage.flattened(source)
     new = sum(masks["new_axis"] >> i & 1 for i in range(entries))
-    lines: list[Line] = list(cover.lines)
+    intervals = list(coverage.intervals)
+    # The axis of the output for each axis of the input that stays.
     moved: dict[int, int] = {}
     axis = out = 0
     for entry in range(entries):
@@ -81,172 +78,183 @@ def _strided_slice(tensor: Any, source: Any, cover: Cover) -> Cover | None:
         elif masks["shrink_axis"] >> entry & 1:
             axis += 1
         else:
-            if axis in cover.axes:
-                side = cover.axes.index(axis)
-                open_begin = bool(masks["begin"] >> entry & 1)
-                lines[side] = _stepped(lines[side], tensor, source, (axis, out), entry, open_begin)
+            if axis in coverage.axes:
+                i = coverage.axes.index(axis)
+                begins_open = bool(masks["begin"] >> entry & 1)
+                intervals[i] = _stepped(intervals[i], tensor, source, (axis, out), entry, begins_open)
             moved[axis] = out
             axis, out = axis + 1, out + 1
+    # Axes without an entry are taken whole.
     for rest in range(axis, source.shape.rank):
         moved[rest] = out + rest - axis
-    if any(axis is not None and axis not in moved for axis in cover.axes):
-        return cover.laid_flat(source)
-    return replace(cover, lines=tuple(lines), axes=tuple(None if axis is None else moved[axis] for axis in cover.axes))
+    if any(axis is not None and axis not in moved for axis in coverage.axes):
+        return coverage.flattened(source)
+    return replace(coverage, intervals=tuple(intervals)).with_axes(moved.__getitem__)
 
 
-def _stepped(line: Line, tensor: Any, source: Any, axes: tuple[int, int], entry: int, open_begin: bool) -> Line:
+def _stepped(
+    interval: Interval, tensor: tf.Tensor, source: tf.Tensor, axes: tuple[int, int], entry: int, begins_open: bool
+) -> Interval:
+    """Returns the interval behind one entry of a strided slice, from an axis of the source to one of the tensor."""
     count, taken = length(source, axes[0]), length(tensor, axes[1])
     step = number_in(tensor.op.inputs[3], entry)
     if not isinstance(step, float):
-        return line
-    begin = (0.0 if step > 0 else count - 1) if open_begin else number_in(tensor.op.inputs[1], entry)
-    begin = tf.where(begin < 0, begin + count, begin) if not isinstance(begin, float) else begin
-    begin = begin + count if isinstance(begin, float) and begin < 0 else begin
+        return interval
+    begin = _begin(tensor.op.inputs[1], entry, count, step, begins_open)
     if step == 1:
-        return line.cut(begin, count - begin - taken, count)
-    # Every other place stands for the one behind it as well, as behind a strided convolution.
+        return interval.cropped(begin, count - begin - taken, count)
+    # Every n-th position also covers those up to the next one, as behind a strided convolution.
     ends = (begin, count - begin - taken * step) if step > 0 else (begin + taken * step + 1, count - 1 - begin)
     low, high = (0.0 if isinstance(end, float) and abs(end) < abs(step) else end for end in ends)
-    cut = line.cut(low, high, count).scaled(1 / abs(step))
-    return cut if step > 0 else cut.mirrored()
+    cropped = interval.cropped(low, high, count).scaled(1 / abs(step))
+    return cropped if step > 0 else cropped.flipped()
 
 
-def _reverse(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _begin(begins: tf.Tensor, entry: int, count: Number, step: float, is_open: bool) -> Number:
+    """Returns the first position that an entry of a strided slice takes."""
+    if is_open:
+        return 0.0 if step > 0 else count - 1
+    begin = number_in(begins, entry)
+    # Negative ones count from the end.
+    if isinstance(begin, float):
+        return begin + count if begin < 0 else begin
+    return tf.where(begin < 0, begin + count, begin)
+
+
+def _reverse(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     axes = {int(axis) % tensor.shape.rank for axis in tf.get_static_value(tensor.op.inputs[1])}
-    return cover.each(lambda line, axis: line.mirrored() if axis in axes else line)
+    return coverage.each(lambda interval, axis: interval.flipped() if axis in axes else interval)
 
 
-def _transpose(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _transpose(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     order = tf.get_static_value(tensor.op.inputs[1])
-    if order is None:
-        return cover.laid_flat(source)
-    return replace(cover, axes=tuple(None if axis is None else order.tolist().index(axis) for axis in cover.axes))
+    return coverage.flattened(source) if order is None else coverage.with_axes(order.tolist().index)
 
 
-def _expanded(tensor: Any, source: Any, cover: Cover) -> Cover:
-    at = int(tf.get_static_value(tensor.op.inputs[1])) % tensor.shape.rank
-    return replace(cover, axes=tuple(None if axis is None else axis + (axis >= at) for axis in cover.axes))
+def _expand_dims(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    new = int(tf.get_static_value(tensor.op.inputs[1])) % tensor.shape.rank
+    return coverage.with_axes(lambda axis: axis + (axis >= new))
 
 
-def _squeezed(tensor: Any, source: Any, cover: Cover) -> Cover:
-    gone = [axis % source.shape.rank for axis in tensor.op.get_attr("squeeze_dims")]
-    if not gone or any(axis in gone for axis in cover.axes):
-        return cover.laid_flat(source)
-    axes = (None if axis is None else axis - sum(one < axis for one in gone) for axis in cover.axes)
-    return replace(cover, axes=tuple(axes))
+def _squeeze(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    removed = [axis % source.shape.rank for axis in tensor.op.get_attr("squeeze_dims")]
+    if not removed or any(axis in removed for axis in coverage.axes):
+        return coverage.flattened(source)
+    return coverage.with_axes(lambda axis: axis - sum(one < axis for one in removed))
 
 
-def _reshaped(tensor: Any, source: Any, cover: Cover) -> Cover:
-    """Reads a reshaping that leaves the sides alone, or lays the frames of a clip in the batch and takes them out."""
-    before, after, known = source.shape, tensor.shape, [axis for axis in cover.axes if axis is not None]
+def _reshape(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    """The rule of a reshape that keeps the spatial axes, or moves the frames of a clip into the batch or back."""
+    before, after = source.shape, tensor.shape
+    known = [axis for axis in coverage.axes if axis is not None]
+    # By how many axes height and width move: not at all, or by one that goes into the batch or comes out of it.
     for shift in (0, -1, 1):
         start, stop = min(known), max(known) + 1
-        # Frames in the batch leave the first of three sides without an axis.
-        if shift == -1 and cover.axes[0] == 1 and len(known) > 1:
+        # Frames that go into the batch leave the first of three spatial axes without one.
+        if shift == -1 and coverage.axes[0] == 1 and len(known) > 1:
             start = 2
         kept = after.rank is not None and after.rank >= stop + shift and start + shift >= 1
         if kept and before[start:stop] == after[start + shift : stop + shift] and None not in before[start:stop]:
             if shift == 0 and before[1:start] == after[1:start]:
-                return cover
+                return coverage
             if shift == -1 and start == 2 and after.rank == before.rank - 1:
-                return replace(cover, axes=(None, *(axis - 1 for axis in known[1:])))
-            if shift == 1 and cover.axes[0] is None and after.rank == before.rank + 1:
-                return replace(cover, axes=(1, *(axis + 1 for axis in known)))
-    return cover.laid_flat(source)
+                return replace(coverage, axes=(None, *(axis - 1 for axis in known[1:])))
+            if shift == 1 and coverage.axes[0] is None and after.rank == before.rank + 1:
+                return replace(coverage, axes=(1, *(axis + 1 for axis in known)))
+    return coverage.flattened(source)
 
 
-def _windowed(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _window(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    """The rule of convolutions, poolings and patches."""
     op = tensor.op
+    attributes = op.node_def.attr
     padding = op.get_attr("padding")
 
-    def along(line: Line, axis: int) -> Line:
-        size = (
-            op.inputs[1].shape[axis - 1 - _channels_first(op)]
-            if op.type.endswith(("Conv2D", "Conv3D", "Native"))
-            else 1
-        )
-        if "ksizes" in op.node_def.attr or "ksize" in op.node_def.attr:
-            size = op.get_attr("ksizes" if "ksizes" in op.node_def.attr else "ksize")[axis]
-        spread = op.get_attr("dilations")[axis] if "dilations" in op.node_def.attr else 1
-        same = padding == b"SAME"
-        step = int(op.get_attr("strides")[axis]) if "strides" in op.node_def.attr else 1
-        reach = (int(size or 1) - 1) * spread
+    def along(interval: Interval, axis: int) -> Interval:
+        size = 1
+        if op.type.endswith(("Conv2D", "Conv3D", "Native")):
+            # A kernel (*spatial, C, K) has neither batch nor channels before its spatial axes.
+            size = op.inputs[1].shape[axis - 1 - _is_channels_first(op)]
+        if "ksizes" in attributes or "ksize" in attributes:
+            size = op.get_attr("ksizes" if "ksizes" in attributes else "ksize")[axis]
+        dilation = op.get_attr("dilations")[axis] if "dilations" in attributes else 1
+        stride = int(op.get_attr("strides")[axis]) if "strides" in attributes else 1
         if padding == b"EXPLICIT":
-            line = line.padded(*map(float, op.get_attr("explicit_paddings")[2 * axis : 2 * axis + 2]))
-        return line.windowed(reach, same, step)
+            interval = interval.padded(*map(float, op.get_attr("explicit_paddings")[2 * axis : 2 * axis + 2]))
+        return interval.after_window((int(size or 1) - 1) * dilation, padding == b"SAME", stride)
 
-    return replace(cover.each(along), deep=True)
-
-
-def _channels_first(op: Any) -> int:
-    return int("data_format" in op.node_def.attr and op.get_attr("data_format").startswith(b"NC"))
+    return replace(coverage.each(along), behind_kernel=True)
 
 
-def _resized(tensor: Any, source: Any, cover: Cover) -> Cover:
-    return cover.each(lambda line, axis: line.scaled(length(tensor, axis) / length(source, axis)))
+def _is_channels_first(op: tf.Operation) -> bool:
+    return "data_format" in op.node_def.attr and op.get_attr("data_format").startswith(b"NC")
 
 
-def _to_phases(tensor: Any, source: Any, cover: Cover) -> Cover:
-    """Reads the first half of how TensorFlow carries out a dilated convolution: every n-th row becomes a map."""
+def _resize(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    return coverage.each(lambda interval, axis: interval.scaled(length(tensor, axis) / length(source, axis)))
+
+
+# TensorFlow computes a dilated convolution as a dense one on every n-th row and column, which SpaceToBatchND moves into
+# the batch and BatchToSpaceND back.
+def _space_to_batch(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     block, pads = tensor.op.inputs[1:]
 
-    def along(line: Line, axis: int) -> Line:
-        padded = line.padded(number_in(pads, axis - 1, 0), number_in(pads, axis - 1, 1))
+    def along(interval: Interval, axis: int) -> Interval:
+        padded = interval.padded(number_in(pads, axis - 1, 0), number_in(pads, axis - 1, 1))
         return padded.scaled(1 / number_in(block, axis - 1))
 
-    return cover.each(along)
+    return coverage.each(along)
 
 
-def _from_phases(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _batch_to_space(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     block, crops = tensor.op.inputs[1:]
 
-    def along(line: Line, axis: int) -> Line:
-        scale = number_in(block, axis - 1)
+    def along(interval: Interval, axis: int) -> Interval:
+        factor = number_in(block, axis - 1)
         before, after = (number_in(crops, axis - 1, end) for end in (0, 1))
-        return line.scaled(scale).cut(before, after, length(source, axis) * scale)
+        return interval.scaled(factor).cropped(before, after, length(source, axis) * factor)
 
-    return cover.each(along)
-
-
-def _stacked(tensor: Any, source: Any, cover: Cover) -> Cover:
-    at = tensor.op.get_attr("axis") % tensor.shape.rank
-    return replace(cover, axes=tuple(None if axis is None else axis + (axis >= at) for axis in cover.axes))
+    return coverage.each(along)
 
 
-def _unstacked(tensor: Any, source: Any, cover: Cover) -> Cover:
-    at = tensor.op.get_attr("axis") % source.shape.rank
-    if at in cover.axes:
-        return cover.laid_flat(source)
-    return replace(cover, axes=tuple(None if axis is None else axis - (axis > at) for axis in cover.axes))
+def _stack(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    new = tensor.op.get_attr("axis") % tensor.shape.rank
+    return coverage.with_axes(lambda axis: axis + (axis >= new))
 
 
-def _reduced(tensor: Any, source: Any, cover: Cover) -> Cover:
+def _unstack(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
+    removed = tensor.op.get_attr("axis") % source.shape.rank
+    if removed in coverage.axes:
+        return coverage.flattened(source)
+    return coverage.with_axes(lambda axis: axis - (axis > removed))
+
+
+def _reduce(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage:
     axes = tf.get_static_value(tensor.op.inputs[1])
     if axes is None:
-        return replace(cover.laid_flat(source), gone=True)
-    gone = {int(axis) % source.shape.rank for axis in axes.ravel()}
-    if gone & set(cover.axes):
-        return replace(cover.laid_flat(source), sides=(), gone=True)
+        return replace(coverage.flattened(source), is_reduced=True)
+    removed = {int(axis) % source.shape.rank for axis in axes.ravel()}
+    if removed & set(coverage.axes):
+        return replace(coverage.flattened(source), lost_shape=(), is_reduced=True)
     if tensor.op.get_attr("keep_dims"):
-        return cover
-    moved = (None if axis is None else axis - sum(one < axis for one in gone) for axis in cover.axes)
-    return replace(cover, axes=tuple(moved))
+        return coverage
+    return coverage.with_axes(lambda axis: axis - sum(one < axis for one in removed))
 
 
-READERS: dict[str, Callable[[Any, Any, Cover], Cover | None]] = {
-    **dict.fromkeys(("Pad", "PadV2", "MirrorPad"), _padding),
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("Pad", "PadV2", "MirrorPad"), _pad),
     "Slice": _slice,
     "StridedSlice": _strided_slice,
     "ReverseV2": _reverse,
     "Transpose": _transpose,
-    "ExpandDims": _expanded,
-    "Squeeze": _squeezed,
-    "Pack": _stacked,
-    "Unpack": _unstacked,
-    "Reshape": _reshaped,
-    "SpaceToBatchND": _to_phases,
-    "BatchToSpaceND": _from_phases,
-    **dict.fromkeys(WINDOWS, _windowed),
-    **dict.fromkeys(_RESIZES, _resized),
-    **dict.fromkeys(_REDUCTIONS, _reduced),
+    "ExpandDims": _expand_dims,
+    "Squeeze": _squeeze,
+    "Pack": _stack,
+    "Unpack": _unstack,
+    "Reshape": _reshape,
+    "SpaceToBatchND": _space_to_batch,
+    "BatchToSpaceND": _batch_to_space,
+    **dict.fromkeys(WINDOWS, _window),
+    **dict.fromkeys(_RESIZES, _resize),
+    **dict.fromkeys(_REDUCTIONS, _reduce),
 }
