@@ -259,7 +259,7 @@ class TestOwnPreprocessing:
 
     def test_a_size_that_the_model_cannot_take(self) -> None:
         model = net(same, (None, None, 3))
-        with pytest.raises(KerasxaiError, match="cannot take images of 2 x 2 pixels"):
+        with pytest.raises(KerasxaiError, match="cannot call the model with images of 2 x 2 pixels"):
             range_doubt(model, image_input(model, 2))
 
 

@@ -28,7 +28,6 @@ UNREVISED = {
     "kerasxai/engine/coverage",
     "kerasxai/engine/feature_layer",
     "kerasxai/engine/images",
-    "kerasxai/engine/outputs",
     "kerasxai/evaluation",
     "kerasxai/explainer.py",
     "kerasxai/features",

@@ -263,8 +263,8 @@ def test_a_class_name_wins_over_a_number() -> None:
         ("-1", names, None, "unknown class '-1'"),
         ("CAT", names, None, "the name of classes 3, 4"),
         ("a", ["a", "a"], None, "the name of classes 0, 1"),
-        ("5", names, None, "target 5 is out of range: the model has 5 classes, 0 to 4"),
-        ("2", None, 2, "target 2 is out of range"),
+        ("5", names, None, "target must be below the number of classes, 5, got 5"),
+        ("2", None, 2, "target must be below the number of classes, 2, got 2"),
         ("", names, None, "unknown class ''"),
     ]:
         with pytest.raises(kerasxai.KerasxaiError, match=message):

@@ -1,1 +1,1 @@
-"""What a model takes for an image: size, channels, value range, dtype and frames."""
+"""The images that a model takes: size, channels, value range, dtype and frames."""

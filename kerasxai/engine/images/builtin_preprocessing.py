@@ -1,8 +1,8 @@
-"""Whether a model rescales its images itself, read off a traced pass: what stands before its first kernel."""
+"""Detection of built-in rescaling, read off a traced pass: the operations between the images and the first kernel."""
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -36,44 +36,44 @@ _KERNELS = frozenset(
     | {"GatherV2", "ResourceGather"}
 )
 _NO_VALUES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
-# With these constants the operations change nothing.
+# The constant with which an operation changes nothing.
 _NEUTRAL = {"Mul": 1, "RealDiv": 1, "Div": 1, "DivNoNan": 1, "Sub": 0, "Add": 0, "AddV2": 0, "BiasAdd": 0, "Pow": 1}
 _SCALING = frozenset(
     {"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "LRN", "Log", "Log1p", "Sqrt", "Rsqrt", "Square", "Tanh"}
     | {"Sigmoid", "Softmax", "Reciprocal", "LookupTableFindV2"}
 )
 _FUNCTIONS = ("f", "body", "then_branch")
-# Beyond this many times white, or below this spread, no network was trained.
-_MOST, _LEAST = 1.5 * 255, 0.1
-_MOST_ENTRANCES = 8
+# No network is trained on values beyond this, or on a smaller range of values.
+_MAX_VALUE, _MIN_RANGE = 1.5 * 255, 0.1
+_MAX_KERNEL_INPUTS = 8
 
 
 class InputRangeWarning(KerasxaiWarning):
-    """A model is probably given images in another range than it was trained on."""
+    """A model probably gets images in another range than it was trained on."""
 
 
-def warn_of_range(model: Any, taken: ImageInput, given: Any = None) -> None:
-    """Warns where a model is probably given images in another range than it was trained on.
+def warn_of_range(model: keras.Model, taken: ImageInput, given: object = None) -> None:
+    """Warns if a model probably gets images in another range than it was trained on.
 
     Args:
         model: Any Keras model that takes images alone.
-        taken: How images are made for it.
-        given: The input range that the user gave, or None.
+        taken: The conversion of images for it.
+        given: The input range that the user chose, or None.
     """
     doubt = range_doubt(model, taken, given is not None)
     if doubt is not None:
         warnings.warn(doubt, InputRangeWarning, stacklevel=2)
 
 
-def range_doubt(model: Any, taken: ImageInput, is_given: bool = False) -> str | None:
+def range_doubt(model: keras.Model, taken: ImageInput, is_given: bool = False) -> str | None:
     """Returns why images are probably not in the range that a model was trained on, or None.
 
-    A model without rescaling, normalization or other arithmetic before its first kernel takes pixels as they are, and
-    most such models were trained on pixels divided by 255. Where it has some, the values behind it are looked at.
+    A model without rescaling, normalization or other arithmetic before its first kernel works on its inputs themselves,
+    and most such models were trained on pixels divided by 255. Behind built-in arithmetic the values are checked.
 
     Args:
         model: Any Keras model that takes images alone.
-        taken: How images are made for it.
+        taken: The conversion of images for it.
         is_given: Whether the user chose the range of the images.
 
     Example:
@@ -89,12 +89,12 @@ def range_doubt(model: Any, taken: ImageInput, is_given: bool = False) -> str | 
             "is right"
         )
     values = f"[{lowest:.4g}, {highest:.4g}]"
-    if max(abs(lowest), abs(highest)) > _MOST:
+    if max(abs(lowest), abs(highest)) > _MAX_VALUE:
         return (
             f"the model's own preprocessing gives values in {values}, as it was made for a smaller range than that of "
             "the images; give --input-range (preprocess= in Python), 0,1 for images / 255"
         )
-    if highest - lowest < _LEAST:
+    if highest - lowest < _MIN_RANGE:
         return (
             f"the model's own preprocessing gives values in {values}: images are probably rescaled twice; leave "
             "--input-range (preprocess= in Python) out"
@@ -106,22 +106,23 @@ class _Reached(BaseException):
     """Ends a trace early; not an Exception, which Keras would catch and raise in another form."""
 
 
-def _before_kernels(model: Any, taken: ImageInput) -> tuple[bool, float, float]:
-    """Returns whether a model rescales its images, and between what numbers its first kernels then get values."""
+def _before_kernels(model: keras.Model, taken: ImageInput) -> tuple[bool, float, float]:
+    """Returns whether a model rescales its images, and the lowest and highest value that its first kernels get."""
+    # All values between black and white, so that the extremes behind any monotone rescaling are visited.
     images = taken.taken(_ramp(taken))
     spec = input_specs(model)
     dtype = spec.dtype if isinstance(spec, tf.TensorSpec) else tf.float32
     rescales = []
 
     @tf.function(autograph=False)
-    def trace(images: Any) -> Any:
+    def trace(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         marks: set[Any] = set()
         given = tf.identity(tf.cast(images, dtype))
         with contextlib.suppress(_Reached), _marking(model, given, marks):
             model(given, training=False)
-        found, entrances = _scan(given, marks)
+        found, kernel_inputs = _scan(given, marks)
         rescales.append(found)
-        flat = [tf.cast(x, tf.float32) for x in entrances[:_MOST_ENTRANCES]]
+        flat = [tf.cast(x, tf.float32) for x in kernel_inputs[:_MAX_KERNEL_INPUTS]]
         lows, highs = [tf.reduce_min(x) for x in flat], [tf.reduce_max(x) for x in flat]
         return (tf.reduce_min(lows), tf.reduce_max(highs)) if flat else (tf.constant(0.0), tf.constant(1.0))
 
@@ -133,13 +134,13 @@ def _before_kernels(model: Any, taken: ImageInput) -> tuple[bool, float, float]:
         height, width = taken.size
         reason = " ".join(str(error).split())
         raise KerasxaiError(
-            f"the model cannot take images of {height} x {width} pixels with {taken.channels} channels: {reason}"
+            f"cannot call the model with images of {height} x {width} pixels and {taken.channels} channels: {reason}"
         ) from error
     return rescales[0], float(lowest), float(highest)
 
 
 def _ramp(taken: ImageInput) -> np.ndarray:
-    """Returns an image `(1, H, W, channels)`, each channel of which goes from black to white from another place on."""
+    """Returns an image `(1, H, W, channels)` with a ramp from black to white in each channel, each shifted."""
     count = taken.size[0] * taken.size[1]
     values = np.linspace(0, 255, count, dtype=np.float32)
     channels = [np.roll(values, channel * count // taken.channels) for channel in range(taken.channels)]
@@ -147,62 +148,64 @@ def _ramp(taken: ImageInput) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _marking(model: Any, images: Any, marks: set[Any]) -> Iterator[None]:
-    """Keeps in `marks` what layers with kernels are given; what they do inside, as to quantize, is not looked at.
+def _marking(model: keras.Model, images: tf.Tensor, marks: set[Any]) -> Iterator[None]:
+    """Collects in `marks` the inputs of layers with kernels; what these do inside, as quantization, does not count.
 
-    Ends the pass with `_Reached` as soon as a rescaling is found, or a few kernels saw none: large networks take
-    seconds to trace.
+    Ends the pass with `_Reached` as soon as a rescaling is found, or is missing before a few kernels: large networks
+    take seconds to trace.
     """
     graph = tf.compat.v1.get_default_graph()
 
-    def mark(x: Any) -> Any:
+    def mark(x: object) -> object:
         if not isinstance(x, tf.Tensor) or x.graph is not graph:
             return x
-        x = tf.identity(x)
-        marks.add(x.ref())
-        return x
+        # A tensor of its own for each input, which other layers may share.
+        copy = tf.identity(x)
+        marks.add(copy.ref())
+        return copy
 
-    def marked(call: Any, *args: Any, **kwargs: Any) -> Any:
+    def marked(call: Callable[..., Any], *args: object, **kwargs: object) -> object:
         args, kwargs = tf.nest.map_structure(mark, (args, kwargs))
-        if len(marks) > _MOST_ENTRANCES or _scan(images, marks)[0]:
+        if len(marks) > _MAX_KERNEL_INPUTS or _scan(images, marks)[0]:
             raise _Reached
         return call(*args, **kwargs)
 
-    def plain(call: Any, *args: Any, **kwargs: Any) -> Any:
+    def plain(call: Callable[..., Any], *args: object, **kwargs: object) -> object:
         return call(*args, **kwargs)
 
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as patches:
         for _, layer in walk(model):
-            # All are intercepted, because that looks through a call that is a tf.function.
+            # All are intercepted, because that inlines a call that is a tf.function.
             has_kernel = isinstance(layer, _LAYERS_WITH_KERNELS)
-            stack.enter_context(intercepted(layer, marked if has_kernel else plain))
+            patches.enter_context(intercepted(layer, marked if has_kernel else plain))
         yield
 
 
-def _scan(images: Any, marks: set[Any]) -> tuple[bool, list[Any]]:
-    """Follows images to the first kernels: whether they are rescaled on the way, and what the kernels are given."""
-    found, entrances = False, []
-    waiting, seen = [images], {images.ref()}
-    while waiting:
-        tensor = waiting.pop()
+def _scan(images: tf.Tensor, marks: set[Any]) -> tuple[bool, list[tf.Tensor]]:
+    """Returns whether images are rescaled on the way to the first kernels, and the inputs of these."""
+    found, kernel_inputs = False, []
+    stack, visited = [images], {images.ref()}
+    while stack:
+        tensor = stack.pop()
         if tensor.ref() in marks:
-            entrances.append(tensor)
+            kernel_inputs.append(tensor)
             continue
         for op in tensor.consumers():
             if op.type in _NO_VALUES:
                 continue
             if op.type in _KERNELS or _has_kernels_inside(op):
-                entrances.append(tensor)
+                kernel_inputs.append(tensor)
                 continue
             found = found or _rescales(op)
             for output in op.outputs:
-                if output.ref() not in seen:
-                    seen.add(output.ref())
-                    waiting.append(output)
-    return found, [x for x in entrances if x.dtype.is_floating or x.dtype.is_integer]
+                if output.ref() not in visited:
+                    visited.add(output.ref())
+                    stack.append(output)
+    return found, [x for x in kernel_inputs if x.dtype.is_floating or x.dtype.is_integer]
 
 
-def _rescales(op: Any) -> bool:
+def _rescales(op: tf.Operation) -> bool:
+    # What a function does is unknown, and counts as a rescaling, whose values are checked.
     if op.type in _SCALING or _functions(op):
         return True
     if op.type not in _NEUTRAL:
@@ -211,26 +214,26 @@ def _rescales(op: Any) -> bool:
     return not any(x is not None and np.all(x == _NEUTRAL[op.type]) for x in constants)
 
 
-def _functions(op: Any) -> list[str]:
+def _functions(op: tf.Operation) -> list[str]:
     """Returns the names of the functions that an operation calls, as loops and conditions do."""
     attributes = op.node_def.attr
     return [attributes[name].func.name for name in _FUNCTIONS if name in attributes and attributes[name].func.name]
 
 
-def _has_kernels_inside(op: Any) -> bool:
+def _has_kernels_inside(op: tf.Operation) -> bool:
     names = _functions(op)
     if not names:
         return False
-    # Also what these call in turn: the library holds all functions of the graph.
+    # Functions may call others; the library holds all functions of the graph.
     library = {one.signature.name: one for one in op.graph.as_graph_def().library.function}
-    waiting, seen = [*names], set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in library:
+    stack, visited = [*names], set()
+    while stack:
+        name = stack.pop()
+        if name in visited or name not in library:
             continue
-        seen.add(name)
+        visited.add(name)
         for node in library[name].node_def:
             if node.op in _KERNELS:
                 return True
-            waiting += [node.attr[key].func.name for key in _FUNCTIONS if key in node.attr]
+            stack += [node.attr[key].func.name for key in _FUNCTIONS if key in node.attr]
     return False

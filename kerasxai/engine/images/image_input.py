@@ -1,6 +1,6 @@
-"""What a model takes for an image: size, channels and their place, range; and images made so."""
+"""The images that a model takes: size, channels, data format and value range; and the conversion to these."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from kerasxai.tools.input_range import RANGES, Preprocess, preprocessed, preproc
 
 CHANNELS = (1, 3, 4)
 _DEFAULT_SIDE = 224
-# What Pillow's conversion to grey weighs red, green and blue with (ITU-R 601-2).
+# The weights of red, green and blue in Pillow's conversion to gray (ITU-R 601-2).
 _LUMA = (0.299, 0.587, 0.114)
 
 Size = int | tuple[int, int]
@@ -23,13 +23,13 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageInput:
-    """What a model takes for an image.
+    """The images that a model takes.
 
     Attributes:
         size: Height and width.
-        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        channels: 1 for gray, 3 for RGB, 4 for RGBA.
         channels_first: Whether batches are `(N, C, H, W)`.
-        preprocess: Makes what the model takes of images `(N, H, W, C)` in [0, 255].
+        preprocess: Converts images `(N, H, W, C)` in [0, 255] to the range of the model.
     """
 
     size: tuple[int, int]
@@ -50,35 +50,35 @@ class ImageInput:
         made = preprocessed(self.preprocess, np.asarray(self.colored(images)))
         return np.ascontiguousarray(np.moveaxis(made, -1, 1)) if self.channels_first else made
 
-    def colored(self, images: Any) -> Any:
-        """Returns images `(..., 1 | 3 | 4)` in [0, 255] with as many channels as the model takes, a tensor.
+    def colored(self, images: tf.Tensor | NDArray[Any]) -> tf.Tensor:
+        """Returns images `(..., 1 | 3 | 4)` in [0, 255] with as many channels as the model takes.
 
-        Grey is the luma of RGB; a new alpha channel is 255; an alpha channel that the model does not take is left out.
+        Gray is the luma of RGB; a new alpha channel is 255; an alpha channel that the model does not take is dropped.
         """
         images = tf.convert_to_tensor(images)
-        have = images.shape[-1]
-        if have not in CHANNELS:
-            raise KerasxaiError(f"expected images of 1, 3 or 4 channels, got {have}")
-        if have == self.channels:
+        channels = images.shape[-1]
+        if channels not in CHANNELS:
+            raise KerasxaiError(f"expected images of 1, 3 or 4 channels, got {channels}")
+        if channels == self.channels:
             return images
-        color = images[..., :3] if have == 4 else images
-        if self.channels == 1 and have > 1:
+        color = images[..., :3] if channels == 4 else images
+        if self.channels == 1 and channels > 1:
             return tf.cast(tf.round(tf.tensordot(tf.cast(color, tf.float32), _LUMA, 1)), images.dtype)[..., None]
-        if self.channels > 1 and have == 1:
+        if self.channels > 1 and channels == 1:
             color = tf.repeat(color, 3, axis=-1)
         if self.channels == 4:
             color = tf.concat([color, 255 * tf.ones_like(color[..., :1])], -1)
         return color
 
 
-def image_input(model: Any, size: Size | None = None, preprocess: str | Preprocess | None = None) -> ImageInput:
-    """Reads off a model what it takes for an image.
+def image_input(model: keras.Model, size: Size | None = None, preprocess: str | Preprocess | None = None) -> ImageInput:
+    """Returns the images that a model takes, read from its input spec and layers.
 
     Args:
         model: Any Keras model.
-        size: Side of the square, or height and width, for a model that takes any; it must agree with one of fixed size.
-            None: what a subclassed model was built with, else 224.
-        preprocess: What becomes of pixels in [0, 255]; see `kerasxai.tools.input_range.preprocessing`.
+        size: Side of the square, or height and width, for a model that takes any; must equal a fixed size. None takes
+            the size that a subclassed model was built with, else 224.
+        preprocess: The conversion of pixels in [0, 255]; see `kerasxai.tools.input_range.preprocessing`.
 
     Raises:
         KerasxaiError: The model takes no single image of 1, 3 or 4 channels, or not of this size.
@@ -101,31 +101,31 @@ def image_input(model: Any, size: Size | None = None, preprocess: str | Preproce
     return ImageInput(given, channels or 3, first, function)
 
 
-def image_side(model: Any, size: Size | None) -> tuple[int, int]:
+def image_side(model: keras.Model, size: Size | None) -> tuple[int, int]:
     """Returns the height and width that a model takes; see `image_input`."""
     return image_input(model, size).size
 
 
-def takes_channels_first(model: Any, shape: tuple[int | None, ...]) -> bool:
-    """Tells whether inputs of a shape `(N, ...)` are `(N, C, *sides)`, for a model that works with channels first."""
+def takes_channels_first(model: object, shape: tuple[int | None, ...]) -> bool:
+    """Returns whether a model works with channels first and inputs of a shape are `(N, C, *spatial)`."""
     if len(shape) < 3 or shape[1] not in CHANNELS or shape[-1] in CHANNELS:
         return False
-    return any(_is_turned(layer) for _, layer in walk(model))
+    return any(_is_channels_first(layer) for _, layer in walk(model))
 
 
-def _is_turned(layer: Any) -> bool:
-    # Models that were converted from other frameworks turn their images with a layer of their own.
-    turns = isinstance(layer, keras.layers.Permute) and tuple(layer.dims) == (2, 3, 1)
-    return turns or getattr(layer, "data_format", None) == "channels_first"
+def _is_channels_first(layer: keras.Layer) -> bool:
+    # Models converted from other frameworks permute their images first and then work with channels last.
+    permutes = isinstance(layer, keras.layers.Permute) and tuple(layer.dims) == (2, 3, 1)
+    return permutes or getattr(layer, "data_format", None) == "channels_first"
 
 
-def _input_shape(model: Any) -> tuple[tuple[int | None, ...] | None, bool]:
-    """Returns the shape of one image, or None where the model does not say it, and whether it must be of that shape."""
+def _input_shape(model: keras.Model) -> tuple[tuple[int | None, ...] | None, bool]:
+    """Returns the shape of one image, or None if the model has none, and whether images must have it."""
     specs = input_specs(model)
     if specs is None:
         config: dict[str, Any] = (model.get_build_config() if hasattr(model, "get_build_config") else None) or {}
         built = config.get("input_shape")
-        # A subclassed model keeps the shape that it was first called with, and may take others.
+        # A subclassed model remembers the shape of its first call, and may take others.
         return (tuple(built[1:]) if isinstance(built, (list, tuple)) and len(built) == 4 else None), False
     if not isinstance(specs, tf.TensorSpec):
         inputs = ", ".join(input_names(model)) or f"{len(tf.nest.flatten(specs))} inputs"
@@ -142,16 +142,16 @@ def _input_shape(model: Any) -> tuple[tuple[int | None, ...] | None, bool]:
 
 def _size(known: tuple[int | None, int | None], given: Size | None, is_fixed: bool) -> tuple[int, int]:
     if given is None:
-        usual = next((side for side in known if side is not None), _DEFAULT_SIDE)
-        return known[0] or usual, known[1] or usual
+        default = next((side for side in known if side is not None), _DEFAULT_SIDE)
+        return known[0] or default, known[1] or default
     height, width = (given, given) if isinstance(given, int) else given
-    if is_fixed and any(side not in (None, want) for side, want in zip(known, (height, width), strict=True)):
+    if is_fixed and any(side not in (None, new) for side, new in zip(known, (height, width), strict=True)):
         raise KerasxaiError(
-            f"the model takes images of {_form(known)} pixels (height x width), got {height} x {width}; leave the "
-            "image size out"
+            f"image_size must be that of the model, which takes images of {_form(known)} pixels (height x width), got "
+            f"{height} x {width}; omit the image size"
         )
     return height, width
 
 
-def _form(shape: Any) -> str:
+def _form(shape: Iterable[int | None]) -> str:
     return " x ".join("any" if side is None else str(side) for side in shape)

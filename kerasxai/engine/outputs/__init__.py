@@ -1,1 +1,1 @@
-"""What a model returns: logits or probabilities, their bounds, and whether they are finite."""
+"""The outputs of a model: logits or probabilities, their bounds, and whether they are finite."""

@@ -1,4 +1,4 @@
-"""Not a number, infinity: found, and told where."""
+"""Checks for NaN and infinity in inputs, weights, outputs and maps."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def check_inputs(name: str, array: NDArray) -> None:
         array: `(N, ...)`.
 
     Raises:
-        NotFiniteError: They are not; the message tells which image is the first.
+        NotFiniteError: They are not; the message names the first image.
     """
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return
@@ -36,18 +36,19 @@ def first_not_finite(array: NDArray) -> int:
     return int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
 
 
-def check_weights(model: Any) -> None:
+def check_weights(model: object) -> None:
     """Checks that a Keras model's weights are finite numbers.
 
     Raises:
-        NotFiniteError: They are not; the message tells which is the first.
+        NotFiniteError: They are not; the message names the first one.
     """
     for weight in getattr(model, "weights", ()):
         values = np.asarray(weight)
-        if values.dtype.kind not in "fV":  # V: bfloat16
+        # NumPy has no bfloat16; its kind is V.
+        if values.dtype.kind not in "fV":
             continue
         values = values.astype(np.float32)
-        # Infinity is at home in masks, which are not trained.
+        # Masks that are not trained may hold infinity.
         if np.isnan(values).any() or (weight.trainable and not np.isfinite(values).all()):
             name = getattr(weight, "path", None) or weight.name
             raise NotFiniteError(
@@ -55,8 +56,8 @@ def check_weights(model: Any) -> None:
             )
 
 
-def outputs_error(model: Any, image: int, what: str = "outputs") -> NotFiniteError:
-    """Returns the error for outputs that are not finite; where the weights are not, it is about these.
+def outputs_error(model: object, image: int, what: str = "outputs") -> NotFiniteError:
+    """Returns the error for outputs that are not finite, or for weights that are not, which explain it.
 
     Args:
         model: The model, or a function.
@@ -67,6 +68,7 @@ def outputs_error(model: Any, image: int, what: str = "outputs") -> NotFiniteErr
         check_weights(model)
     except NotFiniteError as error:
         return error
+    # float16 overflows in layers whose weights are fine.
     layers = [layer for _, layer in walk(model)] if isinstance(model, keras.layers.Layer) else []
     half = any(layer.compute_dtype == "float16" for layer in layers)
     remedy = _HALF if half else "look at this image and at what the model computes of it"
@@ -79,7 +81,7 @@ def check_maps(heatmaps: NDArray, first: int, method: str, settings: dict[str, A
     Args:
         heatmaps: `(B, ...)`.
         first: The number of the first image.
-        method: What made them.
+        method: The method.
         settings: Layer, options and refinements, for the message; those that are None are left out.
 
     Raises:
@@ -88,10 +90,10 @@ def check_maps(heatmaps: NDArray, first: int, method: str, settings: dict[str, A
     if np.isfinite(heatmaps).all():
         return
     index = first_not_finite(heatmaps)
-    told = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
+    described = ", ".join(f"{name}={value!r}" for name, value in settings.items() if value is not None)
     raise NotFiniteError(
         f"expected a finite heatmap, got {_bad(heatmaps[index])} for image {first + index} from {method}"
-        + (f" with {told}" if told else "")
+        + (f" with {described}" if described else "")
         + "; the model's outputs are finite: take another layer or method",
         first + index,
     )

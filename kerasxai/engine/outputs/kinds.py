@@ -1,14 +1,12 @@
-"""What the outputs of a classifier are, logits or probabilities, and what follows: shown numbers and chosen classes.
+"""Whether the outputs of a classifier are logits or probabilities, and its predictions.
 
-Whether outputs are logits or probabilities is a fact about a model. It is read from the traced graph (see
-`kerasxai.engine.scores.read_classes`) or given by the user. Only for plain functions and for models that hide how they
-compute is it guessed from values, and a guess that images contradict is an error: what is shown of one image must not
-depend on the others.
+This is a fact about a model. It is read from the traced graph (see `kerasxai.engine.scores.read_classes`) or declared
+by the user. Only for plain functions and for models that hide how they compute is it guessed from values, and a guess
+that images contradict is an error: the explanation of one image must not depend on the rest of the batch.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +15,7 @@ from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.model_settings import OUTPUTS
 from kerasxai.tools.options import choice
 
-_ASK = 'outputs="logits" or outputs="probabilities" tells which they are'
+_REMEDY = 'outputs="logits" or outputs="probabilities" says which'
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Predictions:
 
 
 class OutputKind:
-    """What the outputs of one model are taken for.
+    """The known or guessed kind of the outputs of one model.
 
     Args:
         declared: `"logits"` or `"probabilities"`, as the user says, or None.
@@ -69,14 +67,14 @@ class OutputKind:
 
     @property
     def taken(self) -> str | None:
-        """What was declared or guessed."""
+        """The declared or guessed kind, None if neither."""
         return self.declared or self.guessed
 
     def find_out(self, inside: NDArray[np.bool_], adds_up: NDArray[np.bool_], depends: bool, chooses: bool) -> bool:
-        """Compares the outputs of images with what they are taken for, and makes a guess where one is needed.
+        """Compares outputs with the kind that is assumed, and guesses it if the answer depends on it.
 
         Args:
-            inside: For each image, whether all its outputs lie in [0, 1].
+            inside: For each image, whether all its outputs are in [0, 1].
             adds_up: For each image, whether its outputs could be a distribution.
             depends: Whether the answer depends on what the outputs are.
             chooses: Whether the predicted class does.
@@ -105,21 +103,23 @@ class OutputKind:
             return False
         if inside.any() and not inside.all():
             raise _mixed()
+        # No image decides alone: either all of a batch suggest the same, or none is explained.
         self.guessed = "probabilities" if inside.all() else "logits"
         place = "lie in [0, 1]" if inside.all() else "leave [0, 1]"
         if self.guessed == "logits" and self.units != 1:
-            return True  # Probabilities do not leave [0, 1].
+            # Values outside of [0, 1] prove logits, so that no warning is due; a single unit is the exception.
+            return True
         self.warn(
             f"nothing shows whether the outputs of this model are logits or probabilities; they {place} and are taken "
-            f"for {self.guessed}; {_ASK}"
+            f"for {self.guessed}; {_REMEDY}"
         )
         return True
 
     def check(self, inside: NDArray[np.bool_], chooses: bool) -> None:
-        """Compares the outputs of images with what they are taken for.
+        """Compares outputs with the kind that is assumed.
 
         Args:
-            inside: For each image, whether all its outputs lie in [0, 1].
+            inside: For each image, whether all its outputs are in [0, 1].
             chooses: Whether the predicted class depends on what the outputs are.
 
         Raises:
@@ -135,7 +135,7 @@ class OutputKind:
             )
 
     def warn(self, text: str) -> None:
-        """Keeps a warning for the user, once."""
+        """Adds a warning, once."""
         if text not in self.warnings:
             self.warnings.append(text)
 
@@ -143,7 +143,7 @@ class OutputKind:
 def _mixed() -> KerasxaiError:
     return KerasxaiError(
         "expected outputs that are all probabilities in [0, 1] or all logits beyond, got both; "
-        f"nothing shows what they are: {_ASK}"
+        f"nothing shows what they are: {_REMEDY}"
     )
 
 
@@ -154,7 +154,7 @@ UNDOABLE = (
 )
 ALIKE = (
     "the model's outputs look like probabilities, although its last operation is one that gives logits; they are taken "
-    f"for logits; {_ASK}"
+    f"for logits; {_REMEDY}"
 )
 ALWAYS_ONE = (
     "the model ends in a softmax over a single unit, which is 1.0 for every image: class 1 is always predicted; "
@@ -163,10 +163,10 @@ ALWAYS_ONE = (
 
 
 def class_index(text: str, classes: Sequence[str] | None, count: int | None = None) -> int:
-    """Returns the class that a name or a number means; where classes have numbers for names, a name wins.
+    """Returns the class with a name or a number; a name wins if classes have numbers for names.
 
     Args:
-        text: What the user wrote.
+        text: The name or number.
         classes: The names of the classes, or None where the model has none.
         count: How many classes there are, if known.
 
@@ -193,12 +193,14 @@ def class_index(text: str, classes: Sequence[str] | None, count: int | None = No
         raise unknown("class", text, names)
     count = len(names) or count
     if count and int(text) >= count:
-        raise KerasxaiError(f"target {text} is out of range: the model has {count} classes, 0 to {count - 1}")
+        raise KerasxaiError(
+            f"target must be below the number of classes, {count}, got {text}; classes are counted from 0"
+        )
     return int(text)
 
 
-def class_count(model: Any) -> int | None:
-    """Returns how many classes a model of one output `(batch, classes)` tells apart, a single unit two; else None."""
+def class_count(model: object) -> int | None:
+    """Returns how many classes a model with one output `(batch, classes)` has, 2 for a single unit; else None."""
     shape = getattr(model, "output_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 2 or not isinstance(shape[1], int):
         return None
