@@ -297,7 +297,7 @@ def test_a_map_whose_rows_and_columns_were_exchanged_is_not_laid_over_the_image(
     images = np.random.default_rng(0).uniform(-1, 1, (2, 16, 32, 3)).astype("float32")
     found = kerasxai.Explainer(model, "gradcam", resize=False)(images, 1)
     assert (found.layer, found.heatmaps.shape) == ("map", (2, 4, 8))
-    with pytest.raises(kerasxai.KerasxaiError, match=r"'turned' gives .*not a feature map"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"expected a feature map .*from layer 'turned'"):
         kerasxai.Explainer(model, "gradcam", layer="turned")(images)
 
 

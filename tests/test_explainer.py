@@ -115,9 +115,9 @@ def test_the_default_layer_is_the_map_that_feeds_the_head() -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("pooled", "map of 1 place"),
-        ("flat", "not a feature map"),
-        ("aside", "does not feed the explained score"),
+        ("pooled", "a single position"),
+        ("flat", "expected a feature map"),
+        ("aside", "feeds the explained score"),
         ("twice", "called 2 times"),
     ],
 )

@@ -237,7 +237,7 @@ def calls_of(model: Any) -> list[int]:
             kerasxai.Explainer(model, "gradcam", layer=("deep", number), image_input="left")([noise(1, 10, 10, 3)] * 2)
             seen.append("left")
         except kerasxai.KerasxaiError as error:
-            assert "does not look at the explained input" in str(error)
+            assert "depends on the explained input" in str(error)
             seen.append("right")
     return [seen.index("left"), seen.index("right")]
 
@@ -265,8 +265,8 @@ def test_the_call_of_a_shared_layer_has_to_be_chosen() -> None:
     shared = convolution(2, 3, 3, name="shared")
     twice = keras.Model(inputs, layers.Dense(2, name="top")(pooled(2)(shared(shared(inputs)))))
     for layer, message in (
-        ("shared", "called 2 times in one pass; its map is not one map: choose 'shared:0' to 'shared:1'"),
-        ("shared:2", "is not called so often: 2 times"),
+        ("shared", "called 2 times in one pass; choose 'shared:0' to 'shared:1'"),
+        ("shared:2", "expected the number of a call, got 'shared:2'; the layer is called 2 times"),
         ("shred:1", "unknown layer"),
     ):
         with pytest.raises(kerasxai.KerasxaiError, match=message):
@@ -395,7 +395,7 @@ def test_a_grid_of_tokens_may_be_given_and_is_checked() -> None:
     assert kerasxai.Explainer(model, "gradcam", resize=False)(values).heatmaps.shape == (1, 4, 4)
     wide = kerasxai.Explainer(model, "gradcam", layer="tokens", token_grid=(2, 8), resize=False)(values)
     assert wide.heatmaps.shape == (1, 2, 8)
-    with pytest.raises(kerasxai.KerasxaiError, match=r"do not fill the token_grid \(5, 5\)"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"expected tokens that fill the token_grid \(5, 5\)"):
         kerasxai.Explainer(model, "gradcam", layer="tokens", token_grid=(5, 5))(values)
     with pytest.raises(kerasxai.KerasxaiError, match="token_grid must be"):
         kerasxai.Explainer(model, "gradcam", token_grid=4)

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from kerasxai.engine.coverage.map_extents import MapExtents
-from kerasxai.engine.feature_layer.choice import Choice, Place
+from kerasxai.engine.feature_layer.choice import Choice, ExplainedMap
 from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
 from kerasxai.engine.map_layout import MapLayout
@@ -157,7 +157,7 @@ class ForwardPass:
         Raises:
             KerasxaiError: It is no map of this input.
         """
-        form = self.choice.form(tensor)
+        form = self.choice.layout(tensor)
         if form is None:
             raise KerasxaiError(
                 f"a map of shape {tuple(tensor.shape)} cannot be laid over inputs of shape {tuple(self.images.shape)}; "
@@ -165,10 +165,10 @@ class ForwardPass:
             )
         return self._kept(form, tensor)
 
-    def _shown(self, place: Place) -> Any:
-        if not place.form.plain:
-            self._view.forms[place.path] = place.form
-        return self._kept(place.form, place.tensor)
+    def _shown(self, place: ExplainedMap) -> Any:
+        if not place.layout.plain:
+            self._view.forms[place.path] = place.layout
+        return self._kept(place.layout, place.tensor)
 
     def located(self, tensor: Any) -> Any:
         """Returns a map of this pass, after which every answer tells which part of the input it covers."""

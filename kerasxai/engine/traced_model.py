@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kerasxai.engine import fast
 from kerasxai.engine.fast import ConstantWeights, fitting, max_concurrent
-from kerasxai.engine.feature_layer.choice import Choice, Place
+from kerasxai.engine.feature_layer.choice import Choice, ExplainedMap
 from kerasxai.engine.forward_pass import Fed, ForwardPass, first_told, located
 from kerasxai.engine.images.image_input import takes_channels_first
 from kerasxai.engine.keras_internals import recording_gradients
@@ -373,7 +373,7 @@ class TracedModel:
         """Tells whether inputs of a shape are `(N, C, *sides)`, for a model that works with channels first."""
         return takes_channels_first(self.model, shape)
 
-    def chosen_places(self, choice: Choice) -> list[Place]:
+    def chosen_places(self, choice: Choice) -> list[ExplainedMap]:
         """Returns where methods explain an input: at the named layers, or at those that `Choice` takes by default."""
         return [choice.named(path) for path, _ in self.layers] or choice.default()
 

@@ -92,7 +92,7 @@ def _default_map(choice: Choice, calls: list[Call]) -> tuple[str, Any]:
         raise KerasxaiError(
             f"expected one last feature map, got {len(chosen)} in parallel branches ({names}); name one of them"
         )
-    if chosen[0].form.grid is not None:
+    if chosen[0].layout.grid is not None:
         raise no_map(chosen[0].path, calls=calls)
     return chosen[0].path, chosen[0].tensor
 

@@ -1,1 +1,1 @@
-"""The feature map that is explained by default, read off the traced graph."""
+"""Choice of the feature map that is explained, read off the traced graph."""

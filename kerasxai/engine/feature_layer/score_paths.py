@@ -1,7 +1,7 @@
 """The part of a traced graph that leads from the explained input to the score, and its dominators.
 
-A tensor dominates the score if every path from the input to the score passes it: the only tensors at which the whole
-evidence of an image can be read at one place. Where branches run in parallel to the end, no single tensor has it all.
+A tensor dominates the score if every path from the input to the score passes through it: only such a tensor holds all
+evidence of an image. If branches run in parallel to the end, no single tensor holds it all.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +12,9 @@ import tensorflow as tf
 from kerasxai.engine.graph import SAME_VALUE, descendants
 
 _RESHAPES = {"Reshape", "Squeeze", "ExpandDims", "Transpose"}
-# What turns whole numbers, such as uint8 pixels or the ids of words, into numbers with a gradient.
+# These turn integers, such as uint8 pixels or the ids of words, into numbers with a gradient.
 _LOOKUPS = {"Cast", "ResourceGather", "GatherV2", "OneHot"}
-# What makes whole numbers within a range of floating ones, before a cast.
+# These prepare floating numbers for a cast to integers.
 _ROUNDING = {"Round", "ClipByValue", "Maximum", "Minimum"}
 _SHAPES = {"Shape", "ShapeN", "Size", "Rank"}
 _PRODUCTS = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "MatMul"}
@@ -24,8 +24,8 @@ _LOOPS = {"While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall
 class ScorePaths:
     """Floating tensors on the paths along which the score can be differentiated to the input.
 
-    Shapes, comparisons and class indices also depend on the input, but carry no gradient: paths through whole numbers
-    are left out, and so are stopped gradients, unless nothing else leads to the input.
+    Shapes, comparisons and class indices also depend on the input, but carry no gradient: paths through integers are
+    omitted, and so are stopped gradients, unless nothing else leads to the input.
 
     Args:
         images: The explained input in a traced graph.
@@ -40,6 +40,7 @@ class ScorePaths:
         self.score = score
         self._root = images.name
         self._number = {op.name: i for i, op in enumerate(score.graph.get_operations())}
+        # Positions in the graph are an order in which each tensor follows its inputs.
         self._graph = _between(images, score, {"StopGradient"})
         if images.name not in self._graph:
             self._graph = _between(images, score, set())
@@ -58,11 +59,11 @@ class ScorePaths:
         return self._number[tensor.op.name]
 
     def parent(self, tensor: tf.Tensor) -> tf.Tensor | None:
-        """Returns the nearest other tensor that every path from the input to a tensor passes; None for the input."""
+        """Returns the immediate dominator of a tensor, None for the input."""
         return self.tensors.get(self._parents.get(tensor.name, ""))
 
     def dominators(self, tensor: tf.Tensor) -> Iterator[tf.Tensor]:
-        """Yields a tensor and all tensors that every path to it passes, the nearest first, without the input."""
+        """Yields a tensor and all that dominate it, the nearest first, without the input."""
         found: tf.Tensor | None = tensor if tensor in self else None
         while found is not None:
             yield found
@@ -70,19 +71,19 @@ class ScorePaths:
             found = None if above is found else above
 
     def last(self, accepted: Callable[[tf.Tensor], bool]) -> list[tf.Tensor]:
-        """Returns the accepted tensors behind which no other accepted one lies on some path, in the graph's order."""
+        """Returns the accepted tensors with a path to the score without another accepted one, in the graph's order."""
         found: set[str] = set()
-        waiting, seen = [self.score.name], {self.score.name}
-        while waiting:
-            name = waiting.pop()
+        stack, visited = [self.score.name], {self.score.name}
+        while stack:
+            name = stack.pop()
             if name not in self.tensors:
                 continue
             if accepted(self.tensors[name]):
                 found.add(name)
                 continue
-            before = [x for x in self._graph.predecessors(name) if x not in seen]
-            seen.update(before)
-            waiting += before
+            before = [x for x in self._graph.predecessors(name) if x not in visited]
+            visited.update(before)
+            stack += before
         return [tensor for name, tensor in self.tensors.items() if name in found]
 
     def reaches(self, tensor: tf.Tensor) -> set[str]:
@@ -90,7 +91,7 @@ class ScorePaths:
         return networkx.descendants(self._graph, tensor.name)
 
     def consumers(self, tensor: tf.Tensor) -> list[tf.Operation]:
-        """Returns the operations on the paths that take a tensor; those that pass it on unchanged are skipped."""
+        """Returns the operations on the paths that consume a tensor, behind identities and casts."""
         found: list[tf.Operation] = []
         for name in self._graph.successors(tensor.name):
             after = self.tensors[name]
@@ -98,16 +99,16 @@ class ScorePaths:
         return found
 
     def last_mixing(self, tensor: tf.Tensor) -> tf.Tensor | None:
-        """Returns the last tensor above another in which positions exchange what they hold.
+        """Returns the last tensor before another that mixes positions.
 
-        That is a product of two tensors that both come from the input, as attention makes it, or a recurrent loop.
+        That is a product of two tensors that both depend on the input, as in attention, or a recurrent loop.
         """
         above = networkx.ancestors(self._graph, tensor.name)
         mixed = (x for x in reversed(self.tensors.values()) if x.name in above)
         return next((x for x in mixed if x.op.type in _LOOPS or self._is_product(x)), None)
 
     def first_product(self, tensor: tf.Tensor) -> tf.Tensor | None:
-        """Returns the first product of two tensors that both come from the input behind a tensor, or None."""
+        """Returns the first product behind a tensor of two tensors that both depend on the input, or None."""
         behind = self.reaches(tensor)
         return next((x for x in self.tensors.values() if x.name in behind and self._is_product(x)), None)
 
@@ -116,13 +117,13 @@ class ScorePaths:
 
 
 def _between(images: tf.Tensor, score: tf.Tensor, barriers: set[str]) -> networkx.DiGraph:
-    """Returns the graph of floating tensors between an input and a score; empty where no path connects them."""
+    """Returns the graph of floating tensors between an input and a score, empty if no path connects them."""
     after = descendants(images)
     sources = _differentiable_sources(images)
     graph = networkx.DiGraph()
-    waiting, seen = [score], {score.ref()}
-    while waiting:
-        tensor = waiting.pop()
+    stack, visited = [score], {score.ref()}
+    while stack:
+        tensor = stack.pop()
         graph.add_node(tensor.name, tensor=tensor)
         if tensor is not images and tensor.ref() in sources:
             graph.add_edge(images.name, tensor.name)
@@ -130,32 +131,34 @@ def _between(images: tf.Tensor, score: tf.Tensor, barriers: set[str]) -> network
         for before in [] if tensor.op.type in barriers else tensor.op.inputs:
             if _has_gradient(before) and before.ref() in after:
                 graph.add_edge(before.name, tensor.name)
-                if before.ref() not in seen:
-                    seen.add(before.ref())
-                    waiting.append(before)
+                if before.ref() not in visited:
+                    visited.add(before.ref())
+                    stack.append(before)
     if images.name not in graph:
         return networkx.DiGraph()
     graph.nodes[images.name]["tensor"] = images
+    # Tensors that depend on the input only by integers were added from the score, and are not reached from the input.
     kept = networkx.descendants(graph, images.name) | {images.name}
     return graph.subgraph(kept)
 
 
 def _has_gradient(tensor: tf.Tensor) -> bool:
-    # Recurrent loops keep the steps of a sequence in lists, whose dtype is variant.
+    # Recurrent loops store the steps of a sequence in tensor lists of dtype variant.
     return tensor.dtype.is_floating or tensor.dtype == tf.variant
 
 
 def _differentiable_sources(images: tf.Tensor) -> set[object]:
-    """Returns the first floating tensors behind inputs that are or become whole numbers.
+    """Returns the first floating tensors behind inputs that are or become integers.
 
-    Pixels may be rounded, cropped and resized as whole numbers before the model casts them; the ids of words are looked
-    up as they are.
+    Pixels may be rounded, cropped and resized as integers before the model casts them; the ids of words are looked up
+    without that.
     """
     pixels = images.shape.rank is not None and images.shape.rank > 2
     found: set[object] = set()
-    waiting, seen = [images], {images.ref()}
-    while waiting:
-        tensor = waiting.pop()
+    # Forward from the input, as long as the values are integers or are about to be.
+    stack, visited = [images], {images.ref()}
+    while stack:
+        tensor = stack.pop()
         for op in tensor.consumers():
             if op.type in _SHAPES:
                 continue
@@ -163,9 +166,9 @@ def _differentiable_sources(images: tf.Tensor) -> set[object]:
             for after in op.outputs:
                 whole = after.dtype.is_integer and (same or (pixels and tensor.dtype.is_integer))
                 rounded = after.dtype.is_floating and tensor.dtype.is_floating and op.type in _ROUNDING
-                if (whole or rounded) and after.ref() not in seen:
-                    seen.add(after.ref())
-                    waiting.append(after)
+                if (whole or rounded) and after.ref() not in visited:
+                    visited.add(after.ref())
+                    stack.append(after)
                 known = pixels or op.type in _LOOKUPS | _RESHAPES
                 if known and after.dtype.is_floating and not tensor.dtype.is_floating:
                     found.add(after.ref())
@@ -175,9 +178,9 @@ def _differentiable_sources(images: tf.Tensor) -> set[object]:
 def nearest_common_dominator(
     paths: ScorePaths, tensors: Iterable[tf.Tensor], accepted: Callable[[tf.Tensor], bool]
 ) -> tf.Tensor | None:
-    """Returns the accepted tensor nearest to some tensors that every path to each of them passes, or None."""
-    first, *others = tensors
-    shared = [{x.name for x in paths.dominators(other)} for other in others]
+    """Returns the nearest accepted tensor that dominates each of some tensors, or None."""
+    first, *rest = tensors
+    shared = [{x.name for x in paths.dominators(other)} for other in rest]
     for candidate in paths.dominators(first):
         if accepted(candidate) and all(candidate.name in names for names in shared):
             return candidate
