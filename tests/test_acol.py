@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerasxai.engine.tracing import patched, recorded
 from kerasxai.models import ACoLHead, ACoLModel, build_classifier
 from kerasxai.models.acol import FusedClassMaps, minmax
-from kerasxai.models.label_aware import _classes_of
+from kerasxai.models.label_aware import class_numbers
 from kerasxai.tools.errors import KerasxaiError
 
 CLASSES = 4
@@ -278,10 +278,10 @@ def test_xla_lets_no_class_zero_erase_for_an_image_without_a_class() -> None:
     built = model()
     built.compile("sgd", "categorical_crossentropy", jit_compile=True)
     assert np.isfinite(built.evaluate(IMAGES, rows((2,), (0,), (), (1,), (1,), (2,)), verbose=0))
-    classes = tf.function(_classes_of, jit_compile=True)(tf.constant(rows((), (0, 1), (2,))))
+    classes = tf.function(class_numbers, jit_compile=True)(tf.constant(rows((), (0, 1), (2,))))
     assert np.asarray(classes).tolist() == [-1, -1, 2]
     soft = tf.constant(rows((0,), (2,)) * 0.9 + 0.1 / CLASSES)
-    assert np.asarray(_classes_of(soft)).tolist() == [0, 2]
+    assert np.asarray(class_numbers(soft)).tolist() == [0, 2]
 
 
 def test_arguments_are_checked() -> None:

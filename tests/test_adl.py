@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerasxai.models import AttentionDropout, build_classifier, load
-from kerasxai.models.adl import attention_dropout, default_places
+from kerasxai.models.adl import attention_dropout, default_layers
 from kerasxai.tools.errors import KerasxaiError
 
 MAPS = np.random.default_rng(0).normal(0.3, 1, (3, 6, 5, 4)).astype("float32")
@@ -75,7 +75,7 @@ def test_layers_follow_the_named_ones_and_the_weights_stay() -> None:
 
 
 def test_by_default_the_last_strides_are_chosen() -> None:
-    assert default_places(backbone()) == ["conv1", "norm3"]
+    assert default_layers(backbone()) == ["conv1", "norm3"]
     model = build_classifier(backbone(), 3, output_stride=4, insert=attention_dropout)
     inserted = [x.name for x in model.get_layer("backbone").layers if isinstance(x, AttentionDropout)]
     assert inserted == ["adl_1", "adl_2"]
@@ -90,11 +90,11 @@ def test_in_real_backbones_blocks_are_followed() -> None:
         ("ResNet50", None, ["conv3_block4_out", "conv4_block6_out", "conv5_block3_out"]),
     ):
         model = build_classifier(name, 3, weights=None, input_size=64, features=features)
-        assert default_places(model.get_layer("backbone")) == expected
+        assert default_layers(model.get_layer("backbone")) == expected
 
 
 def test_the_coin_goes_on_after_loading(tmp_path: Path) -> None:
-    model = build_classifier(backbone(), 3, insert=lambda base: attention_dropout(base, seed=4, places=["conv2"]))
+    model = build_classifier(backbone(), 3, insert=lambda base: attention_dropout(base, seed=4, layers=["conv2"]))
     layer = model.get_layer("backbone").get_layer("adl_1")
     for _ in range(3):
         model(np.zeros((1, 32, 32, 3), "float32"), training=True)
@@ -111,11 +111,11 @@ def throw(layer: Any) -> bool:
 def test_what_does_not_fit_is_told() -> None:
     for layers, message in (
         ({"cnv1": AttentionDropout()}, "unknown layer 'cnv1'; nearest: conv1"),
-        ({"conv1": 3}, "must be a Keras layer, not int"),
-        ({"conv1": L.Conv2D(3, 3, 2)}, "cannot put layers into"),
-        ({"conv1": L.Flatten()}, "cannot put layers into"),
+        ({"conv1": 3}, "expected a Keras layer .*, got int"),
+        ({"conv1": L.Conv2D(3, 3, 2)}, "cannot insert layers into"),
+        ({"conv1": L.Flatten()}, "cannot insert layers into"),
     ):
         with pytest.raises(KerasxaiError, match=message):
             build_classifier(backbone(), 3, insert=layers)
-    with pytest.raises(KerasxaiError, match="keeps the ImageNet head as it is"):
+    with pytest.raises(KerasxaiError, match="keeps the ImageNet head, got insert"):
         build_classifier("EfficientNetLite0", None, insert=attention_dropout)

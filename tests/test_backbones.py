@@ -10,7 +10,7 @@ import pytest
 from kerasxai.models import BACKBONES, build_classifier, class_names, imagenet_names, load
 from kerasxai.models.build import _named_model
 from kerasxai.models.efficientnet_lite import EfficientNetLite0
-from kerasxai.models.graph import find_features, nodes, places
+from kerasxai.models.graph import find_features, layer_outputs, nodes
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.lazy import resolve
 
@@ -113,25 +113,25 @@ def test_features_by_stride_are_whole_maps(name: str, expected: dict[int, str]) 
     row = BACKBONES[name]
     model = _named_model(row, None, (row.input_size, row.input_size, 3), top=False)
     for stride in expected:
-        place = find_features(model, stride)
-        assert place.name == expected[stride]
+        output = find_features(model, stride)
+        assert output.name == expected[stride]
         side = row.input_size / stride
-        assert side - 3 <= place.tensor.shape[1] <= side + 1
-        assert place.trunk or name == "NASNetMobile"
+        assert side - 3 <= output.tensor.shape[1] <= side + 1
+        assert output.on_every_path or name == "NASNetMobile"
     if row.feature_layer is not None and name != "VGG16":
         assert find_features(model, None).name == row.feature_layer
 
 
-def test_trunk_is_what_cannot_be_passed_by() -> None:
+def test_outputs_on_every_path() -> None:
     """The one-pass search agrees with taking each node out and looking whether the output can still be reached."""
     model = _named_model(BACKBONES["MobileNetV3Small"], None, (64, 64, 3), top=False)
     graph = nodes(model)
-    for cut, place in zip(graph, places(model), strict=True):
+    for cut, output in zip(graph, layer_outputs(model), strict=True):
         reached = {id(tensor) for tensor in model.inputs}
         for node in graph:
             if node is not cut and any(id(tensor) in reached for tensor in node.arguments.keras_tensors):
                 reached |= {id(tensor) for tensor in node.outputs}
-        assert place.trunk == (id(model.outputs[0]) not in reached)
+        assert output.on_every_path == (id(model.outputs[0]) not in reached)
 
 
 def test_features_of_lite0() -> None:
@@ -140,7 +140,7 @@ def test_features_of_lite0() -> None:
     assert find_features(model, 16).name == "block6a_expand_activation"
     assert find_features(model, 8).name == "block4a_expand_activation"
     assert find_features(model, "block5c_add").stride == 16
-    with pytest.raises(KerasxaiError, match="no map of stride 64; there are: 2, 4, 8, 16, 32"):
+    with pytest.raises(KerasxaiError, match=r"features must be the stride of a map .*, one of 2, 4, 8, 16, 32, got 64"):
         find_features(model, 64)
     with pytest.raises(KerasxaiError, match="nearest: block5c_add"):
         find_features(model, "block5c_ad")
@@ -245,17 +245,21 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         ("unknown backbone 'EfficientNetLite9'; nearest: EfficientNetLite", ("EfficientNetLite9", 3), {}),
         ("backbone must be a name", (7, 3), {}),
         ("unknown head 'gp'; nearest: gap", ("EfficientNetLite0", 3, "gp"), {}),
-        ("at least 2, or None; got 1", ("EfficientNetLite0", 1), {}),
-        ("at least 2, or None; got True", ("EfficientNetLite0", True), {}),
-        ("at least 2, or None; got 2.0", ("EfficientNetLite0", 2.0), {}),
+        ("at least 2, or None, got 1", ("EfficientNetLite0", 1), {}),
+        ("at least 2, or None, got True", ("EfficientNetLite0", True), {}),
+        ("at least 2, or None, got 2.0", ("EfficientNetLite0", 2.0), {}),
         ("class_names must have 3 entries", ("EfficientNetLite0", 3), {"class_names": ["a"]}),
         ("unknown option of head 'gap': 'erase_threshold'", ("EfficientNetLite0", 3), {"erase_threshold": 0.5}),
-        ("map of one place", ("EfficientNetLite0", 3), {"input_size": 32, "weights": None}),
+        ("got one of 1 x 1 for images of 32 x 32", ("EfficientNetLite0", 3), {"input_size": 32, "weights": None}),
         ("input_size must be", ("EfficientNetLite0", 3), {"input_size": -1}),
         ("cannot build InceptionV3 for images of 32 x 32", ("InceptionV3", 3), {"input_size": 32, "weights": None}),
-        ("there is no file nowhere.h5", ("MobileNetV2", 3), {"weights": "nowhere.h5"}),
-        ("keeps the ImageNet head as it is", ("EfficientNetLite0", None, "acol"), {}),
-        ("takes images of 224 alone", ("MobileNet", None), {"input_size": 128, "weights": None}),
+        ("or an existing weights file, got nowhere.h5", ("MobileNetV2", 3), {"weights": "nowhere.h5"}),
+        ("which keeps the ImageNet head, got head", ("EfficientNetLite0", None, "acol"), {}),
+        (
+            "input_size must be 224 for the ImageNet head",
+            ("MobileNet", None),
+            {"input_size": 128, "weights": None},
+        ),
     ],
 )
 def test_bad_arguments(message: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -271,12 +275,12 @@ def test_bad_own_models() -> None:
     image = keras.Input((8, 8, 3))
     two = keras.Model([image, keras.Input((8, 8, 3))], keras.layers.ReLU()(image))
     for model, options, message in (
-        (flat, {}, "must take images"),
-        (no_map, {}, "has no feature map"),
-        (two, {}, "must take images"),
-        (tiny(), {"input_size": 64}, "takes images of"),
-        (tiny(), {"weights": "x.h5"}, "weights= is for backbones by name"),
-        (tiny(), {"features": 32}, "no map of stride 32; there are: 2, 4"),
+        (flat, {}, "with images .* as its only input"),
+        (no_map, {}, "with no such map"),
+        (two, {}, "with images .* as its only input"),
+        (tiny(), {"input_size": 64}, "input_size must be that of"),
+        (tiny(), {"weights": "x.h5"}, "weights must be 'imagenet' or None for your own model"),
+        (tiny(), {"features": 32}, "features must be the stride of a map .*, one of 2, 4, got 32"),
     ):
         with pytest.raises(KerasxaiError, match=message):
             build_classifier(model, 3, **options)

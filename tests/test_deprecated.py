@@ -5,6 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.metrics import LocalizationReport
 from kerasxai.metrics.baselines import centered_gaussian
 from kerasxai.metrics.protocols import KERASXAI, PROTOCOLS, WSOL, protocol_of
+from kerasxai.models.adl import attention_dropout
 from kerasxai.tools.errors import KerasxaiWarning
 
 SIZE = (24, 24)
@@ -116,3 +118,12 @@ def test_the_steps_of_a_report_count_what_update_counts(protocol: str) -> None:
         found = metric.state()
         found["totals"].pop("skipped", None)
         assert found == expected, name
+
+
+def test_attention_dropout_takes_its_former_argument() -> None:
+    image = keras.Input((16, 16, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, name="conv")(image))
+    with pytest.warns(DeprecationWarning, match=r"attention_dropout\(places=\) is deprecated"):
+        assert list(attention_dropout(model, places=["conv"])) == ["conv"]
+    with pytest.raises(TypeError, match="got 'rate'"):
+        attention_dropout(model, rate=["conv"])

@@ -33,7 +33,6 @@ UNREVISED = {
     "kerasxai/features",
     "kerasxai/localization.py",
     "kerasxai/methods",
-    "kerasxai/models",
     "kerasxai/refinements",
     "kerasxai/scores.py",
     "kerasxai/tools",

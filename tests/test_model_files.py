@@ -14,7 +14,7 @@ import pytest
 
 import kerasxai
 from kerasxai.models import load, load_classifier
-from kerasxai.models.model_files import examined
+from kerasxai.models.model_files import inspect_file
 
 layers = keras.layers
 
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("arrays.npz", "NumPy arrays"),
         ("other.keras", "a zip file without a Keras model"),
         ("cut.keras", "damaged or no Keras model"),
-        ("absent.keras", "there is no model file"),
+        ("absent.keras", "expected an existing model file"),
     ],
 )
 def test_what_is_no_model_is_called_by_its_name(folder: Path, name: str, told: str) -> None:
@@ -141,7 +141,7 @@ def written_by(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str]
 )
 def test_the_version_that_wrote_a_file_is_told(written_by: Callable[[str], Path], version: str, told: str) -> None:
     path = written_by(version)
-    assert examined(path).version == version
+    assert inspect_file(path).version == version
     with pytest.raises(kerasxai.KerasxaiError, match=f"groupings.*{told}"):
         load(path)
 

@@ -180,7 +180,7 @@ def test_what_cannot_be_spread_is_refused() -> None:
         (enlarged, 2, "UpSampling2D"),
         (shifted, 4, "Cropping2D"),
         (uneven, 1, r"has strides \(2, 1\)"),
-        (keras.Model(image, x), 16, "has no output stride 16: its last map has 4"),
+        (keras.Model(image, x), 16, "got 16; the last map has stride 4"),
         (keras.Model(image, x), 0, "must be a whole number"),
     ):
         with pytest.raises(KerasxaiError, match=message):
@@ -190,5 +190,5 @@ def test_what_cannot_be_spread_is_refused() -> None:
         def call(self, x: Any) -> Any:
             return x
 
-    with pytest.raises(KerasxaiError, match="no functional or sequential model"):
+    with pytest.raises(KerasxaiError, match="expected a functional or sequential model"):
         with_output_stride(Subclassed(), 8)

@@ -81,7 +81,7 @@ def test_torch_tensor_outside_its_storage_is_refused(
     place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_torch_file(tmp_path / "x.pth", monkeypatch, tensor(*place), np.arange(10.0))
-    with pytest.raises(KerasxaiError, match="outside its storage"):
+    with pytest.raises(KerasxaiError, match="within its storage"):
         read_torch_weights(path)
 
 
@@ -92,7 +92,7 @@ def test_malicious_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: py
     pickle.loads(pickle.dumps(call))
     assert evidence.exists(), "the pickle of this test must do harm where nothing is refused"
     evidence.unlink()
-    with pytest.raises(KerasxaiError, match="refused"):
+    with pytest.raises(KerasxaiError, match="expected a pickle of tensors only"):
         read_torch_weights(path)
     assert not evidence.exists()
 

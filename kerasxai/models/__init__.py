@@ -1,4 +1,4 @@
-"""Classifiers whose heads make their evidence visible: backbones, heads, and what puts them together."""
+"""Classifiers with heads for class activation maps: backbones, heads, and functions to build and load them."""
 
 import importlib
 from typing import Any

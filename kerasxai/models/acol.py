@@ -1,23 +1,39 @@
-"""Adversarial complementary learning: a second branch learns from what the first one left over.
+"""Adversarial complementary learning (ACoL): a second branch learns without the regions that the first one found.
 
 Zhang et al. 2018, arXiv:1804.06962; the details follow the authors' code (`xiaomengyc/ACoL`).
 """
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from kerasxai.models.heads import check_head, convolution, initializer
-from kerasxai.models.label_aware import LabelsShown
-from kerasxai.models.model_cloning import twin
+from kerasxai.models.label_aware import LabelAwareModel
+from kerasxai.models.model_cloning import share_variables
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import flag, whole, within
 
+Shape: TypeAlias = tuple[int | None, ...]
+Loss: TypeAlias = "str | keras.losses.Loss | Callable[..., tf.Tensor] | None"
+"""A loss as `compile` takes it, None for cross-entropy."""
 
-def minmax(maps: Any) -> Any:
-    """Brings each map of (B, h, w, C) to [0, 1] for itself, in float32; a constant map becomes zeros."""
+
+class Branches(TypedDict):
+    """The outputs of both branches; see `ACoLHead.branches`."""
+
+    logits: tf.Tensor
+    logits_b: tf.Tensor
+    map_a: tf.Tensor
+    map_b: tf.Tensor
+    keep: tf.Tensor
+
+
+def minmax(maps: tf.Tensor) -> tf.Tensor:
+    """Scale each map of (B, h, w, C) to [0, 1], in float32; a constant map becomes zeros."""
     maps = ops.cast(maps, "float32")
     low, high = ops.min(maps, (1, 2), keepdims=True), ops.max(maps, (1, 2), keepdims=True)
     return ops.divide_no_nan(maps - low, high - low)
@@ -25,52 +41,52 @@ def minmax(maps: Any) -> Any:
 
 @keras.saving.register_keras_serializable("kerasxai")
 class FusedClassMaps(keras.layers.Layer):
-    """Joins the class maps of two branches: the larger of both after each was brought to [0, 1].
+    """The maximum of the class maps of two branches, each scaled to [0, 1].
 
-    `produces_class_maps` tells explainers that the output (B, h, w, C) is the class maps, to be read as it is.
+    `produces_class_maps` marks the output (B, h, w, C) as class maps for explainers, which use it without weights.
     """
 
     produces_class_maps = True
 
-    def call(self, map_a: Any, map_b: Any) -> Any:
-        """Returns the joint maps (B, h, w, C), float32 in [0, 1]."""
+    def call(self, map_a: tf.Tensor, map_b: tf.Tensor) -> tf.Tensor:
+        """Return the fused maps (B, h, w, C), float32 in [0, 1]."""
         return ops.maximum(minmax(map_a), minmax(map_b))
 
-    def compute_output_shape(self, map_a_shape: Any, map_b_shape: Any) -> Any:
-        """Returns the shape of either map."""
+    def compute_output_shape(self, map_a_shape: Shape, map_b_shape: Shape) -> Shape:
+        """Return the shape of the maps."""
         return map_a_shape
 
 
 @keras.saving.register_keras_serializable("kerasxai")
 class ACoLHead(keras.layers.Layer):
-    """Two branches of convolutions on one feature map; the second sees it without what the first found.
+    """Two branches of convolutions on one feature map; from the second, regions found by the first are erased.
 
-    Each branch is 3x3 + ReLU, 3x3 + ReLU, 1x1 to one channel a class; the channels' means are its logits, and those of
-    branch A are the output. Branch A's map of one class, brought to [0, 1], erases the features for branch B wherever
-    it is at least `erase_threshold`. That class is the true one while `ACoLModel` fits or evaluates, and the one that
-    branch A predicts otherwise. No gradient passes through the erasing.
+    Each branch is 3x3 + ReLU, 3x3 + ReLU, 1x1 to one channel for each class; the means of the channels are its logits,
+    and those of branch A are the output. Branch A's map of one class, scaled to [0, 1], erases the features of branch B
+    at all positions where it is at least `erase_threshold`. That class is the true one while `ACoLModel` trains or
+    evaluates, and otherwise the prediction of branch A. No gradient passes through the erasing.
 
     Departures from the authors' code: branches are 512 wide, not 1024, and batch-normalized (`normalize=False` is
-    theirs); the smoothing is an option and off, because
-    others use it with VGG alone; a constant map erases nothing instead of giving NaN; `erase_dilation` is ours.
+    theirs); the smoothing is an option and off, because others use it with VGG alone; a constant map erases nothing
+    instead of giving NaN; `erase_dilation` is an addition.
 
     Args:
         num_classes: Number of classes.
         width: Channels of the 3x3 convolutions.
-        normalize: Whether batch normalization stands between each of them and its ReLU.
-        erase_threshold: Where A's map in [0, 1] reaches this, features are erased; above 1 nothing is.
-        erase_dilation: By how many places the erased region is grown, so that its rim does not give the class away.
-        smoothing: Whether the features are averaged over 3x3 first, the zeros of the padding counted.
+        normalize: Whether to put batch normalization between each of them and its ReLU.
+        erase_threshold: Features are erased where A's map in [0, 1] reaches this; above 1 nothing is erased.
+        erase_dilation: How many positions the erased region grows, so that its edge does not reveal the class.
+        smoothing: Whether to average the features over 3x3 first, with zero padding.
         dropout: Share of features dropped in training before each branch's 1x1 convolution.
         seed: Seed of the new weights.
-        dilation_rate: By how many places the 3x3 convolutions look apart; see `kerasxai.models.with_output_stride`.
+        dilation_rate: Dilation of the 3x3 convolutions; see `kerasxai.models.with_output_stride`.
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
         explained_class: None, or during a patched pass an integer tensor (B,): the class whose map erases; entries
-            below 0 stand for the class that branch A predicts.
-        targets: None, or during a patched pass labels, sample weights and the loss (as `compile` takes it, None for
-            cross-entropy) that branch B's loss is taken of.
+            below 0 mean the class that branch A predicts.
+        targets: None, or during a patched pass labels, sample weights and loss (as for `compile`, None for
+            cross-entropy) of branch B.
     """
 
     def __init__(
@@ -87,11 +103,10 @@ class ACoLHead(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if erase_threshold <= 0 or erase_dilation < 0:
-            raise KerasxaiError(
-                "erase_threshold must be above 0 and erase_dilation at least 0; "
-                f"got {erase_threshold!r} and {erase_dilation!r}"
-            )
+        if erase_threshold <= 0:
+            raise KerasxaiError(f"erase_threshold must be above 0, got {erase_threshold!r}")
+        if erase_dilation < 0:
+            raise KerasxaiError(f"erase_dilation must be 0 or more, got {erase_dilation!r}")
         self.num_classes = num_classes
         self.width = width
         self.normalize = normalize
@@ -101,15 +116,15 @@ class ACoLHead(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.dilation_rate = dilation_rate
-        self.explained_class: Any = None
-        self.targets: Any = None
+        self.explained_class: tf.Tensor | None = None
+        self.targets: tuple[tf.Tensor, tf.Tensor | None, Loss] | None = None
         self.branch_a = self._branch("branch_a", 0)
         self.branch_b = self._branch("branch_b", 3)
         self.fused = FusedClassMaps(name="fused_class_maps", dtype="float32")
 
-    def _branch(self, name: str, number: int) -> list[keras.layers.Layer]:
-        def kernel(place: int) -> keras.initializers.Initializer:
-            return initializer(self.seed, number + place)
+    def _branch(self, name: str, number: int) -> list[keras.Layer]:
+        def kernel(index: int) -> keras.initializers.Initializer:
+            return initializer(self.seed, number + index)
 
         policy = self.dtype_policy
         return [
@@ -121,8 +136,8 @@ class ACoLHead(keras.layers.Layer):
             ),
         ]
 
-    def build(self, input_shape: Any) -> None:
-        """Makes the weights of both branches."""
+    def build(self, input_shape: Shape) -> None:
+        """Create the weights of both branches."""
         for branch in (self.branch_a, self.branch_b):
             shape = input_shape
             for layer in branch:
@@ -131,11 +146,13 @@ class ACoLHead(keras.layers.Layer):
         self.built = True
 
     def dilated(self, rate: int) -> "ACoLHead":
-        """Returns a head with the same variables for a map that is finer by `rate`."""
-        return twin(self, dilation_rate=self.dilation_rate * rate, erase_dilation=self.erase_dilation * rate)
+        """Return a head that shares the variables, for a feature map that is finer by `rate`."""
+        return share_variables(self, dilation_rate=self.dilation_rate * rate, erase_dilation=self.erase_dilation * rate)
 
-    def branches(self, features: Any, explained_class: Any = None, training: bool | None = None) -> dict[str, Any]:
-        """Runs both branches.
+    def branches(
+        self, features: tf.Tensor, explained_class: tf.Tensor | None = None, training: bool | None = None
+    ) -> Branches:
+        """Run both branches.
 
         Args:
             features: Feature map (B, h, w, K).
@@ -143,49 +160,49 @@ class ACoLHead(keras.layers.Layer):
             training: As for a layer's call.
 
         Returns:
-            `logits` and `logits_b` (B, C) float32, `map_a` and `map_b` (B, h, w, C), `keep` (B, h, w, 1): 1 where
-            branch B sees the features and 0 where they were erased.
+            `logits` and `logits_b` (B, C) float32, `map_a` and `map_b` (B, h, w, C), `keep` (B, h, w, 1): 1
+            where branch B has the features and 0 where they were erased.
         """
         if self.smoothing:
-            rim = (self.dilation_rate, self.dilation_rate)
-            padded = ops.pad(features, ((0, 0), rim, rim, (0, 0)))
+            # The zeros of the padding count in the authors' average, unlike in "same" pooling.
+            zeros = (self.dilation_rate, self.dilation_rate)
+            padded = ops.pad(features, ((0, 0), zeros, zeros, (0, 0)))
             features = DilatedPooling2D("average", (3, 3), self.dilation_rate, "valid", dtype=self.dtype_policy)(padded)
         map_a = _run(self.branch_a, features, training)
         logits = ops.mean(ops.cast(map_a, "float32"), (1, 2))
         predicted = ops.cast(ops.argmax(logits, -1), "int32")
-        if explained_class is None:
-            number = predicted
-        else:
-            number = ops.cast(explained_class, "int32")
-            number = ops.where(number < 0, predicted, number)
-        keep = ops.cast(self.keep(ops.take_along_axis(map_a, number[:, None, None, None], axis=-1)), features.dtype)
+        erasing = predicted if explained_class is None else ops.cast(explained_class, "int32")
+        erasing = ops.where(erasing < 0, predicted, erasing)
+        class_map = ops.take_along_axis(map_a, erasing[:, None, None, None], axis=-1)
+        keep = ops.cast(self.keep(class_map), features.dtype)
         map_b = _run(self.branch_b, features * keep, training)
         logits_b = ops.mean(ops.cast(map_b, "float32"), (1, 2))
         return {"logits": logits, "logits_b": logits_b, "map_a": map_a, "map_b": map_b, "keep": keep}
 
-    def keep(self, class_map: Any) -> Any:
-        """Returns True (B, h, w, 1) where a class map (B, h, w, 1) does not erase."""
+    def keep(self, class_map: tf.Tensor) -> tf.Tensor:
+        """Return True (B, h, w, 1) where a class map (B, h, w, 1) does not erase."""
         attention = minmax(ops.stop_gradient(class_map))
         if self.erase_dilation:
-            # The largest value near a place reaches the threshold exactly where the grown region does.
+            # A position is in the grown region if the largest value near it reaches the threshold.
             attention = ops.max_pool(attention, 2 * self.erase_dilation + 1, 1, "same")
         return attention < self.erase_threshold
 
-    def call(self, features: Any, training: bool | None = None) -> Any:
-        """Returns branch A's logits (B, C), float32; outside training the joint class maps are made on the way."""
+    def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Return branch A's logits (B, C), float32; outside training also compute the fused class maps."""
         parts = self.branches(features, self.explained_class, training)
         if self.targets is not None:
             self.add_loss(_branch_loss(self.targets, parts["logits_b"]))
         if training is not True:
+            # The result is not returned: explainers read it from the output of this layer.
             self.fused(parts["map_a"], parts["map_b"])
         return parts["logits"]
 
-    def compute_output_spec(self, features: Any, training: bool | None = None) -> keras.KerasTensor:
-        """Returns (B, C), float32 under every policy."""
+    def compute_output_spec(self, features: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
+        """Return (B, C), float32 under every dtype policy."""
         return keras.KerasTensor((features.shape[0], self.num_classes), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that this head was made with."""
+        """Return the constructor arguments."""
         names = (
             "num_classes",
             "width",
@@ -200,23 +217,23 @@ class ACoLHead(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-_TRAINED_APART = (keras.layers.Dropout, keras.layers.BatchNormalization)
+_WITH_TRAINING_MODE = (keras.layers.Dropout, keras.layers.BatchNormalization)
 
 
-def _run(layers: list[keras.layers.Layer], x: Any, training: bool | None) -> Any:
+def _run(layers: Sequence[keras.Layer], x: tf.Tensor, training: bool | None) -> tf.Tensor:
     for layer in layers:
-        x = layer(x, training=training) if isinstance(layer, _TRAINED_APART) else layer(x)
+        x = layer(x, training=training) if isinstance(layer, _WITH_TRAINING_MODE) else layer(x)
     return x
 
 
-def _branch_loss(targets: tuple[Any, Any, Any], logits: Any) -> Any:
+def _branch_loss(targets: tuple[tf.Tensor, tf.Tensor | None, Loss], logits: tf.Tensor) -> tf.Tensor:
     labels, weights, loss = targets
     compiled = keras.losses.get(loss) if isinstance(loss, str | keras.losses.Loss) or callable(loss) else None
     if compiled is None or getattr(compiled, "name", getattr(compiled, "__name__", "")) in _CROSS_ENTROPIES:
-        # Of logits: more exact than of probabilities.
-        numbers = len(labels.shape) == 1
-        plain = keras.losses.sparse_categorical_crossentropy if numbers else keras.losses.categorical_crossentropy
-        each = plain(labels, logits, from_logits=True)
+        # From logits cross-entropy is more exact than from probabilities.
+        sparse = len(labels.shape) == 1
+        entropy = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
+        each = entropy(labels, logits, from_logits=True)
     else:
         each = getattr(compiled, "call", compiled)(labels, ops.softmax(logits))
     return ops.mean(each if weights is None else each * ops.reshape(ops.cast(weights, each.dtype), (-1,)))
@@ -226,13 +243,13 @@ _CROSS_ENTROPIES = ("sparse_categorical_crossentropy", "categorical_crossentropy
 
 
 @keras.saving.register_keras_serializable("kerasxai")
-class ACoLModel(LabelsShown):
-    """A functional model with an `ACoLHead`, which it shows the labels while it fits and evaluates.
+class ACoLModel(LabelAwareModel):
+    """A functional model with an `ACoLHead`, to which it passes the labels in training and evaluation.
 
     The loss is the compiled loss on branch A's probabilities plus the same loss on branch B's, equally weighted and
     with the same sample weights. Labels are class numbers (B,) or (B, 1), or rows (B, C) of one-hot or soft labels, of
-    which the largest entry erases. Loss weights and label smoothing given to `compile` reach branch A alone. In a
-    training loop of one's own patch `explained_class` and `targets` on the head as `train_step` does here.
+    which the largest entry erases. Loss weights and label smoothing given to `compile` apply to branch A alone. A
+    custom training loop has to set `explained_class` and `targets` on the head, as `train_step` does here.
 
     Example:
         >>> model = build_classifier("EfficientNetLite0", 8, head="acol")
@@ -240,13 +257,13 @@ class ACoLModel(LabelsShown):
         >>> model.fit(images, labels)
     """
 
-    def shown(self, classes: Any, labels: Any, weights: Any) -> dict[str, Any]:
-        """Returns the class that erases, and what branch B's loss is taken of."""
+    def label_attributes(self, classes: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
+        """Return the class that erases, and the arguments of branch B's loss."""
         return {"explained_class": classes, "targets": (labels, weights, self.loss)}
 
 
 def acol(
-    features: Any,
+    features: keras.KerasTensor,
     num_classes: int,
     *,
     width: int = 512,
@@ -256,17 +273,17 @@ def acol(
     smoothing: bool = False,
     dropout: float = 0.0,
     seed: int | None = None,
-) -> Any:
-    """Puts an `ACoLHead`, which says what the options mean, on a feature map.
+) -> keras.KerasTensor:
+    """An `ACoLHead` on a feature map, with checked options.
 
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
         width: Channels of the 3x3 convolutions.
-        normalize: Whether batch normalization stands between each of them and its ReLU.
-        erase_threshold: What branch A's map in [0, 1] must reach to erase.
-        erase_dilation: By how many places the erased region is grown.
-        smoothing: Whether the features are averaged over 3x3 first.
+        normalize: Whether to put batch normalization between each of them and its ReLU.
+        erase_threshold: Features are erased for branch B where branch A's map in [0, 1] reaches this.
+        erase_dilation: How many positions the erased region grows.
+        smoothing: Whether to average the features over 3x3 first.
         dropout: Share of features dropped in training.
         seed: Seed of the new weights.
 

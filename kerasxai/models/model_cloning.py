@@ -1,6 +1,6 @@
-"""Running a functional model's graph anew, with some layers exchanged and the weights as they were."""
+"""Copies of a functional model's graph, with some layers replaced; weights are copied or shared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,16 +10,16 @@ from kerasxai.models.graph import nodes
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 
-def rerun(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> list[Any]:
-    """Runs the graph of a functional or sequential model on other symbolic inputs.
+def rerun(model: keras.Model, inputs: Sequence[keras.KerasTensor], call: Callable[..., Any]) -> list[keras.KerasTensor]:
+    """Run the graph of a functional or sequential model on other symbolic inputs.
 
     Args:
-        model: The model whose graph is run; it stays as it is.
-        inputs: Symbolic tensors in the place of `model.inputs`.
-        call: Takes each operation and the new arguments of its call, and returns the call's new outputs.
+        model: The model; it is not changed.
+        inputs: Symbolic tensors in place of `model.inputs`.
+        call: Receives each operation and the new arguments of its call, and returns the new outputs of the call.
 
     Returns:
-        Symbolic tensors in the place of `model.outputs`.
+        Symbolic tensors in place of `model.outputs`.
 
     Example:
         >>> outputs = rerun(model, [keras.Input((64, 64, 3))], lambda layer, *args, **kwargs: layer(*args, **kwargs))
@@ -32,85 +32,90 @@ def rerun(model: keras.Model, inputs: list[Any], call: Callable[..., Any]) -> li
     return [tensors[id(tensor)] for tensor in model.outputs]
 
 
-def assemble(model: keras.Model, inputs: list[Any], outputs: list[Any]) -> keras.Model:
-    """Returns a model from new tensors with the name, the class, and the shape of inputs and outputs of another."""
+def assemble(
+    model: keras.Model, inputs: Sequence[keras.KerasTensor], outputs: Sequence[keras.KerasTensor]
+) -> keras.Model:
+    """Return a model from new tensors, with the name, the class and the input and output structure of another model."""
     graph = functional_of(model)
-    given = keras.tree.pack_sequence_as(input_structure(graph), inputs)
-    made = keras.tree.pack_sequence_as(output_structure(graph), outputs)
+    packed_inputs = keras.tree.pack_sequence_as(input_structure(graph), inputs)
+    packed_outputs = keras.tree.pack_sequence_as(output_structure(graph), outputs)
     kind = keras.Model if isinstance(model, keras.Sequential) else type(model)
-    return kind(given, made, name=model.name)
+    return kind(packed_inputs, packed_outputs, name=model.name)
 
 
-def inputs_like(tensors: list[Any], names: list[str | None]) -> list[Any]:
-    """Returns new symbolic inputs with the shapes and the types of given tensors."""
+def inputs_like(tensors: Sequence[keras.KerasTensor], names: Sequence[str | None]) -> list[keras.KerasTensor]:
+    """Return new symbolic inputs with the shapes and dtypes of given tensors."""
     return [keras.Input(t.shape[1:], name=n, dtype=t.dtype) for t, n in zip(tensors, names, strict=True)]
 
 
-def inserted(model: keras.Model, layers: Mapping[str, keras.Layer]) -> keras.Model:
-    """Returns a copy of a model, weights included, with more layers in it.
+def insert_layers(model: keras.Model, layers: Mapping[str, keras.Layer]) -> keras.Model:
+    """Return a copy of a model, weights included, with additional layers.
 
     Args:
         model: A functional or sequential model.
-        layers: For the name of a layer the new layer that follows it.
+        layers: Maps the name of a layer to the new layer that follows it.
 
     Raises:
-        KerasxaiError: There is no such layer, or the new one does not fit behind it.
+        KerasxaiError: There is no such layer, or the new one does not fit.
 
     Example:
-        >>> inserted(backbone, {"block5a_add": AttentionDropout()})
+        >>> insert_layers(backbone, {"block5a_add": AttentionDropout()})
     """
     names = [node.operation.name for node in nodes(model)]
     for name, layer in layers.items():
         if name not in names:
             raise unknown("layer", name, names)
         if not isinstance(layer, keras.Layer):
-            raise KerasxaiError(f"what follows {name!r} must be a Keras layer, not {type(layer).__name__}")
+            raise KerasxaiError(f"expected a Keras layer to insert after {name!r}, got {type(layer).__name__}")
 
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        made = copied(operation) if isinstance(operation, keras.Layer) else operation
-        outputs = made(*args, **kwargs)
+    def call(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        copy = call_with_copied_weights(operation) if isinstance(operation, keras.Layer) else operation
+        outputs = copy(*args, **kwargs)
         return layers[operation.name](outputs) if operation.name in layers else outputs
 
     inputs = inputs_like(model.inputs, [tensor.name for tensor in model.inputs])
     try:
         return assemble(model, inputs, rerun(model, inputs, call))
     except ValueError as error:
-        raise KerasxaiError(f"cannot put layers into {model.name!r}: {str(error).splitlines()[0]}") from error
+        raise KerasxaiError(f"cannot insert layers into {model.name!r}: {str(error).splitlines()[0]}") from error
 
 
-def is_graph(operation: Any) -> bool:
-    """Whether an operation is a model whose graph is known."""
+def is_graph(operation: object) -> bool:
+    """Return whether an operation is a model with a known graph."""
     return isinstance(operation, keras.Model) and bool(getattr(operation, "inputs", None))
 
 
-def twin(layer: keras.Layer, **changes: Any) -> keras.Layer:
-    """Returns a layer with other settings that holds the very variables of a built layer, not copies.
+def share_variables(layer: keras.Layer, **changes: Any) -> keras.Layer:
+    """Return a layer with other settings that shares the variables of a built layer.
 
     Args:
-        layer: A layer that has been called.
-        **changes: Entries of its config that shall differ; they must leave the shapes of the weights alone.
+        layer: A layer that was called.
+        **changes: Entries of its config to change; the shapes of the weights must not depend on them.
     """
-    other = type(layer).from_config({**layer.get_config(), **changes})
-    for ours, theirs in zip(layer_tree(other), layer_tree(layer), strict=True):
-        for name, value in list(vars(theirs).items()):
+    copy = type(layer).from_config({**layer.get_config(), **changes})
+    for own, source in zip(layer_tree(copy), layer_tree(layer), strict=True):
+        for name, value in list(vars(source).items()):
             if isinstance(value, keras.Variable):
-                setattr(ours, name, value)
-        # Nothing is left to build; what stands in the config but is no variable was set by `from_config`.
-        ours.built = True
-    return other
+                setattr(own, name, value)
+        # The variables exist, and `from_config` set every attribute that the config has: `build` must not run again.
+        own.built = True
+    return copy
 
 
-def copied(layer: keras.Layer, **changes: Any) -> Callable[..., Any]:
-    """Returns what calls a new layer made from another's config, and then gives it a copy of the weights."""
-    other = type(layer).from_config({**layer.get_config(), **changes})
+def call_with_copied_weights(layer: keras.Layer, **changes: Any) -> Callable[..., Any]:
+    """Return a function that calls a new layer, made from another's config, and then copies the weights.
+
+    The weights are copied after the call because that builds the new layer.
+    """
+    copy = type(layer).from_config({**layer.get_config(), **changes})
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        outputs = other(*args, **kwargs)
-        for ours, theirs in zip(layer_tree(other), layer_tree(layer), strict=True):
+        outputs = copy(*args, **kwargs)
+        for own, source in zip(layer_tree(copy), layer_tree(layer), strict=True):
             stored: dict[str, Any] = {}
-            theirs.save_own_variables(stored)
+            source.save_own_variables(stored)
             if stored:
-                ours.load_own_variables(stored)
+                own.load_own_variables(stored)
         return outputs
 
     return call

@@ -1,8 +1,8 @@
-"""What kind of model file a path is, and which Keras wrote it, read off its bytes."""
+"""The kind of a model file and the Keras version that wrote it, from its bytes."""
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,26 +34,26 @@ _LFS = b"version https://git-lfs"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a model file says of itself.
+    """The kind and the metadata of a model file.
 
     Attributes:
-        kind: How it has to be read.
-        what: The same for people, where it cannot be read.
-        version: Of the Keras that wrote it, if the file says so.
-        config: Of the model, if the file has one.
+        kind: The format.
+        description: A description of a file that cannot be read, for messages.
+        version: The version of Keras that wrote it, if the file has one.
+        config: The config of the model, if the file has one.
     """
 
     kind: Kind
-    what: str = ""
+    description: str = ""
     version: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def examined(path: Path) -> ModelFile:
-    """Returns what a path is, without building a model.
+def inspect_file(path: Path) -> ModelFile:
+    """Return the kind and the metadata of a model file, without building a model.
 
     Args:
-        path: A file or a folder that exists.
+        path: An existing file or folder.
     """
     if path.is_dir():
         return _folder(path)
@@ -111,11 +111,11 @@ def _hdf5(path: Path) -> ModelFile:
     return ModelFile("hdf5", "", version, _json(config))
 
 
-def _text(value: Any) -> str:
+def _text(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _json(text: Any) -> dict[str, Any]:
+def _json(text: str | bytes) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -124,11 +124,11 @@ def _json(text: Any) -> dict[str, Any]:
 
 
 def unknown_classes(file: ModelFile) -> list[str]:
-    """Returns the names of the classes and functions in a model's config that Keras does not know, each once."""
+    """Return the names of the classes and functions in a model's config that Keras does not know, each once."""
     return list(dict.fromkeys(_unknown(file.config, legacy=file.kind == "hdf5")))
 
 
-def _unknown(value: Any, legacy: bool) -> Iterator[str]:
+def _unknown(value: object, legacy: bool) -> Iterator[str]:
     if isinstance(value, dict):
         name = value.get("class_name")
         if isinstance(name, str) and "config" in value and not _is_known(value, name, legacy):
@@ -140,8 +140,8 @@ def _unknown(value: Any, legacy: bool) -> Iterator[str]:
             yield from _unknown(part, legacy)
 
 
-def _is_known(value: dict[str, Any], name: str, legacy: bool) -> bool:
-    # Keras 2 wrote the kind of a model without the module that it is in.
+def _is_known(value: Mapping[str, Any], name: str, legacy: bool) -> bool:
+    # Keras 2 wrote the class of a model without its module.
     if (
         name.startswith("__")
         or name in ("Functional", "Model", "Sequential")
@@ -150,9 +150,8 @@ def _is_known(value: dict[str, Any], name: str, legacy: bool) -> bool:
         return True
     function = value["config"] if name == "function" else name
     registered = value.get("registered_name") or function
-    for one in (registered, function):
-        if keras.saving.get_registered_object(one) is not None:
-            return True
+    if any(keras.saving.get_registered_object(one) is not None for one in (registered, function)):
+        return True
     module = value.get("module")
     if module is None and not legacy:
         return "registered_name" not in value or value["registered_name"] is None

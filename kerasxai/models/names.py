@@ -1,10 +1,13 @@
-"""What the classes are called."""
+"""Class names: those of ImageNet, and those saved with a model."""
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kerasxai.tools.files import read_json
+
+if TYPE_CHECKING:
+    import keras
 
 
 @functools.cache
@@ -14,9 +17,9 @@ def _imagenet() -> tuple[str, ...]:
 
 
 def imagenet_names() -> list[str]:
-    """Returns the first English name of each of the 1000 ImageNet classes, in the order of the classes.
+    """Return the first English name of each of the 1000 ImageNet classes, in the order of the classes.
 
-    Two names stand for two classes each, as in ImageNet itself: "crane" and "maillot".
+    Two names occur twice, as in ImageNet itself: "crane" and "maillot".
 
     Example:
         >>> imagenet_names()[281]
@@ -25,11 +28,11 @@ def imagenet_names() -> list[str]:
     return list(_imagenet())
 
 
-def class_names(model: Any) -> list[str] | None:
-    """Returns the class names that a model carries in its `predictions` layer, or None.
+def class_names(model: "keras.Model") -> list[str] | None:
+    """Return the class names in the `predictions` layer of a model, or None.
 
     Args:
-        model: Any Keras model; only those that `build_classifier` made with `class_names` carry names.
+        model: Any Keras model; only those from `build_classifier` with `class_names` have names.
 
     Example:
         >>> class_names(build_classifier("EfficientNetLite0", None))[281]

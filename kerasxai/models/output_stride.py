@@ -1,12 +1,13 @@
-"""Output stride: finer maps from the same weights, by taking strides away and spreading the later kernels.
+"""Output stride: finer feature maps from the same weights, by removing strides and dilating the later kernels.
 
-Where a strided layer gets stride 1, the map has as many places as before it; each later kernel then has to look past
-the new places in between (dilation), so that every other place of the new map is what the old map held (Chen et al.
-2015, arXiv:1412.7062; Yu and Koltun 2016, arXiv:1511.07122).
+With stride 1 a layer keeps the resolution of its input; each later kernel is dilated to skip the new positions in
+between, so that every other position of the new map equals a position of the old one (Chen et al. 2015,
+arXiv:1412.7062; Yu and Koltun 2016, arXiv:1511.07122).
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -24,77 +25,92 @@ from kerasxai.engine.dilation import (
 )
 from kerasxai.engine.keras_internals import layer_tree
 from kerasxai.models.graph import nodes
-from kerasxai.models.model_cloning import assemble, copied, inputs_like, is_graph, rerun, twin
+from kerasxai.models.model_cloning import (
+    assemble,
+    call_with_copied_weights,
+    inputs_like,
+    is_graph,
+    rerun,
+    share_variables,
+)
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.tools.errors import KerasxaiError
 
+Change: TypeAlias = "Mapping[str, Any] | keras.Layer"
+"""Entries of a layer's config to change, or a layer that replaces it."""
+
+# Operations outside layers that combine positions.
 _OPERATIONS = ("Conv", "DepthwiseConv", "SeparableConv", "MaxPool", "AveragePool", "Pad", "Resize")
 
 
 @dataclass
 class _Map:
-    """What is known of a map of the new model: its stride, and by how much the old one's was larger."""
+    """A map of the new model: its stride, and the stride of the old map divided by it."""
 
-    tensor: Any
+    # Keeps the tensor alive, because maps are found by its id.
+    tensor: keras.KerasTensor
     stride: int
     dilation: int
 
 
 def with_output_stride(model: keras.Model, output_stride: int) -> keras.Model:
-    """Returns a model whose feature maps are finer, with the weights of another: shared, not copied.
+    """Return a model with finer feature maps that shares the weights of another.
 
     The last strided convolutions and poolings get stride 1, and all later kernels are dilated, also those of a head;
-    every second (fourth, ...) place of the new last map is a place of the old one. That is exact to rounding, but for
-    two kinds of networks: squeeze-and-excitation weighs channels by their mean over the finer map (EfficientNetB,
-    EfficientNetV2, MobileNetV3), and in Xception, where a strided map has an even side (not at 299 pixels), pooling and
-    shortcut took places half a step apart and now take the same. NASNet, which crops to shift maps, is refused.
-    Poolings over all places and what follows them stay.
+    every second (fourth, ...) position of the new last map equals a position of the old one. That is exact to rounding
+    but for two kinds of networks: squeeze-and-excitation weights channels by their mean over the finer map
+    (EfficientNetB, EfficientNetV2, MobileNetV3), and in Xception, if a strided map has an even side (not at 299
+    pixels), pooling and shortcut took positions half a step apart and now take the same. NASNet, which crops to shift
+    maps, is refused. Global poolings and the layers after them do not change.
 
     Args:
-        model: A functional or sequential model, also with others inside: what `build_classifier` makes, or yours. It
-            stays as it is; training either of the two changes both.
-        output_stride: By how much the last map shall be smaller than the image: a divisor of what it is, such as 8 or
-            16 where it is 32.
+        model: A functional or sequential model, also with nested models: from `build_classifier`, or yours. It does not
+            change; training either of the two models changes the weights of both.
+        output_stride: The size of the image divided by the size of the last map: a divisor of the present one, such as
+            8 or 16 instead of 32.
 
     Returns:
-        A model with the same inputs, outputs, and variables; not compiled. `layer.output` of layers that both models
-        hold is still that of the old one.
+        A model with the same inputs, outputs, and variables; not compiled. For layers in both models, `layer.output`
+        is still that of the old model.
 
     Raises:
-        KerasxaiError: The model is no graph, holds a layer that cannot be spread, or has no such stride.
+        KerasxaiError: The model is not functional, has a layer that cannot be dilated, or has no such stride.
 
     Example:
         >>> fine = with_output_stride(build_classifier("EfficientNetLite0", None), 16)
         >>> fine.get_layer("backbone").output.shape
         (None, 14, 14, 1280)
     """
-    return _Rewiring(output_stride, copy=False).model(model)
+    return _Cloner(output_stride, copy=False).model(model)
 
 
-def strided_copy(model: keras.Model, output_stride: int) -> keras.Model:
-    """Does as `with_output_stride`, with layers and weights of its own."""
-    return _Rewiring(output_stride, copy=True).model(model)
+def copy_with_output_stride(model: keras.Model, output_stride: int) -> keras.Model:
+    """Return a model as from `with_output_stride`, with copied weights."""
+    return _Cloner(output_stride, copy=True).model(model)
 
 
-class _Rewiring:
-    """One pass through a graph, which keeps the stride and the dilation of each new map."""
+class _Cloner:
+    """Clones a graph call by call and keeps track of the stride and the dilation of each new map."""
 
     def __init__(self, output_stride: int, copy: bool) -> None:
         if isinstance(output_stride, bool) or not isinstance(output_stride, int) or output_stride < 1:
-            raise KerasxaiError(f"output_stride must be a whole number such as 8, 16 or 32, not {output_stride!r}")
+            raise KerasxaiError(f"output_stride must be a whole number such as 8, 16 or 32, got {output_stride!r}")
         self.target = output_stride
         self.copy = copy
         self.maps: dict[int, _Map] = {}
-        self.consumers: dict[int, list[Any]] = {}
-        self.twins: dict[Any, Any] = {}
+        self.consumers: dict[int, list[keras.Operation]] = {}
+        self.clones: dict[tuple[int, str], Any] = {}
         self.last = 0
 
     def model(self, model: keras.Model) -> keras.Model:
         if not is_graph(model):
-            raise KerasxaiError(f"{model.name!r} is no functional or sequential model, whose strides could be changed")
+            raise KerasxaiError(
+                f"expected a functional or sequential model to change its strides, got {model.name!r}, a "
+                f"{type(model).__name__}"
+            )
         inputs = inputs_like(model.inputs, [tensor.name for tensor in model.inputs])
         for tensor in inputs:
-            self.note(tensor, 1, 1)
+            self.record(tensor, 1, 1)
         try:
             outputs = self.run(model, inputs)
             made = assemble(model, inputs, outputs)
@@ -102,111 +118,125 @@ class _Rewiring:
             raise
         except (ValueError, TypeError) as error:
             line = str(error).strip().splitlines()[0]
-            raise KerasxaiError(f"{model.name!r} cannot have output stride {self.target}: {line}") from error
+            raise KerasxaiError(f"cannot give {model.name!r} the output stride {self.target}: {line}") from error
         if self.last != self.target:
-            raise KerasxaiError(f"{model.name!r} has no output stride {self.target}: its last map has {self.last}")
+            raise KerasxaiError(
+                f"expected an output stride that divides the stride of the last map of {model.name!r}, got "
+                f"{self.target}; the last map has stride {self.last}"
+            )
         return made
 
-    def run(self, model: keras.Model, inputs: list[Any]) -> list[Any]:
-        """Runs one graph; a graph within it comes back here."""
+    def run(self, model: keras.Model, inputs: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """Run one graph; nested models are run by the same method."""
         for node in nodes(model):
             for tensor in node.arguments.keras_tensors:
                 self.consumers.setdefault(id(tensor), []).append(node.operation)
-        follows: dict[int, list[Any]] = {}
+        following: dict[int, list[keras.Operation]] = {}
         for node in nodes(model):
-            follows.setdefault(id(node.operation), self.consumers.get(id(node.outputs[0]), []))
-        return rerun(model, inputs, lambda operation, *a, **k: self.call(operation, follows[id(operation)], a, k))
+            following.setdefault(id(node.operation), self.consumers.get(id(node.outputs[0]), []))
+        return rerun(model, inputs, lambda operation, *a, **k: self.call(operation, following[id(operation)], a, k))
 
-    def note(self, tensor: Any, stride: int, dilation: int) -> None:
+    def record(self, tensor: keras.KerasTensor, stride: int, dilation: int) -> None:
         if len(tensor.shape) == 4:
             self.maps[id(tensor)] = _Map(tensor, stride, dilation)
             self.last = stride
 
-    def call(self, operation: Any, following: list[Any], args: Any, kwargs: Any) -> Any:
-        taken = [t for t in keras.tree.flatten((args, kwargs)) if id(t) in self.maps]
-        known = [self.maps[id(tensor)] for tensor in taken]
+    def call(
+        self,
+        operation: keras.Operation,
+        following: Sequence[keras.Operation],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        known = [self.maps[id(x)] for x in keras.tree.flatten((args, kwargs)) if id(x) in self.maps]
         if not known:
-            return self.carry_out(operation, {}, args, kwargs)
+            return self.call_clone(operation, {}, args, kwargs)
         stride, dilation = max(m.stride for m in known), max(m.dilation for m in known)
         if is_graph(operation):
-            return self.inner(operation, args, kwargs)
+            return self.nested(operation, args, kwargs)
         if isinstance(operation, GLOBAL):
-            return self.carry_out(operation, {}, args, kwargs)
+            return self.call_clone(operation, {}, args, kwargs)
         steps = steps_of(operation)
         removed = steps > 1 and stride * steps > self.target
-        outputs = self.carry_out(*_changed(operation, following, stride, dilation, removed, self.target), args, kwargs)
+        if isinstance(operation, keras.layers.ZeroPadding2D):
+            change: Change = spread_padding(operation, list(following), stride, dilation, self.target)
+        else:
+            self.check_crop(operation, following, stride)
+            change = _change(operation, dilation, removed)
+        outputs = self.call_clone(operation, change, args, kwargs)
         for tensor in keras.tree.flatten(outputs):
-            self.note(tensor, stride if removed else stride * steps, dilation * steps if removed else dilation)
+            self.record(tensor, stride if removed else stride * steps, dilation * steps if removed else dilation)
         return outputs
 
-    def inner(self, model: keras.Model, args: Any, kwargs: Any) -> Any:
-        given = keras.tree.flatten(args)
-        inputs = inputs_like(given, [tensor.name for tensor in model.inputs])
-        for tensor, outer in zip(inputs, given, strict=True):
+    def check_crop(self, operation: keras.Operation, following: Sequence[keras.Operation], stride: int) -> None:
+        """Refuse a crop that shifts a map before its stride, as in NASNet: without the stride the shift is wrong."""
+        if isinstance(operation, keras.layers.Cropping2D) and any(
+            steps_of(one) > 1 and stride * steps_of(one) > self.target for one in following
+        ):
+            raise refusal(operation.name, type(operation).__name__)
+
+    def nested(self, model: keras.Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        outer_inputs = keras.tree.flatten(args)
+        inputs = inputs_like(outer_inputs, [tensor.name for tensor in model.inputs])
+        for tensor, outer in zip(inputs, outer_inputs, strict=True):
             if id(outer) in self.maps:
-                self.note(tensor, self.maps[id(outer)].stride, self.maps[id(outer)].dilation)
+                self.record(tensor, self.maps[id(outer)].stride, self.maps[id(outer)].dilation)
         outputs = self.run(model, inputs)
         result = assemble(model, inputs, outputs)(*args, **kwargs)
         for inside, outside in zip(outputs, keras.tree.flatten(result), strict=True):
             if id(inside) in self.maps:
-                self.note(outside, self.maps[id(inside)].stride, self.maps[id(inside)].dilation)
+                self.record(outside, self.maps[id(inside)].stride, self.maps[id(inside)].dilation)
         return result
 
-    def carry_out(self, operation: Any, changes: Any, args: Any, kwargs: Any) -> Any:
-        """Calls an operation as it is, with other settings, or its substitute."""
+    def call_clone(
+        self, operation: keras.Operation, change: Change, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call an operation, its clone with other settings, or its replacement."""
         if not isinstance(operation, keras.Layer):
             return operation(*args, **kwargs)
-        key = (id(operation), repr(changes))
-        if key not in self.twins:
-            if isinstance(changes, keras.Layer):
-                self.twins[key] = changes
+        # A layer that is called several times has one clone for each change, so that its variables stay shared.
+        key = (id(operation), repr(change))
+        if key not in self.clones:
+            if isinstance(change, keras.Layer):
+                self.clones[key] = change
             elif self.copy:
-                self.twins[key] = copied(operation, **changes)
+                self.clones[key] = call_with_copied_weights(operation, **change)
             else:
-                self.twins[key] = twin(operation, **changes) if changes else operation
-        return self.twins[key](*args, **kwargs)
+                self.clones[key] = share_variables(operation, **change) if change else operation
+        return self.clones[key](*args, **kwargs)
 
 
-def _changed(
-    operation: Any, following: list[Any], stride: int, dilation: int, removed: bool, target: int
-) -> tuple[Any, Any]:
-    """Returns an operation and what has to change about it: entries of its config, or a layer in its place."""
-    if isinstance(operation, keras.layers.ZeroPadding2D):
-        return operation, spread_padding(operation, following, stride, dilation, target)
-    if isinstance(operation, keras.layers.Cropping2D):
-        # It shifts a map against its neighbor before both lose every other place, as NASNet does.
-        _refuse(operation, any(steps_of(op) > 1 and stride * steps_of(op) > target for op in following))
+def _change(operation: keras.Operation, dilation: int, removed: bool) -> Change:
+    """Return the change of an operation on a map that is finer by `dilation`, with or without its own stride."""
     if dilation == 1 and not removed:
-        return operation, {}
+        return {}
     if isinstance(operation, CONVOLUTIONS):
-        changes: dict[str, Any] = {"dilation_rate": [dilation * rate for rate in both(operation.dilation_rate)]}
-        return operation, changes | unstrided(operation, removed)
+        rates = [dilation * rate for rate in both(operation.dilation_rate)]
+        return {"dilation_rate": rates} | unstrided(operation, removed)
     for kind, name in POOLINGS.items():
         if isinstance(operation, kind):
             size = both(operation.pool_size)
-            changes = unstrided(operation, removed)
+            settings = unstrided(operation, removed)
             if dilation == 1 or size == (1, 1):
-                return operation, changes
+                return settings
             if operation.data_format == "channels_first":
-                raise KerasxaiError(f"pooling {operation.name!r} has its channels first and cannot be dilated")
-            padding = changes.get("padding", operation.padding)
+                raise KerasxaiError(
+                    f"expected a pooling with channels last to dilate it, got {operation.name!r} with channels first"
+                )
+            padding = settings.get("padding", operation.padding)
             policy = operation.dtype_policy
-            return operation, DilatedPooling2D(name, size, dilation, padding, name=operation.name, dtype=policy)
+            return DilatedPooling2D(name, size, dilation, padding, name=operation.name, dtype=policy)
     if hasattr(operation, "dilated"):
-        return operation, operation.dilated(dilation)
-    _refuse(operation, _blocks(operation))
-    return operation, {}
+        return operation.dilated(dilation)
+    if _combines_positions(operation):
+        raise refusal(operation.name, type(operation).__name__)
+    return {}
 
 
-def _blocks(operation: Any) -> bool:
-    """Whether an operation looks beyond single places, at its surface or inside."""
+def _combines_positions(operation: keras.Operation) -> bool:
+    """Return whether an operation combines positions of a map, by itself or in a layer inside it."""
     if not isinstance(operation, keras.Layer):
         return type(operation).__name__ in _OPERATIONS
     inside = [layer for layer in layer_tree(operation) if layer is not operation]
     spatial = [layer for layer in inside if isinstance(layer, STRIDED)]
     return type(operation).__name__ in IN_PLACE or bool(spatial) or isinstance(operation, keras.Model)
-
-
-def _refuse(operation: Any, blocks: bool) -> None:
-    if blocks:
-        raise refusal(operation.name, type(operation).__name__)

@@ -1,10 +1,9 @@
-"""Raw RGB in [0, 255] to what a backbone's weights were trained on, as layers that are saved with the model."""
-
-from typing import Any
+"""Preprocessing layers from raw RGB in [0, 255] to the input range of a backbone's weights; saved with the model."""
 
 import keras
+import tensorflow as tf
 
-# What ImageNet's pixels average to, in RGB, as the torch and the caffe models' authors measured it.
+# Mean and standard deviation of ImageNet's pixels, RGB, as the authors of the torch and caffe models measured them.
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
@@ -12,21 +11,21 @@ _CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 @keras.saving.register_keras_serializable("kerasxai")
 class ReverseChannels(keras.layers.Layer):
-    """Turns RGB into BGR (or back)."""
+    """Reverse the channels: RGB to BGR, or back."""
 
-    def call(self, inputs: Any) -> Any:
-        """Returns the tensor (..., C) with its channels in reverse order."""
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Return the tensor (..., C) with its channels in reverse order."""
         return keras.ops.flip(inputs, axis=-1)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Returns the shape as it came."""
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the input."""
         return input_shape
 
 
-def preprocess(x: Any, mode: str) -> Any:
-    """Puts the layers of one kind of preprocessing on a symbolic tensor.
+def preprocess(x: keras.KerasTensor, mode: str) -> keras.KerasTensor:
+    """Apply the layers of one kind of preprocessing to a symbolic tensor.
 
-    They compute in float32 under every policy: a half-precision pixel is off by up to 1/16.
+    They compute in float32 under every dtype policy: in half precision a pixel is off by up to 1/16.
 
     Args:
         x: Symbolic tensor (B, H, W, 3), raw RGB in [0, 255].

@@ -1,7 +1,7 @@
-"""Making Keras know the package's own layers as soon as Keras is there, without importing Keras for it.
+"""Registration of the package's layers with Keras, without an import of Keras.
 
-`keras.models.load_model` finds only classes that were registered before. So that `import kerasxai` is enough, and still
-imports neither Keras nor TensorFlow, the modules with such classes are imported right after Keras.
+`keras.models.load_model` finds registered classes only. For `import kerasxai` to be enough, and still import neither
+Keras nor TensorFlow, the modules with such classes are imported right after Keras.
 """
 
 import importlib
@@ -22,26 +22,26 @@ def _register() -> None:
 
 
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Waits for the import of Keras, leaves it to the other finders, and registers when it is done."""
+    """Meta path finder that leaves the import of Keras to the other finders, and registers the layers after it."""
 
     def __init__(self) -> None:
-        self.asking = False
+        self.searching = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "keras" or self.asking:
+        if fullname != "keras" or self.searching:
             return None
-        self.asking = True
+        self.searching = True
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
-            self.asking = False
+            self.searching = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:
-                # Only here, because TensorFlow asks where Keras lies before it imports it.
+                # Not in `find_spec`, because TensorFlow looks for the spec of Keras before it imports it.
                 sys.meta_path.remove(self)
                 execute(module)
                 _register()
@@ -51,7 +51,7 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
 
 
 def register_with_keras() -> None:
-    """Registers the package's own Keras classes: now if Keras is imported, else as soon as it is.
+    """Register the package's Keras classes: now if Keras is imported, else with its import.
 
     Example:
         >>> register_with_keras()

@@ -1,70 +1,73 @@
-"""Self-produced guidance: what a classifier is sure of in its own maps teaches its features to part object and ground.
+"""Self-produced guidance (SPG): confident regions of a classifier's maps supervise its features, object or background.
 
 Zhang et al. 2018, arXiv:1807.08902; the details follow the port of `clovaai/wsolevaluation`, which follows the authors.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
+import tensorflow as tf
 from keras import ops
 
-from kerasxai.models.acol import minmax
+from kerasxai.models.acol import Shape, minmax
 from kerasxai.models.heads import check_head, convolution, initializer
-from kerasxai.models.label_aware import LabelsShown
-from kerasxai.models.model_cloning import twin
+from kerasxai.models.label_aware import LabelAwareModel
+from kerasxai.models.model_cloning import share_variables
 from kerasxai.tools.errors import KerasxaiError
 
 THRESHOLDS = ((0.7, 0.01), (0.5, 0.05), (0.7, 0.1))
-"""From which value on a place is object, and below which it is ground: for what teaches B2, B1 and C."""
-_FEWEST = 30 / 224**2
-_INSTEAD = 0.7
+"""Pairs (high, low) for the teachers of B2, B1 and C: above high a position is object, below low background."""
+_LEAST_SHARE = 30 / 224**2
+_RELATIVE_HIGH = 0.7
+
+ThreeMaps: TypeAlias = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
-def guidance(maps: Any, high: float, low: float) -> tuple[Any, Any]:
-    """Makes masks of what a map is sure of.
+def guidance(maps: tf.Tensor, high: float, low: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make masks of the confident regions of a map.
 
-    Where fewer than 30 of 224 x 224 places of a map are above `high`, its object is what exceeds 0.7 of its largest
-    value.
+    If fewer than 30 of 224 x 224 positions of a map are above `high`, the object is where the map exceeds 0.7 of its
+    largest value.
 
     Args:
         maps: `(B, h, w, 1)` in [0, 1].
-        high: Above this a place is object.
-        low: Below this a place is ground, even where it is object.
+        high: Above this a position is object.
+        low: Below this a position is background, even if it is object by the other rule.
 
     Returns:
-        The mask `(B, h, w, 1)` float32, 1 for object, and where it is known, as 1 and 0; no gradient passes.
+        The mask `(B, h, w, 1)` float32, 1 for object, and another, 1 where the first is known; no gradient passes.
 
     Example:
         >>> mask, known = guidance(maps, 0.7, 0.1)
     """
     maps = ops.stop_gradient(ops.cast(maps, "float32"))
-    chosen = maps > high
-    share = ops.mean(ops.cast(chosen, "float32"), (1, 2), keepdims=True)
-    strongest = maps > _INSTEAD * ops.max(maps, (1, 2), keepdims=True)
-    ground = maps < low
-    is_object = ops.where(share < _FEWEST, strongest, chosen) & ~ground
-    return ops.cast(is_object, "float32"), ops.cast(is_object | ground, "float32")
+    above = maps > high
+    share = ops.mean(ops.cast(above, "float32"), (1, 2), keepdims=True)
+    strongest = maps > _RELATIVE_HIGH * ops.max(maps, (1, 2), keepdims=True)
+    background = maps < low
+    is_object = ops.where(share < _LEAST_SHARE, strongest, above) & ~background
+    return ops.cast(is_object, "float32"), ops.cast(is_object | background, "float32")
 
 
 @keras.saving.register_keras_serializable("kerasxai")
 class SelfProducedGuidance(keras.layers.Layer):
-    """Passes class maps on, and in training guides the features that they are made of by masks of their own.
+    """Return class maps unchanged, and in training add a loss: masks of these maps supervise their features.
 
-    The true class's map, brought to [0, 1], teaches branch B2 what is object and what is ground; B2 teaches B1; the
-    mean of both teaches C. Each mask leaves out what is between two thresholds. B1 sees the backbone's map, B2 the
-    first convolution's, C the last one's, so that all three guide what the classifier is made of. Nothing of it is
-    there at inference: the output is the class maps.
+    The true class's map, scaled to [0, 1], teaches branch B2 object and background; B2 teaches B1; the mean of both
+    teaches C. Each mask omits values between two thresholds. The input of B1 is the backbone's map, that of B2 the
+    first convolution's, that of C the last one's, so that the loss reaches all features of the classifier. At inference
+    there are no branches.
 
-    Departures from the port: B1 and B2 stand on the backbone's last map and the convolution after it, instead of two
-    depths of the backbone, so that any backbone serves; masks are made at the maps' own resolution, not at 224 pixels;
-    branches are as wide as the classifier's convolutions.
+    Departures from the port: the inputs of B1 and B2 are the backbone's last map and that of the convolution after it,
+    instead of two depths of the backbone, so that any backbone works; masks have the resolution of the maps, not 224
+    pixels; branches are as wide as the classifier's convolutions.
 
     Args:
         width: Channels of the branches' 3x3 convolutions.
-        thresholds: Three pairs `(high, low)`: for what teaches B2, B1 and C; see `guidance`.
+        thresholds: Three pairs `(high, low)`, for the teachers of B2, B1 and C; see `guidance`.
         seed: Seed of the new weights.
-        dilation_rate: By how many places the 3x3 convolutions look apart; see `kerasxai.models.with_output_stride`.
+        dilation_rate: Dilation of the 3x3 convolutions; see `kerasxai.models.with_output_stride`.
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
@@ -88,22 +91,23 @@ class SelfProducedGuidance(keras.layers.Layer):
         self.seed = seed
         self.dilation_rate = dilation_rate
         self.num_classes: int | None = None
-        self.targets: Any = None
+        self.targets: tuple[tf.Tensor, tf.Tensor | None] | None = None
         self.first_b1 = self._convolution("b1", 0)
         self.first_b2 = self._convolution("b2", 1)
         self.shared_b = [*self._convolution("shared", 2), self._map("shared_map", 3)]
         self.branch_c = [*self._convolution("c", 4), self._map("c_map", 5)]
 
-    def _convolution(self, name: str, number: int) -> list[keras.layers.Layer]:
+    def _convolution(self, name: str, number: int) -> list[keras.Layer]:
         kernel = initializer(self.seed, number)
         return convolution(self.width, name, False, kernel, self.dtype_policy, self.dilation_rate)
 
-    def _map(self, name: str, number: int) -> keras.layers.Layer:
+    def _map(self, name: str, number: int) -> keras.Layer:
         kernel = initializer(self.seed, number)
         return keras.layers.Conv2D(1, 1, kernel_initializer=kernel, name=name, dtype=self.dtype_policy)
 
-    def build(self, maps_shape: Any, features_shape: Any, first_shape: Any, last_shape: Any) -> None:
-        """Makes the weights of the branches."""
+    def build(self, maps_shape: Shape, features_shape: Shape, first_shape: Shape, last_shape: Shape) -> None:
+        """Create the weights of the branches."""
+        # Keras stores the shapes in saved models under the names of these arguments.
         self.num_classes = maps_shape[-1]
         inner = (*last_shape[:-1], self.width)
         for layers, shape in (
@@ -118,32 +122,35 @@ class SelfProducedGuidance(keras.layers.Layer):
         self.built = True
 
     def dilated(self, rate: int) -> "SelfProducedGuidance":
-        """Returns a layer with the same variables for maps that are finer by `rate`."""
-        other = twin(self, dilation_rate=self.dilation_rate * rate)
-        other.num_classes = self.num_classes
-        return other
+        """Return a layer that shares the variables, for maps that are finer by `rate`."""
+        finer = share_variables(self, dilation_rate=self.dilation_rate * rate)
+        finer.num_classes = self.num_classes
+        return finer
 
-    def branches(self, features: Any, first: Any, last: Any) -> tuple[Any, Any, Any]:
-        """Returns the logits of B1, B2 and C, `(B, h, w, 1)` float32: whether a place is object."""
+    def branches(self, features: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> ThreeMaps:
+        """Return the logits of B1, B2 and C, `(B, h, w, 1)` float32: whether a position is object."""
         b1 = _run(self.shared_b, _run(self.first_b1, features))
         b2 = _run(self.shared_b, _run(self.first_b2, first))
-        return tuple(ops.cast(logits, "float32") for logits in (b1, b2, _run(self.branch_c, last)))
+        c = _run(self.branch_c, last)
+        return ops.cast(b1, "float32"), ops.cast(b2, "float32"), ops.cast(c, "float32")
 
-    def guiding_loss(self, maps: Any, branches: tuple[Any, Any, Any], classes: Any, weights: Any = None) -> Any:
-        """Returns the sum of the three branches' losses.
+    def guiding_loss(
+        self, maps: tf.Tensor, branches: ThreeMaps, classes: tf.Tensor, weights: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Return the sum of the three branches' losses.
 
         Args:
             maps: Class maps `(B, h, w, C)`.
-            branches: As `branches` returns them.
-            classes: `(B,)`, whose map teaches.
+            branches: The result of `branches`.
+            classes: `(B,)`, the class whose map is the teacher.
             weights: `(B,)` or None.
         """
         b1, b2, c = branches
         attention = minmax(ops.take_along_axis(maps, ops.cast(classes, "int32")[:, None, None, None], axis=-1))
-        sure_b1, sure_b2 = ops.sigmoid(b1), ops.sigmoid(b2)
-        pairs = ((b2, attention), (b1, sure_b2), (c, (sure_b1 + sure_b2) / 2))
+        object_b1, object_b2 = ops.sigmoid(b1), ops.sigmoid(b2)
+        taught = ((b2, attention), (b1, object_b2), (c, (object_b1 + object_b2) / 2))
         losses = []
-        for (logits, teacher), (high, low) in zip(pairs, self.thresholds, strict=True):
+        for (logits, teacher), (high, low) in zip(taught, self.thresholds, strict=True):
             mask, known = guidance(teacher, high, low)
             if weights is not None:
                 known = known * ops.reshape(ops.cast(weights, "float32"), (-1, 1, 1, 1))
@@ -151,46 +158,48 @@ class SelfProducedGuidance(keras.layers.Layer):
             losses.append(ops.divide_no_nan(ops.sum(each * known), ops.sum(known)))
         return sum(losses[1:], losses[0])
 
-    def call(self, maps: Any, features: Any, first: Any, last: Any) -> Any:
-        """Returns the class maps as they came; where labels are shown the branches' loss is added."""
+    def call(self, maps: tf.Tensor, features: tf.Tensor, first: tf.Tensor, last: tf.Tensor) -> tf.Tensor:
+        """Return the class maps unchanged; if `targets` is set, add the loss of the branches."""
         if self.targets is not None:
             classes, weights = self.targets
             self.add_loss(self.guiding_loss(maps, self.branches(features, first, last), classes, weights))
         return maps
 
-    def compute_output_spec(self, maps: Any, *args: Any, **kwargs: Any) -> keras.KerasTensor:
-        """Returns what the maps are."""
+    def compute_output_spec(
+        self, maps: keras.KerasTensor, *features: keras.KerasTensor, **kwargs: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        """Return the spec of the maps."""
         return keras.KerasTensor(maps.shape, dtype=maps.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that this layer was made with."""
+        """Return the constructor arguments."""
         names = ("width", "thresholds", "seed", "dilation_rate")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _run(layers: list[keras.layers.Layer], x: Any) -> Any:
+def _run(layers: Sequence[keras.Layer], x: tf.Tensor) -> tf.Tensor:
     for layer in layers:
         x = layer(x)
     return x
 
 
-def _pairs(thresholds: Any) -> list[tuple[float, float]]:
+def _pairs(thresholds: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
     try:
         pairs = [(float(high), float(low)) for high, low in thresholds]
     except (TypeError, ValueError):
         pairs = []
     if len(pairs) != 3 or not all(0 <= low <= high <= 1 for high, low in pairs):
         raise KerasxaiError(
-            f"thresholds must be three pairs (high, low) with 0 <= low <= high <= 1; got {thresholds!r}"
+            f"thresholds must be three pairs (high, low) with 0 <= low <= high <= 1, got {thresholds!r}"
         )
     return pairs
 
 
 @keras.saving.register_keras_serializable("kerasxai")
-class SPGModel(LabelsShown):
-    """A functional model with a `SelfProducedGuidance`, which it shows the labels while it fits and evaluates.
+class SPGModel(LabelAwareModel):
+    """A functional model with a `SelfProducedGuidance`, to which it passes the labels in training and evaluation.
 
-    The loss is the compiled loss plus the three branches'. Labels are as for `ACoLModel`.
+    The loss is the compiled loss plus those of the three branches. Labels are as for `ACoLModel`.
 
     Example:
         >>> model = build_classifier("EfficientNetLite0", 8, head="spg")
@@ -198,15 +207,15 @@ class SPGModel(LabelsShown):
         >>> model.fit(images, labels)
     """
 
-    def shown(self, classes: Any, labels: Any, weights: Any) -> dict[str, Any]:
-        """Returns the classes whose maps teach; an image whose class is not known (-1) teaches nothing."""
+    def label_attributes(self, classes: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
+        """Return the classes whose maps teach; an image whose class is not known (-1) has the weight 0."""
         known = ops.cast(classes >= 0, "float32")
         weights = known if weights is None else ops.reshape(ops.cast(weights, "float32"), (-1,)) * known
         return {"targets": (ops.maximum(classes, 0), weights)}
 
 
 def spg(
-    features: Any,
+    features: keras.KerasTensor,
     num_classes: int,
     *,
     width: int = 512,
@@ -214,16 +223,16 @@ def spg(
     thresholds: Sequence[Sequence[float]] = THRESHOLDS,
     dropout: float = 0.0,
     seed: int | None = None,
-) -> Any:
-    """Puts two 3x3 convolutions and one channel a class on a feature map, guided in training by their own masks.
+) -> keras.KerasTensor:
+    """Two 3x3 convolutions and one channel for each class, guided in training by masks of the class maps.
 
-    The class maps are the output of the layer `guidance`, a `SelfProducedGuidance`, which says how it is done.
+    The class maps are the output of the layer `guidance`; see `SelfProducedGuidance`.
 
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
-        width: Channels of the 3x3 convolutions, of the branches as well.
-        normalize: Whether batch normalization stands between each of the two and its ReLU; the branches have none.
+        width: Channels of the 3x3 convolutions, also in the branches.
+        normalize: Whether to put batch normalization between each of the two and its ReLU; the branches have none.
         thresholds: Three pairs `(high, low)`, as for `SelfProducedGuidance`.
         dropout: Share of features dropped in training before the class maps.
         seed: Seed of the new weights.
@@ -235,14 +244,14 @@ def spg(
         >>> logits = spg(backbone.output, 10, width=256)
     """
     check_head(width, normalize, dropout, seed)
-    stages = [features]
+    inputs = [features]
     for number in (0, 1):
-        x = stages[-1]
+        x = inputs[-1]
         for layer in convolution(width, f"head_conv{number + 1}", normalize, initializer(seed, number)):
             x = layer(x)
-        stages.append(x)
-    x = keras.layers.Dropout(dropout, name="head_dropout")(stages[-1]) if dropout else stages[-1]
+        inputs.append(x)
+    x = keras.layers.Dropout(dropout, name="head_dropout")(inputs[-1]) if dropout else inputs[-1]
     maps = keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer(seed, 2), name="class_maps")(x)
     branches = None if seed is None else seed + 3
-    maps = SelfProducedGuidance(width, thresholds, branches, name="guidance")(maps, *stages)
+    maps = SelfProducedGuidance(width, thresholds, branches, name="guidance")(maps, *inputs)
     return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

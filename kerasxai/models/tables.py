@@ -1,4 +1,4 @@
-"""The tables of backbones and heads. A row names its functions as strings, so that reading a table imports nothing."""
+"""The tables of backbones and heads. Rows name their functions as strings, so that reading a table imports nothing."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ class Backbone:
     """One row of BACKBONES.
 
     Attributes:
-        name: The name that users write.
-        builder: `"module:function"` that takes what the functions of `keras.applications` take.
-        preprocessing: How raw RGB in [0, 255] is brought to what the weights were trained on: `"lite"` (x - 127) / 128,
+        name: The name for `build_classifier`.
+        builder: `"module:function"` with the signature of those in `keras.applications`.
+        preprocessing: From raw RGB in [0, 255] to the range that the weights were trained on: `"lite"` (x - 127) / 128,
             `"tf"` x / 127.5 - 1, `"torch"` ImageNet mean and deviation, `"caffe"` BGR minus the ImageNet mean,
-            `"built-in"` the builder's own layers do it.
-        input_size: The side of the images, in pixels, that the weights were made for.
-        feature_layer: The layer that the head stands on; None: the last feature map that everything passes.
-        family: What it belongs to.
-        weights: Where the ImageNet weights come from.
+            `"built-in"` in layers of the builder's model.
+        input_size: The side of the images, in pixels, for which the weights were trained.
+        feature_layer: The layer before the head; None for the last feature map on every path.
+        family: The family of networks.
+        weights: The source of the ImageNet weights.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Head:
     """One row of HEADS.
 
     Attributes:
-        name: The name that users write.
+        name: The name for `build_classifier`.
         builder: `"module:function"` from feature map and number of classes to logits.
         model: `"module:class"` of the whole model.
-        summary: One line for people.
-        paper: Where it comes from.
-        needs: What it asks for beyond images and labels at `fit`.
+        summary: One line.
+        paper: The reference.
+        needs: Requirements on the labels in `fit`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Reading torch's legacy weight files without torch, and without running what a pickle may ask for.
+"""Reader of torch's legacy weight files, without torch and without the arbitrary code that a pickle may run.
 
 Such a file is five pickles (a magic number, a protocol version, the machine's sizes, the tensors by name, the order of
 the storages) and then, for each storage, its length and its raw numbers.
@@ -41,11 +41,13 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> _Tensor:
+def _rebuild_tensor(
+    storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object
+) -> _Tensor:
     return _Tensor(storage, offset, size, stride)
 
 
-def _rebuild_parameter(tensor: _Tensor, *_: Any) -> _Tensor:
+def _rebuild_parameter(tensor: _Tensor, *_: object) -> _Tensor:
     return tensor
 
 
@@ -59,18 +61,18 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Lets ordered dictionaries and torch's tensor rebuilders through, and nothing else."""
+    """Allow ordered dictionaries and torch's tensor rebuilders, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise KerasxaiError(f"refused: the weight file asks for {module}.{name}, which no tensor needs") from None
+            raise KerasxaiError(f"expected a pickle of tensors only, got {module}.{name}") from None
 
-    def persistent_load(self, saved: Any) -> _Storage:
+    def persistent_load(self, saved: tuple[Any, ...]) -> _Storage:
         kind, dtype, key, _, length, *view = saved
         if kind != "storage" or any(part is not None for part in view):
-            raise KerasxaiError(f"the weight file holds a {kind!r} of a form that is not read here")
+            raise KerasxaiError(f"expected a whole storage, got {kind!r} with {len(view)} more entries")
         return _Storage(str(key), dtype, int(length))
 
 
@@ -78,31 +80,31 @@ def _read_storage(file: BinaryIO, storage: _Storage) -> np.ndarray:
     length = int.from_bytes(file.read(8), "little")
     data = file.read(length * storage.dtype.itemsize)
     if length != storage.length or len(data) != length * storage.dtype.itemsize:
-        raise KerasxaiError("the weight file ends too early")
+        raise KerasxaiError(f"expected a storage of {storage.length} numbers, got the end of the file")
     return np.frombuffer(data, storage.dtype)
 
 
 def _view(values: np.ndarray, tensor: _Tensor) -> np.ndarray:
-    """Cuts a tensor out of its storage; the bounds are checked, because `as_strided` does not."""
+    """Return a tensor from its storage; the bounds are checked here, because `as_strided` does not."""
     numbers = (tensor.offset, *tensor.size, *tensor.stride)
     last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
     if min(numbers) < 0 or 0 in tensor.size or last >= len(values):
-        raise KerasxaiError("the weight file holds a tensor that reaches outside its storage")
+        raise KerasxaiError(f"expected a tensor within its storage of {len(values)} numbers, got one beyond it")
     strides = [step * values.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.size, strides, writeable=False).copy()
 
 
 def read_torch_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads a state dictionary that `torch.save` wrote before torch 1.6 (or with its legacy format).
+    """Read a state dictionary written by `torch.save` before torch 1.6 (or in its legacy format).
 
     Args:
         path: The `.pth` file.
 
     Returns:
-        The tensors by name, as arrays of their own.
+        The tensors by name, as NumPy arrays.
 
     Raises:
-        KerasxaiError: The file is not of this format, is cut short, or asks for anything but tensors.
+        KerasxaiError: The file is not of this format, is truncated, or contains anything but tensors.
 
     Example:
         >>> weights = read_torch_weights("efficientnet-lite0.pth")
@@ -113,7 +115,7 @@ def read_torch_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         try:
             magic, protocol, _, tensors, order = (_RestrictedUnpickler(file).load() for _ in range(5))
             if magic != MAGIC or protocol != PROTOCOL:
-                raise KerasxaiError("it is not of torch's legacy format")
+                raise KerasxaiError(f"expected torch's legacy format, got magic number {magic} and protocol {protocol}")
             storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
             values = {key: _read_storage(file, storages[key]) for key in order}
             return {name: _view(values[tensor.storage.key], tensor) for name, tensor in tensors.items()}
