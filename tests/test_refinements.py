@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 
 import kerasxai
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
+from kerasxai.methods.segmentation import slic_superpixels
 from kerasxai.refinements import PRESETS, REFINEMENTS
 from kerasxai.refinements.averages import flip, resized, scales, shifts
 from kerasxai.refinements.chain import parsed
@@ -19,7 +20,7 @@ from kerasxai.refinements.cuts import cheapest_cut, graphcut
 from kerasxai.refinements.discriminants import discriminant, discriminant_map, earlier_map
 from kerasxai.refinements.erasing import erase
 from kerasxai.refinements.levels import level
-from kerasxai.refinements.regions import cut, superpixels, walker
+from kerasxai.refinements.regions import superpixels, walker
 from kerasxai.tools.errors import KerasxaiError
 
 SIDE = 48
@@ -94,7 +95,7 @@ def test_superpixel_pooling_is_the_mean_of_each_label() -> None:
     images, _, heatmaps = disc()
     pooled = superpixels(heatmaps, images, segments=30)
     for image, heatmap, own in zip(images, heatmaps, pooled, strict=True):
-        labels = cut(image, 30, 10.0)
+        labels = slic_superpixels(image, 30)
         assert labels.max() > 5
         for number in range(labels.max() + 1):
             np.testing.assert_allclose(own[labels == number], heatmap[labels == number].mean(), rtol=1e-5)

@@ -1,8 +1,8 @@
-"""Averages of a method's heatmaps over changed copies of each image."""
+"""Averages of a method's heatmaps over transformed copies of each image."""
 
 import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import real, whole
 
-Explain = Callable[[Any, Any], NDArray]
+Explain: TypeAlias = Callable[[NDArray, NDArray], NDArray]
 """`(images (N, H, W, C), targets (N,)) -> heatmaps (N, H, W)`."""
 
 
 def resized(arrays: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resizes `(N, H, W)` or `(N, H, W, C)` bilinearly, with half-pixel centers; smoothed where it gets smaller."""
+    """Resize `(N, H, W)` or `(N, H, W, C)` bilinearly, with half-pixel centers, and antialiasing if it gets smaller."""
     stacked = arrays if arrays.ndim == 4 else arrays[..., None]
     out = tf.image.resize(tf.cast(stacked, tf.float32), size, antialias=True).numpy()
     return out if arrays.ndim == 4 else out[..., 0]
@@ -38,21 +38,21 @@ def flip(explain: Explain, images: NDArray, targets: NDArray) -> NDArray[np.floa
         >>> flip(lambda images, targets: explainer(images, targets).heatmaps, images, targets)
 
     Paper: Wang et al. 2020, "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
-    Segmentation", arXiv:2004.04581, whose networks are asked so at inference.
+    Segmentation", arXiv:2004.04581, at inference.
     """
     return (explain(images, targets) + explain(images[:, :, ::-1], targets)[:, :, ::-1]) / 2
 
 
 def shifts(explain: Explain, images: NDArray, targets: NDArray, *, pixels: int = 8) -> NDArray[np.float32]:
-    """The mean over the image as it is and moved by `pixels` to each of its four corners, heatmaps moved back.
+    """The mean over the image and copies of it shifted by `pixels` toward each corner, with the heatmaps shifted back.
 
-    A map of stride 32 is so asked between its places as well. What is moved in at a border repeats the border.
+    Shifts sample a map of stride 32 between its positions as well. Pixels shifted in at a border repeat the border.
 
     Args:
         explain: Any function `(images, targets) -> heatmaps`.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
-        pixels: How far; a quarter of the network's stride is a good choice.
+        pixels: The shift; a quarter of the network's stride is a good choice.
 
     Returns:
         `(N, H, W)` float32.
@@ -61,23 +61,23 @@ def shifts(explain: Explain, images: NDArray, targets: NDArray, *, pixels: int =
         KerasxaiError: `pixels` is not from 1 to below half of the shorter side.
 
     Paper: the "shift and stitch" of Long et al. 2015, "Fully Convolutional Networks for Semantic Segmentation",
-    arXiv:1411.4038. Departure: averaged, not stitched, so that it works for methods of every resolution.
+    arXiv:1411.4038. Departure: averaged, not stitched, so that it works for methods of any resolution.
     """
     height, width = images.shape[1:3]
     p = whole("pixels", pixels, 1, max(1, min(height, width) // 2 - 1))
-    wide = np.pad(images, ((0, 0), (p, p), (p, p), (0, 0)), "edge")
-    total, seen = explain(images, targets).astype(np.float64), np.ones((height, width))
+    padded = np.pad(images, ((0, 0), (p, p), (p, p), (0, 0)), "edge")
+    total, count = explain(images, targets).astype(np.float64), np.ones((height, width))
     for y, x in itertools.product((0, 2 * p), repeat=2):
-        heatmaps = explain(wide[:, y : y + height, x : x + width], targets)
-        # The moved picture shows rows y - p and on; only those that lie in the image count.
+        heatmaps = explain(padded[:, y : y + height, x : x + width], targets)
+        # The shifted copy starts at row y - p of the image; only rows inside the image count.
         rows, columns = _overlap(y - p, height), _overlap(x - p, width)
         total[:, rows[0], columns[0]] += heatmaps[:, rows[1], columns[1]]
-        seen[rows[0], columns[0]] += 1
-    return (total / seen).astype(np.float32)
+        count[rows[0], columns[0]] += 1
+    return (total / count).astype(np.float32)
 
 
 def _overlap(offset: int, length: int) -> tuple[slice, slice]:
-    """Returns where a window that begins at `offset` lies in the image, and where the image lies in the window."""
+    """Return the overlap of the image with a window that starts at `offset`, in the image and in the window."""
     return slice(max(0, offset), min(length, length + offset)), slice(max(0, -offset), min(length, length - offset))
 
 
@@ -86,29 +86,29 @@ def scales(
     images: NDArray,
     targets: NDArray,
     *,
-    factors: Any = (1.0, 1.5),
+    factors: float | Sequence[float] = (1.0, 1.5),
     crops: bool = True,
 ) -> NDArray[np.float32]:
     """The mean over sizes of the image.
 
-    With `crops`, a factor of 1.5 cuts each image into overlapping windows of two thirds of its sides, enlarges each to
-    the image's size, and joins the windows' heatmaps, averaged where they overlap: `ceil(2 f - 1)^2` windows for a
-    factor `f`, 1 for 1. Without, the whole image is resized by the factor, which needs a model that takes any size.
-    Heatmaps of crops are averaged as they are, so that a window without the object stays dark; those of whole images
-    are first brought to the same maximum, because the units of gradient methods depend on the size.
+    With `crops`, a factor of 1.5 cuts each image into overlapping crops of two thirds of its height and width, enlarges
+    each to the image's size, and joins their heatmaps, averaged where they overlap: `ceil(2 f - 1)^2` crops for a
+    factor `f`, 1 for 1. Otherwise the whole image is resized by the factor, which needs a model for images of any size.
+    Heatmaps of crops are averaged without scaling, so that a crop without the object stays dark; those of whole images
+    are first scaled to the same maximum, because the units of gradient methods depend on the size.
 
     Args:
         explain: Any function `(images, targets) -> heatmaps`.
         images: `(N, H, W, C)`.
         targets: `(N,)` classes.
-        factors: Sizes as multiples of the image's; with crops each 1 or more.
-        crops: Whether enlarged crops are explained in place of whole enlarged images.
+        factors: Multiples of the image's size; with crops each 1 or more.
+        crops: Whether to explain enlarged crops instead of whole enlarged images.
 
     Returns:
         `(N, H, W)` float32, the mean over the factors.
 
     Raises:
-        KerasxaiError: There is no factor, or one is no positive number, or below 1 with crops.
+        KerasxaiError: There is no factor, one is not a positive number, or one is below 1 with crops.
 
     Paper: Ahn et al. 2019, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations",
     arXiv:1904.05044, average CAMs over scales 0.5, 1, 1.5 and 2 and the mirrored image. Departure: crops, for models of
@@ -116,17 +116,19 @@ def scales(
     """
     sizes = [real("factors", f, above=0) for f in np.atleast_1d(np.asarray(factors, object)).tolist()]
     if not sizes or (crops and min(sizes) < 1):
-        raise KerasxaiError(f"factors must be numbers above 0, with crops 1 or more, not {factors!r}")
+        raise KerasxaiError(f"factors must be numbers above 0, with crops 1 or more, got {factors!r}")
     scaled = _of_crops if crops else _of_whole
-    ordered = sorted(sizes, key=lambda factor: abs(factor - 1))  # What a method tells first is kept: the image's own.
+    # The first diagnostic of a method is recorded: it should be that of the unchanged image.
+    ordered = sorted(sizes, key=lambda factor: abs(factor - 1))
     maps = [explain(images, targets) if f == 1 else scaled(explain, images, targets, f) for f in ordered]
     if not crops:
-        maps = [_brought_to(maps[0], one) for one in maps]
+        maps = [scaled_to(maps[0], one) for one in maps]
     return np.asarray(sum(maps) / len(maps), np.float32)
 
 
-def _brought_to(first: NDArray, heatmaps: NDArray) -> NDArray:
-    highest, own = (x.max((1, 2), keepdims=True) for x in (first, heatmaps))
+def scaled_to(reference: NDArray, heatmaps: NDArray) -> NDArray:
+    """Scale heatmaps `(N, H, W)` to the maxima of others, where both have evidence."""
+    highest, own = (x.max((1, 2), keepdims=True) for x in (reference, heatmaps))
     return heatmaps * np.divide(highest, own, out=np.ones_like(own), where=(own > 0) & (highest > 0))
 
 
@@ -139,11 +141,11 @@ def _of_whole(explain: Explain, images: NDArray, targets: NDArray, factor: float
 def _of_crops(explain: Explain, images: NDArray, targets: NDArray, factor: float) -> NDArray:
     height, width = images.shape[1:3]
     h, w = max(1, round(height / factor)), max(1, round(width / factor))
-    count = int(np.ceil(2 * factor - 1))
-    total, seen = np.zeros(images.shape[:3]), np.zeros((height, width))
-    corners = (np.rint(np.linspace(0, side - part, count)).astype(int) for side, part in ((height, h), (width, w)))
+    steps = int(np.ceil(2 * factor - 1))
+    total, count = np.zeros(images.shape[:3]), np.zeros((height, width))
+    corners = (np.rint(np.linspace(0, side - part, steps)).astype(int) for side, part in ((height, h), (width, w)))
     for y, x in itertools.product(*corners):
         heatmaps = explain(resized(images[:, y : y + h, x : x + w], (height, width)), targets)
         total[:, y : y + h, x : x + w] += resized(heatmaps, (h, w))
-        seen[y : y + h, x : x + w] += 1
-    return total / seen
+        count[y : y + h, x : x + w] += 1
+    return total / count

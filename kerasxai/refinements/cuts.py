@@ -1,27 +1,39 @@
-"""The object cut out of its background: color models and the cheapest cut along image edges."""
+"""Segmentation of the object by a graph cut on superpixels: color models, and the cheapest cut along image edges."""
 
 import warnings
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from sklearn.mixture import GaussianMixture
 
 from kerasxai.localization import has_evidence
-from kerasxai.refinements.regions import check_seeds, checked, cut, lab
+from kerasxai.methods.segmentation import segment_means, slic_superpixels
+from kerasxai.refinements.regions import check_seeds, checked, lab
 from kerasxai.tools.options import BOX_THRESHOLD, real, whole
 
 INSIDE = BOX_THRESHOLD
 """The refined map is above this share of its maximum on the object and below it elsewhere."""
+# Flows are whole numbers: costs are rounded to thousandths.
 _CAPACITY = 1000.0
-_FEW = 4
+_LEAST_SUPERPIXELS = 4
+
+
+class _Settings(NamedTuple):
+    """The options of `graphcut` that the cut of each image needs."""
+
+    high: float
+    low: float
+    smooth: float
+    trust: float
+    rounds: int
 
 
 def graphcut(
-    heatmaps: Any,
-    images: Any,
+    heatmaps: ArrayLike,
+    images: ArrayLike,
     *,
     high: float = 0.4,
     low: float = 0.15,
@@ -30,28 +42,28 @@ def graphcut(
     rounds: int = 3,
     segments: int = 400,
 ) -> NDArray[np.float32]:
-    """The object as GrabCut cuts it out, of superpixels, with the heatmap in place of a user's box.
+    """GrabCut on superpixels, with the heatmap instead of a user's box.
 
-    Colors above `high` of the heatmap's maximum make the object's mixture of Gaussians, those below `low` the
-    background's. A superpixel costs `-log p(color)` of the side it is given to, and `trust` times `-log` of how much
-    the heatmap speaks for that side. Two neighbors on different sides cost `smooth l exp(-b d^2)`: `l` is the length of
-    their border, 1 for the mean border, `d` their distance in Lab and `b` half of the inverse mean of its square. The
-    cheapest cut is found exactly, colors are learned again from it, and so on. Then the heatmap is bent so that the
-    object lies above 20 % of the maximum and all else below.
+    Colors above `high` of the heatmap's maximum are fitted by the object's mixture of Gaussians, those below `low` by
+    the background's. A superpixel costs `-log p(color)` of its side, and `trust` times `-log` of how much the heatmap
+    supports that side. Two neighbors on different sides cost `smooth l exp(-b d^2)`: `l` is the length of their border,
+    1 for the mean border, `d` their distance in Lab and `b` half of the inverse mean of its square. The cheapest cut is
+    found exactly, the mixtures are fitted again to its sides, and so on. Then the heatmap is bent so that the object
+    lies above 20 % of the maximum and all else below.
 
     Args:
         heatmaps: `(N, H, W)`.
         images: `(N, H, W, C)`, any range.
         high: Fraction of the maximum above which colors are the object's at first; half-way between it and `low` the
-            heatmap speaks for neither side.
+            heatmap supports neither side.
         low: Fraction of the maximum below which they are the background's.
-        smooth: What a border through even color costs.
-        trust: What the heatmap counts beside the colors.
-        rounds: How often colors are learned.
-        segments: About how many superpixels an image has.
+        smooth: The cost of a border through uniform color.
+        trust: The weight of the heatmap relative to the colors.
+        rounds: How often the mixtures are fitted.
+        segments: The approximate number of superpixels of an image.
 
     Returns:
-        `(N, H, W)` float32. A heatmap that points nowhere, or leaves no color for one side, stays as it is.
+        `(N, H, W)` float32. A heatmap without evidence, or without colors for one side, does not change.
 
     Raises:
         KerasxaiError: Shapes or options do not fit.
@@ -65,35 +77,30 @@ def graphcut(
         real(name, value, above=0)
     whole("rounds", rounds, 1)
     whole("segments", segments, 2)
-    done = []
+    settings = _Settings(high, low, smooth, trust, rounds)
+    refined = []
     for heatmap, image in zip(heatmaps, images, strict=True):
-        labels = cut(image, segments, 10.0)
-        mask = _object(heatmap, lab(image), labels, high, low, smooth, trust, rounds)
-        done.append(heatmap if mask is None else _shaped(heatmap, mask[labels]))
-    return np.stack(done).astype(np.float32)
+        labels = slic_superpixels(image, segments)
+        mask = _object(heatmap, lab(image), labels, settings)
+        refined.append(heatmap if mask is None else _bent(heatmap, mask[labels]))
+    return np.stack(refined).astype(np.float32)
 
 
 def _object(
-    heatmap: NDArray,
-    colors: NDArray,
-    labels: NDArray,
-    high: float,
-    low: float,
-    smooth: float,
-    trust: float,
-    rounds: int,
+    heatmap: NDArray[np.float64], colors: NDArray[np.float64], labels: NDArray[np.int64], settings: _Settings
 ) -> NDArray[np.bool_] | None:
-    """Returns which superpixels are the object, `(d,)`, or None where the heatmap does not tell."""
+    """Return which superpixels are the object, `(d,)`, or None if the heatmap does not support both sides."""
     if not has_evidence(heatmap):
         return None
-    share = means(np.maximum(heatmap, 0)[..., None] / heatmap.max(), labels)[:, 0]
-    color = means(colors, labels)
+    high, low, smooth, trust, rounds = settings
+    share = segment_means(np.maximum(heatmap, 0)[..., None] / heatmap.max(), labels)[:, 0]
+    color = segment_means(colors, labels)
     pairs, weights = borders(color, labels, smooth)
-    # Straight from 0 at `low` to 1 at `high`, never sure.
+    # Linear from 0 at `low` to 1 at `high`, but never certain: colors can overrule the heatmap everywhere.
     belief = np.clip((share - low) / (high - low), 0.02, 0.98)
     inside, outside = share > high, share < low
     for _ in range(rounds):
-        if min(inside.sum(), outside.sum()) < _FEW:
+        if min(inside.sum(), outside.sum()) < _LEAST_SUPERPIXELS:
             return None
         cost_inside = -likelihood(color, inside) - trust * np.log(belief)
         cost_outside = -likelihood(color, outside) - trust * np.log(1 - belief)
@@ -102,28 +109,22 @@ def _object(
     return inside if inside.any() else None
 
 
-def means(values: NDArray, labels: NDArray) -> NDArray[np.float64]:
-    """Returns the mean of `(H, W, C)` within each superpixel, `(d, C)`."""
-    flat = labels.ravel()
-    sums = [np.bincount(flat, channel.ravel()) for channel in np.moveaxis(values, -1, 0)]
-    return np.stack(sums, -1) / np.bincount(flat)[:, None]
-
-
 def likelihood(colors: NDArray, chosen: NDArray) -> NDArray[np.float64]:
-    """Returns the log likelihood `(d,)` of colors `(d, C)` under a mixture of Gaussians of the chosen ones."""
-    own = colors[chosen]
-    count = max(1, min(5, len(own) // 8))
+    """Return the log likelihood `(d,)` of colors `(d, C)` under a mixture of Gaussians fitted to the chosen ones."""
+    fitted = colors[chosen]
+    # Five components, as in GrabCut, unless there are too few superpixels to fit them.
+    count = max(1, min(5, len(fitted) // 8))
     mixture = GaussianMixture(count, reg_covar=1e-3, random_state=0, max_iter=20)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Twenty steps are enough for a model of colors.
-        mixture.fit(own)
+        warnings.simplefilter("ignore")  # It warns that 20 iterations did not converge, which is close enough here.
+        mixture.fit(fitted)
     return mixture.score_samples(colors)
 
 
 def borders(colors: NDArray, labels: NDArray, smooth: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Returns the pairs of superpixels that touch, `(n, 2)`, and what it costs to part them, `(n,)`."""
-    sides = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
-    touching = np.concatenate([np.stack([one.ravel(), two.ravel()], 1) for one, two in sides])
+    """Return the pairs of adjacent superpixels, `(n, 2)`, and the costs of separating them, `(n,)`."""
+    neighbors = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
+    touching = np.concatenate([np.stack([one.ravel(), two.ravel()], 1) for one, two in neighbors])
     touching = np.sort(touching[touching[:, 0] != touching[:, 1]], axis=1)
     pairs, lengths = np.unique(touching, axis=0, return_counts=True)
     squares = np.square(colors[pairs[:, 0]] - colors[pairs[:, 1]]).sum(-1)
@@ -132,16 +133,16 @@ def borders(colors: NDArray, labels: NDArray, smooth: float) -> tuple[NDArray[np
 
 
 def cheapest_cut(inside: NDArray, outside: NDArray, pairs: NDArray, weights: NDArray) -> NDArray[np.bool_]:
-    """Parts nodes into two sides so that the sum of costs is least, by the largest flow between them.
+    """Divide nodes into two sides with the least sum of costs, by maximum flow.
 
     Args:
-        inside: `(n,)`, what each node costs inside.
-        outside: `(n,)`, what it costs outside.
+        inside: `(n,)`, the cost of each node inside.
+        outside: `(n,)`, its cost outside.
         pairs: `(m, 2)`, neighbors.
-        weights: `(m,)`, what it costs to part them.
+        weights: `(m,)`, the costs of separating them.
 
     Returns:
-        `(n,)` bool, True inside. Costs are rounded to thousandths, because the flow is of whole numbers.
+        `(n,)` bool, True inside. Costs are rounded to thousandths, because flows are whole numbers.
     """
     count = len(inside)
     # Only the difference between the two sides matters.
@@ -152,14 +153,15 @@ def cheapest_cut(inside: NDArray, outside: NDArray, pairs: NDArray, weights: NDA
     columns = np.concatenate([pairs[:, 1], pairs[:, 0], nodes, np.full(count, sink)])
     data = np.concatenate([capacities, capacities, np.maximum(gain, 0), np.maximum(-gain, 0)])
     graph = scipy.sparse.csr_array((data.astype(np.int32), (rows, columns)), shape=(count + 2, count + 2))
-    left = graph - maximum_flow(graph, source, sink).flow
-    left.data = np.maximum(left.data, 0)
-    left.eliminate_zeros()
+    # By the max-flow min-cut theorem the inside is what the source still reaches in the residual graph.
+    residual = graph - maximum_flow(graph, source, sink).flow
+    residual.data = np.maximum(residual.data, 0)
+    residual.eliminate_zeros()
     reached = np.zeros(count + 2, bool)
-    reached[breadth_first_order(left, source, return_predecessors=False)] = True
+    reached[breadth_first_order(residual, source, return_predecessors=False)] = True
     return reached[:count]
 
 
-def _shaped(heatmap: NDArray, mask: NDArray) -> NDArray:
+def _bent(heatmap: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     share = np.clip(heatmap / heatmap.max(), 1e-3, 1)
     return heatmap.max() * np.where(mask, INSIDE + (1 - INSIDE) * share, INSIDE * share)

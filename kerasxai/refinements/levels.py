@@ -1,28 +1,26 @@
-"""Heatmaps bent so that a threshold chosen without boxes lies where boxes are cut."""
-
-from typing import Any
+"""Heatmaps bent so that an automatic threshold coincides with the threshold of boxes."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.localization import chosen_threshold, has_evidence
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, real
 
 
-def level(heatmaps: Any, *, rule: Any = "otsu", at: float = BOX_THRESHOLD) -> NDArray[np.float32]:
-    """Bends each heatmap so that the threshold that a rule chooses for it comes to lie at a fixed share of its maximum.
+def level(heatmaps: ArrayLike, *, rule: float | str = "otsu", at: float = BOX_THRESHOLD) -> NDArray[np.float32]:
+    """Bend each heatmap so that the threshold chosen by a rule moves to a fixed share of its maximum.
 
-    With `t` the chosen fraction of the maximum, values from 0 to `t` are stretched to 0 to `at`, and those above to
-    `at` to 1, both in straight lines. The order of the pixels, the maximum, zero and negative values stay.
+    With `t` the chosen fraction of the maximum, values from 0 to `t` are mapped linearly to 0 to `at`, and values above
+    `t` to `at` to 1. The order of the pixels, the maximum, zero and negative values do not change.
 
     Args:
         heatmaps: `(N, H, W)`.
-        rule: What `kerasxai.localization.chosen_threshold` takes: `"otsu"`, `"multiotsu"`, `"area"`, or a fraction.
-        at: The share of the maximum at which the chosen threshold shall lie, between 0 and 1.
+        rule: As for `kerasxai.localization.chosen_threshold`: `"otsu"`, `"multiotsu"`, `"area"`, or a fraction.
+        at: The share of the maximum to which the chosen threshold moves, between 0 and 1.
 
     Returns:
-        `(N, H, W)` float32. A heatmap that points nowhere stays as it is.
+        `(N, H, W)` float32. A heatmap without evidence does not change.
 
     Raises:
         KerasxaiError: An unknown rule, or `at` out of range.
@@ -35,12 +33,12 @@ def level(heatmaps: Any, *, rule: Any = "otsu", at: float = BOX_THRESHOLD) -> ND
     """
     heatmaps = np.asarray(heatmaps, np.float64)
     if heatmaps.ndim != 3:
-        raise KerasxaiError(f"heatmaps (N, H, W) are needed, came {heatmaps.shape}")
+        raise KerasxaiError(f"expected heatmaps (N, H, W), got {heatmaps.shape}")
     real("at", at, above=0, below=1)
     return np.stack([_bent(heatmap, rule, at) for heatmap in heatmaps]).astype(np.float32)
 
 
-def _bent(heatmap: NDArray, rule: Any, at: float) -> NDArray:
+def _bent(heatmap: NDArray[np.float64], rule: float | str, at: float) -> NDArray[np.float64]:
     if not has_evidence(heatmap):
         return heatmap
     chosen = chosen_threshold(heatmap, rule)
