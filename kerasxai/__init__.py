@@ -9,7 +9,7 @@ from typing import Any
 
 from kerasxai.version import __version__
 
-# In a bare checkout, callbacks/ and training/ stand beside this package; an installed kerasxai holds them itself.
+# In a checkout, callbacks/ and training/ are next to this package; an installed kerasxai contains them.
 if not (Path(__file__).parent / "callbacks").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 

@@ -133,11 +133,11 @@ def test_boxes_that_stick_out_are_cut_and_those_of_other_images_refused(imagenet
     ("text", "message"),
     [
         ("a.jpg,1,2,3\n", "line 1: the header must name filename"),
-        ("a.jpg,1,2,3,4\nb.jpg,1,2,3,x\n", "line 2: y_max is no number: 'x'"),
-        ("a.jpg,1,2,3,4\nb.jpg,1,2,3,nan\n", "line 2: y_max is no number: 'nan'"),
-        ("a.jpg,1,2,3,4\nb.jpg,1,2\n", "line 2: x_max is no number: None"),
-        ("a.jpg,3,2,1,4\n", "line 1: the box has no area: x 3 to 1"),
-        ("filename,x_min,y_min,x_max,y_max\n", "has a header but no boxes"),
+        ("a.jpg,1,2,3,4\nb.jpg,1,2,3,x\n", "line 2: y_max must be a number, got 'x'"),
+        ("a.jpg,1,2,3,4\nb.jpg,1,2,3,nan\n", "line 2: y_max must be a number, got 'nan'"),
+        ("a.jpg,1,2,3,4\nb.jpg,1,2\n", "line 2: x_max must be a number, got None"),
+        ("a.jpg,3,2,1,4\n", "line 1: expected a box with an area, got x 3 to 1"),
+        ("filename,x_min,y_min,x_max,y_max\n", "expected one or more boxes, got a header"),
         ("", "line 1: the header must name"),
     ],
 )
@@ -150,10 +150,10 @@ def test_wrong_lines_are_named(imagenet: Load, tmp_path: Path, text: str, messag
 def test_data_sets_that_cannot_be_joined_say_why(tmp_path: Path, localization: Path) -> None:
     with (
         tfds.testing.mock_data(),
-        pytest.raises(KerasxaiError, match="the classes of voc/2007 are those of its own boxes"),
+        pytest.raises(KerasxaiError, match="got voc/2007, whose classes are those of its own boxes"),
     ):
         kerasxai.data.load("voc/2007", boxes_csv=localization)
-    with tfds.testing.mock_data(), pytest.raises(KerasxaiError, match="mnist does not tell the names"):
+    with tfds.testing.mock_data(), pytest.raises(KerasxaiError, match="got mnist, which has no names"):
         kerasxai.data.load("mnist", boxes_csv=localization)
 
 

@@ -271,7 +271,7 @@ def test_images_come_in_any_form() -> None:
 
 def test_a_dataset_that_shuffles_anew_is_warned_of() -> None:
     dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).shuffle(3)
-    with pytest.warns(UserWarning, match="shuffled anew at each reading"):
+    with pytest.warns(UserWarning, match="shuffled differently at each reading"):
         ExplanationCallback(dataset.batch(2).prefetch(1))
     steady = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).shuffle(3, seed=1, reshuffle_each_iteration=False)
     ExplanationCallback(steady.batch(2))

@@ -273,9 +273,9 @@ def test_instance_masks_are_found_in_the_sequence(tmp_path: Path) -> None:
 
 def test_features_that_are_not_enough_say_so() -> None:
     image, label = tfds.features.Image(), tfds.features.ClassLabel(num_classes=3)
-    with pytest.raises(KerasxaiError, match="has no class label; its features are: image"):
+    with pytest.raises(KerasxaiError, match="without class label; its features are: image"):
         find_features("x", tfds.features.FeaturesDict({"image": image}), DatasetRow(""))
-    with pytest.raises(KerasxaiError, match=r"several features that could be the class label \(one, two\)"):
+    with pytest.raises(KerasxaiError, match=r"be the class label, or a row in DATASETS, got several \(one, two\)"):
         find_features("x", tfds.features.FeaturesDict({"image": image, "one": label, "two": label}), DatasetRow(""))
     chosen = tfds.features.FeaturesDict({"image": image, "one": label, "two": label})
     assert find_features("x", chosen, DatasetRow("", label="two")).label == "two"

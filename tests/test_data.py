@@ -81,7 +81,7 @@ class TestFolder:
         assert kerasxai.data.info(tmp_path).splits == {"train": 18, "test": 20, "validation": 2}
 
     def test_bad_folders_are_one_clear_line(self, tmp_path: Path) -> None:
-        with pytest.raises(KerasxaiError, match="holds no images"):
+        with pytest.raises(KerasxaiError, match="expected images"):
             kerasxai.data.load(tmp_path)
         write(tmp_path / "only" / "a.png")
         with pytest.raises(KerasxaiError, match=r"one class \(only\); a classifier needs two"):
@@ -156,12 +156,12 @@ class TestBoxes:
         ("rows", "message"),
         [
             ([("test/a/9.png", 0, 0, 1, 1)], r"line 2: unknown image 'test/a/9.png'; nearest: test/a/3.png"),
-            ([("test/a/0.png", 0, 0, 2, 3), ("test/a/1.png", 0, 0, "x", 1)], "line 3: x_max is no number: 'x'"),
-            ([("test/a/0.png", 0, 0, 2)], "line 2: y_max is no number: None"),
-            ([("test/a/0.png", 5, 0, 5, 3)], "line 2: the box has no area: x 5 to 5"),
-            ([("test/a/0.png", 5, 0, 10, 3)], r"line 2: the box \(5, 0, 10, 3\) leaves the image of 9 x 6"),
-            ([("test/a/0.png", -1, 0, 10, 3)], "line 2: .* leaves the image"),
-            ([("test/a/0.png", "nan", 0, 10, 3)], "line 2: x_min is no number: 'nan'"),
+            ([("test/a/0.png", 0, 0, 2, 3), ("test/a/1.png", 0, 0, "x", 1)], "line 3: x_max must be a number, got 'x'"),
+            ([("test/a/0.png", 0, 0, 2)], "line 2: y_max must be a number, got None"),
+            ([("test/a/0.png", 5, 0, 5, 3)], "line 2: expected a box with an area, got x 5 to 5"),
+            ([("test/a/0.png", 5, 0, 10, 3)], r"line 2: expected a box inside the image of 9 x 6, got \(5, 0, 10, 3\)"),
+            ([("test/a/0.png", -1, 0, 10, 3)], "line 2: expected a box inside the image"),
+            ([("test/a/0.png", "nan", 0, 10, 3)], "line 2: x_min must be a number, got 'nan'"),
             ([], "no boxes"),
         ],
     )

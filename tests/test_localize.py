@@ -114,7 +114,7 @@ def test_all_boxes_are_those_of_every_region(place: Path, tmp_path: Path) -> Non
         (["--threshold", "1.5"], "[0, 1)"),
         (["--refine", "walkr"], "walker"),
         (["--target", "tabby"], "no class names"),
-        (["missing.png"], "no image missing.png"),
+        (["missing.png"], "got missing.png"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -129,4 +129,4 @@ def test_a_folder_without_images(place: Path, tmp_path: Path, capsys: pytest.Cap
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main(["localize", str(place / "model.keras"), str(empty), "--out", str(tmp_path / "out")]) == 2
-    assert "holds no images" in capsys.readouterr().err
+    assert "expected images" in capsys.readouterr().err

@@ -319,7 +319,7 @@ def test_words_have_numbers() -> None:
 def test_captions_can_be_turned_round() -> None:
     for text in ("a striped star left of a spotted arrow", "a rayed heart above a zigzag cross"):
         assert swapped(text) != text and swapped(swapped(text)) == text
-    with pytest.raises(kerasxai.KerasxaiError, match="no caption of two objects"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a caption of two objects"):
         swapped("a star")
     assert described_object("star", [1, 0], [3, 2]) == 1 and described_object("heart", [1, 0], [3, 2]) == NOBODY
 

@@ -13,7 +13,7 @@ from scipy.stats import chi2_contingency
 import kerasxai
 from kerasxai.data.shapes import draw
 from kerasxai.data.shapes.forms import FORMS
-from kerasxai.data.shapes.language import CHANCE, KINDS, NOBODY, NOTHING, PLACES, Question, caption, questions
+from kerasxai.data.shapes.language import CHANCE, KINDS, NOBODY, NOTHING, POSITIONS, Question, caption, questions
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS, SIZES, Layout, Pair, draw_pair, sample_layout
 
 SIZE = 160
@@ -239,4 +239,4 @@ def test_a_split_that_is_not_there(folder: Path) -> None:
 
 
 def test_places_are_four() -> None:
-    assert len(PLACES) == len(RELATIONS) == 4
+    assert len(POSITIONS) == len(RELATIONS) == 4

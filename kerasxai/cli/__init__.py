@@ -60,7 +60,7 @@ def _parser() -> Parser:
         "  kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method gradcam\n"
         "  kerasxai train --data shapes --recipe acol --out runs/acol\n"
         "  kerasxai evaluate runs/acol/model.keras --data shapes --method cam\n\n"
-        "`kerasxai COMMAND --help` tells all about one command.",
+        "`kerasxai COMMAND --help` describes one command.",
     )
     parser.add_argument("--version", action="version", version=f"kerasxai {__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do; see below")
@@ -77,19 +77,19 @@ def _arguments(name: str) -> SettingsCommand:
 
 
 def parser_of(name: str) -> Parser:
-    """Returns the parser of one command."""
+    """Return the parser of one command."""
     return command_parser(f"kerasxai {name}", _arguments(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit status.
+    """Run the command line and return its exit status.
 
     Args:
         arguments: The words after the program's name; None takes them from `sys.argv`.
 
     Returns:
         0 if all went well, 1 if some images could not be read, 2 if the command could not be carried out, for a
-        reason that is told in one line, 130 after Ctrl-C.
+        reason that is printed in one line, 130 after Ctrl-C.
     """
     prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)

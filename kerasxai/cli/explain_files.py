@@ -4,12 +4,14 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from kerasxai.cli.ledger import Group, numbered
+from kerasxai import viz
+from kerasxai.cli.ledger import JSON, Group, numbered
 from kerasxai.data.finding import JOURNALS
+from kerasxai.explainer import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
 
@@ -17,7 +19,7 @@ _COLUMNS = 6
 
 
 def files_of(stem: str, methods: Sequence[str]) -> list[str]:
-    """Returns the files that are written of one image.
+    """Return the names of the files that are written for one image.
 
     Example:
         >>> files_of("cat", ["cam"])
@@ -31,7 +33,7 @@ class ExplanationTable:
     """`explanations.json`: a record of each image, in the order of the images.
 
     Args:
-        model: As the user gave it.
+        model: The model as the user gave it.
     """
 
     journal = JOURNALS[0]
@@ -41,7 +43,7 @@ class ExplanationTable:
         self.model = model
 
     def read(self, path: Path) -> Group:
-        """Returns what a table holds; one of an older version does not say what its records depend on."""
+        """Read a table; one of an older version does not contain settings, and its records cannot be used."""
         content = read_json(path)
         group = Group(content.get("settings"), content["command"])
         for record in content["images"] if group.settings is not None else ():
@@ -51,7 +53,7 @@ class ExplanationTable:
     def write(
         self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
     ) -> None:
-        """Writes the table, one record at a time in memory."""
+        """Write the table, one record at a time in memory."""
         settings = group.settings or {}
         head = {"command": group.command, "model": settings.get("model", self.model)}
         head |= {"input_range": settings.get("input_range"), "settings": settings}
@@ -66,11 +68,9 @@ class ExplanationTable:
 
 
 def write_explained(
-    out: Path, stem: str, image: np.ndarray, explanations: list[Any], index: int, explained: list[str]
+    out: Path, stem: str, image: NDArray[np.uint8], explanations: list[Explanation], index: int, explained: list[str]
 ) -> list[Path]:
-    """Writes overlay and raw map of each method, and a sheet where there are several; returns the pictures."""
-    from kerasxai import viz
-
+    """Write overlay and raw map of each method, and a sheet of several methods; return the pictures."""
     files, cells = [], [image]
     for explanation in explanations:
         heatmap = explanation.heatmaps[index]
@@ -91,12 +91,12 @@ def write_explained(
 def record_of(
     path: Path,
     predicted: list[tuple[str, float]],
-    explanations: list[Any],
+    explanations: list[Explanation],
     index: int,
     explained: list[str],
-    files: Any,
-) -> dict[str, Any]:
-    """Returns what `explanations.json` holds of one image."""
+    files: Iterable[Path],
+) -> JSON:
+    """Return the record of one image in `explanations.json`."""
     maps = [
         {
             "method": explanation.method,

@@ -1,4 +1,4 @@
-"""The images that a command reads: which files, in which order, and what is left out."""
+"""The images that a command reads: the files, their order, and those that are skipped."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
+from kerasxai import data
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
 from kerasxai.cli.localize_config import LocalizeConfig
-from kerasxai.data.finding import find_images, folded, written_names
+from kerasxai.data.finding import find_images, folded, no_images, written_names
+from kerasxai.data.images import SUFFIXES
 from kerasxai.tools.commands import tell
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 from kerasxai.tools.files import cannot, text_of
 
 _MOST_BYTES = 2**27
-"""Pictures in memory at once, beyond which a batch has fewer images than was asked for."""
+"""Bytes of images in memory at once; a batch of large images has fewer of them."""
 _LISTED = 20
 T = TypeVar("T")
 
@@ -27,22 +31,22 @@ class ImageIn:
     """An image that was read.
 
     Attributes:
-        number: Its place among all images.
-        path: As it was given, or found.
+        number: Its position among all images.
+        path: As it was given, or found in a folder.
         pixels: `(H, W, 3)` uint8, `(H, W, 4)` for a model of four channels.
-        stamp: Of the file, before it was read.
+        stamp: Stamp of the file before it was read.
     """
 
     number: int
     path: Path
-    pixels: np.ndarray
+    pixels: NDArray[np.uint8]
     stamp: Stamp
 
 
 def image_files(given: Sequence[str], out: Path) -> list[Path]:
-    """Returns the files that were named and those in the folders that were named, which must be there.
+    """Return the files given and those in the folders given.
 
-    What a command wrote into `out` is never among them, even if it was named.
+    Files that a command wrote into `out` are left out, even if they are given.
 
     Args:
         given: Files and folders.
@@ -51,8 +55,6 @@ def image_files(given: Sequence[str], out: Path) -> list[Path]:
     Raises:
         KerasxaiError: A path does not exist, or there are no images.
     """
-    from kerasxai.data.images import SUFFIXES
-
     own, results = written_names(out), out.resolve()
     files: dict[Path, bool] = {}
     again: list[Path] = []
@@ -61,10 +63,10 @@ def image_files(given: Sequence[str], out: Path) -> list[Path]:
         if path.is_dir():
             found = [file for file in find_images(path, SUFFIXES, out) if not _is_own(file, results, own)]
             if not found:
-                raise KerasxaiError(f"the folder {path} holds no images ({', '.join(sorted(SUFFIXES))})")
+                raise no_images(path, SUFFIXES)
             files = dict.fromkeys(found, False) | files
         elif not path.exists():
-            raise KerasxaiError(f"there is no image {path}")
+            raise KerasxaiError(f"expected an existing image or folder, got {path}")
         elif not path.is_file():
             raise KerasxaiError(f"expected an image file, got {path}, which is no regular file")
         elif _is_own(path, results, own):
@@ -83,35 +85,33 @@ def image_files(given: Sequence[str], out: Path) -> list[Path]:
 def _is_own(path: Path, results: Path, own: set[str]) -> bool:
     if not own:
         return False
-    # The file itself may be a link to elsewhere; where its name stands is what counts.
+    # The file may be a link to elsewhere; the folder of its name is compared.
     parent = path.parent.resolve()
     return parent.is_relative_to(results) and folded((parent / path.name).relative_to(results).as_posix()) in own
 
 
 def read_batches(
     paths: Sequence[Path],
-    wanted: Iterable[int],
+    numbers: Iterable[int],
     batch_size: int,
     skip: Callable[[int, Path, str], None],
     bits: int | None = None,
 ) -> Iterator[list[ImageIn]]:
-    """Reads images as they are needed, in batches that stay small in memory.
+    """Read images as they are needed, in batches that stay small in memory.
 
     Args:
         paths: All images.
-        wanted: The places of those that are read.
+        numbers: The positions of those that are read.
         batch_size: Images in a batch at most; of large images there are fewer.
-        skip: Is called with the place and the path of each image that cannot be read, and why.
+        skip: Called with the position, the path and the reason of each image that cannot be read.
         bits: As for `kerasxai.data.read_image`.
     """
-    from kerasxai.data import read_image
-
     batch: list[ImageIn] = []
-    for number in wanted:
+    for number in numbers:
         path = paths[number]
         stamp = stamp_of(path)
         try:
-            pixels = read_image(path, bits=bits)
+            pixels = data.read_image(path, bits=bits)
         except KerasxaiError as error:
             skip(number, path, str(error))
             continue
@@ -164,23 +164,21 @@ def process_images(
 
 
 def with_channels(batches: Iterable[list[ImageIn]], channels: int, bits: int | None = None) -> Iterator[list[ImageIn]]:
-    """Yields batches of images as they are for models of 1 or 3 channels, and read again with their alpha for 4.
+    """Yield batches unchanged for models of 1 or 3 channels, and read again with their alpha channel for 4.
 
     Args:
-        batches: What `read_batches` yields. The first is read before it is known what the model takes.
-        channels: What the model takes.
+        batches: As from `read_batches`; the first is read before the model, and so its channels, are known.
+        channels: The channels that the model takes.
         bits: As for `kerasxai.data.read_image`.
     """
-    from kerasxai.data import read_image
-
     for images in batches:
         if channels == 4:
-            images = [replace(one, pixels=read_image(one.path, channels=4, bits=bits)) for one in images]
+            images = [replace(one, pixels=data.read_image(one.path, channels=4, bits=bits)) for one in images]
         yield images
 
 
 def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiError:
-    """Returns the error for images of which not one can be used.
+    """Return the error for images none of which can be used.
 
     Args:
         skipped: With `reason`.
@@ -191,7 +189,7 @@ def none_readable(skipped: Sequence[dict[str, str]], count: int) -> KerasxaiErro
 
 
 def report_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
-    """Lists on stderr the images that were skipped, and returns the command's exit status.
+    """List the images that were skipped on stderr, and return the command's exit status.
 
     Args:
         skipped: With `reason`.
@@ -210,7 +208,7 @@ def report_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
 def finite_images(
     images: list[ImageIn], explain: Callable[[list[ImageIn]], T], ledger: Ledger
 ) -> tuple[list[ImageIn], T | None]:
-    """Explains a batch; an image whose numbers are not finite is skipped and listed, and the others are explained.
+    """Explain a batch; images with numbers that are not finite are skipped and listed.
 
     Args:
         images: The batch.
@@ -218,10 +216,10 @@ def finite_images(
         ledger: Keeps what was skipped.
 
     Returns:
-        The images that were explained, and what `explain` returned of them; None where there were none.
+        The images that were explained, and the result of `explain`; None if there were none.
 
     Raises:
-        NotFiniteError: It is about all images, as with weights.
+        NotFiniteError: All images are concerned, as with weights that are not finite.
     """
     while images:
         try:
@@ -236,8 +234,6 @@ def finite_images(
     return [], None
 
 
-def resized(images: Sequence[np.ndarray], side: tuple[int, int]) -> np.ndarray:
-    """Resizes images of any sizes to one batch `(N, *side, 3)` float32, as training does."""
-    import tensorflow as tf
-
-    return np.stack([tf.image.resize(image, side, antialias=True).numpy() for image in images])
+def resized(images: Sequence[NDArray], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize images of any sizes to one batch `(N, *size, C)` float32, as training does."""
+    return np.stack([tf.image.resize(image, size, antialias=True).numpy() for image in images])

@@ -1,10 +1,10 @@
 """The pages of `kerasxai inspect`, each a function that adds one section and returns one line for the terminal."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kerasxai.cli.inspection import Inspection
 from kerasxai.cli.predictions import name_of
@@ -91,10 +91,10 @@ def patches_page(inspection: Inspection) -> str:
     picture = grid(found.crops, labels, captions=captions, cell_size=112)
     inspection.save("patches.png", picture)
     field = receptive_field(inspection.model, inspection.layer, inspection.size, gates=False)
-    sides = "all of the image" if None in field.size else f"{field.size[0]} x {field.size[1]} pixels"
+    extent = "all of the image" if None in field.size else f"{field.size[0]} x {field.size[1]} pixels"
     inspection.report.add_section(
         "Patches",
-        f"What excites each channel of `{inspection.layer}` most, one patch an image. A unit sees {sides}, every "
+        f"What excites each channel of `{inspection.layer}` most, one patch an image. A unit sees {extent}, every "
         f"{field.stride[0]} pixels; the patches are cut so, within the image.",
     )
     inspection.report.add_picture(picture, lossless=False)
@@ -105,13 +105,15 @@ def patches_page(inspection: Inspection) -> str:
         ]
         inspection.report.add_table(texts, ["channel", "strongest first"])
     inspection.figures["receptive_field"] = {"size": field.size, "stride": field.stride, "start": field.start}
-    return f"{found.values.shape[1]} of {len(found.channels)} channels; receptive field {sides}"
+    return f"{found.values.shape[1]} of {len(found.channels)} channels; receptive field {extent}"
 
 
 def dissection_page(inspection: Inspection) -> str:
     """The units that fit a class or a part best."""
     if not inspection.info.has_masks:
-        raise KerasxaiError(f"dissection needs masks, and {inspection.config.data} has none")
+        raise KerasxaiError(
+            f"expected data with masks for dissection, got {inspection.config.data}, which has none; omit dissection"
+        )
     inspection.report.add_section(
         "Units and concepts",
         f"IoU of each unit of `{inspection.layer}`, cut at its {inspection.config.quantile:.1%} quantile, with the "
@@ -121,7 +123,7 @@ def dissection_page(inspection: Inspection) -> str:
         ("mask", list(inspection.info.class_names)),
         *([("part_mask", _parts(inspection))] if inspection.info.has_parts else []),
     ]
-    told = []
+    lines = []
     for masks, concepts in kinds:
         found = dissect(
             inspection.model,
@@ -139,14 +141,14 @@ def dissection_page(inspection: Inspection) -> str:
             best, ["channel", "concept", "IoU"], f"{detectors} of {len(found.ious)} units", what
         )
         inspection.figures[f"best_units_of_{what}"] = best
-        told.append(f"channel {best[0][0]} is '{best[0][1]}' (IoU {best[0][2]:.2f})")
+        lines.append(f"channel {best[0][0]} is '{best[0][1]}' (IoU {best[0][2]:.2f})")
         with atomic_path(inspection.out / f"ious_{what}.npy") as temporary:
             np.save(temporary, found.ious)
-    return "; ".join(told)
+    return "; ".join(lines)
 
 
 def classes_page(inspection: Inspection) -> str:
-    """Pictures that the model takes for the chosen classes."""
+    """Pictures that maximize the chosen classes."""
     config, seeds = inspection.config, list(range(inspection.config.seeds))
     found = ascend(
         inspection.model, inspection.targets, seeds, size=inspection.size, steps=config.steps, frames=_FRAMES
@@ -161,7 +163,7 @@ def classes_page(inspection: Inspection) -> str:
     inspection.report.add_section(
         "Class pictures",
         "Gradient ascent on the image maximizes the class; below, the mean probability of the class under 16 fresh "
-        "shifts, scalings and rotations. The pictures move: they show how they came about.",
+        "shifts, scalings and rotations. The pictures are animations of the ascent.",
     )
     captions = [f"{name}: {share:.1%}" for name, share in zip(names, sure, strict=True)]
     inspection.report.add_pictures(list(zip(files, captions, strict=True)), columns=4)
@@ -175,19 +177,19 @@ def classes_page(inspection: Inspection) -> str:
 def neighbors_page(inspection: Inspection) -> str:
     """Queries and their nearest images, and how often those are of the same class."""
     inspection.report.add_section(
-        "Nearest neighbors", f"By the cosine of what `{inspection.layer}` gives, averaged over places."
+        "Nearest neighbors", f"By the cosine of the output of `{inspection.layer}`, averaged over positions."
     )
     if inspection.config.index is not None:
         index, pictures = NeighborIndex.load(inspection.config.index), None
     else:
         index, pictures = NeighborIndex(inspection.embeddings), inspection.thumbnails
         index.save(inspection.out / "index.npz")
-    told = f"{len(index)} images"
+    line = f"{len(index)} images"
     if index.labels is not None and inspection.config.index is None:
         precision = index.precision_at([k for k in (1, 5, 10) if k < len(index)])
         inspection.report.add_figures([(f"precision at {k}", share) for k, share in precision.items()])
         inspection.figures["precision"] = precision
-        told += ", " + ", ".join(f"precision at {k} {share:.2f}" for k, share in precision.items())
+        line += ", " + ", ".join(f"precision at {k} {share:.2f}" for k, share in precision.items())
     if inspection.queries:
         given = np.stack([inspection.model_input.resized(image) for image in inspection.queries])
         vectors = embed(inspection.model, given, inspection.layer, batch_size=inspection.config.batch_size)
@@ -201,14 +203,14 @@ def neighbors_page(inspection: Inspection) -> str:
         for name, near, far in zip(names, found.names, found.distances.tolist(), strict=True)
     ]
     if pictures is None:
-        # An index holds names and vectors, not images.
+        # An index contains names and vectors, but no images.
         rows_of = zip(names, found.names, strict=True)
         inspection.report.add_table([[name, ", ".join(near)] for name, near in rows_of], ["query", "nearest first"])
-        return told
+        return line
     picture = _neighbor_sheet(inspection, index, shown, names, found, pictures)
     inspection.save("neighbors.png", picture)
     inspection.report.add_picture(picture, lossless=False)
-    return told
+    return line
 
 
 def projection_page(inspection: Inspection) -> str:
@@ -233,9 +235,10 @@ def projection_page(inspection: Inspection) -> str:
     write_projector(inspection.out / "projector", embeddings.vectors, embeddings.names, labels, inspection.thumbnails)
     inspection.report.add_section(
         "Projection",
-        f"The embedding in the plane by {method}. Trustworthiness tells whether neighbors in the plane were neighbors "
-        "before: 1 if all were, about 0.5 by chance. Distances between clusters mean little. `projection.html` beside "
-        "this page shows the image under the pointer; `tensorboard --logdir projector` shows all dimensions.",
+        f"The embedding in the plane by {method}. Trustworthiness measures whether neighbors in the plane were "
+        "neighbors before: 1 if all were, about 0.5 by chance. Distances between clusters mean little. "
+        "`projection.html` next to this page shows the image under the pointer; `tensorboard --logdir projector` shows all "
+        "dimensions.",
     )
     figures = [("trustworthiness", found.trustworthiness, f"{found.neighbors} neighbors, {found.measured} images")]
     inspection.report.add_figures(figures)
@@ -258,7 +261,7 @@ PAGES: dict[str, Callable[[Inspection], str]] = {
 def _neighbor_sheet(
     inspection: Inspection,
     index: NeighborIndex,
-    shown: list[Any],
+    shown: Sequence[NDArray[np.uint8]],
     names: list[str],
     found: Neighbors,
     pictures: np.ndarray,
@@ -289,7 +292,7 @@ def _parts(inspection: Inspection) -> list[str]:
 
 
 def _images_at(inspection: Inspection, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Returns the images at some places of the data, from one more pass over it."""
+    """Return the images at some positions of the data, from one more pass over it."""
     found, done = {}, 0
     for batch in batches(inspection.images, inspection.config.batch_size):
         found.update({done + i: one for i, one in enumerate(batch["image"]) if done + i in numbers})
@@ -298,10 +301,10 @@ def _images_at(inspection: Inspection, numbers: set[int]) -> dict[int, np.ndarra
 
 
 def _enlarged(tile: np.ndarray) -> np.ndarray:
-    """Returns a small tile with each weight as a block: a smooth enlargement would invent what lies between."""
+    """Enlarge a small tile, one block for each weight: interpolation would show weights that do not exist."""
     times = max(1, 56 // max(tile.shape[:2]))
     return tile.repeat(times, 0).repeat(times, 1)
 
 
-def _shape(sizes: Any) -> str:
+def _shape(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))

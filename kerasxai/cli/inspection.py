@@ -79,7 +79,7 @@ class Inspection:
     def layer(self) -> str:
         """The layer's path."""
         capture = Capture(self.model, self.config.layer)
-        # One empty image tells which layer is the last feature map.
+        # The last feature map is known after one call.
         capture(np.zeros((1, *self.size, self.model_input.channels), np.float32))
         assert capture.path is not None
         return capture.path

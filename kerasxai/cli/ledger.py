@@ -1,8 +1,8 @@
-"""What a command has written into a folder, image by image, so that it goes on where it was and overwrites nothing.
+"""The record of files that a command has written, by which it resumes after an interruption and overwrites nothing.
 
-Each image has a line in a journal before and after its files are written: a process may be killed at any moment. From
-the journal the tables that people read (`explanations.json`, `boxes.json`) are written again and again, each time
-whole. Once all images are done the tables alone stay: they hold what the journal held.
+Each image has a line in a journal before and after its files are written, because a process may be killed at any
+moment. The tables for people (`explanations.json`, `boxes.json`) are rewritten from the journal now and then. Once all
+images are done, the journal is removed: the tables contain the same.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from kerasxai.tools.files import cannot, json_text, open_text, path_of, text_of
 _LONGEST_NAME = 255
 _PAUSE = 2.0
 _SHARE = 20.0
-"""Tables are written again after `_PAUSE` seconds, and after `_SHARE` times as long as that took the last time."""
+"""Tables are rewritten after `_PAUSE` seconds, and not before `_SHARE` times as long as it took the last time."""
 
 JSON = dict[str, Any]
 Stamp = tuple[int, int]
-"""Size in bytes and time of the last change in nanoseconds: by these a changed image is known."""
+"""Size in bytes and time of the last change in nanoseconds, by which a changed image is recognized."""
 
 
 @dataclass
@@ -36,12 +36,12 @@ class Group:
     """Records that were made with the same settings.
 
     Attributes:
-        settings: All that the results depend on but the images; None for a table of an older version.
+        settings: Everything but the images that the results depend on; None for a table of an older version.
         command: The last command line that made some of them.
-        number: Of the table that they stand in: None for none, 0 for `explanations.json`, 1 for `explanations-1.json`.
-        records: By the image's key, each as a line of JSON, which takes a tenth of the memory of what it says.
-        stems: The names that were chosen, also of images that are not done.
-        unsaved: Whether the journal holds records that the table may not hold.
+        number: The table's number: None for no table, 0 for `explanations.json`, 1 for `explanations-1.json`.
+        records: By the image's key, as lines of JSON, which take a tenth of the memory of dicts.
+        stems: The names that were chosen, also for images that are not done.
+        unsaved: Whether the journal may contain records that the table does not.
     """
 
     settings: JSON | None
@@ -52,7 +52,7 @@ class Group:
     unsaved: bool = False
 
     def add(self, record: JSON) -> None:
-        """Takes in a record, if it says what it is of."""
+        """Add a record, if it names its image."""
         source = record.get("source")
         if isinstance(source, dict):
             self.records[source["key"]] = json_text(record)
@@ -60,26 +60,26 @@ class Group:
 
 
 class Table(Protocol):
-    """How a command's records stand in the files that people read."""
+    """The files for people that contain a command's records."""
 
     journal: str
     """The name of the journal."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the tables and of what goes with them; the first is the one that is read back."""
+        """The names of the tables and of the files that belong to them; the first is the one that `read` reads."""
 
     def read(self, path: Path) -> Group:
-        """Returns what a table holds."""
+        """Read a table."""
 
     def write(
         self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
     ) -> None:
-        """Writes the tables of the records with these keys under the names that `numbered` returns."""
+        """Write the tables of the records with these keys under the names that `numbered` returns."""
 
 
 def numbered(name: str, number: int) -> str:
-    """Returns the name that a table of other settings is kept under.
+    """Return the name under which a table of other settings is kept.
 
     Example:
         >>> numbered("boxes.json", 0), numbered("boxes.json", 2)
@@ -90,7 +90,7 @@ def numbered(name: str, number: int) -> str:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Returns by what it is known whether an image has changed."""
+    """Return the stamp of an image; a changed image has another one."""
     try:
         status = path.stat()
     except OSError:
@@ -106,10 +106,10 @@ class Ledger:
     Args:
         folder: It need not exist.
         table: How records are written.
-        settings: All that the results depend on, but the images.
+        settings: Everything but the images that the results depend on.
 
     Raises:
-        KerasxaiError: The folder holds a file of a table's name that kerasxai has not written.
+        KerasxaiError: The folder has a file of a table's name that kerasxai has not written.
     """
 
     def __init__(self, folder: Path, table: Table, settings: JSON) -> None:
@@ -173,10 +173,10 @@ class Ledger:
             for text in lines:
                 # The last line of a process that was killed may be cut off.
                 with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError, AttributeError):
-                    group = self._take_in(json.loads(text), group)
+                    group = self._add_line(json.loads(text), group)
 
-    def _take_in(self, line: JSON, group: Group) -> Group:
-        """Takes in a line of the journal, and returns the group that the next line belongs to."""
+    def _add_line(self, line: JSON, group: Group) -> Group:
+        """Add a line of the journal, and return the group of the next line."""
         if "settings" in line:
             group = self._group(line["settings"])
             group.command, group.unsaved = group.command or line["command"], True
@@ -187,15 +187,14 @@ class Ledger:
         return group
 
     def plan(self, paths: list[Path], files_of: Callable[[str], list[str]]) -> list[str]:
-        """Chooses the names of all results before any is written; returns the stem of each image.
+        """Choose the names of all results before any is written; return the stem of each image.
 
-        An image keeps the stem that it had. No name is chosen that is there already, be it that of an input, of another
-        image's result, of one made with other settings or of anything else; upper and lower case make no difference, as
-        on many disks.
+        An image keeps its former stem. Names of existing files are never chosen, whether inputs, results of other
+        images or other settings, or anything else; case makes no difference, as on many disks.
 
         Args:
             paths: The images.
-            files_of: Returns the files that a stem leads to, relative to the folder.
+            files_of: Returns the files of a stem, relative to the folder.
         """
         self._files_of = files_of
         self.keys = _distinct(map(key_of, paths))
@@ -219,7 +218,7 @@ class Ledger:
                     yield folded(prefix + path.name)
 
     def done(self, number: int, path: Path) -> JSON | None:
-        """Returns the record of an image if it is done: not changed since, all its files there."""
+        """Return the record of an image if it is done: unchanged since, and with all its files."""
         line = self.own.records.get(self.keys[number])
         if line is None:
             return None
@@ -231,23 +230,23 @@ class Ledger:
         return record if all((self.folder / name).is_file() for name in files) else None
 
     def record(self, number: int) -> JSON | None:
-        """Returns the record of an image that was done, now or earlier."""
+        """Return the record of an image that was done, now or earlier."""
         line = self.own.records.get(self.keys[number])
         return None if line is None else json.loads(line)
 
     def begin(self, number: int) -> None:
-        """Notes that an image's files are about to be written."""
+        """Record that an image's files are about to be written."""
         key = self.keys[number]
         stem = self.own.stems[key]
         self._append({"key": key, "stem": text_of(stem), "files": [text_of(name) for name in self._files_of(stem)]})
 
     def add(self, number: int, stamp: Stamp, record: JSON) -> None:
-        """Keeps an image's record, after its files are written.
+        """Add an image's record, after its files are written.
 
         Args:
-            number: Of the image.
-            stamp: Of the image when it was read.
-            record: What the tables hold of it.
+            number: Position of the image.
+            stamp: Stamp of the image when it was read.
+            record: Its record in the tables.
         """
         key = self.keys[number]
         source = {"key": key, "stem": text_of(self.own.stems[key]), "size": stamp[0], "modified": stamp[1]}
@@ -256,12 +255,12 @@ class Ledger:
         self.own.add(record)
 
     def skip(self, number: int, path: Path, reason: str) -> None:
-        """Keeps that an image could not be read or explained."""
+        """Record that an image could not be read or explained."""
         self.own.records.pop(self.keys[number], None)
         self.skipped.append({"image": text_of(path), "reason": reason})
 
     def give_up(self) -> None:
-        """Makes the tables tell what was skipped, also where no image was done."""
+        """Write tables with the skipped images even if no image was done."""
         self._gave_up = True
         if self._file is None:
             self._file = self._opened()
@@ -280,13 +279,13 @@ class Ledger:
         self._make_room()
         self.folder.mkdir(parents=True, exist_ok=True)
         file = open_text(self._journal, "a")
-        # What a killed process left of a line must not spoil the next one.
+        # A line that a killed process left unfinished must not spoil the next one.
         file.write("\n" + json_text({"settings": self.own.settings, "command": self.own.command}) + "\n")
         self.own.unsaved = True
         return file
 
     def _make_room(self) -> None:
-        """Moves tables of other settings out of the way, and what only the journal holds of them into tables."""
+        """Rename tables of other settings, and write tables of records that only the journal has."""
         used = {group.number for group in self._groups}
         free = (number for number in itertools.count(1) if number not in used and not self._is_there(number))
         for group in self._groups[1:]:
@@ -295,8 +294,8 @@ class Ledger:
                 for name in self.table.files:
                     with contextlib.suppress(FileNotFoundError):
                         (self.folder / name).replace(self.folder / numbered(name, group.number))
-                told = numbered(self.table.files[0], group.number)
-                print(f"{self.table.files[0]} was made with other settings; it is kept as {told}")
+                name = self.table.files[0]
+                print(f"{name} was made with other settings; it is kept as {numbered(name, group.number)}")
             if group.unsaved:
                 self.table.write(self.folder, group.number, group, group.records, [])
                 group.unsaved = False
@@ -307,7 +306,7 @@ class Ledger:
         return any(os.path.lexists(self.folder / numbered(name, number)) for name in self.table.files)
 
     def save(self, last: bool = False) -> None:
-        """Writes the tables if it is time to.
+        """Write the tables if it is time to.
 
         Args:
             last: All images are done: write in any case, and remove the journal.
@@ -322,8 +321,8 @@ class Ledger:
         if self._file is None:
             self._file = self._opened()
         current = set(self.keys)
-        # An image of an earlier call keeps its line as long as it is what it was.
-        earlier = [key for key in self.own.records if key not in current and self._stands(key)]
+        # An image of an earlier call keeps its record as long as its file is unchanged.
+        earlier = [key for key in self.own.records if key not in current and self._is_unchanged(key)]
         self.own.command = command_line()
         keys = [key for key in self.keys if key in self.own.records] + earlier
         self.table.write(self.folder, 0, self.own, keys, self.skipped)
@@ -337,7 +336,7 @@ class Ledger:
             self._file.close()
             self._journal.unlink(missing_ok=True)
 
-    def _stands(self, key: str) -> bool:
+    def _is_unchanged(self, key: str) -> bool:
         source = json.loads(self.own.records[key])["source"]
         return stamp_of(Path(path_of(key.partition("\0")[0]))) == (source["size"], source["modified"])
 
@@ -354,18 +353,18 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the journal, which stays."""
+        """Close the journal, which stays."""
         if self._file is not None:
             self._file.close()
 
 
 def _distinct(keys: Iterable[str]) -> list[str]:
-    """Returns keys of which no two are alike: an image that is named twice is two images."""
-    seen: dict[str, int] = {}
+    """Make keys unique: an image that is given twice is two images."""
+    counts: dict[str, int] = {}
     found = []
     for key in keys:
-        seen[key] = seen.get(key, 0) + 1
-        found.append(key if seen[key] == 1 else f"{key}\0{seen[key]}")
+        counts[key] = counts.get(key, 0) + 1
+        found.append(key if counts[key] == 1 else f"{key}\0{counts[key]}")
     return found
 
 

@@ -1,10 +1,9 @@
-"""What `kerasxai localize` writes: COCO JSON, CSV, masks, a sheet."""
+"""Files of `kerasxai localize`: COCO JSON, CSV, masks, a sheet."""
 
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +26,10 @@ def record_of(
     boxed: list[NDArray[np.bool_]],
     file: str,
 ) -> JSON:
-    """Returns what the tables hold of one image.
+    """Return the record of one image in the tables.
 
     Args:
-        path: Of the image.
+        path: Path of the image.
         size: Height and width.
         target: The class, from 0.
         name: Its name.
@@ -53,7 +52,7 @@ def record_of(
 
 
 def regions(mask: NDArray, boxes: NDArray) -> list[NDArray[np.bool_]]:
-    """Returns the connected region of each box, in the order of the boxes: the largest first."""
+    """Return the connected region of each box, in the order of the boxes: the largest first."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, EIGHT_NEIGHBORS)
@@ -61,8 +60,8 @@ def regions(mask: NDArray, boxes: NDArray) -> list[NDArray[np.bool_]]:
     return [labels == number + 1 for number in order] if count else []
 
 
-def run_lengths(mask: NDArray) -> dict[str, Any]:
-    """Returns a mask as COCO writes it without compression: lengths of runs down the columns, first those outside.
+def run_lengths(mask: NDArray) -> JSON:
+    """Return a mask as COCO's uncompressed run lengths, down the columns, beginning with a run outside the mask.
 
     Example:
         >>> run_lengths(np.array([[0, 1], [0, 1]]))
@@ -77,9 +76,9 @@ def run_lengths(mask: NDArray) -> dict[str, Any]:
 class BoxTable:
     """`boxes.json` and `boxes.csv`: the boxes of each image, in the order of the images.
 
-    The JSON holds COCO's instance annotations, with a `score` as its results have. Categories are counted from 1,
-    because many readers keep 0 for the background: category = class index + 1. The CSV has one row a box, in pixels,
-    `x1` and `y1` exclusive.
+    The JSON contains COCO's instance annotations, with a `score` as COCO's results have. Categories are counted from 1,
+    because many readers reserve 0 for the background: category = class index + 1. The CSV has one row for each box, in
+    pixels, `x1` and `y1` exclusive.
 
     Attributes:
         classes: The model's class names, once they are known.
@@ -92,7 +91,7 @@ class BoxTable:
         self.classes: list[str] | None = None
 
     def read(self, path: Path) -> Group:
-        """Returns what `boxes.json` holds; one of an older version does not say what its records depend on."""
+        """Read `boxes.json`; one of an older version does not contain settings, and its records cannot be used."""
         content = read_json(path)
         group = Group(content["info"].get("settings"), content["info"].get("command", ""))
         if group.settings is None:
@@ -117,7 +116,7 @@ class BoxTable:
     def write(
         self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
     ) -> None:
-        """Writes both tables, one record at a time in memory."""
+        """Write both tables, one record at a time in memory."""
         keys = list(keys)
 
         def records() -> Iterator[JSON]:
@@ -147,7 +146,7 @@ class BoxTable:
         if skipped:
             info["skipped"] = skipped
         with atomic_path(path) as temporary, open_text(temporary, "w") as file:
-            # Written piece by piece: the run lengths of many large masks are too much to be held at once.
+            # Written piece by piece, because the run lengths of many large masks do not fit into memory.
             file.write(f'{{"info": {json_text(info)}, "licenses": [], "images": [')
             file.writelines(_listed(_image_of(number, record) for number, record in enumerate(records(), 1)))
             file.write(f'\n], "categories": {json_text(categories)}, "annotations": [')
@@ -183,7 +182,7 @@ def _annotations(records: Iterable[JSON]) -> Iterator[JSON]:
 
 
 def write_mask(path: Path, mask: NDArray) -> None:
-    """Writes a mask as a PNG of one channel, 255 inside."""
+    """Write a mask as a PNG of one channel, 255 inside."""
     from PIL import Image
 
     with atomic_path(path) as temporary:
@@ -191,14 +190,14 @@ def write_mask(path: Path, mask: NDArray) -> None:
 
 
 def write_sheet(
-    path: Path, rows: list[list[tuple[NDArray, str]]], method: str, refine: Any, threshold: float | str
+    path: Path, rows: list[list[tuple[NDArray, str]]], method: str, refine: str | None, threshold: float | str
 ) -> None:
-    """Draws the first images with their heatmaps and boxes."""
-    cut = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else threshold
+    """Draw the first images with their heatmaps and boxes."""
+    level = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else threshold
     sheet = viz.grid(
         [[cell for cell, _ in row] for row in rows],
         captions=[[text for _, text in row] for row in rows],
-        title=" + ".join([method, *([refine] if refine else [])]) + f": boxes at {cut}",
+        title=" + ".join([method, *([refine] if refine else [])]) + f": boxes at {level}",
         legend=viz.map_legend(predicted=True),
     )
     viz.save_png(path, sheet)

@@ -1,35 +1,34 @@
-"""What the results of a command depend on, so that it is known whether those in a folder can be gone on with."""
+"""The settings that results depend on, by which a command recognizes results that it can continue."""
 
 import argparse
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from kerasxai.cli.ledger import JSON
 from kerasxai.tools.files import cannot
 from kerasxai.tools.input_range import name_of_range, source_of_range
 from kerasxai.version import __version__
 
-_NOT_OF_RESULTS = frozenset({"images", "out", "batch_size"})
+_WITHOUT_EFFECT = frozenset({"images", "out", "batch_size"})
 _BLOCK = 2**20
 
 
-def settings_of(command: str, options: argparse.Namespace | Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Returns all that the results of a command depend on but the images, ready for JSON.
+def settings_of(command: str, options: argparse.Namespace, **more: object) -> JSON:
+    """Return everything but the images that the results of a command depend on, ready for JSON.
 
     Args:
         command: The command's name.
-        options: Its options, with `model`.
-        **more: What stands in place of options.
+        options: Its parsed arguments, with `model`.
+        **more: Values that replace parsed arguments.
 
     Raises:
         KerasxaiError: The model's file cannot be read.
     """
-    given = vars(options) if isinstance(options, argparse.Namespace) else dict(options)
-    kept = {name: _plain(value) for name, value in sorted(given.items()) if name not in _NOT_OF_RESULTS}
+    given = vars(options)
+    kept = {name: _plain(value) for name, value in sorted(given.items()) if name not in _WITHOUT_EFFECT}
     if "input_range" in kept:
-        kept["input_range"] = name_of_range(kept["input_range"])
-        source = source_of_range(kept["input_range"])
+        kept["input_range"] = name_of_range(options.input_range)
+        source = source_of_range(name_of_range(options.input_range))
         more = {**more, **({"input_range_sha256": digest_of(source)} if source else {})}
     return {
         "kerasxai": __version__,
@@ -41,7 +40,7 @@ def settings_of(command: str, options: argparse.Namespace | Mapping[str, Any], *
 
 
 def digest_of(model: str) -> str | None:
-    """Returns the digest of a model's file, or of all files in a model's folder; None for a name."""
+    """Return the digest of a model's file, or of all files in a model's folder; None for a name."""
     path = Path(model)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
@@ -57,7 +56,7 @@ def digest_of(model: str) -> str | None:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

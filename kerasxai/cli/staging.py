@@ -1,4 +1,4 @@
-"""Results that appear in a folder all at once, or not at all."""
+"""Results that appear in a folder all at once or not at all."""
 
 import contextlib
 import os
@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+from kerasxai.cli.ledger import JSON
 from kerasxai.data.finding import is_own_table
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import cannot, null_for_nan, path_of, read_json, text_of, write_json
@@ -17,19 +17,19 @@ _PREFIX = ".kerasxai-staged-"
 
 
 class Staged:
-    """A folder that is filled out of sight, and then takes its place.
+    """A hidden folder that is filled first, and whose files are moved to their folder at the end.
 
     Args:
-        out: Where the results go; it has to be locked.
+        out: The folder of the results; it has to be locked.
         table: The file that lists them, such as "inspection.json".
-        patterns: Of all names that may be among them.
-        settings: What the results depend on.
+        patterns: Patterns of all names that may be among them.
+        settings: The settings that the results depend on.
 
     Raises:
-        KerasxaiError: A file with such a name is there that kerasxai has not written.
+        KerasxaiError: There is a file of such a name that kerasxai has not written.
     """
 
-    def __init__(self, out: Path, table: str, patterns: Sequence[str], settings: dict[str, Any]) -> None:
+    def __init__(self, out: Path, table: str, patterns: Sequence[str], settings: JSON) -> None:
         self.out = out
         self.table = table
         self.patterns = patterns
@@ -49,21 +49,21 @@ class Staged:
         except OSError as error:
             raise cannot("write", out, error) from error
 
-    def _former(self) -> dict[str, Any]:
+    def _former(self) -> JSON:
         path = self.out / self.table
         return read_json(path) if is_own_table(path) else {}
 
-    def publish(self, content: dict[str, Any]) -> None:
-        """Puts the results in their place; those of other settings move to a folder of their own.
+    def publish(self, content: JSON) -> None:
+        """Move the results to their folder, and former results of other settings to a subfolder.
 
         Args:
-            content: Of the table.
+            content: Content of the table.
         """
         former = self._former()
         if former and former.get("settings") != self.settings:
             self._put_away(former)
         names = sorted(text_of(path.name) for path in self.folder.iterdir())
-        # The list comes first: what it names is known as ours, whatever happens from here on.
+        # The list is written first, so that files are recognized as kerasxai's even if the process is killed now.
         write_json(self.out / self.table, null_for_nan({**content, "settings": self.settings, "files": names}))
         for path in list(self.folder.iterdir()):
             target = self.out / path.name
@@ -71,7 +71,7 @@ class Staged:
                 shutil.rmtree(target)
             path.replace(target)
 
-    def _put_away(self, former: dict[str, Any]) -> None:
+    def _put_away(self, former: JSON) -> None:
         number = 1
         while os.path.lexists(folder := self.out / f"former-{number}"):
             number += 1
@@ -87,8 +87,8 @@ class Staged:
 
 
 @contextlib.contextmanager
-def staged(out: Path, table: str, patterns: Sequence[str], settings: dict[str, Any]) -> Iterator[Staged]:
-    """Locks a folder and gives another one to fill, which is removed in the end, see `Staged`."""
+def staged(out: Path, table: str, patterns: Sequence[str], settings: JSON) -> Iterator[Staged]:
+    """Lock a folder and yield a hidden one to fill, which is removed at the end; see `Staged`."""
     with locked(out):
         stage = Staged(out, table, patterns, settings)
         try:

@@ -1,8 +1,8 @@
 """Data sets with labels, boxes and masks: any TFDS name, any folder of images, and the embedded ones.
 
-`shapes` and `shapes_two` are drawn here; `load_scenes` reads the sentences of the latter. `DATASETS` says only what
-cannot be read off the feature types of a TensorFlow Datasets builder; a name that is not in it works as well. The table
-imports neither TensorFlow nor TensorFlow Datasets.
+`open` opens a data set, `load` reads one split of it. `shapes` and `shapes_two` are drawn by kerasxai; `load_scenes`
+reads the sentences of the latter. `DATASETS` contains only what the feature types of a TensorFlow Datasets builder do
+not say; names that are not in it work as well. The table imports neither TensorFlow nor TensorFlow Datasets.
 """
 
 import importlib
@@ -17,15 +17,15 @@ class DatasetRow:
 
     Attributes:
         summary: One line for tables.
-        builder: "package.module:Class" of a builder of ours; None for those that TFDS brings.
-        splits: From the name of a split to a TFDS split expression, where the data set has no such split itself.
+        builder: "package.module:Class" of a builder of kerasxai; None for one of TFDS.
+        splits: From names of splits to TFDS split expressions, for splits that the data set does not have itself.
         label: Path of the class label, where there are several.
-        boxes: Path of the boxes; "" where they are made from the mask because the data set's boxes mean another thing.
-        mask: "package.module:function" that turns the stored mask into 1 object, 0 background, 255 ignore.
+        boxes: Path of the boxes; "" to make them from the mask, for data sets whose boxes are of something else.
+        mask: "package.module:function" that converts the stored mask to 1 object, 0 background, 255 ignore.
         parts: Path of a mask whose values number the parts of the object.
         feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
-        image_size: The side at which it is meant to be looked at; None: whatever suits the network.
-        citation: Where the data set comes from.
+        image_size: The side at which the images are meant to be used; None for any.
+        citation: The publication.
     """
 
     summary: str
@@ -40,7 +40,7 @@ class DatasetRow:
     citation: str = ""
 
 
-_HELD_OUT = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
+_VALIDATION_FROM_TRAIN = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
 # The test splits of COCO have no annotations.
 _COCO = {"train": "train[:95%]", "validation": "train[95%:]", "test": "validation"}
 
@@ -62,13 +62,13 @@ DATASETS: dict[str, DatasetRow] = {
     ),
     "caltech_birds2011": DatasetRow(
         summary="CUB-200-2011: 200 bird species, one box and one mask an image (1.1 GB)",
-        splits=_HELD_OUT,
+        splits=_VALIDATION_FROM_TRAIN,
         mask="kerasxai.data.masks:bright",
         citation="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, CNS-TR-2011-001, 2011",
     ),
     "oxford_iiit_pet": DatasetRow(
         summary="37 breeds of cats and dogs, trimaps; boxes are those of the whole pet, made from the mask (0.8 GB)",
-        splits=_HELD_OUT,
+        splits=_VALIDATION_FROM_TRAIN,
         label="label",
         boxes="",
         mask="kerasxai.data.masks:trimap",
@@ -76,12 +76,12 @@ DATASETS: dict[str, DatasetRow] = {
     ),
     "stanford_dogs": DatasetRow(
         summary="120 breeds of dogs, one box for each dog (0.8 GB)",
-        splits=_HELD_OUT,
+        splits=_VALIDATION_FROM_TRAIN,
         citation="Khosla et al., Novel Dataset for Fine-Grained Image Categorization, CVPR workshop 2011",
     ),
     "cars196": DatasetRow(
         summary="196 models of cars, one box an image (1.9 GB)",
-        splits=_HELD_OUT,
+        splits=_VALIDATION_FROM_TRAIN,
         citation="Krause et al., 3D Object Representations for Fine-Grained Categorization, ICCV workshop 2013",
     ),
     "imagenet_v2": DatasetRow(

@@ -1,16 +1,17 @@
-"""Boxes from a file, for a folder of images or for a data set that brings none."""
+"""Boxes from a file, for a folder of images or for a data set without boxes."""
 
 import csv
 import io
 import itertools
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kerasxai.data.images import BROKEN, image_size
+from kerasxai.data.information import StrPath
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import read_text
 from kerasxai.tools.printable import printable
@@ -19,6 +20,7 @@ COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
 
 
 Row = tuple[int, str, list[float]]
+"""Line number, file name and the four numbers."""
 
 
 def _text(path: Path) -> str:
@@ -42,7 +44,7 @@ def _is_number(text: str) -> bool:
 
 
 def _rows(path: Path) -> list[Row]:
-    """Returns line number, file name and the four numbers of each row."""
+    """Return line number, file name and the four numbers of each row."""
     reader: csv.DictReader | None = None
     try:
         text = _text(path)
@@ -57,35 +59,44 @@ def _rows(path: Path) -> list[Row]:
         return _checked_rows(path, reader, bare)
     except csv.Error as error:
         line = 1 if reader is None else reader.line_num + 1
-        raise KerasxaiError(f"{printable(path)}, line {line}: {error}; expected {', '.join(COLUMNS)}") from error
+        raise KerasxaiError(
+            f"cannot read line {line} of {printable(path)}: {error}; expected {', '.join(COLUMNS)}"
+        ) from error
 
 
 def _checked_rows(path: Path, reader: csv.DictReader, bare: bool) -> list[Row]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
-        raise KerasxaiError(f"{path}, line 1: the header must name {', '.join(COLUMNS)}; missing: {', '.join(missing)}")
+        raise KerasxaiError(
+            f"{_line(path, 1)}: the header must name {', '.join(COLUMNS)}, got one without {', '.join(missing)}"
+        )
     rows = []
     for row in reader:
         if not (row["filename"] or "").strip():
-            raise KerasxaiError(f"{path}, line {reader.line_num}: filename is empty")
+            raise KerasxaiError(f"{_line(path, reader.line_num)}: filename must be that of an image, got nothing")
         for column in COLUMNS[1:]:
             if not _is_number(row[column] or ""):
-                raise KerasxaiError(f"{path}, line {reader.line_num}: {column} is no number: {row[column]!r}")
+                raise KerasxaiError(f"{_line(path, reader.line_num)}: {column} must be a number, got {row[column]!r}")
         x0, y0, x1, y1 = (float(row[column]) for column in COLUMNS[1:])
         # The reference has boxes of no extent, which its IoU counts as one pixel wide.
         if not (x0 < x1 and y0 < y1) and not (bare and x0 <= x1 and y0 <= y1):
             raise KerasxaiError(
-                f"{path}, line {reader.line_num}: the box has no area: x {x0:g} to {x1:g}, y {y0:g} to {y1:g}"
+                f"{_line(path, reader.line_num)}: expected a box with an area, got x {x0:g} to {x1:g}, "
+                f"y {y0:g} to {y1:g}"
             )
         name = str(row["filename"]).strip().replace("\\", "/").removeprefix("./")
         rows.append((reader.line_num, name, [x0, y0, x1, y1]))
     if not rows:
-        raise KerasxaiError(f"{path} has a header but no boxes")
+        raise KerasxaiError(f"{printable(path)}: expected one or more boxes, got a header and no boxes")
     return rows
 
 
+def _line(path: Path, number: int) -> str:
+    return f"{printable(path)}, line {number}"
+
+
 def _are_relative(path: Path, rows: list[Row]) -> bool:
-    """Returns whether all boxes are fractions of width and height; a file must not mix them with pixels.
+    """Return whether all boxes are fractions of width and height; a file must not mix them with pixels.
 
     Raises:
         KerasxaiError: Some rows hold fractions and others pixels.
@@ -102,13 +113,13 @@ def _are_relative(path: Path, rows: list[Row]) -> bool:
     return False
 
 
-def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -> Mapping[str, np.ndarray]:
-    """Reads the boxes of a folder from a CSV file with the columns filename, x_min, y_min, x_max, y_max.
+def read_boxes(path: StrPath, root: Path, names: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
+    """Read the boxes of a folder from a CSV file with the columns filename, x_min, y_min, x_max, y_max.
 
     File names are relative to the folder, with "/" between folders. An image may have several rows, or none. If all
-    numbers of the file lie in [0, 1], they are relative to width and height; otherwise they are pixels of the image as
-    it is shown, and x_max and y_max are one past the last pixel. Further columns are ignored, and columns may be
-    separated by semicolons or tabs as well. A file without a header has these five columns in this order.
+    numbers of the file are in [0, 1], they are relative to width and height; otherwise they are pixels of the upright
+    image, and x_max and y_max are one past the last pixel. Further columns are ignored, and columns may also be
+    separated by semicolons or tabs. A file without a header has these five columns in this order.
 
     Args:
         path: The CSV file.
@@ -127,19 +138,20 @@ def read_boxes(path: str | os.PathLike[str], root: Path, names: Iterable[str]) -
     relative = _are_relative(path, rows)
     known = set(names)
     sizes: dict[str, tuple[int, int]] = {}
-    boxes: dict[str, list[np.ndarray]] = {}
+    boxes: dict[str, list[NDArray[np.float32]]] = {}
     for line, name, (x0, y0, x1, y1) in rows:
         if name not in known:
-            raise KerasxaiError(f"{path}, line {line}: {unknown('image', name, sorted(known), most=3)}")
+            raise KerasxaiError(": ".join([_line(path, line), str(unknown("image", name, sorted(known), most=3))]))
         if not relative and name not in sizes:
             try:
                 sizes[name] = image_size(root / name)
             except BROKEN as error:
-                raise KerasxaiError(f"the image {root / name} is corrupt: {error}") from error
+                raise KerasxaiError(f"cannot read the image {printable(root / name)}: {error}") from error
         width, height = (1, 1) if relative else sizes[name]
         if min(x0, y0) < 0 or x1 > width or y1 > height:
             raise KerasxaiError(
-                f"{path}, line {line}: the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) leaves the image of {width} x {height}"
+                f"{_line(path, line)}: expected a box inside the image of {width} x {height}, got ({x0:g}, {y0:g}, "
+                f"{x1:g}, {y1:g})"
             )
         boxes.setdefault(name, []).append(np.array([x0 / width, y0 / height, x1 / width, y1 / height], np.float32))
     return {name: np.stack(found) for name, found in boxes.items()}
@@ -150,12 +162,12 @@ def _end(name: str, parts: int) -> str:
 
 
 class BoxTable:
-    """Boxes from a file for a data set that has none, found by the name of the image file inside a `tf.data` map.
+    """Boxes from a file for a data set without boxes, looked up by the image's file name inside a `tf.data` map.
 
     The file is as in `read_boxes`, or the `localization.txt` of wsolevaluation. Names are compared from their end, with
-    as many folders as it takes to tell the images of the file apart: TFDS tells `ILSVRC2012_val_00000001.JPEG` of what
-    is `val/ILSVRC2012_val_00000001.JPEG` elsewhere. Names that the data set does not have are no mistake, since it is
-    read split by split.
+    as many folders as make the names of the file unique: TFDS has `ILSVRC2012_val_00000001.JPEG` for what is
+    `val/ILSVRC2012_val_00000001.JPEG` elsewhere. Names that the data set does not have are no mistake, since it is read
+    split by split.
 
     Args:
         path: The file.
@@ -164,7 +176,7 @@ class BoxTable:
         KerasxaiError: The file cannot be read, or a line is wrong.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: StrPath) -> None:
         rows = _rows(Path(path))
         self.relative = _are_relative(Path(path), rows)
         boxes: dict[str, list[list[float]]] = {}
@@ -172,20 +184,22 @@ class BoxTable:
             boxes.setdefault(name, []).append(numbers)
         self.parts = next(n for n in itertools.count(1) if len({_end(name, n) for name in boxes}) == len(boxes))
         self.boxes = tf.constant([one for found in boxes.values() for one in found], tf.float32)
-        # The last name's number is that of an image without boxes.
+        # The last entry is that of an image without boxes, which the lookup returns for other names.
         ends = np.cumsum([0, *(len(found) for found in boxes.values()), 0])
         self.ends = tf.constant(ends, tf.int64)
-        keys, places = tf.constant([_end(name, self.parts) for name in boxes]), tf.range(len(boxes), dtype=tf.int64)
-        self.places = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, places), len(boxes))
+        keys = tf.constant([_end(name, self.parts) for name in boxes])
+        numbers = tf.range(len(boxes), dtype=tf.int64)
+        self.numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, numbers), len(boxes))
 
     def find(self, name: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-        """Returns the boxes `(k, 4)` of an image, float32 relative xyxy; `(0, 4)` where the file has none.
+        """Return the boxes `(k, 4)` of an image, float32 relative xyxy; `(0, 4)` where the file has none.
 
-        Boxes are cut at the image's border. Where one leaves the image by more than a tenth, it belongs to an image of
-        another size; it is left as it is, and what measures it refuses it.
+        Boxes are clipped at the image's border. One that leaves the image by more than a tenth belongs to an image of
+        another size; it is not clipped, so that metrics refuse it.
         """
-        place = self.places.lookup(tf.strings.reduce_join(tf.strings.split(name, "/")[-self.parts :], separator="/"))
-        found = self.boxes[self.ends[place] : self.ends[place + 1]]
+        end = tf.strings.reduce_join(tf.strings.split(name, "/")[-self.parts :], separator="/")
+        number = self.numbers.lookup(end)
+        found = self.boxes[self.ends[number] : self.ends[number + 1]]
         if not self.relative:
             size = tf.cast(tf.shape(image)[1::-1], tf.float32)
             found = found / tf.concat([size, size], axis=0)

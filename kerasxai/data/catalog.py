@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,10 @@ from kerasxai.data.information import DatasetInfo, StrPath
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
+
+Feature: TypeAlias = tfds.features.FeatureConnector
+Example = Mapping[str, Any]
+"""What TFDS reads of one image; in a sequence of objects there are dicts again."""
 
 _CROWDS = ("is_crowd", "is_group_of")
 _NAME_FEATURES = ("file_name", "image/filename", "filename", "image/file_name", "id", "image_id", "image/id")
@@ -31,8 +35,8 @@ class Features:
         boxes: The boxes, or None.
         mask: A segmentation mask, or None.
         parts: A mask that numbers the parts of the object, or None.
-        crowds: A truth value that tells that an object is a group that nobody took apart, or None.
-        name: A text that names the image, or None.
+        crowds: A flag of objects that are groups of objects in one box, or None.
+        name: A text with the image's name, or None.
         class_names: The classes of `label`.
         box_format: The TFDS format of `boxes`.
         labeled_mask: Whether `mask` holds class numbers.
@@ -50,8 +54,8 @@ class Features:
     labeled_mask: bool
 
 
-def _flat(features: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yields each feature with its path; what lies in a sequence of dicts has the sequence's name before it."""
+def _flat(features: Mapping[str, Feature], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Feature]]:
+    """Yield each feature with its path; features in a sequence of dicts have the sequence's name in front."""
     for name, feature in features.items():
         inner = getattr(feature, "feature", None)
         if isinstance(inner, tfds.features.FeaturesDict):
@@ -60,25 +64,27 @@ def _flat(features: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
             yield (*prefix, name), feature
 
 
-def _is_mask(feature: Any) -> bool:
+def _is_mask(feature: Feature) -> bool:
     return isinstance(feature, tfds.features.Image) and feature.shape[-1] == 1
 
 
-def _pick(kind: str, name: str, found: Mapping[str, Any], wanted: str | None, usual: str) -> str | None:
-    """Returns the one path of its kind: the wanted one, the only one, or the one with the usual name."""
-    if wanted is not None:
-        return wanted or None
+def _pick(kind: str, name: str, found: Mapping[str, Feature], chosen: str | None, usual: str) -> str | None:
+    """Return the path of the feature of a kind: the chosen one, the only one, or the one with the usual name."""
+    if chosen is not None:
+        return chosen or None
     if len(found) > 1 and usual not in found:
         several = ", ".join(found)
-        raise KerasxaiError(f"{name} has several features that could be the {kind} ({several}) and no row in DATASETS")
+        raise KerasxaiError(
+            f"expected one feature of {name} that could be the {kind}, or a row in DATASETS, got several ({several})"
+        )
     return usual if usual in found else next(iter(found), None)
 
 
-def find_features(name: str, features: Any, row: DatasetRow) -> Features:
-    """Finds image, label, boxes and mask by their TFDS feature types.
+def find_features(name: str, features: Mapping[str, Feature], row: DatasetRow) -> Features:
+    """Find image, label, boxes and mask by their TFDS feature types.
 
-    A class label beside the image wins over labels in a sequence of objects. A mask is an image of one channel beside
-    the image or, instance by instance, in the sequence. `row` is asked first.
+    A class label of the image wins over labels in a sequence of objects. A mask is a second image, of one channel, or
+    an image of one channel for each object in the sequence. What `row` says wins over everything.
 
     Args:
         name: The data set's name, for errors.
@@ -89,11 +95,11 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
         KerasxaiError: There is no image or no class label, or several of a kind.
     """
     flat = {path: feature for path, feature in _flat(features) if len(path) <= 2}
-    beside = {path[0]: feature for path, feature in flat.items() if len(path) == 1}
-    images = {path: f for path, f in beside.items() if isinstance(f, tfds.features.Image)}
+    single = {path[0]: feature for path, feature in flat.items() if len(path) == 1}
+    images = {path: f for path, f in single.items() if isinstance(f, tfds.features.Image)}
     pictures = {path: f for path, f in images.items() if path == "image" or not _is_mask(f)}
     image = _pick("image", name, pictures or images, None, "image")
-    labels = {path: f for path, f in beside.items() if isinstance(f, tfds.features.ClassLabel)}
+    labels = {path: f for path, f in single.items() if isinstance(f, tfds.features.ClassLabel)}
     nested = {
         "/".join(path): f
         for path, f in flat.items()
@@ -105,7 +111,10 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
     label = _pick("class label", name, labels or nested, row.label, usual)
     if image is None or label is None:
         missing = "image" if image is None else "class label"
-        raise KerasxaiError(f"{name} has no {missing}; its features are: {', '.join(features)}")
+        raise KerasxaiError(
+            f"expected a data set with images and class labels, got {name} without {missing}; its features are: "
+            f"{', '.join(features)}"
+        )
     same = label.split("/")[0] if "/" in label else None
     boxes = {"/".join(p): f for p, f in flat.items() if isinstance(f, tfds.features.BBoxFeature)}
     if same:
@@ -115,7 +124,7 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
     if same:
         found_masks |= {"/".join(p): f for p, f in flat.items() if p[0] == same and len(p) == 2 and _is_mask(f)}
     mask = _pick("mask", name, found_masks, row.parts, "segmentation_mask")
-    texts = {path for path, f in beside.items() if isinstance(f, tfds.features.Text)}
+    texts = {path for path, f in single.items() if isinstance(f, tfds.features.Text)}
     return Features(
         image=image,
         label=label,
@@ -133,9 +142,9 @@ def find_features(name: str, features: Any, row: DatasetRow) -> Features:
 class TfdsSource:
     """Samples of a TensorFlow Datasets builder.
 
-    Where the class labels are those of several objects in an image, the label is the class of the object with the
-    largest box, and boxes and masks are those of all objects of that class. Crowds, which are boxes around many objects
-    at once, are left out, and so are images without an object.
+    If the class labels are those of several objects in an image, the label is the class of the object with the largest
+    box, and boxes and masks are those of all objects of that class. Crowds, which are boxes around many objects at
+    once, are left out, and so are images without objects.
 
     Args:
         name: A TFDS name.
@@ -174,18 +183,22 @@ class TfdsSource:
     def _joined(self, name: str, boxes_file: StrPath) -> BoxTable:
         if self.features.name is None:
             raise KerasxaiError(
-                f"{name} does not tell the names of its image files, by which a file of boxes is joined"
+                f"expected a data set with the names of its image files to join a file of boxes by, got {name}, which "
+                "has no names; omit the file of boxes"
             )
         if "/" in self.features.label:
-            raise KerasxaiError(f"the classes of {name} are those of its own boxes; leave the file of boxes out")
+            raise KerasxaiError(
+                f"expected a data set with one class for each image to join a file of boxes to, got {name}, whose "
+                "classes are those of its own boxes; omit the file of boxes"
+            )
         return BoxTable(boxes_file)
 
     def count(self, expression: str) -> int:
-        """Returns the number of samples of a TFDS split expression."""
+        """Return the number of samples of a TFDS split expression."""
         return int(self.builder.info.splits[expression].num_examples)
 
     def expression(self, split: str) -> str:
-        """Returns the TFDS split expression for a split's name or expression."""
+        """Return the TFDS split expression for a split's name or expression."""
         if split in self.splits:
             return self.splits[split]
         known = self.builder.info.splits
@@ -194,17 +207,18 @@ class TfdsSource:
         return split
 
     def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
-        """Returns the samples of a split; see `kerasxai.data.information.Source`."""
+        """Return the samples of a split; see `kerasxai.data.information.Source`."""
         found = self.features
         expression = self.expression(split)
         nested = "/" in found.label
-        wanted = {found.image, found.label, found.name}
+        # TFDS decodes only the features of this tree.
+        needed = {found.image, found.label, found.name}
         if annotations or nested:
-            wanted |= {found.boxes, found.crowds}
+            needed |= {found.boxes, found.crowds}
         if annotations:
-            wanted.add(found.mask)
+            needed.add(found.mask)
         tree: dict[str, Any] = {}
-        for path in filter(None, wanted):
+        for path in filter(None, needed):
             first, _, rest = path.partition("/") if path not in self.builder.info.features else (path, "", "")
             tree[first] = True if not rest else {**tree.get(first, {}), rest: True}
         try:
@@ -220,7 +234,7 @@ class TfdsSource:
         if nested:
             dataset = dataset.filter(lambda example: tf.reduce_any(_single(example, found)))
 
-        def sample(index: tf.Tensor, example: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        def sample(index: tf.Tensor, example: Example) -> dict[str, tf.Tensor]:
             adapted = adapt(index, example, found, mask_reader, annotations, split)
             if self.boxes is not None and annotations:
                 adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"])
@@ -240,26 +254,26 @@ class TfdsSource:
         return {}
 
 
-def _at(example: Mapping[str, Any], path: str) -> Any:
+def _at(example: Example, path: str) -> tf.Tensor:
     if path in example:
         return example[path]
     first, _, rest = path.partition("/")
     return example[first][rest]
 
 
-def _single(example: Mapping[str, Any], found: Features) -> tf.Tensor:
-    """Returns for each object in a sequence whether it is one and no crowd."""
+def _single(example: Example, found: Features) -> tf.Tensor:
+    """Return for each object in a sequence whether it is a single one and no crowd."""
     if found.crowds is None:
         return tf.ones_like(_at(example, found.label), tf.bool)
     return tf.cast(_at(example, found.crowds), tf.int32) <= 0
 
 
 def to_rgb(image: tf.Tensor) -> tf.Tensor:
-    """Returns an image of 1, 3 or 4 channels, of 8 or 16 bits, as uint8 `(h, w, 3)`; transparency becomes white."""
+    """Return an image of 1, 3 or 4 channels, of 8 or 16 bits, as uint8 `(h, w, 3)`; transparency becomes white."""
     if image.dtype == tf.uint16:
         image = (tf.cast(image, tf.int32) + 128) // 257
     elif image.dtype.is_floating:
-        raise KerasxaiError("images of floating numbers have no known range; store them as uint8 or uint16")
+        raise KerasxaiError("expected images of uint8 or uint16, got floating numbers, whose range is unknown")
     channels = image.shape[-1]
     if channels == 4:
         alpha = tf.cast(image[..., 3:], tf.float32) / 255.0
@@ -270,7 +284,7 @@ def to_rgb(image: tf.Tensor) -> tf.Tensor:
 
 
 def to_xyxy(boxes: tf.Tensor, box_format: str, image: tf.Tensor) -> tf.Tensor:
-    """Returns boxes of a TFDS format as `(k, 4)` relative xyxy, cut at the border of the image."""
+    """Return boxes of a TFDS format as `(k, 4)` relative xyxy, clipped at the border of the image."""
     boxes = tf.reshape(boxes, (-1, 4))
     if box_format.endswith("YXYX"):
         boxes = tf.gather(boxes, [1, 0, 3, 2], axis=1)
@@ -283,25 +297,26 @@ def to_xyxy(boxes: tf.Tensor, box_format: str, image: tf.Tensor) -> tf.Tensor:
 
 
 def without_empty(boxes: tf.Tensor) -> tf.Tensor:
-    """Returns those of `(k, 4)` relative xyxy that have an area."""
+    """Return those of `(k, 4)` relative xyxy that have an area."""
     return tf.boolean_mask(boxes, tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1))
 
 
 def adapt(
     index: tf.Tensor,
-    example: Mapping[str, Any],
+    example: Example,
     found: Features,
     mask_reader: Callable[[tf.Tensor], tf.Tensor],
     annotations: bool,
     split: str,
 ) -> dict[str, tf.Tensor]:
-    """Turns a TFDS example into a sample of ours."""
+    """Convert a TFDS example to a sample as `kerasxai.data.load` returns it, with `index`."""
     image = to_rgb(_at(example, found.image))
     label = _at(example, found.label)
     nested = "/" in found.label
     boxes = None
     if found.boxes and (annotations or nested):
         boxes = to_xyxy(_at(example, found.boxes), found.box_format, image)
+    # Before objects are merged, a mask may have one channel for each.
     mask = _at(example, found.mask) if found.mask and annotations else None
     if nested and boxes is not None:
         single = _single(example, found)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
 MODES_OF_16_BITS = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 _COLOR_BANDS = {"LA": 1, "RGB": 3, "RGBA": 3, "RGBX": 3}
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
-# Up to this many bits an image is nearly black if its values are read as 16 bits: at most a quarter of white.
-_DOUBTFUL_BITS = 14
+# An image that uses up to this many of 16 bits is nearly black: its brightest pixel is at most a quarter of white.
+_DARK_BITS = 14
 
 
 class BitDepthWarning(KerasxaiWarning):
@@ -22,45 +23,48 @@ class BitDepthWarning(KerasxaiWarning):
 
 
 def warn_of_depth(message: str) -> None:
-    """Warns of an image that is read nearly black."""
+    """Warn of an image that is read nearly black."""
     warnings.warn(message, BitDepthWarning, stacklevel=2)
 
 
 def checked_bits(bits: int | None) -> None:
-    """Raises an error unless `bits` is None or a whole number from 8 to 16."""
+    """Check that `bits` is None or a whole number from 8 to 16."""
     if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 16):
         raise KerasxaiError(f"bits must be a whole number from 8 to 16, got {bits!r}")
 
 
-def scaled_grey(
-    values: NDArray, path: Path, bits: int | None, image: Image.Image, tell: Callable[[str], None]
+def scaled_gray(
+    values: NDArray, path: Path, bits: int | None, image: Image.Image, warn: Callable[[str], None]
 ) -> NDArray[np.uint8]:
-    """Returns the values of a grey image of 16 or 32 bits, `(H, W)`, scaled to 0 to 255.
+    """Return the values of a gray image of 16 or 32 bits, `(H, W)`, scaled to 0 to 255.
 
     Args:
-        values: What Pillow read.
+        values: The values that Pillow read.
         path: For messages.
         bits: How many bits are used; None takes what a TIFF file declares, else 16.
         image: The opened file.
-        tell: Is called with a message if the image is nearly black.
+        warn: Called with a message if the image is nearly black.
 
     Raises:
         KerasxaiError: Values are negative, or larger than `bits` allow.
     """
     highest = int(values.max())
     if int(values.min()) < 0 or highest > 65535:
-        raise KerasxaiError(f"{path} has 32 bits a pixel, whose range cannot be known; save it with 8 or 16")
+        raise KerasxaiError(
+            f"expected an image of 8 or 16 bits a pixel, got 32 bits in {path}, whose range cannot be known; save it "
+            "with 8 or 16"
+        )
     declared = _declared_bits(image)
     if bits is None and not 8 <= declared < 16:
-        _tell_if_dark(highest, path, tell)
+        _warn_if_dark(highest, path, warn)
     bits = bits or (declared if 8 <= declared < 16 else 16)
     scaled = _scaled(values.astype(np.uint16, copy=False), bits, path)
     # Pillow inverts files that count from white to black only where they have 8 bits.
     return ~scaled if _tags(image).get(_PHOTOMETRIC) == 0 else scaled
 
 
-def scaled_color(image: Image.Image, path: Path, bits: int | None, tell: Callable[[str], None]) -> Image.Image | None:
-    """Returns a color image of 16 bits a channel scaled to 8, or None where Pillow's reading of it is right.
+def scaled_color(image: Image.Image, path: Path, bits: int | None, warn: Callable[[str], None]) -> Image.Image | None:
+    """Return a color image of 16 bits a channel scaled to 8, or None where Pillow's reading of it is right.
 
     Pillow keeps the upper 8 of 16 bits, which leaves next to nothing of an image that uses 12.
 
@@ -68,7 +72,7 @@ def scaled_color(image: Image.Image, path: Path, bits: int | None, tell: Callabl
         image: The opened file, with its pixels.
         path: The file.
         bits: How many bits are used; None takes 16.
-        tell: Is called with a message if the image is nearly black.
+        warn: Called with a message if the image is nearly black.
 
     Raises:
         KerasxaiError: Values are larger than `bits` allow, or the file cannot be read with all its bits.
@@ -78,7 +82,7 @@ def scaled_color(image: Image.Image, path: Path, bits: int | None, tell: Callabl
     if bits is None:
         bands = [image.getchannel(band) for band in range(_COLOR_BANDS[image.mode])]
         upper = max(int(np.max(band.getextrema())) for band in bands)
-        _tell_if_dark(256 * upper + 255 if upper else 0, path, tell)
+        _warn_if_dark(256 * upper + 255 if upper else 0, path, warn)
         return None
     values = _all_bits(image, path)
     color = _COLOR_BANDS[image.mode]
@@ -97,21 +101,21 @@ def _scaled(values: NDArray[np.uint16], bits: int, path: Path) -> NDArray[np.uin
     return table.astype(np.uint8)[values]
 
 
-def _tell_if_dark(highest: int, path: Path, tell: Callable[[str], None]) -> None:
+def _warn_if_dark(highest: int, path: Path, warn: Callable[[str], None]) -> None:
     used = max(8, highest.bit_length())
-    if highest > 0 and used <= _DOUBTFUL_BITS:
-        tell(
+    if highest > 0 and used <= _DARK_BITS:
+        warn(
             f"{path} has 16 bits a channel, and its values use {used} of them, so that it is read nearly black; give "
             f"bits={used} (--bits {used}) if white is {2**used - 1}, bits=16 if it is right"
         )
 
 
-def _tags(image: Image.Image) -> dict:
+def _tags(image: Image.Image) -> dict[int, Any]:
     return dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
 def _declared_bits(image: Image.Image, path: Path | None = None) -> int:
-    """Returns how many bits a channel the file says that it has, or 0."""
+    """Return how many bits a channel the file says that it has, or 0."""
     if image.format == "PNG" and path is not None:
         with path.open("rb") as file:
             return file.read(25)[24]
@@ -120,7 +124,7 @@ def _declared_bits(image: Image.Image, path: Path | None = None) -> int:
 
 
 def _all_bits(image: Image.Image, path: Path) -> NDArray[np.uint16]:
-    """Returns the values `(H, W, bands)` of a color image of 16 bits a channel."""
+    """Return the values `(H, W, bands)` of a color image of 16 bits a channel."""
     try:
         if image.format == "PNG":
             import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Finding images in folders, but not what kerasxai itself has written there."""
+"""Finding images in folders, except pictures that kerasxai has written there."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Any
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import open_text, read_json, text_of
 from kerasxai.tools.folders import LOCK, is_locked_here
+from kerasxai.tools.printable import printable
 
 _FIXED = {
     "evaluation.json": ("cases.png", "threshold.png"),
@@ -26,15 +27,15 @@ _TABLES = {
     "explanations.json": {"command", "images"},
     "boxes.json": {"info", "annotations"},
 }
-"""The files by which a folder of results is known, and keys that they always hold."""
+"""The files by which a folder of results is recognized, and keys that they always have."""
 JOURNALS = (".kerasxai-explain.jsonl", ".kerasxai-localize.jsonl")
-"""Where a command keeps what it has written as long as it is not done, see `kerasxai.cli.ledger`."""
+"""Journals of commands that have not finished, see `kerasxai.cli.ledger`."""
 BOXES = "boxes of kerasxai localize"
-"""How the description in COCO files begins that kerasxai writes, which other tools write too."""
+"""The description in COCO files of kerasxai, which distinguishes them from those of other tools."""
 
 
 def find_images(root: Path, suffixes: Collection[str], leave_out: Path | None = None) -> Iterator[Path]:
-    """Yields the images in a folder and those below it, in the order of their names.
+    """Yield the images in a folder and those below it, in the order of their names.
 
     Links to folders are followed, each folder is read once. Hidden files are left out, and so are folders that hold
     results of kerasxai, and single files in `root` that kerasxai has written there.
@@ -54,25 +55,25 @@ def find_images(root: Path, suffixes: Collection[str], leave_out: Path | None = 
 
 
 def _below(
-    folder: Path, prefix: str, suffixes: Collection[str], out: Path | None, own: set[str], seen: set[tuple[int, int]]
+    folder: Path, prefix: str, suffixes: Collection[str], out: Path | None, own: set[str], visited: set[tuple[int, int]]
 ) -> Iterator[Path]:
     try:
         status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
         raise KerasxaiError(f"cannot read the folder {folder}: {error.strerror}") from error
-    if (status.st_dev, status.st_ino) in seen:
+    if (status.st_dev, status.st_ino) in visited:
         return
-    seen.add((status.st_dev, status.st_ino))
+    visited.add((status.st_dev, status.st_ino))
     for entry in entries:
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        # A link that leads nowhere, or round in a circle, is neither a folder nor a file.
+        # A broken or circular link is neither a folder nor a file.
         mode = _mode(path)
         if stat.S_ISDIR(mode):
             if path.resolve() != out and not holds_results(path):
-                yield from _below(path, f"{prefix}{entry.name}/", suffixes, out, own, seen)
+                yield from _below(path, f"{prefix}{entry.name}/", suffixes, out, own, visited)
         elif stat.S_ISREG(mode) and path.suffix.lower() in suffixes and folded(prefix + entry.name) not in own:
             yield path
 
@@ -85,7 +86,7 @@ def _mode(path: Path) -> int:
 
 
 def holds_results(folder: Path) -> bool:
-    """Returns whether a folder is the output folder of a command: of one that runs, or of one that has run.
+    """Return whether a folder is the output folder of a command that runs or has run.
 
     Args:
         folder: An existing folder.
@@ -100,28 +101,33 @@ def holds_results(folder: Path) -> bool:
 
 
 def is_own_table(path: Path) -> bool:
-    """Returns whether a file with the name of a table of results is one that kerasxai has written."""
+    """Return whether a file with the name of a table of results is one that kerasxai has written."""
     if not path.is_file():
         return False
     try:
         content = read_json(path)
     except KerasxaiError:
         return False
-    name = _plain(path)
+    name = _unnumbered(path)
     if not isinstance(content, dict) or not _TABLES[name] <= content.keys():
         return False
     info = content.get("info")
     return name != "boxes.json" or (isinstance(info, dict) and str(info.get("description", "")).startswith(BOXES))
 
 
-def _plain(path: Path) -> str:
-    """Returns the name of a table without the number that a former one has: explanations-1.json."""
+def _unnumbered(path: Path) -> str:
+    """Return the name of a table without the number that a former one has: explanations-1.json."""
     stem, _, number = path.stem.rpartition("-")
     return f"{stem}{path.suffix}" if number.isdigit() else path.name
 
 
+def no_images(folder: Path, suffixes: Collection[str]) -> KerasxaiError:
+    """Return the error for a folder without images."""
+    return KerasxaiError(f"expected images ({', '.join(sorted(suffixes))}) in the folder {printable(folder)}, got none")
+
+
 def folded(name: str) -> str:
-    """Returns a file's name so that two are equal if any file system takes them for one.
+    """Return a file's name in a form that is equal for names that some file system does not distinguish.
 
     Example:
         >>> folded("Cat.JPG") == folded("cat.jpg")
@@ -131,7 +137,7 @@ def folded(name: str) -> str:
 
 
 def written_names(folder: Path) -> set[str]:
-    """Returns the pictures in a folder that kerasxai has written there, relative to it and as `folded` returns them.
+    """Return the pictures in a folder that kerasxai has written there, relative to it and as `folded` returns them.
 
     Args:
         folder: It need not exist.
@@ -139,8 +145,8 @@ def written_names(folder: Path) -> set[str]:
     names: set[str] = set()
     for pattern in ("explanations*.json", "boxes*.json", "inspection.json", "evaluation*.json", "benchmark.json"):
         for path in folder.glob(pattern):
-            if _plain(path) in _TABLES and is_own_table(path):
-                names |= set(_FIXED.get(_plain(path), ())) | set(_names_in(read_json(path)))
+            if _unnumbered(path) in _TABLES and is_own_table(path):
+                names |= set(_FIXED.get(_unnumbered(path), ())) | set(_names_in(read_json(path)))
     for name in JOURNALS:
         if (folder / name).is_file():
             names |= set(_names_in_journal(folder / name)) | {"sheet.png"}
@@ -167,7 +173,7 @@ def _names_in_journal(path: Path) -> Iterator[str]:
 
 
 def key_of(path: Path) -> str:
-    """Returns what an image is known by, wherever a command is called from: its absolute path.
+    """Return the identity of an image, independent of the current directory: its absolute path.
 
     Example:
         >>> key_of(Path("/photos/../cat.jpg"))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kerasxai.data.boxes import read_boxes
 from kerasxai.data.depth import warn_of_depth
-from kerasxai.data.finding import find_images
+from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
 from kerasxai.data.information import DatasetInfo, StrPath, check_readable
 from kerasxai.tools.errors import KerasxaiError, unknown
@@ -20,7 +20,7 @@ from kerasxai.tools.printable import printable
 
 ALIASES = {"val": "validation", "valid": "validation"}
 _SPLITS = frozenset({"train", "validation", "test", *ALIASES})
-_HELD_OUT = 0.1
+_SPLIT_SHARE = 0.1
 
 
 @dataclass(frozen=True, order=True)
@@ -30,27 +30,26 @@ class _File:
 
 
 def find_files(root: Path) -> dict[str, list[_File]]:
-    """Returns the images of each split; the split is "" where class folders lie directly in `root`.
+    """Return the images of each split; the split is "" where class folders lie directly in `root`.
 
     Raises:
         KerasxaiError: There are no images, or they do not lie as `class/image` or `split/class/image`.
     """
     found = sorted(path.relative_to(root) for path in find_images(root, SUFFIXES))
     if not found:
-        raise KerasxaiError(f"the folder {printable(root)} holds no images ({', '.join(sorted(SUFFIXES))})")
+        raise no_images(root, SUFFIXES)
     depth = len(found[0].parts)
     other = next((path for path in found if len(path.parts) != depth), None)
     if depth not in (2, 3) or other is not None:
         example = found[0] if depth not in (2, 3) or other is None else other
         raise KerasxaiError(
-            f"{printable(root)}: images must all lie as class/image or all as split/class/image, got "
+            f"{printable(root)}: images must all be class/image or all split/class/image, got "
             + printable(example)
             + (f" next to {printable(found[0])}" if other is example else "")
         )
     if depth == 2 and {path.parts[0] for path in found} <= _SPLITS:
         raise KerasxaiError(
-            f"{printable(root)}: there are no class folders in {found[0].parts[0]}/; images must lie as "
-            "split/class/image"
+            f"{printable(root)}: expected images as split/class/image, got no class folders in {found[0].parts[0]}/"
         )
     for path in found:
         if printable(path.parts[-2]) != path.parts[-2]:
@@ -67,38 +66,38 @@ def find_files(root: Path) -> dict[str, list[_File]]:
 
 
 def hold_out(files: Sequence[_File], share: float, seed: int) -> tuple[list[_File], list[_File]]:
-    """Splits files class by class into those that stay and those held out: a share of each class, at least one.
+    """Split files class by class into a large and a small part: a share of each class, at least one image.
 
-    Classes of a single image stay whole.
+    Classes of a single image are not split.
     """
-    kept: list[_File] = []
-    held: list[_File] = []
+    large: list[_File] = []
+    small: list[_File] = []
     for index, class_name in enumerate(sorted({file.class_name for file in files})):
         own = sorted(file for file in files if file.class_name == class_name)
         count = max(1, round(share * len(own))) if len(own) > 1 else 0
         order = np.random.default_rng([seed, index]).permutation(len(own))
-        held += [own[place] for place in order[:count]]
-        kept += [own[place] for place in order[count:]]
-    return sorted(kept), sorted(held)
+        small += [own[position] for position in order[:count]]
+        large += [own[position] for position in order[count:]]
+    return sorted(large), sorted(small)
 
 
 def name_splits(files: dict[str, list[_File]], seed: int) -> dict[str, list[_File]]:
-    """Returns the splits train, validation and test, as far as they can be had.
+    """Return the splits train, validation and test, as far as the folder allows.
 
     Without split folders, or with a training folder alone, a tenth is held out to validate and a tenth to test; with
     training and test folders, a tenth of the training images is held out to validate.
     """
     splits = {("train" if name == "" else name): found for name, found in files.items()}
     if set(splits) == {"train"}:
-        splits["train"], splits["test"] = hold_out(splits["train"], _HELD_OUT, seed)
+        splits["train"], splits["test"] = hold_out(splits["train"], _SPLIT_SHARE, seed)
     if "train" in splits and "validation" not in splits:
-        share = _HELD_OUT / (1.0 - _HELD_OUT) if set(files) <= {"", "train"} else _HELD_OUT
+        share = _SPLIT_SHARE / (1.0 - _SPLIT_SHARE) if set(files) <= {"", "train"} else _SPLIT_SHARE
         splits["train"], splits["validation"] = hold_out(splits["train"], share, seed + 1)
     return splits
 
 
 _checked: dict[Path, tuple[int, int, str | None]] = {}
-"""Size, time of the last change and what is wrong of each file that was checked: a command opens its data often."""
+"""Size, time of the last change and problem of each file that was checked, since a command opens its data often."""
 
 
 def _problem(path: Path) -> str | None:
@@ -129,12 +128,12 @@ class FolderSource:
     ) -> None:
         files = find_files(root)
         self.root = root
-        self._told = False
+        self._has_warned = False
         self.skip_unreadable = skip_unreadable
         self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
         if len(self.class_names) < 2:
             raise KerasxaiError(
-                f"the folder {printable(root)} has one class ({self.class_names[0]}); a classifier needs two"
+                f"expected two or more classes, got one ({self.class_names[0]}) in the folder {printable(root)}"
             )
         self.splits = name_splits(files, seed)
         names = [file.name for found in files.values() for file in found]
@@ -149,7 +148,7 @@ class FolderSource:
         )
 
     def unreadable(self, split: str) -> dict[Path, str]:
-        """Returns the images of a split that cannot be read, and why."""
+        """Return the images of a split that cannot be read, and why."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
         paths = [self.root / file.name for file in self.splits[split]]
@@ -205,15 +204,15 @@ class FolderSource:
             dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
         return dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def _tell(self, message: str) -> None:
-        """Warns of the first image that is read nearly black: thousands may be alike."""
-        if not self._told:
-            self._told = True
+    def _warn_once(self, message: str) -> None:
+        """Warn of the first image that is read nearly black: thousands may be alike."""
+        if not self._has_warned:
+            self._has_warned = True
             warn_of_depth(message)
 
     def _with_image(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         def read(name: bytes) -> np.ndarray:
-            return read_pixels(self.root / os.fsdecode(name), 3, None, None, self._tell)
+            return read_pixels(self.root / os.fsdecode(name), 3, None, None, self._warn_once)
 
         image = tf.ensure_shape(tf.numpy_function(read, [sample["name"]], tf.uint8, stateful=False), (None, None, 3))
         return {**sample, "image": image}

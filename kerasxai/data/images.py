@@ -1,4 +1,4 @@
-"""Reading image files of any usual kind as 8 bit RGB, or as the channels that a model takes."""
+"""Reading image files of all usual kinds as 8 bit RGB, or with the channels that a model takes."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_grey, warn_of_depth
+from kerasxai.data.depth import MODES_OF_16_BITS, checked_bits, scaled_color, scaled_gray, warn_of_depth
 from kerasxai.tools.errors import KerasxaiError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -23,6 +23,7 @@ MAX_PIXELS = 64_000_000
 """The most pixels of an image file, unless the environment variable KERASXAI_MAX_PIXELS sets another number."""
 # Pillow documents no list of what broken files raise: struct.error, KeyError, zlib.error and others have been seen.
 BROKEN = (Exception,)
+_NO_IMAGE = "not an image that can be read"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,22 +33,22 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Around what changes settings of Pillow or of warnings, which belong to all threads.
+# Held while settings of Pillow or of warnings are changed, which all threads share.
 _LOCK = threading.Lock()
 
 
 def read_image(
     path: str | os.PathLike[str], *, channels: int = 3, bits: int | None = None, max_pixels: int | None = None
 ) -> NDArray[np.uint8]:
-    """Reads an image file, whatever its mode.
+    """Read an image file of any mode.
 
-    Grey, palette, CMYK and other color spaces become RGB; 16 bits are scaled to 8; the rotation in the EXIF data is
-    carried out; transparent pixels show white, as on paper, unless four channels are read; of several frames or pages
-    the first is taken.
+    Gray, palette, CMYK and other color spaces become RGB; 16 bits are scaled to 8; the rotation in the EXIF data is
+    applied; transparent pixels become white unless four channels are read; of several frames or pages the first is
+    read.
 
     Args:
         path: A BMP, GIF, JPEG, PNG, TIFF or WebP file.
-        channels: 3 for RGB, 1 for grey, 4 for RGBA.
+        channels: 3 for RGB, 1 for gray, 4 for RGBA.
         bits: How many bits of a file with 16 bits a channel are used, as 12 for most X-ray and microscope images:
             2^bits - 1 becomes 255. None takes all 16, with a warning where the image then would be nearly black.
         max_pixels: Larger images are refused before they are decoded. None takes the environment variable
@@ -68,28 +69,28 @@ def read_image(
 
 
 def read_pixels(
-    path: Path, channels: int, bits: int | None, max_pixels: int | None, tell: Callable[[str], None]
+    path: Path, channels: int, bits: int | None, max_pixels: int | None, warn: Callable[[str], None]
 ) -> NDArray[np.uint8]:
-    """Reads an image file as `read_image` does; a warning is given to `tell`, which may keep to the first of many."""
+    """Read an image file as `read_image` does; `warn` is called with the message of a warning."""
     if channels not in MODES:
         raise KerasxaiError(f"channels must be 1, 3 or 4, got {channels!r}")
     checked_bits(bits)
     check_file(path)
     try:
         with _opened(path, max_pixels) as opened:
-            return _pixels(opened, path, channels, bits, tell)
+            return _pixels(opened, path, channels, bits, warn)
     except KerasxaiError:
         raise
     except Image.UnidentifiedImageError:
-        raise KerasxaiError(f"{path} is not an image that can be read; expected {', '.join(FORMATS)}") from None
+        raise KerasxaiError(f"cannot read {path}: {_NO_IMAGE}; expected {', '.join(FORMATS)}") from None
     except PermissionError as error:
         raise KerasxaiError(f"cannot read {path}: {error.strerror}") from error
     except BROKEN as error:
-        raise KerasxaiError(f"the image {path} is corrupt: {_reason(error)}") from error
+        raise KerasxaiError(f"cannot read {path}: the image is corrupt: {_reason(error)}") from error
 
 
 def check_file(path: Path) -> None:
-    """Raises an error unless `path` is a regular file: opening a pipe would wait for ever.
+    """Check that `path` is a regular file: opening a pipe would wait forever.
 
     Raises:
         KerasxaiError: It does not exist, or is a folder, a pipe, a socket or a device.
@@ -98,17 +99,17 @@ def check_file(path: Path) -> None:
         mode = path.stat().st_mode
     except FileNotFoundError:
         broken = " (a symbolic link to a file that does not exist)" if path.is_symlink() else ""
-        raise KerasxaiError(f"there is no image {path}{broken}") from None
+        raise KerasxaiError(f"expected an existing image, got {path}{broken}") from None
     except (OSError, ValueError) as error:
         raise KerasxaiError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(mode):
-        raise KerasxaiError(f"{path} is a folder, not an image")
+        raise KerasxaiError(f"expected an image, got the folder {path}")
     if not stat.S_ISREG(mode):
-        raise KerasxaiError(f"{path} is not a regular file, but a pipe, a socket or a device")
+        raise KerasxaiError(f"expected a regular file, got {path}, a pipe, a socket or a device")
 
 
 def check_image(path: Path) -> str | None:
-    """Returns what is wrong with an image file, or None; faster than reading it where the format allows it."""
+    """Return the problem of an image file, or None; faster than reading it where the format allows it."""
     try:
         check_file(path)
         with _opened(path) as opened:
@@ -118,14 +119,14 @@ def check_image(path: Path) -> str | None:
             if opened.mode in ("F", "I") and not _fits_16_bits(opened):
                 return "the range of its pixels cannot be known; save it with 8 or 16 bits"
     except Image.UnidentifiedImageError:
-        return "not an image that can be read"
+        return _NO_IMAGE
     except BROKEN as error:
         return _reason(error)
     return None
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Returns width and height of an image as it is shown, that is, after the rotation in its EXIF data."""
+    """Return width and height of an upright image, that is, after the rotation in its EXIF data."""
     check_file(path)
     with _opened(path) as opened:
         width, height = opened.size
@@ -140,12 +141,12 @@ def load_images(
     channels: int = 3,
     bits: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Reads image files into one batch, resized as `kerasxai.data.load` does (to within one grey level).
+    """Read image files into one batch, resized as `kerasxai.data.load` does (to within one gray level).
 
     Args:
         paths: One file or several.
         image_size: Side of the square, or height and width, that images are resized to (bilinear, antialiased, the
-            aspect is not kept), or None if they are all of one size and shall keep it.
+            aspect is not kept), or None if all have one size, which is kept.
         channels: As for `read_image`.
         bits: As for `read_image`.
 
@@ -161,13 +162,13 @@ def load_images(
     """
     files = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not files:
-        raise KerasxaiError("no images were given")
-    # Each image is resized before the next is read, so that one alone is held at its full size.
+        raise KerasxaiError("expected one or more images, got none")
+    # Each image is resized before the next is read, so that only one is in memory at its full size.
     images = [_resized(read_image(path, channels=channels, bits=bits), image_size) for path in files]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         sizes = ", ".join(sorted(f"{width}x{height}" for height, width, _ in shapes))
-        raise KerasxaiError(f"the images have different sizes ({sizes}); give an image_size")
+        raise KerasxaiError(f"expected images of one size, got different sizes ({sizes}); give an image_size")
     return np.stack(images)
 
 
@@ -185,7 +186,7 @@ def _resized(image: NDArray[np.uint8], size: int | tuple[int, int] | None) -> ND
 
 @contextmanager
 def _opened(path: Path, max_pixels: int | None = None) -> Iterator[Image.Image]:
-    """Opens an image file of one of FORMATS, without its pixels, and refuses it if it has too many."""
+    """Open an image file of one of FORMATS, without its pixels, and refuse it if it has too many."""
     most = _most_pixels(max_pixels)
     with path.open("rb") as file:
         with _LOCK:
@@ -216,15 +217,18 @@ def _most_pixels(given: int | None) -> int:
 
 
 def _pixels(
-    opened: Image.Image, path: Path, channels: int, bits: int | None, tell: Callable[[str], None]
+    opened: Image.Image, path: Path, channels: int, bits: int | None, warn: Callable[[str], None]
 ) -> NDArray[np.uint8]:
     opened.load()
     if opened.mode in MODES_OF_16_BITS:
-        grey = Image.fromarray(scaled_grey(np.asarray(opened), path, bits, opened, tell))
-        return _converted(_upright(grey, opened), channels)
+        gray = Image.fromarray(scaled_gray(np.asarray(opened), path, bits, opened, warn))
+        return _converted(_upright(gray, opened), channels)
     if opened.mode == "F":
-        raise KerasxaiError(f"{path} holds floating numbers, whose range cannot be known; save it with 8 bits")
-    image = scaled_color(opened, path, bits, tell) or opened
+        raise KerasxaiError(
+            f"expected an image of 8 or 16 bits, got floating numbers in {path}, whose range cannot be known; save it "
+            "with 8 bits"
+        )
+    image = scaled_color(opened, path, bits, warn) or opened
     return _converted(_upright(image, opened), channels)
 
 
@@ -242,13 +246,13 @@ def _converted(image: Image.Image, channels: int) -> NDArray[np.uint8]:
 
 
 def _upright(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Returns an image turned as the EXIF data of the opened file say."""
+    """Return an image turned as the EXIF data of the opened file say."""
     turn = _TURNS.get(_orientation(opened))
     return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns the orientation in the EXIF data, 1 where there is none or they are damaged."""
+    """Return the orientation in the EXIF data, 1 where there is none or they are damaged."""
     try:
         with _LOCK, warnings.catch_warnings():
             # Pillow warns of damaged EXIF data, or fails in many ways; the pixels are not worse for it.

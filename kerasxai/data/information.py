@@ -54,7 +54,7 @@ class DatasetInfo:
 
 
 class Source(Protocol):
-    """Reads the samples of a data set."""
+    """Read the samples of a data set."""
 
     @property
     def info(self) -> DatasetInfo:

@@ -1,31 +1,31 @@
-"""What the stored masks of data sets mean: `(h, w)` uint8 in, 1 object, 0 background, 255 ignore out."""
+"""Conversions of stored masks `(h, w)` uint8 to masks of 1 object, 0 background, 255 ignore."""
 
 import tensorflow as tf
 
 
 def nonzero(mask: tf.Tensor) -> tf.Tensor:
-    """All that is not 0 is object."""
+    """Everything but 0 is object."""
     return tf.cast(mask > 0, tf.uint8)
 
 
 def bright(mask: tf.Tensor) -> tf.Tensor:
-    """A grey mask with soft edges: what is brighter than the middle is object."""
+    """A gray mask with soft edges: pixels above the middle are object."""
     return tf.cast(mask > 127, tf.uint8)
 
 
 def trimap(mask: tf.Tensor) -> tf.Tensor:
-    """1 object, 2 background, 3 border; nobody can say where in the border the object ends, so it is ignored."""
+    """1 object, 2 background, 3 border; where in the border the object ends is unknown, so it is ignored."""
     border = tf.constant(255, tf.uint8)
     return tf.where(mask == 3, border, tf.cast(mask == 1, tf.uint8))
 
 
 def labeled(mask: tf.Tensor) -> tf.Tensor:
-    """A mask of class numbers, as `tfds.features.LabeledImage` stores it: 255 means "no class can be told"."""
+    """A mask of class numbers, as `tfds.features.LabeledImage` stores it: 255 means that the class is unknown."""
     return tf.where(mask == 255, mask, tf.cast(mask > 0, tf.uint8))
 
 
 def box(mask: tf.Tensor) -> tf.Tensor:
-    """Returns the smallest box about the ones of a mask, `(1, 4)` float32 relative xyxy, or `(0, 4)` if there are none.
+    """Return the smallest box around the ones of a mask, `(1, 4)` float32 relative xyxy, or `(0, 4)` if there are none.
 
     Example:
         >>> box(tf.constant([[0, 1], [0, 0]], tf.uint8)).numpy().tolist()

@@ -1,4 +1,4 @@
-"""Finding a TFDS builder by name and preparing it once, with one clear line where that fails."""
+"""Finding a TFDS builder by name and preparing it once, with a one-line error if that fails."""
 
 import contextlib
 import io
@@ -7,11 +7,11 @@ import os
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import tensorflow_datasets as tfds
 
 from kerasxai.data import DATASETS, DatasetRow
+from kerasxai.data.information import StrPath
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
 
@@ -20,7 +20,7 @@ _PROBE = ("storage.googleapis.com", 443)
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps TFDS from warning about its own inner life (its deprecated properties, folders that it will fill)."""
+    """Silence warnings of TFDS about its own internals (its deprecated properties, folders that it will fill)."""
     logger = logging.getLogger("absl")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
 
 
 def row_of(name: str) -> DatasetRow:
-    """Returns the row of DATASETS for a name, with or without a configuration or version; an empty one if none."""
+    """Return the row of DATASETS for a name, with or without a configuration or version; an empty one if none."""
     base = name.split(":")[0]
     return DATASETS.get(base) or DATASETS.get(base.split("/")[0]) or DatasetRow(summary="")
 
@@ -42,8 +42,8 @@ def is_dataset(name: str) -> bool:
     return row_of(name).summary != "" or base.split("/")[0] in tfds.list_builders(with_community_datasets=False)
 
 
-def make_builder(name: str, row: DatasetRow, data_dir: str | os.PathLike[str] | None) -> Any:
-    """Returns the TFDS builder of a name, not yet prepared."""
+def make_builder(name: str, row: DatasetRow, data_dir: StrPath | None) -> tfds.core.DatasetBuilder:
+    """Return the TFDS builder of a name, not yet prepared."""
     folder = None if data_dir is None else os.fspath(data_dir)
     if row.builder is not None:
         with quiet():
@@ -54,7 +54,7 @@ def make_builder(name: str, row: DatasetRow, data_dir: str | os.PathLike[str] | 
         with quiet():
             return tfds.builder(name, data_dir=folder)
     except (ValueError, ImportError, AttributeError) as error:
-        raise KerasxaiError(f"TFDS cannot open {name!r}: {_first_line(error)}") from error
+        raise KerasxaiError(f"cannot open {name!r} with TFDS: {_first_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -62,7 +62,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _online() -> bool:
-    """Whether downloads can work; TFDS itself would try for minutes. A proxy is believed without asking."""
+    """Whether downloads can work, since TFDS would retry for minutes; a proxy is assumed to work."""
     if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "ALL_PROXY")):
         return True
     try:
@@ -72,8 +72,8 @@ def _online() -> bool:
     return True
 
 
-def prepare(builder: Any, name: str) -> None:
-    """Downloads or makes a data set if that was not done before.
+def prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
+    """Download or make a data set that is not prepared yet.
 
     Raises:
         KerasxaiError: There is no network, the download fails, files must be fetched by hand, or the disk refuses.
@@ -86,16 +86,16 @@ def prepare(builder: Any, name: str) -> None:
     mocked = not hasattr(type(builder).download_and_prepare, "__wrapped__")
     if not makes_itself and not mocked and not _online():
         raise KerasxaiError(
-            f"the data set {name!r} is not prepared in {builder.data_dir} and there is no network to download it; "
-            "prepare it where there is, or use 'shapes' or a folder of images"
+            f"cannot download the data set {name!r} to {builder.data_dir}: there is no network; prepare it on a "
+            "machine with network, or use 'shapes' or a folder of images"
         )
     try:
         if makes_itself:
             print(f"Making the data set {name!r} in {builder.data_dir}; this is done once.", file=sys.stderr)
-        # TFDS tells of a download of unknown size, which is not what happens; its progress bars go to stderr.
+        # TFDS announces a download of unknown size, although nothing is downloaded; its progress bars go to stderr.
         with contextlib.redirect_stdout(io.StringIO()) if makes_itself else contextlib.nullcontext():
             builder.download_and_prepare()
-    except Exception as error:  # whatever a download, an unpacker or a disk may raise
+    except Exception as error:  # A download, an unpacker or a disk may raise anything.
         what = "make" if makes_itself else "download and prepare"
         raise KerasxaiError(
             f"cannot {what} the data set {name!r} in {builder.data_dir}: {_first_line(error)}"
@@ -103,10 +103,10 @@ def prepare(builder: Any, name: str) -> None:
 
 
 def name_splits(available: Sequence[str], row: DatasetRow) -> dict[str, str]:
-    """Returns from the names train, validation and test (and whatever else there is) to TFDS split expressions.
+    """Map the names train, validation, test and others to TFDS split expressions.
 
-    Where a data set has no validation split, the last tenth of its training split is held out; where it has a
-    training split alone, two tenths are held out, one to test. The row of DATASETS is asked first.
+    Without a validation split, the last tenth of the training split is held out; with a training split only, two
+    tenths are held out, one of them to test. The row of DATASETS wins.
 
     Example:
         >>> name_splits(["train", "test"], DatasetRow(""))
@@ -119,5 +119,5 @@ def name_splits(available: Sequence[str], row: DatasetRow) -> dict[str, str]:
         return own
     if "test" in own:
         return {"train": "train[:90%]", "validation": "train[90%:]"} | {n: t for n, t in own.items() if n != "train"}
-    held_out = {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
-    return held_out | {n: t for n, t in own.items() if n != "train"}
+    split_train = {"train": "train[:80%]", "validation": "train[80%:90%]", "test": "train[90%:]"}
+    return split_train | {n: t for n, t in own.items() if n != "train"}

@@ -3,7 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ _MOST_ROWS = 5
 Sample = dict[str, Any]
 
 
-def rank_of(value: Any) -> int:
+def rank_of(value: object) -> int:
     """Return the number of axes of an array or a spec, and -1 for anything else."""
     shape = getattr(value, "shape", None)
     if isinstance(shape, tf.TensorShape):
@@ -29,7 +29,7 @@ def rank_of(value: Any) -> int:
     return -1 if shape is None else len(shape)
 
 
-def are_nested(images: Any) -> bool:
+def are_nested(images: object) -> bool:
     """Return whether images are a structure of a model's inputs, and neither an array nor a list of images."""
     if isinstance(images, Mapping):
         return True
@@ -60,7 +60,7 @@ def _stacked_leaves(leaves: tuple[Any, ...]) -> NDArray[Any]:
 
 
 def samples(
-    data: Any, names: Sequence[str] = NAMES, inputs: Sequence[str] = (), others: bool = False
+    data: object, names: Sequence[str] = NAMES, inputs: Sequence[str] = (), further: bool = False
 ) -> Iterator[Sample]:
     """Iterate over single samples.
 
@@ -71,7 +71,7 @@ def samples(
             the dict, list or tuple that the model takes.
         names: The fields to yield.
         inputs: The names of a model's several inputs. Where the dicts have a field for each, these are its inputs.
-        others: Whether to yield further fields of dicts, too.
+        further: Whether to yield further fields of dicts, too.
 
     Yields:
         Dicts of NumPy arrays, with those of the four names that there are: `image` `(H, W, C)` or a structure of
@@ -85,12 +85,12 @@ def samples(
         if isinstance(element, Mapping) and "image" in element:
             if inputs and set(inputs) <= set(element):
                 found["image"] = {name: element[name] for name in inputs}
-            if others:
+            if further:
                 found = {name: value for name, value in element.items() if name not in NAMES} | found
         yield from _rows(found, element)
 
 
-def _rows(fields: dict[str, Any], element: Any) -> Iterator[Sample]:
+def _rows(fields: dict[str, Any], element: object) -> Iterator[Sample]:
     """Iterate over the samples of one element, which is a single sample or a batch."""
     nested = are_nested(fields.get("image"))
     values = {name: _array(value) for name, value in fields.items() if name != "image" or not nested}
@@ -116,7 +116,7 @@ def _rows(fields: dict[str, Any], element: Any) -> Iterator[Sample]:
         yield _finished({"image": picked, **row})
 
 
-def _length(value: Any) -> int:
+def _length(value: list[Any] | tuple[Any, ...] | NDArray[Any]) -> int:
     return len(value) if isinstance(value, list | tuple) or np.ndim(value) else 0
 
 
@@ -126,14 +126,14 @@ def _finished(sample: Sample) -> Sample:
     return sample
 
 
-def batches(data: Any, size: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, list[Any]]]:
+def batches(data: object, size: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, list[Any]]]:
     """Iterate over batches of `size` samples: for each field the list of its values."""
     source = samples(data, inputs=inputs)
     while group := list(itertools.islice(source, size)):
         yield {name: [sample[name] for sample in group] for name in group[0]}
 
 
-def fields_by_name(element: Any) -> dict[str, Any]:
+def fields_by_name(element: object) -> dict[str, Any]:
     """Return the fields of one element by name; those of a tuple are image, label, boxes, mask."""
     if isinstance(element, Mapping):
         found = {name: element[name] for name in NAMES if name in element}
@@ -145,18 +145,18 @@ def fields_by_name(element: Any) -> dict[str, Any]:
     return {"image": element}
 
 
-def fields_of(data: Any) -> dict[str, Any]:
+def fields_of(data: object) -> dict[str, Any]:
     """Return the fields of the elements of `data` by name; specs for a dataset, which is not read."""
     return fields_by_name(element_of(data))
 
 
-def element_of(data: Any) -> Any:
+def element_of(data: object) -> Any:
     """Return the first element of `data`, or the element spec of a `tf.data.Dataset`."""
     return data.element_spec if isinstance(data, tf.data.Dataset) else next(iter(elements(data)), {})
 
 
 def first_images(
-    data: Any, count: int | None, read_labels: bool = True
+    data: object, count: int | None, read_labels: bool = True
 ) -> tuple[Any, NDArray[np.int64] | None, dict[str, Any]]:
     """Return the first images of `data`, all of one size, with their labels and further fields.
 
@@ -173,22 +173,22 @@ def first_images(
         KerasxaiError: There are none, they differ in size, or the labels are of several classes.
     """
     names = ("image", "label") if read_labels else ("image",)
-    found = list(itertools.islice(samples(data, names, others=True), count))
+    found = list(itertools.islice(samples(data, names, further=True), count))
     if not found:
         raise KerasxaiError("expected at least one image, got empty data")
     labels = class_indices(np.stack([sample["label"] for sample in found])) if "label" in found[0] else None
     columns = {name: [sample[name] for sample in found] for name in found[0] if all(name in one for one in found)}
-    others = {
+    further = {
         name: np.stack(column)
         for name, column in columns.items()
         if name not in NAMES
         and len({np.shape(one) for one in column}) == 1
         and np.asarray(column[0]).dtype.kind in "biuf"
     }
-    return stacked([sample["image"] for sample in found]), labels, others
+    return stacked([sample["image"] for sample in found]), labels, further
 
 
-def is_one_batch_of_inputs(data: Any) -> bool:
+def is_one_batch_of_inputs(data: object) -> bool:
     """Return whether data are whole arrays for a model of several inputs, without labels."""
     if isinstance(data, Mapping):
         return "image" not in data
@@ -222,7 +222,7 @@ def class_indices(labels: ArrayLike) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def warn_if_reshuffled(data: Any, who: str) -> None:
+def warn_if_reshuffled(data: object, who: str) -> None:
     """Warn about a dataset whose order changes at each iteration.
 
     All iterators of such a dataset share one random state: reading it here changes the order in which training sees
@@ -230,13 +230,13 @@ def warn_if_reshuffled(data: Any, who: str) -> None:
     """
     if isinstance(data, tf.data.Dataset) and is_reshuffled(data):
         warnings.warn(
-            f"{who}: the dataset is shuffled anew at each reading, and each reading changes the order of the next; "
-            "if training reads it too, give a dataset without shuffle here",
+            f"{who}: the dataset is shuffled differently at each reading, and each reading changes the order of the "
+            "next; if training reads it too, give a dataset without shuffle here",
             stacklevel=3,
         )
 
 
-def elements(data: Any) -> Iterable[Any]:
+def elements(data: object) -> Iterable[Any]:
     """Return the samples or batches of `data`; a dict or tuple of whole arrays is one batch.
 
     Raises:
@@ -268,24 +268,24 @@ def _holds_elements(data: Sequence[Any]) -> bool:
     return isinstance(data, list) and rank_of(first) == 3 and all(rank_of(one) == 3 for one in data)
 
 
-def _is_sequence_of_batches(data: Any) -> bool:
+def _is_sequence_of_batches(data: object) -> TypeGuard[Sequence[Any]]:
     """Return whether data are a `Sequence` of another Keras than the imported one."""
     return all(hasattr(data, name) for name in ("__getitem__", "__len__", "on_epoch_end"))
 
 
-def _batches_of(data: Any) -> Iterator[Any]:
+def _batches_of(data: keras.utils.PyDataset | Sequence[Any]) -> Iterator[Any]:
     count = data.num_batches if isinstance(data, keras.utils.PyDataset) else len(data)
     return (data[i] for i in (itertools.count() if count is None else range(count)))
 
 
-def is_endless(data: Any) -> bool:
+def is_endless(data: object) -> bool:
     """Return whether data never end."""
     if isinstance(data, tf.data.Dataset):
         return bool(data.cardinality() == tf.data.INFINITE_CARDINALITY)
     return isinstance(data, keras.utils.PyDataset) and data.num_batches is None
 
 
-def _array(value: Any) -> Any:
+def _array(value: object) -> Any:
     if isinstance(value, tf.RaggedTensor):
         return [row.numpy() for row in value]
     if isinstance(value, list | tuple):
@@ -293,8 +293,8 @@ def _array(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else np.asarray(value)
 
 
-def _without_padding(boxes: Any) -> np.ndarray:
-    boxes = np.asarray(boxes, np.float32)
+def _without_padding(given: ArrayLike) -> NDArray[np.float32]:
+    boxes = np.asarray(given, np.float32)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, got {boxes.shape}")
@@ -302,8 +302,8 @@ def _without_padding(boxes: Any) -> np.ndarray:
     return boxes[boxes[:, 2] >= 0]
 
 
-def _form(element: Any) -> str:
+def _form(element: object) -> str:
     if isinstance(element, Mapping):
         return f"a dict of {', '.join(map(str, element)) or 'nothing'}"
-    first = element[0] if isinstance(element, tuple | list) and element else element
+    first: Any = element[0] if isinstance(element, tuple | list) and element else element
     return f"{type(element).__name__}" + ("" if are_nested(first) else f" with shape {np.shape(first)}")

@@ -1,12 +1,12 @@
 """`load_scenes`: the images of `shapes_two` with their caption, their questions and the masks of both objects."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from kerasxai.data.information import StrPath
 from kerasxai.data.preparing import make_builder, prepare, quiet, row_of
 from kerasxai.tools.errors import unknown
 
@@ -17,22 +17,23 @@ def load_scenes(
     split: str = "train",
     *,
     batch_size: int | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    data_dir: StrPath | None = None,
     with_masks: bool = True,
 ) -> tf.data.Dataset:
-    """Reads a split of `shapes_two` with its sentences.
+    """Read a split of `shapes_two` with its sentences.
 
     A sample is a dict of
 
     * `image`: `(160, 160, 3)` uint8, RGB;
     * `name`: string;
     * `masks`: `(2, 160, 160)` uint8, 1 on the object, for the two objects in the order in which the caption names them;
-    * `forms`, `patterns`: `(2,)` int64, what the objects are; see `kerasxai.data.shapes.language` for the words;
+    * `forms`, `patterns`: `(2,)` int64, of the objects; see `kerasxai.data.shapes.language` for the words;
     * `caption`: string, such as "a striped star left of a spotted arrow";
-    * `caption_objects`: `(8,)` int64, of each word the object it speaks of, 0 or 1; -1 for none and after the end;
+    * `caption_objects`: `(8,)` int64, for each word the object that it describes, 0 or 1; -1 for none and
+      after the end;
     * `questions`, `answers`: `(8,)` strings, such as "what texture has the star" and "striped";
     * `kinds`: `(8,)` int64, the kinds of the questions;
-    * `about`, `named`: `(8,)` int64, the object that the answer tells of (-1 for the answer "nothing"), and the one
+    * `about`, `named`: `(8,)` int64, the object that the answer describes (-1 for the answer "nothing"), and the one
       that the question names.
 
     Args:
@@ -67,27 +68,29 @@ def load_scenes(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def count_scenes(split: str, data_dir: str | os.PathLike[str] | None = None) -> int:
-    """Returns how many images a split of `shapes_two` has."""
+def count_scenes(split: str, data_dir: StrPath | None = None) -> int:
+    """Return how many images a split of `shapes_two` has."""
     builder = make_builder(NAME, row_of(NAME), data_dir)
     prepare(builder, NAME)
     return int(builder.info.splits[split].num_examples)
 
 
 def _sample(example: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    asked, objects, spoken = example["questions"], example["objects"], example["caption_objects"]
+    questions, objects, described = example["questions"], example["objects"], example["caption_objects"]
     sample = {
         "image": example["image"],
         "name": example["file_name"],
         "forms": tf.ensure_shape(objects["label"], (2,)),
         "patterns": tf.ensure_shape(objects["pattern"], (2,)),
         "caption": example["caption"],
-        "caption_objects": tf.ensure_shape(tf.pad(spoken, [[0, 8 - tf.shape(spoken)[0]]], constant_values=-1), (8,)),
-        "questions": tf.ensure_shape(asked["text"], (8,)),
-        "answers": tf.ensure_shape(asked["answer"], (8,)),
-        "kinds": tf.ensure_shape(asked["kind"], (8,)),
-        "about": tf.ensure_shape(asked["about"], (8,)),
-        "named": tf.ensure_shape(asked["named"], (8,)),
+        "caption_objects": tf.ensure_shape(
+            tf.pad(described, [[0, 8 - tf.shape(described)[0]]], constant_values=-1), (8,)
+        ),
+        "questions": tf.ensure_shape(questions["text"], (8,)),
+        "answers": tf.ensure_shape(questions["answer"], (8,)),
+        "kinds": tf.ensure_shape(questions["kind"], (8,)),
+        "about": tf.ensure_shape(questions["about"], (8,)),
+        "named": tf.ensure_shape(questions["named"], (8,)),
     }
     if "mask" in objects:
         sample["masks"] = tf.ensure_shape(objects["mask"][..., 0], (2, *example["image"].shape[:2]))

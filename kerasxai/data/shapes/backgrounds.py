@@ -1,4 +1,4 @@
-"""Crops of the photographs that scikit-image's wheel ships; each split sees its own part of each photograph."""
+"""Crops of the photographs in scikit-image's wheel; each split has its own part of each photograph."""
 
 import functools
 from pathlib import Path
@@ -35,10 +35,10 @@ _GAP = 4
 
 @functools.cache
 def photograph(name: str) -> Image.Image:
-    """Returns a photograph of scikit-image's wheel as RGB, lying, with a long side of at most 640 pixels."""
+    """Return a photograph of scikit-image's wheel as RGB in landscape format, at most 640 pixels wide."""
     path = Path(skimage.__file__).parent / "data" / name
     if not path.is_file():
-        raise KerasxaiError(f"this scikit-image ships no {name}; install scikit-image 0.26 or a near one")
+        raise KerasxaiError(f"cannot read the photograph {name}: it is not in this scikit-image; install version 0.26")
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     if image.height > image.width:
@@ -48,9 +48,9 @@ def photograph(name: str) -> Image.Image:
 
 
 def region(name: str, split: str) -> tuple[int, int, int, int]:
-    """Returns the part `(x0, y0, x1, y1)` of a photograph that belongs to a split; the parts lie apart.
+    """Return the part `(x0, y0, x1, y1)` of a photograph that belongs to a split; the parts do not touch.
 
-    There is a gap between them, because resizing a crop looks at a few pixels around it as well.
+    There is a gap between them, because resizing a crop also uses a few pixels around it.
     """
     image = photograph(name)
     first, last = _SHARES[split]
@@ -58,9 +58,9 @@ def region(name: str, split: str) -> tuple[int, int, int, int]:
 
 
 def place(random: np.random.Generator, name: str, split: str) -> tuple[float, float, float, float]:
-    """Returns a random square `(x0, y0, x1, y1)` in the part of a photograph that belongs to a split.
+    """Return a random square `(x0, y0, x1, y1)` in the part of a photograph that belongs to a split.
 
-    The squares are as large in each split, so that the splits differ in content, not in sharpness.
+    The squares have the same sizes in each split, so that the splits differ in content, not in sharpness.
     """
     left, top, right, bottom = region(name, split)
     widths = [high - low for low, _, high, _ in (region(name, other) for other in SPLITS)]
@@ -70,7 +70,7 @@ def place(random: np.random.Generator, name: str, split: str) -> tuple[float, fl
 
 
 def crop(random: np.random.Generator, split: str, size: int) -> np.ndarray:
-    """Returns a random crop of a random photograph, turned, mirrored, tinted and brought to `size`.
+    """Return a random crop of a random photograph, rotated, mirrored, tinted and resized to `size`.
 
     Args:
         random: The source of randomness.

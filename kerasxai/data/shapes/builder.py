@@ -14,12 +14,16 @@ PARTS = ("background", "head", "body", "tail")
 _FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
 
+Generated = tuple[str, dict[str, Any]]
+"""Name and features of an example."""
+
+
 class Shapes(tfds.core.GeneratorBasedBuilder):
     """Objects of eight classes on photographs, with exact part masks and boxes.
 
-    Only the head tells the class: its pattern and its form belong to one class. The larger and fainter body has a
-    texture that two classes share, the tail says nothing. So a heatmap that shows no more than what the classifier
-    needs stops at the head, and how much of the body it covers can be measured.
+    Only the head determines the class: its pattern and its form belong to one class. The larger and fainter body has a
+    texture that two classes share, the tail has no information. So a heatmap of what the classifier needs covers the
+    head only, and how much of the body a heatmap covers can be measured.
 
     Example:
         >>> builder = Shapes(data_dir="data")
@@ -47,10 +51,10 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
             citation="The photographs behind the objects are those of scikit-image (see its data/README.txt).",
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Generated]]:
         return {split: self._generate_examples(split) for split in COUNTS}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, split: str) -> Iterator[Generated]:
         for index in range(COUNTS[split]):
             label = index % len(CLASSES)
             scene = draw_sample((_FIRST_SEED[split] + index,), split, label, SIZE)

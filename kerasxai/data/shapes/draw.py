@@ -1,7 +1,7 @@
-"""Draws one scene: a background, clutter, and objects made of a head, a body and a tail.
+"""Drawing of one scene: a background, clutter, and objects made of a head, a body and a tail.
 
-The class is the head: its pattern and its form belong to one class alone. The body's texture is shared by two
-classes and is fainter, the tail says nothing. Size, place, pose and colors are drawn without regard to the class.
+The head determines the class: its pattern and its form belong to one class only. The body's texture is shared by two
+classes and is fainter, the tail has no information. Size, position, pose and colors are independent of the class.
 """
 
 import colorsys
@@ -28,7 +28,7 @@ BODY_OF = ("wavy", "wavy", "scaly", "scaly", "mottled", "mottled", "woven", "wov
 HEAD, BODY, TAIL = 1, 2, 3
 SIZES = (0.25, 0.8)
 # At 0.35 networks named the class by the body first: 70 % of the maxima of class activation maps lay there, so that
-# nothing was left to find beside the head.
+# nothing was left to find outside the head.
 BODY_CONTRAST = 0.16
 _OVERSAMPLING = 4
 
@@ -39,13 +39,13 @@ class Part:
 
     Attributes:
         outline: `(n, 2)` points `(x, y)` in pixels of the image.
-        origin: `(2,)` where the part's own coordinates begin, in pixels.
-        axes: `(2, 2)` rows: the part's own x and y unit as vectors in pixels.
-        pattern: What is painted, or None for a plain part.
+        origin: `(2,)` origin of the part's coordinates, in pixels.
+        axes: `(2, 2)` rows: the part's x and y unit as vectors in pixels.
+        pattern: The pattern that is painted, or None for a plain part.
         dark: `(3,)` color where the pattern is 0.
         light: `(3,)` color where the pattern is 1.
-        shift: `(2,)` added to the part's own coordinates before the pattern is asked.
-        rim: Share of the outline (about `origin`) that is painted plainly `dark`, outside of the pattern.
+        shift: `(2,)` added to the part's coordinates for the pattern.
+        rim: Share of the outline (around `origin`) that is painted plainly `dark`, outside of the pattern.
     """
 
     outline: np.ndarray
@@ -60,12 +60,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn image and where its objects are.
+    """A drawn image and the positions of its objects.
 
     Attributes:
         image: `(size, size, 3)` uint8.
         part_masks: For each object `(size, size)` uint8: 0 elsewhere, 1 its head, 2 its body, 3 its tail.
-        boxes: `(objects, 4)` float32 relative `(x0, y0, x1, y1)`, tight about what is visible of each object.
+        boxes: `(objects, 4)` float32 relative `(x0, y0, x1, y1)`, tight around the visible part of each object.
         labels: The class of each object.
     """
 
@@ -76,7 +76,7 @@ class Scene:
 
 
 def color(random: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]) -> np.ndarray:
-    """Returns a random RGB color of any hue, `(3,)` float32."""
+    """Return a random RGB color of any hue, `(3,)` float32."""
     hsv = random.random(), random.uniform(*saturation), random.uniform(*value)
     return np.array(colorsys.hsv_to_rgb(*hsv), dtype=np.float32)
 
@@ -86,7 +86,7 @@ def _turned(angle: float) -> np.ndarray:
 
 
 def sample_object(random: np.random.Generator, label: int, share: float, size: int) -> list[Part]:
-    """Draws the pose and the colors of an object of a class.
+    """Draw the pose and the colors of an object of a class.
 
     Args:
         random: The source of randomness.
@@ -138,18 +138,19 @@ def sample_object(random: np.random.Generator, label: int, share: float, size: i
     ]
 
 
-Window = tuple[slice, slice]
+Region = tuple[slice, slice]
+"""Rows and columns of an image."""
 
 
-def coverage(points: np.ndarray, size: int) -> tuple[np.ndarray, Window]:
-    """Returns how much of each pixel lies in a polygon.
+def coverage(points: np.ndarray, size: int) -> tuple[np.ndarray, Region]:
+    """Return how much of each pixel lies in a polygon.
 
     Args:
         points: `(n, 2)` points `(x, y)` in pixels of the image.
-        size: Side of the image in pixels; what lies outside is cut off.
+        size: Side of the image in pixels; the outside is cut off.
 
     Returns:
-        `(h, w)` float32 in [0, 1], and the rows and columns of the image that it stands for.
+        `(h, w)` float32 in [0, 1], and its rows and columns in the image.
     """
     left, top = np.clip(np.floor(points.min(axis=0)).astype(int), 0, size)
     right, bottom = np.clip(np.ceil(points.max(axis=0)).astype(int), (left, top), size)
@@ -163,7 +164,7 @@ def coverage(points: np.ndarray, size: int) -> tuple[np.ndarray, Window]:
 
 
 def paint(canvas: np.ndarray, part: Part, offset: np.ndarray) -> np.ndarray:
-    """Paints a part onto `canvas` (in place) and returns its coverage, `(size, size)` float32 in [0, 1]."""
+    """Paint a part onto `canvas` (in place) and return its coverage, `(size, size)` float32 in [0, 1]."""
     size = len(canvas)
     points, origin = part.outline + offset, part.origin + offset
     alpha, window = coverage(points, size)
@@ -188,7 +189,7 @@ def paint(canvas: np.ndarray, part: Part, offset: np.ndarray) -> np.ndarray:
 
 
 def clutter(random: np.random.Generator, canvas: np.ndarray, count: int) -> None:
-    """Paints plain and grainy blobs (in place), which any class may have around it."""
+    """Paint plain and grainy blobs (in place), which any class may have around it."""
     size = len(canvas)
     for _ in range(count):
         length = size * random.uniform(0.06, 0.22)
@@ -205,12 +206,12 @@ def clutter(random: np.random.Generator, canvas: np.ndarray, count: int) -> None
 def draw_scene(
     random: np.random.Generator, split: str, objects: list[tuple[int, list[Part], np.ndarray]], size: int
 ) -> Scene:
-    """Draws objects onto a background of a split, the first one lowest.
+    """Draw objects onto a background of a split, the first one lowest.
 
     Args:
         random: The source of randomness of the background, the clutter and the noise.
-        split: Whose parts of the photographs the background comes from.
-        objects: Of each the label, the parts of `sample_object` or its last ones (the head alone), and the `(2,)`
+        split: The split whose parts of the photographs the background is cut from.
+        objects: For each the label, the parts of `sample_object` or its last ones (the head alone), and the `(2,)`
             offset `(x, y)` of its box.
         size: Side of the image in pixels.
     """
@@ -237,7 +238,7 @@ def draw_scene(
 
 
 def tight_box(mask: np.ndarray) -> np.ndarray:
-    """Returns the relative `(x0, y0, x1, y1)` of the smallest box about what is not 0, `(4,)` float32."""
+    """Return the relative `(x0, y0, x1, y1)` of the smallest box around what is not 0, `(4,)` float32."""
     rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
     height, width = mask.shape
     box = [columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height]
@@ -245,11 +246,11 @@ def tight_box(mask: np.ndarray) -> np.ndarray:
 
 
 def draw_sample(seed: tuple[int, ...], split: str, label: int, size: int) -> Scene:
-    """Draws an image with one object of a class: any size from 25 to 80 % of the side, anywhere.
+    """Draw an image with one object of a class: any size from 25 to 80 % of the side, anywhere.
 
     Args:
         seed: The image is a function of it, of the split and of the label.
-        split: "train", "validation" or "test": whose background.
+        split: "train", "validation" or "test", whose backgrounds are used.
         label: Index into `CLASSES`.
         size: Side of the image in pixels.
 

@@ -1,4 +1,4 @@
-"""Outlines of the parts as polygons, `(n, 2)` points `(x, y)`, so that one rasterizer draws them all."""
+"""Outlines of the parts as polygons, `(n, 2)` points `(x, y)`, so that one rasterizer draws all of them."""
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def _raw(form: str) -> np.ndarray:
 
 
 def area_and_centroid(points: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns a simple polygon's area and its center of mass (the shoelace formulas)."""
+    """Return a simple polygon's area and its center of mass (the shoelace formulas)."""
     x, y = points.T
     next_x, next_y = np.roll(points, -1, axis=0).T
     cross = x * next_y - next_x * y
@@ -48,17 +48,17 @@ def area_and_centroid(points: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def mean_width(points: np.ndarray) -> float:
-    """Returns the width of a polygon between two parallel lines, averaged over all directions."""
+    """Return the width of a polygon between two parallel lines, averaged over all directions."""
     angles = np.linspace(0.0, np.pi, 90, endpoint=False)
     along = points @ np.stack([np.cos(angles), np.sin(angles)])
     return float((along.max(axis=0) - along.min(axis=0)).mean())
 
 
 def outline(form: str) -> np.ndarray:
-    """Returns a head's outline about its center of mass, pointing along +x, about as large as a disc of diameter 1.
+    """Return a head's outline around its center of mass, pointing along +x, about as large as a disc of diameter 1.
 
-    Neither can all forms have the same area and the same width, nor may the size of a head tell its class. So their
-    sum is the same: that of the diameter of the disc of equal area, and of the width averaged over all directions.
+    The size of a head must not predict its class, but forms cannot have both the same area and the same width. So they
+    have the same sum of two sizes: the diameter of the disc of equal area, and the width averaged over all directions.
 
     Args:
         form: A name in `FORMS`.
@@ -77,12 +77,12 @@ def outline(form: str) -> np.ndarray:
 
 
 def ellipse(length: float, width: float, count: int = 48) -> np.ndarray:
-    """Returns an ellipse about the origin with the axes `length` along x and `width` along y."""
+    """Return an ellipse around the origin with the axes `length` along x and `width` along y."""
     return _around(np.ones(count)) * np.array([length / 2.0, width / 2.0])
 
 
 def ribbon(start: np.ndarray, heading: float, length: float, width: float, bend: float, count: int = 12) -> np.ndarray:
-    """Returns a band that leaves `start` in direction `heading`, turns by `bend` radians and tapers to a third."""
+    """Return a band that leaves `start` in direction `heading`, turns by `bend` radians and tapers to a third."""
     along = np.linspace(0.0, 1.0, count)
     angles = heading + bend * along
     steps = np.stack([np.cos(angles), np.sin(angles)], axis=1)

@@ -1,4 +1,4 @@
-"""Sentences about two objects: a caption, and questions with answers, each word with the object it speaks of."""
+"""Sentences about two objects: a caption, and questions with answers, each word with the object that it describes."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS
 from kerasxai.tools.errors import KerasxaiError
 
 NOBODY = -1
-"""Stands where a word or a question speaks of no object."""
+"""In place of an object, for words and questions that describe none."""
 NOTHING = "nothing"
-PLACES = ("left", "right", "above", "below")
+POSITIONS = ("left", "right", "above", "below")
 KINDS = ("relation", "texture", "place", "which")
 """The kinds of question; each image has one of each kind about each object, in this order."""
 CHANCE = {"relation": 1 / 8, "texture": 1 / 8, "place": 1 / 4, "which": 1 / 8}
@@ -26,7 +26,7 @@ QUESTION_WORDS = (
     *FORMS,
 )
 QUESTION_LENGTH = 6
-ANSWERS = (*FORMS, *PATTERN_NAMES, *PLACES, NOTHING)
+ANSWERS = (*FORMS, *PATTERN_NAMES, *POSITIONS, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Question:
         kind: One of `KINDS`.
         text: The question.
         answer: One word.
-        about: The object that the answer tells of, 0 or 1; `NOBODY` where the answer is "nothing".
+        about: The object that the answer describes, 0 or 1; `NOBODY` where the answer is "nothing".
         named: The object that the question names, by its form or its pattern.
     """
 
@@ -49,7 +49,7 @@ class Question:
 
 
 def caption(forms: np.ndarray, patterns: np.ndarray, relation: int) -> tuple[str, list[int]]:
-    """Returns a sentence about two objects, and of each of its words the object that it speaks of, or `NOBODY`.
+    """Return a sentence about two objects, and for each of its words the object that it describes, or `NOBODY`.
 
     Args:
         forms: `(2,)` indices into `FORMS`.
@@ -70,7 +70,7 @@ def caption(forms: np.ndarray, patterns: np.ndarray, relation: int) -> tuple[str
 
 
 def swapped(text: str) -> str:
-    """Returns the other caption that is true of the same image, which begins with the other object.
+    """Return the other caption that is true of the same image, which begins with the other object.
 
     Example:
         >>> swapped("a striped star left of a spotted arrow")
@@ -80,24 +80,24 @@ def swapped(text: str) -> str:
         first, between, second = text.partition(f" {relation} ")
         if between:
             return f"{second} {RELATIONS[opposite]} {first}"
-    raise KerasxaiError(f"{text!r} is no caption of two objects: it has none of {', '.join(RELATIONS)}")
+    raise KerasxaiError(f"expected a caption of two objects with one of {', '.join(RELATIONS)}, got {text!r}")
 
 
 def questions(
     random: np.random.Generator, forms: np.ndarray, patterns: np.ndarray, relation: int
 ) -> tuple[Question, ...]:
-    """Returns eight questions: one of each kind about each object.
+    """Return eight questions: one of each kind about each object.
 
-    One in eight questions of the first kind asks for a place where nothing is, so that "nothing" is as frequent an
-    answer as each of the seven other forms, and no question of this kind can be answered without the place.
+    One in eight questions of the first kind is about a position without an object, so that "nothing" is as frequent an
+    answer as each of the seven other forms, and no question of this kind can be answered without the position.
 
     Args:
-        random: Says which questions ask for a wrong place, and for which.
+        random: Decides which questions are about an empty position, and which position.
         forms: `(2,)` indices into `FORMS`.
         patterns: `(2,)` indices into `PATTERN_NAMES`.
-        relation: Index into `RELATIONS`: how the first object stands to the second.
+        relation: Index into `RELATIONS`: the relation of the first object to the second.
     """
-    asked: dict[str, list[Question]] = {kind: [] for kind in KINDS}
+    of_kind: dict[str, list[Question]] = {kind: [] for kind in KINDS}
     for named, other in ((0, 1), (1, 0)):
         form, pattern = FORMS[forms[named]], PATTERN_NAMES[patterns[named]]
         own = relation if named == 0 else _OPPOSITE[relation]
@@ -106,8 +106,8 @@ def questions(
         misled = random.random() < 1 / 8
         text = f"what is {RELATIONS[wrong if misled else true]} the {form}"
         answer, about = (NOTHING, NOBODY) if misled else (FORMS[forms[other]], other)
-        asked["relation"].append(Question("relation", text, answer, about, named))
-        asked["texture"].append(Question("texture", f"what texture has the {form}", pattern, named, named))
-        asked["place"].append(Question("place", f"where is the {form}", PLACES[own], named, named))
-        asked["which"].append(Question("which", f"what is {pattern}", form, named, named))
-    return tuple(question for kind in KINDS for question in asked[kind])
+        of_kind["relation"].append(Question("relation", text, answer, about, named))
+        of_kind["texture"].append(Question("texture", f"what texture has the {form}", pattern, named, named))
+        of_kind["place"].append(Question("place", f"where is the {form}", POSITIONS[own], named, named))
+        of_kind["which"].append(Question("which", f"what is {pattern}", form, named, named))
+    return tuple(question for kind in KINDS for question in of_kind[kind])

@@ -1,7 +1,7 @@
-"""Draws two heads side by side or one above the other: what they are, where they are, and nothing else is a choice.
+"""Drawing of two heads side by side or one above the other.
 
-Form, pattern, size, pose, colors and relation are drawn independently of each other; only are the two forms different,
-and the two patterns, so that "the star" and "what is striped" name one object.
+Form, pattern, size, pose, colors and relation are drawn independently of each other; only the two forms differ, and the
+two patterns, so that "the star" and "what is striped" name one object.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ _TRIES = 64
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands where, before anything is painted.
+    """The objects of an image and their positions, before anything is painted.
 
     Attributes:
         forms: `(2,)` indices into `FORMS`.
         patterns: `(2,)` indices into `PATTERN_NAMES`.
-        relation: Index into `RELATIONS`: how the first object stands to the second.
+        relation: Index into `RELATIONS`: the relation of the first object to the second.
         shares: `(2,)` the longer sides of the boxes as shares of the image's side.
-        parts: Of each object the one part that is painted; its box begins at (0, 0).
-        offsets: `(2, 2)` pixels `(x, y)` where the boxes begin.
+        parts: For each object the one part that is painted; its box begins at (0, 0).
+        offsets: `(2, 2)` pixels `(x, y)` of the boxes' first corners.
     """
 
     forms: np.ndarray
@@ -53,7 +53,7 @@ class Pair:
 
 
 def sample_head(random: np.random.Generator, pattern: int, form: int, share: float, size: int) -> Part:
-    """Draws the pose and the colors of a head without a body.
+    """Draw the pose and the colors of a head without a body.
 
     Args:
         random: The source of randomness.
@@ -80,7 +80,7 @@ def sample_head(random: np.random.Generator, pattern: int, form: int, share: flo
 
 
 def sample_layout(random: np.random.Generator, size: int) -> Layout:
-    """Draws which two objects there are and where.
+    """Draw two objects and their positions.
 
     Args:
         random: The source of randomness.
@@ -92,11 +92,11 @@ def sample_layout(random: np.random.Generator, size: int) -> Layout:
     shares = random.uniform(*SIZES, size=2)
     first, second = (sample_head(random, patterns[k], forms[k], shares[k], size) for k in range(2))
     extents = np.stack([part.outline.max(axis=0) for part in (first, second)])
-    return Layout(forms, patterns, relation, shares, (first, second), _places(random, extents, relation, size))
+    return Layout(forms, patterns, relation, shares, (first, second), _positions(random, extents, relation, size))
 
 
-def _places(random: np.random.Generator, extents: np.ndarray, relation: int, size: int) -> np.ndarray:
-    """Returns the offsets of two boxes, each anywhere, among those that stand in the relation beyond doubt."""
+def _positions(random: np.random.Generator, extents: np.ndarray, relation: int, size: int) -> np.ndarray:
+    """Return the offsets of two boxes, each anywhere, among those that are clearly in the relation."""
     axis, back = relation // 2, relation % 2
     while True:
         offsets = random.uniform(0.0, size - extents, size=(_TRIES, 2, 2))
@@ -110,11 +110,11 @@ def _places(random: np.random.Generator, extents: np.ndarray, relation: int, siz
 
 
 def draw_pair(seed: tuple[int, ...], split: str, size: int) -> Pair:
-    """Draws an image with two objects.
+    """Draw an image with two objects.
 
     Args:
         seed: The image is a function of it and of the split.
-        split: "train", "validation" or "test": whose background.
+        split: "train", "validation" or "test", whose backgrounds are used.
         size: Side of the image in pixels.
 
     Example:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerasxai.data.shapes.builder import Generated
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import KINDS, caption, questions
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS, draw_pair
@@ -21,9 +22,9 @@ _FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 class ShapesTwo(tfds.core.GeneratorBasedBuilder):
     """Two objects on a photograph, a caption, and questions with answers, with an exact mask for each object.
 
-    Eight forms and eight patterns are drawn independently, as are sizes, places and colors. Of the words of a caption
-    and of each question the data say which object they speak of, so that it can be measured whether a heatmap for a
-    word lies there.
+    Eight forms and eight patterns are drawn independently, as are sizes, positions and colors. For the words of a
+    caption and for each question the data contain the object that they describe, so that heatmaps for words can be
+    measured.
 
     Example:
         >>> builder = ShapesTwo(data_dir="data")
@@ -65,10 +66,10 @@ class ShapesTwo(tfds.core.GeneratorBasedBuilder):
             citation="The photographs behind the objects are those of scikit-image (see its data/README.txt).",
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[Generated]]:
         return {split: self._generate_examples(split) for split in COUNTS}
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, split: str) -> Iterator[Generated]:
         # NumPy lets other threads run while it works on images; few at a time, so that few are held in memory.
         with ThreadPoolExecutor(_THREADS) as threads:
             for start in range(0, COUNTS[split], _AHEAD):
@@ -80,11 +81,11 @@ class ShapesTwo(tfds.core.GeneratorBasedBuilder):
 
 
 def example(seed: tuple[int, ...], split: str, size: int = SIZE) -> dict[str, Any]:
-    """Draws one example, all but its file name."""
+    """Draw one example, without its file name."""
     pair = draw_pair(seed, split, size)
     layout, scene = pair.layout, pair.scene
-    text, spoken = caption(layout.forms, layout.patterns, layout.relation)
-    asked = questions(np.random.default_rng([*seed, 3]), layout.forms, layout.patterns, layout.relation)
+    text, described = caption(layout.forms, layout.patterns, layout.relation)
+    about = questions(np.random.default_rng([*seed, 3]), layout.forms, layout.patterns, layout.relation)
     boxes = [[float(edge) for edge in box] for box in scene.boxes]
     return {
         "image": scene.image,
@@ -99,9 +100,9 @@ def example(seed: tuple[int, ...], split: str, size: int = SIZE) -> dict[str, An
         ],
         "relation": RELATIONS[layout.relation],
         "caption": text,
-        "caption_objects": spoken,
+        "caption_objects": described,
         "questions": [
             {"kind": one.kind, "text": one.text, "answer": one.answer, "about": one.about, "named": one.named}
-            for one in asked
+            for one in about
         ],
     }

@@ -1,6 +1,6 @@
-"""Head patterns and body textures as functions of the part's own coordinates.
+"""Head patterns and body textures as functions of the part's coordinates.
 
-All are about half light and half dark, so that the mean color of a part does not tell the class.
+All are about half light and half dark, so that the mean color of a part does not predict the class.
 """
 
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 Pattern = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+"""From coordinates `x`, `y` and the size of a pixel in the same unit to shades in [0, 1]."""
 
 
 def _step(distance: np.ndarray, pixel: float) -> np.ndarray:
@@ -16,7 +17,7 @@ def _step(distance: np.ndarray, pixel: float) -> np.ndarray:
 
 
 def _wave(phase: np.ndarray) -> np.ndarray:
-    """Returns the triangle wave of period 1 between -1/4 and 1/4; its slope is 1, so it measures distance."""
+    """Return the triangle wave of period 1 between -1/4 and 1/4; its slope is 1, so it measures distance."""
     return np.abs((phase - 0.25) % 1.0 - 0.5) - 0.25
 
 
@@ -60,7 +61,7 @@ def gridded(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
 
 
 def rayed(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
-    """Sectors about the center, as of a pie."""
+    """Sectors around the center, like a pie."""
     radius, turn = np.hypot(x, y), np.arctan2(y, x) / (2.0 * np.pi)
     return _step(2.0 * np.pi * radius * _wave(6.0 * turn) / 6.0, pixel)
 
@@ -76,7 +77,7 @@ def wavy(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
 
 
 def scaly(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
-    """Overlapping round scales, as of a fish."""
+    """Overlapping round scales, like a fish."""
     step, rise = 0.25, 0.16
     row = np.floor(x / rise)
     best = np.zeros_like(x)
@@ -89,7 +90,7 @@ def scaly(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
 
 
 def mottled(x: np.ndarray, y: np.ndarray, pixel: float) -> np.ndarray:
-    """Irregular patches; the same ones on each body, seen through another part of an endless field."""
+    """Irregular patches: each body shows another part of one endless field."""
     angles = np.array([0.3, 1.1, 1.9, 2.6, 3.3])
     field = np.zeros_like(x)
     for index, angle in enumerate(angles):
