@@ -237,8 +237,8 @@ def projection_page(inspection: Inspection) -> str:
         "Projection",
         f"The embedding in the plane by {method}. Trustworthiness measures whether neighbors in the plane were "
         "neighbors before: 1 if all were, about 0.5 by chance. Distances between clusters mean little. "
-        "`projection.html` next to this page shows the image under the pointer; `tensorboard --logdir projector` shows all "
-        "dimensions.",
+        "`projection.html` next to this page shows the image under the pointer; `tensorboard --logdir projector` shows "
+        "all dimensions.",
     )
     figures = [("trustworthiness", found.trustworthiness, f"{found.neighbors} neighbors, {found.measured} images")]
     inspection.report.add_figures(figures)
