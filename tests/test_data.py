@@ -84,10 +84,10 @@ class TestFolder:
         with pytest.raises(KerasxaiError, match="expected images"):
             kerasxai.data.load(tmp_path)
         write(tmp_path / "only" / "a.png")
-        with pytest.raises(KerasxaiError, match=r"one class \(only\); a classifier needs two"):
+        with pytest.raises(KerasxaiError, match=r"expected two or more classes, got one \(only\)"):
             kerasxai.data.load(tmp_path)
         write(tmp_path / "b.png")
-        with pytest.raises(KerasxaiError, match="must all lie as class/image"):
+        with pytest.raises(KerasxaiError, match="must all be class/image"):
             kerasxai.data.load(tmp_path)
         with pytest.raises(KerasxaiError, match="got the file"):
             kerasxai.data.load(tmp_path / "b.png")
@@ -172,7 +172,7 @@ class TestBoxes:
 
     def test_missing_columns_and_files(self, root: Path, tmp_path: Path) -> None:
         path = boxes_csv(tmp_path / "boxes.csv", [], "filename,x,y")
-        with pytest.raises(KerasxaiError, match="missing: x_min, y_min, x_max, y_max"):
+        with pytest.raises(KerasxaiError, match="got one without x_min, y_min, x_max, y_max"):
             kerasxai.data.load(root, "test", boxes_csv=path)
         with pytest.raises(KerasxaiError, match="cannot read the boxes"):
             kerasxai.data.load(root, "test", boxes_csv=tmp_path / "none.csv")

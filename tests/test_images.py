@@ -304,7 +304,7 @@ class TestLoadImages:
         np.testing.assert_array_equal(load_images(paths[0], None), COLORS[None])
 
     def test_bad_lists(self, tmp_path: Path) -> None:
-        with pytest.raises(KerasxaiError, match="no images"):
+        with pytest.raises(KerasxaiError, match="one or more images, got none"):
             load_images([])
         paths = [write(tmp_path / "a.png"), write(tmp_path / "b.png", COLORS[:4])]
         with pytest.raises(KerasxaiError, match="different sizes \\(9x4, 9x6\\)"):
