@@ -14,7 +14,8 @@ import zoo
 from PIL import Image
 
 from kerasxai.cli import explain as explain_module
-from kerasxai.cli import localize_files, main
+from kerasxai.cli import localize as localize_module
+from kerasxai.cli import main
 from kerasxai.cli.ledger import Ledger
 from kerasxai.data.finding import find_images, folded, holds_results
 from kerasxai.tools.folders import locked
@@ -183,7 +184,7 @@ def stop_at(count: int, work: Callable[..., Any]) -> Callable[..., Any]:
     return stopped
 
 
-WRITERS = {"explain": (explain_module, "write_explained"), "localize": (localize_files, "write_mask")}
+WRITERS = {"explain": (explain_module, "write_explained"), "localize": (localize_module, "write_mask")}
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     config = from_options(InspectConfig, options)
     parts = parts_of(config)
     preprocessing(config.input_range)  # Refuses a mistake before the model is loaded.
-    with staged(config.out, "inspection.json", _NAMES, settings_of("inspect", options, query=config.query)) as stage:
+    with staged(config.out, "inspection.json", _NAMES, settings_of("inspect", options)) as stage:
         count = len(config.query)
         config, queries, skipped = _read_queries(config)
         dataset = None

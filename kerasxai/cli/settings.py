@@ -34,7 +34,7 @@ def settings_of(command: str, options: argparse.Namespace, **more: object) -> JS
         "kerasxai": __version__,
         "of": command,
         **kept,
-        **more,
+        **{name: _plain(value) for name, value in more.items()},
         "model_sha256": digest_of(given["model"]),
     }
 
