@@ -2,11 +2,13 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from tiny_backbone import in_backbones
 
 import kerasxai
 from kerasxai.cli import main
@@ -15,17 +17,18 @@ from kerasxai.training import benchmark as benchmark_module
 from kerasxai.training.benchmark import rows_of
 from kerasxai.training.benchmark_tables import cell, csv_table, differences, markdown_table, summarize, table_of
 
-WORDS = ["--head-epochs", "0", "--epochs", "1", "--features", "block2b_add", "--image-size", "64", "--batch-size", "8"]
+WORDS = ["--head-epochs", "0", "--epochs", "1", "--image-size", "64", "--batch-size", "8"]
+WORDS += ["--backbone", "Tiny", "--features", "4"]
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def words(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """The command without recipes and folder, on data that is prepared once."""
     folder = str(tmp_path_factory.mktemp("data"))
-    with pytest.MonkeyPatch.context() as patch:
+    with in_backbones(64), pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, "COUNTS", {"train": 16, "validation": 8, "test": 8})
         kerasxai.data.info("shapes", data_dir=folder)
-    return ["benchmark", "--data", "shapes", "--data-dir", folder, *WORDS, "--head-option", "width=8"]
+        yield ["benchmark", "--data", "shapes", "--data-dir", folder, *WORDS, "--head-option", "width=8"]
 
 
 def test_a_killed_benchmark_goes_on_where_it_was(

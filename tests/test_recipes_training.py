@@ -8,37 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_backbone import in_backbones
 
 import kerasxai
-from kerasxai.models.tables import BACKBONES, Backbone
 from kerasxai.training import RECIPES
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
 SIDE = 32
-L = keras.layers
-
-
-def tiny_backbone(include_top: bool, weights: Any, input_tensor: Any, input_shape: Any) -> keras.Model:
-    """As the functions of `keras.applications`; strides 2, 4 and 8."""
-    x = input_tensor
-    for number in range(3):
-        kernel = keras.initializers.GlorotUniform(number)
-        x = L.Conv2D(8, 3, 2, "same", use_bias=False, kernel_initializer=kernel, name=f"conv{number}")(x)
-        x = L.ReLU(name=f"relu{number}")(L.BatchNormalization(name=f"norm{number}")(x))
-    return keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x, name="tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_row() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        row = Backbone("Tiny", f"{__name__}:tiny_backbone", "tf", SIDE, None, "tests")
-        patch.setitem(BACKBONES, "Tiny", row)
+    with in_backbones(SIDE):
         yield
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_backbone import in_backbones
 
 import kerasxai
 from kerasxai.cli import main
@@ -21,6 +23,12 @@ from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import epochs_of, train
 
 SIDE = 48
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_row() -> Iterator[None]:
+    with in_backbones(SIDE):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(photos: Path) -> TrainConfig:
     return TrainConfig(
         data=str(photos),
-        features="block2b_add",
+        backbone="Tiny",
+        features=4,
         image_size=SIDE,
         head_epochs=1,
         epochs=2,
