@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed-$(shell (cat setup.cfg pyproject.toml; find kerasxai callbacks training -type f \
 	! -name '*.pyc' ! -name '*.tmp-*' | LC_ALL=C sort) | cksum | cut -d' ' -f1)
 WORKERS ?= 2
+# One file, one worker: fixtures and traced models are shared within it. Files keep their order, because by default
+# pytest-xdist puts those of the fewest tests last, which here take the longest, so that one worker ends alone.
+DIST := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format bench clean
@@ -25,11 +28,11 @@ demo: $(STAMP)  ## Explain photographs, train three heads, measure where they lo
 	$(BIN)/kerasxai demo --out runs/demo
 
 test: $(STAMP)  ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) $(DIST)
 
 test-all: $(STAMP)  ## Run all tests, with every network family (some more minutes)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,exhaustive]' --config-settings editable_mode=strict
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "exhaustive or not exhaustive"
+	$(BIN)/python -m pytest -n $(WORKERS) $(DIST) -m "exhaustive or not exhaustive"
 
 lint: $(STAMP)  ## Check style, formatting and types
 	$(BIN)/ruff check .
