@@ -319,15 +319,15 @@ LAST_MAPS = {
     "VGG16": "block5_pool",
     "ResNet50V2": "post_relu",
     "ConvNeXtTiny": "add_17 (operation)",
-    "MobileNet": "conv_pw_13_relu",
     "MobileNetV2": "out_relu",
     "MobileNetV3Small": "activation_17",
+}
+OTHER_LAST_MAPS = {
+    "MobileNet": "conv_pw_13_relu",
     "DenseNet121": "relu",
     "EfficientNetB0": "top_activation",
     "EfficientNetV2B0": "top_activation",
     "Xception": "block14_sepconv2_act",
-}
-OTHER_LAST_MAPS = {
     "ResNet50": "conv5_block3_out",
     "ResNet101V2": "post_relu",
     "InceptionV3": "mixed10",

@@ -99,21 +99,32 @@ def test_relu6_passes_nothing_above_six(six: Callable[[Any], Any], images: np.nd
     np.testing.assert_allclose(guided(model, images), guided(unlimited, images), rtol=1e-4)
 
 
+WITHOUT_RECTIFIERS: list[Any] = [
+    layers.Activation("silu"),
+    layers.Activation("gelu"),
+    layers.Activation("tanh"),
+    layers.Activation("hard_sigmoid"),
+    layers.Activation("hard_silu"),
+    lambda x: x * layers.ReLU(6)(x + 3.0) * (1.0 / 6.0),
+    layers.LeakyReLU(0.1),
+    lambda x: layers.PReLU(alpha_initializer="ones")(x),
+    layers.ReLU(6, negative_slope=0.1),
+]
+
+
 @pytest.mark.parametrize(
-    "activation",
+    ("method", "activation"),
     [
-        layers.Activation("silu"),
-        layers.Activation("gelu"),
-        layers.Activation("tanh"),
-        layers.Activation("hard_sigmoid"),
-        layers.Activation("hard_silu"),
-        lambda x: x * layers.ReLU(6)(x + 3.0) * (1.0 / 6.0),
-        layers.LeakyReLU(0.1),
-        lambda x: layers.PReLU(alpha_initializer="ones")(x),
-        layers.ReLU(6, negative_slope=0.1),
+        *(("guided_backprop", activation) for activation in WITHOUT_RECTIFIERS),
+        # All three methods look for rectifiers in one place.
+        *((method, WITHOUT_RECTIFIERS[0]) for method in ("deconvnet", "guided_gradcam")),
+        *(
+            pytest.param(method, activation, marks=pytest.mark.exhaustive)
+            for method in ("deconvnet", "guided_gradcam")
+            for activation in WITHOUT_RECTIFIERS[1:]
+        ),
     ],
 )
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_gradcam"])
 def test_a_model_without_rectifiers_is_refused(
     method: str, activation: Callable[[Any], Any], images: np.ndarray
 ) -> None:

@@ -67,8 +67,17 @@ def pictures(count: int, size: tuple[int, int]) -> np.ndarray:
 @pytest.mark.parametrize(
     ("build", "method"),
     [
-        *((functional, method) for method in kerasxai.METHODS),
-        *((build, method) for build in (sequential, Subclassed) for method in ("gradcam", "integrated_gradients")),
+        *((functional, method) for method in zoo.ONE_OF_EACH),
+        *((build, "gradcam") for build in (sequential, Subclassed)),
+        *(
+            pytest.param(functional, method, marks=pytest.mark.exhaustive)
+            for method in kerasxai.METHODS
+            if method not in zoo.ONE_OF_EACH
+        ),
+        *(
+            pytest.param(build, "integrated_gradients", marks=pytest.mark.exhaustive)
+            for build in (sequential, Subclassed)
+        ),
     ],
 )
 def test_a_model_of_open_size_gives_the_maps_of_one_of_that_size(build: Any, method: str) -> None:

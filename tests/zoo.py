@@ -1,6 +1,6 @@
 """Tiny models of every kind that a user may bring. All are 16x16x3 in and four classes out, with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -125,6 +125,18 @@ CHEAPER: dict[str, dict[str, Any]] = {
     "lime": {"samples": 16, "segments": 9},
     "kernelshap": {"samples": 24, "segments": 9},
 }
+
+# A method for each way of running a model: the weights of a class, a map alone, gradients of a map, gradients of the
+# image, gradients through other rectifiers, masks over the image, masks made of a map, ablation of a map's channels.
+ONE_OF_EACH = (
+    *("cam", "eigencam", "gradcam", "integrated_gradients", "guided_gradcam", "occlusion", "scorecam", "ablationcam"),
+)
+
+
+def mostly(default: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """Return parameters of a test of which only those in `default` are not marked as exhaustive."""
+    default = set(default)
+    return [name if name in default else pytest.param(name, marks=pytest.mark.exhaustive) for name in names]
 
 
 def build(kind: str) -> Any:
