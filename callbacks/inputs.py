@@ -10,8 +10,8 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.samples import are_nested
+from kerasxai.engine.inputs import split_inputs
 from kerasxai.engine.layers import input_names
-from kerasxai.engine.samples import laid_out
 from kerasxai.tools.errors import KerasxaiError
 
 Inputs = ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike]
@@ -34,7 +34,7 @@ def explained_input(images: Inputs, image_input: InputName | None = None) -> NDA
     """
     if not are_nested(images):
         return np.asarray(images)
-    return laid_out(images, None, [], image_input if image_input is not None else _only_input(images))[1]
+    return split_inputs(images, None, [], image_input if image_input is not None else _only_input(images))[1]
 
 
 def _only_input(images: Inputs) -> int | None:

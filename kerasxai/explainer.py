@@ -1,37 +1,47 @@
-"""The front door: any Keras classifier, any method, any number of images."""
+"""Explainer: any Keras classifier, any method, any number of images."""
 
-import copy
-import functools
+from __future__ import annotations
+
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
 
+from kerasxai.engine.call_report import CallReport
 from kerasxai.engine.coverage.extents import map_extent, over_input
 from kerasxai.engine.function_model import FunctionModel
 from kerasxai.engine.images.integer_images import check_whole
-from kerasxai.engine.map_layout import checked_grid, sides_of
+from kerasxai.engine.inputs import InputName, Inputs, checked_rank, spec_of, split_inputs
+from kerasxai.engine.layers import LayerName
+from kerasxai.engine.map_layout import checked_grid, spatial_shape
 from kerasxai.engine.outputs.checks import all_classes
 from kerasxai.engine.outputs.finite import check_inputs, check_maps, outputs_error
 from kerasxai.engine.outputs.kinds import UNDOABLE, Predictions
-from kerasxai.engine.samples import checked_rank, laid_out, numbered
+from kerasxai.engine.samples import Samples
+from kerasxai.engine.score_model import ScoreModel
 from kerasxai.engine.scores import PREDICTED, Score
+from kerasxai.engine.targets import are_custom, checked_classes, checked_custom
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods import METHODS, Method
-from kerasxai.methods.smoothing import noise_options, smoothed
-from kerasxai.refinements.chain import checked_for, parsed, refined
+from kerasxai.methods.cam import FUSIONS
+from kerasxai.methods.smoothing import smoothed, split_options
+from kerasxai.refinements.chain import Refine, checked_for, parsed, refined
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.foreign_models import check_keras_model
 from kerasxai.tools.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.tools.options import choice
 from kerasxai.tools.progress import Bar
 
-_R = TypeVar("_R")
+Classifier: TypeAlias = "keras.Model | Callable[[NDArray], Any]"
+"""A Keras model, or any function from images to class scores."""
+
+_M = TypeVar("_M", bound=ScoreModel)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,9 @@ class Explanation:
         scores: `(N,)` float32, the score explained, by default the logit of that class.
         method: The method's name.
         layer: The path of the explained layer or the name of the operation, None if the method uses no layer.
-        notes: What the method tells beside its maps, by name.
+        notes: Diagnostics of the method, by name.
+        outputs: The scores and probabilities of all classes, as `Explainer.predict` returns them; None if a custom
+            score is explained, or if nothing shows whether the outputs are logits or probabilities.
     """
 
     heatmaps: np.ndarray
@@ -54,24 +66,19 @@ class Explanation:
     method: str
     layer: str | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    outputs: Predictions | None = None
 
 
-def _own_state(function: Callable[..., _R]) -> Callable[..., _R]:
-    """Lets each call of a method work on a shallow copy that has a view for this call, so threads can share one."""
+@dataclass(frozen=True)
+class _ModelSettings:
+    """The arguments of a `TracedModel` besides the model and the score."""
 
-    @functools.wraps(function)
-    def called(self: "Explainer", *args: Any, **kwargs: Any) -> _R:
-        if not tf.executing_eagerly():
-            raise KerasxaiError(
-                "expected an explainer to be called eagerly, got a call inside a tf.function; call it outside, or "
-                "through tf.py_function"
-            )
-        own = copy.copy(self)
-        own._view = self._view.for_call()
-        own._classes = own._view if self._classes is self._view else self._classes.for_call()
-        return function(own, *args, **kwargs)
-
-    return called
+    layer: LayerName | Sequence[LayerName] | None
+    batch_size: int
+    accelerated: bool
+    outputs: str | None
+    fuse: str
+    token_grid: tuple[int, ...] | None
 
 
 class Explainer:
@@ -146,20 +153,20 @@ class Explainer:
 
     def __init__(
         self,
-        model: Any,
+        model: Classifier,
         method: str = "gradcam",
         *,
-        layer: Any = None,
+        layer: LayerName | Sequence[LayerName] | None = None,
         score: Score | None = None,
         token_grid: tuple[int, ...] | None = None,
-        image_input: Any = None,
+        image_input: InputName = None,
         batch_size: int = 32,
         progress: bool | None = None,
         smooth: str | dict[str, Any] | None = None,
         fuse: str = "mean",
         fold: bool = True,
         resize: bool = True,
-        refine: Any = None,
+        refine: Refine = None,
         preprocess: str | Preprocess | None = None,
         outputs: str | None = None,
         **options: Any,
@@ -168,34 +175,33 @@ class Explainer:
             raise unknown("method", method, METHODS)
         self.method = METHODS[method]
         if layer is not None and not self.method.takes_layer:
-            raise KerasxaiError(f"{method} does not explain at a layer of one's choice; leave layer= out")
+            raise KerasxaiError(f"expected no layer= for {method}, got {layer!r}; it uses no layer of your choice")
         if score is not None and not self.method.takes_score:
-            raise KerasxaiError(f"{method} explains the logit of a class and no other score; leave score= out")
+            raise KerasxaiError(
+                f"expected no score= for {method}, got {score!r}; it explains the logit of a class only"
+            )
         if batch_size < 1:
-            raise KerasxaiError(f"batch_size must be 1 or more, not {batch_size}")
+            raise KerasxaiError(f"batch_size must be 1 or more, got {batch_size}")
         self.batch_size = int(batch_size)
         self.image_input = image_input
         self.progress = progress
-        options, self.noise = noise_options(smooth, options, _own_options(self.method))
-        self.options = _checked_options(self.method, options)
-        self._view = _view_of(model, self.method, layer, score, self.batch_size, outputs)
+        self.options, self.noise = split_options(smooth, options, _option_names(self.method))
+        _check_options(self.method, self.options)
+        settings = _ModelSettings(
+            layer, self.batch_size, fold, outputs, choice("fuse", fuse, FUSIONS), checked_grid(token_grid)
+        )
+        self._model = _score_model(model, self.method, score, settings)
+        # Predictions are of classes, also if another kind of score is explained.
+        self._classifier = self._model if score is None else _score_model(model, self.method, None, settings)
         self._resize = resize
         self._preprocess = None if preprocess is None else preprocessing(preprocess)
-        self._view.fold = fold
-        self._view.token_grid = checked_grid(token_grid)
-        self._view.fuse = choice("fuse", fuse, ("mean", "max"))
         self._steps = checked_for(model, parsed(refine))
         if self._steps and not resize:
-            raise KerasxaiError("refine works on heatmaps of image size; leave resize= out")
+            raise KerasxaiError("expected resize=True with refine=, got False; refinements work at image size")
         self._refine = refine
-        # Predictions are of classes, also where a score of another kind is explained.
-        self._classes = (
-            self._view if score is None else _view_of(model, self.method, None, None, self.batch_size, outputs)
-        )
         self._warned: set[str] = set()
 
-    @_own_state
-    def __call__(self, images: Any, targets: Any = None) -> Explanation:
+    def __call__(self, images: Inputs, targets: ArrayLike | None = None) -> Explanation:
         """Explains images.
 
         Args:
@@ -213,35 +219,33 @@ class Explainer:
             KerasxaiError: Images or targets of the wrong shape or range, a model that the method cannot explain, or a
                 call inside a `tf.function`.
         """
-        view = self._view
-        images, others = self._given(view, images)
-        self._check_kind(images.ndim)
-        wanted = None
-        if self._view.score is not None and _are_rich(targets):
-            wanted, targets = _checked_wanted(targets, len(images)), None
-        classes = _checked_targets(targets, len(images))
-        parts = []
-        with Bar(len(images), self.method.name, self.progress) as bar:
-            view.bar, view.total = bar, len(images)
-            for rows in _batches(view, len(images)):
-                view.others = [tf.convert_to_tensor(x[rows]) for x in others]
-                view.wanted = None if wanted is None else tf.convert_to_tensor(wanted[rows])
-                batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
-                check_whole(batch, view.known)
-                parts.append(self._explain(batch, classes[rows]))
-                bar.reach(rows.stop)
+        _check_eager()
+        model, batch = self._prepare(self._model, images)
+        self._check_kind(len(batch.images.shape))
+        if model.score is not None and are_custom(targets):
+            batch = replace(batch, custom_targets=checked_custom(targets, len(batch)))
+        else:
+            batch = batch.with_targets(checked_classes(targets, len(batch)))
+        with Bar(len(batch), self.method.name, self.progress) as bar:
+            model.report.progress = bar
+            parts = []
+            for part in _batches(model, batch):
+                parts.append(self._explain(model, part))
+                bar.reach(part.first_index + len(part))
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
+        classes = joined.pop("targets")
+        scores, probabilities = joined.pop("all_scores", None), joined.pop("probabilities", None)
         return Explanation(
             heatmaps=joined.pop("heatmaps"),
-            targets=joined.pop("targets") if wanted is None else wanted,
+            targets=classes if batch.custom_targets is None else batch.custom_targets,
             scores=joined.pop("scores"),
             method=self.method.name,
             layer=joined.pop("layer", None),
             notes=joined,
+            outputs=None if scores is None else Predictions(scores, probabilities),
         )
 
-    @_own_state
-    def predict(self, images: Any) -> Predictions:
+    def predict(self, images: Inputs) -> Predictions:
         """Predicts the classes of images, as they are explained: `classes` holds the targets that None stands for.
 
         Args:
@@ -257,32 +261,30 @@ class Explainer:
             >>> explainer.predict(images).probabilities.round(2)
             array([[0.9, 0.1], [0.2, 0.8]], dtype=float32)
         """
-        view = self._classes
-        images, others = self._given(view, images)
-        found = []
-        for rows in _batches(view, len(images)):
-            view.notes, view.others, view.wanted = {}, [tf.convert_to_tensor(x[rows]) for x in others], None
-            targets = numbered(view, np.full(len(images[rows]), PREDICTED, np.int64))
-            batch = images[rows] if self._preprocess is None else preprocessed(self._preprocess, images[rows])
-            answer = view.evaluate(
-                all_classes,
-                tf.convert_to_tensor(batch, tf.float32),
-                tf.convert_to_tensor(targets),
-                explain="probability",
-            )
-            found.append((answer.all_scores.numpy(), answer.probabilities.numpy()))
-        self._warn(view, stacklevel=4, without=(UNDOABLE,))  # Which is about gradients.
-        scores, probabilities = zip(*found, strict=True)
-        return Predictions(np.concatenate(scores), np.concatenate(probabilities))
+        _check_eager()
+        model, batch = self._prepare(self._classifier, images)
+        answers = [
+            model.evaluate(all_classes, self._preprocessed(part).as_floats(), explain="probability")
+            for part in _batches(model, batch)
+        ]
+        self._warn(model, stacklevel=3, without=(UNDOABLE,))  # That warning is about gradients.
+        return Predictions(
+            np.concatenate([answer.all_scores.numpy() for answer in answers]),
+            np.concatenate([answer.probabilities.numpy() for answer in answers]),
+        )
 
-    def _given(self, view: TracedModel, images: Any) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the explained input, with its channels last, and the other inputs, checked."""
-        view.layout, given, others = laid_out(images, view.specs, view.names, self.image_input)
-        array = checked_rank(given, view.known)
-        for name, values in [("images", array), *(("the other inputs", x) for x in others)]:
-            check_inputs(name, values)
-        view.channels_first = view.takes_channels_first(array.shape)
-        return np.moveaxis(array, 1, -1) if view.channels_first else array, others
+    def _prepare(self, model: _M, inputs: Inputs) -> tuple[_M, Samples]:
+        """Returns the model for one call, and all its images with the other inputs, checked."""
+        layout, images, other_inputs = split_inputs(inputs, model.specs, model.input_names, self.image_input)
+        images = checked_rank(images, spec_of(layout, model.specs, model.input_names))
+        check_inputs("images", images)
+        for values in other_inputs:
+            check_inputs("the other inputs", values)
+        channels_first = model.takes_channels_first(images.shape)
+        images = np.moveaxis(images, 1, -1) if channels_first else images
+        count = len(images)
+        batch = Samples(images, np.full(count, PREDICTED), tuple(other_inputs), None, np.arange(count))
+        return model.for_call(CallReport(count), layout, channels_first), batch
 
     def _check_kind(self, rank: int) -> None:
         if rank == 2 and not self.method.takes_tokens:
@@ -293,73 +295,88 @@ class Explainer:
         if rank != 4 and self._steps:
             raise KerasxaiError("refine works on heatmaps of images (N, H, W, C) alone; leave it out")
 
-    def _explain(self, images: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-        self._view.notes = {}
-        heatmaps = refined(self._steps, self._view, self._heatmaps, images, targets)
-        notes = dict(self._view.notes)
-        notes |= map_extent(notes.pop("extents", None), sides_of(images.shape))
-        self._check_finite(heatmaps, np.asarray(notes["scores"]))
-        if self._view.score is None:
-            self._warn(self._view, stacklevel=5)
+    def _preprocessed(self, batch: Samples) -> Samples:
+        return batch if self._preprocess is None else batch.with_images(preprocessed(self._preprocess, batch.images))
+
+    def _explain(self, model: ScoreModel, batch: Samples) -> dict[str, Any]:
+        """Returns the heatmaps and the diagnostics of one batch, by name."""
+        report = model.report
+        report.diagnostics = {}
+        batch = self._preprocessed(batch)
+        check_whole(batch.images, model.input_spec)
+        heatmaps = refined(self._steps, self._heatmaps, model, batch)
+        notes = dict(report.diagnostics)
+        notes |= map_extent(notes.pop("extents", None), spatial_shape(batch.images.shape))
+        self._check_finite(model, batch, heatmaps)
+        if model.score is None:
+            self._warn(model, stacklevel=4)
         return {"heatmaps": heatmaps, **{name: _to_numpy(value) for name, value in notes.items()}}
 
-    def _heatmaps(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Returns the method's own heatmaps of a batch, `(B, h, w)`, at image size where they are resized."""
-        batch = tf.convert_to_tensor(images, tf.float32)
-        wanted = tf.convert_to_tensor(numbered(self._view, targets))
+    def _heatmaps(self, model: ScoreModel, batch: Samples) -> NDArray[np.float32]:
+        """Returns the heatmaps of a batch by the method alone, `(B, h, w)`, at image size if they are resized."""
+        batch = batch.as_floats()
         if self.noise is None:
-            maps = self.method.function(self._view, batch, wanted, **self.options)
+            maps = self.method.function(model, batch, **self.options)
         else:
-            maps = smoothed(self._view, batch, wanted, self.method, self.options, **self.noise)
+            maps = smoothed(model, batch, self.method, self.options, self.noise)
         heatmaps = tf.cast(maps, tf.float32)
         if self._resize:
-            heatmaps = over_input(heatmaps, sides_of(images.shape), self._view.notes.get("extents"))
+            shape = spatial_shape(batch.images.shape)
+            heatmaps = over_input(heatmaps, shape, model.report.diagnostics.get("extents"))
         return heatmaps.numpy()
 
-    def _check_finite(self, heatmaps: np.ndarray, scores: np.ndarray) -> None:
-        first = self._view.rows.start
+    def _check_finite(self, model: ScoreModel, batch: Samples, heatmaps: NDArray) -> None:
+        first = batch.first_index
+        scores = np.asarray(model.report.diagnostics["scores"])
         if not np.isfinite(scores).all():
-            image = first + int(np.argmin(np.isfinite(scores)))
-            raise outputs_error(self._view.model, image, "scores")
-        settings = {"layer": self._view.notes.get("layer"), **self.options, "refine": self._refine}
+            raise outputs_error(model.model, first + int(np.argmin(np.isfinite(scores))), "scores")
+        settings = {"layer": model.report.diagnostics.get("layer"), **self.options, "refine": self._refine}
         check_maps(heatmaps, first, self.method.name, settings)
 
-    def _warn(self, view: TracedModel, stacklevel: int, without: tuple[str, ...] = ()) -> None:
+    def _warn(self, model: ScoreModel, stacklevel: int, without: tuple[str, ...] = ()) -> None:
         """Warns of what the model's outputs are taken for, once."""
-        for text in view.outputs.warnings:
+        for text in model.outputs.warnings:
             if text not in self._warned and text not in without:
                 self._warned.add(text)
                 warnings.warn(text, stacklevel=stacklevel)
 
 
-def _batches(view: TracedModel, count: int) -> Iterator[slice]:
-    """Yields which images make each batch, and sets the view's rows to them."""
+def _check_eager() -> None:
+    if not tf.executing_eagerly():
+        raise KerasxaiError(
+            "expected an explainer to be called eagerly, got a call inside a tf.function; call it outside, or "
+            "through tf.py_function"
+        )
+
+
+def _batches(model: ScoreModel, batch: Samples) -> Iterator[Samples]:
+    """Yields the parts of a call that go through the model at once; their size is known after the first."""
     start = 0
-    while start < count:
-        view.rows = slice(start, start + view.effective_batch_size)
-        yield view.rows
-        start = view.rows.stop
+    while start < len(batch):
+        stop = start + model.effective_batch_size
+        yield batch.take(slice(start, stop))
+        start = stop
 
 
 def _to_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else value
 
 
-def _view_of(
-    model: Any, method: Method, layer: Any, score: Score | None, batch_size: int, outputs: str | None
-) -> TracedModel:
+def _score_model(model: Classifier, method: Method, score: Score | None, settings: _ModelSettings) -> ScoreModel:
     if isinstance(model, keras.layers.Layer):
-        return TracedModel(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
+        return TracedModel(model, score=score, **vars(settings))
     if not callable(model):
-        raise KerasxaiError(f"a Keras model or a function of images is needed, not {type(model).__name__}")
+        raise KerasxaiError(f"expected a Keras model or a function of images, got {type(model).__name__}")
     if not method.takes_function:
         check_keras_model(model, method.name)
         able = ", ".join(row.name for row in METHODS.values() if row.takes_function)
         raise KerasxaiError(
-            f"{method.name} looks inside a Keras model, and {type(model).__name__} is none; "
-            f"methods that explain any function of images: {able}"
+            f"expected a Keras model for {method.name}, got {type(model).__name__}; methods that explain any function "
+            f"of images: {able}"
         )
-    return FunctionModel(model, layer=layer, score=score, batch_size=batch_size, outputs=outputs)
+    if settings.layer is not None:
+        raise KerasxaiError(f"expected no layer= for a function of images, got {settings.layer!r}; it has no layers")
+    return FunctionModel(model, score, settings.batch_size, settings.outputs)
 
 
 def _join(values: list[Any]) -> Any:
@@ -368,49 +385,13 @@ def _join(values: list[Any]) -> Any:
     return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
 
 
-def _checked_options(method: Method, options: dict[str, Any]) -> dict[str, Any]:
-    known = _own_options(method) if options else []
+def _check_options(method: Method, options: Mapping[str, Any]) -> None:
+    known = _option_names(method) if options else []
     for name in options:
         if name not in known:
             raise unknown(f"option of {method.name}", name, known or ["none"])
-    return options
 
 
-def _own_options(method: Method) -> list[str]:
+def _option_names(method: Method) -> list[str]:
     parameters = inspect.signature(method.function).parameters.values()
     return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-
-
-def _are_rich(targets: Any) -> bool:
-    """Tells whether targets for a score of one's own are more than one whole number for each image."""
-    if targets is None:
-        return False
-    targets = np.asarray(targets)
-    return targets.ndim > 1 or not np.issubdtype(targets.dtype, np.integer)
-
-
-def _checked_wanted(targets: Any, count: int) -> np.ndarray:
-    targets = np.asarray(targets)
-    if targets.ndim == 0 or len(targets) != count:
-        raise KerasxaiError(
-            f"targets for a score of your own must be an array with one entry for each of {count} images, "
-            f"not of shape {targets.shape}"
-        )
-    return targets.astype(np.float32) if targets.dtype == np.float64 else targets
-
-
-def _checked_targets(targets: Any, count: int) -> np.ndarray:
-    if targets is None:
-        return np.full(count, PREDICTED, np.int64)
-    targets = np.asarray(targets)
-    if not np.issubdtype(targets.dtype, np.integer):
-        raise KerasxaiError(f"targets must be class indices (integers), not {targets.dtype}")
-    if targets.ndim == 0:
-        targets = np.full(count, targets)
-    if targets.shape != (count,):
-        raise KerasxaiError(
-            f"targets must be None, one class, or one class for each of {count} images, not {targets.shape}"
-        )
-    if targets.min() < 0:
-        raise KerasxaiError(f"target {targets.min()} is out of range: classes are counted from 0")
-    return targets.astype(np.int64)

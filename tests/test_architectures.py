@@ -79,7 +79,7 @@ def explain(case: Case, method: str, **options: Any) -> Any:
     network = case.network
     explainer = kerasxai.Explainer(network.model, method, fold=False, **network.options, **options)
     if "layer" not in options:
-        explainer._view = case.views.setdefault(True, explainer._view)
+        explainer._model = case.views.setdefault(True, explainer._model)
     explanation = explainer(network.given(case.image[None]), targets=network.targets)
     assert explanation.heatmaps.shape == (1, *network.side) or "resize" in options
     np.testing.assert_allclose(explanation.scores[0], case.scores[1, 1, 1, 1], rtol=1e-3, atol=1e-3)

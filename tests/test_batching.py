@@ -18,6 +18,7 @@ from kerasxai.engine.fast import batching
 from kerasxai.engine.fast.batching import fitting, largest_map, max_concurrent
 from kerasxai.engine.keras_internals import uses_onednn
 from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 
 # Of the models in the zoo, for each image: the first convolution's map, 8 x 8 x 6 floats; the image itself has 768.
@@ -68,8 +69,8 @@ def test_an_accelerator_takes_what_it_is_given(monkeypatch: pytest.MonkeyPatch) 
 def test_the_largest_map_is_read_off_the_graph() -> None:
     view = TracedModel(zoo.build("functional"))
     assert view.effective_batch_size == 32
-    view.evaluate(clean, zoo.images(1), np.zeros(1, np.int64))
-    ((_, trace),) = view._traced.items()
+    view.evaluate(clean, Samples.of(zoo.images(1), np.zeros(1)))
+    ((_, trace),) = view._traces.items()
     assert largest_map(trace.concrete) == LARGEST
 
 
@@ -80,7 +81,7 @@ def test_maps_of_open_size_do_not_count() -> None:
     explain = kerasxai.Explainer(model, "saliency", batch_size=2)
     assert explain(zoo.images(3)).heatmaps.shape == (3, 16, 16)
     assert explain(zoo.images(3, 20)).heatmaps.shape == (3, 20, 20)
-    assert explain._view.effective_batch_size == 2
+    assert explain._model.effective_batch_size == 2
 
 
 @pytest.mark.parametrize(
@@ -99,24 +100,24 @@ def test_smaller_batches_give_the_same_maps(monkeypatch: pytest.MonkeyPatch, met
     whole = kerasxai.Explainer(model, method, **options)(images, targets=1)
     small_room(monkeypatch, 2)
     explain = kerasxai.Explainer(model, method, **options)
-    asked: list[int] = []
-    posed = TracedModel._posed
+    sizes: list[int] = []
+    prepare = TracedModel._prepare
 
-    def counted(view: TracedModel, question: Any, images: Any, *tensors: Any, **settings: Any) -> Any:
-        # How many channels go out together has a bound of its own, and coalitions are flat.
+    def counted(model: TracedModel, query: Any, batch: Samples, *tensors: Any, **settings: Any) -> Any:
+        # How many channels are ablated per pass has its own limit, and coalitions are flat.
         copies = [] if method in ("ablationcam", "lime") else tensors
-        asked.append(max(map(len, (images, *copies))))
-        return posed(view, question, images, *tensors, **settings)
+        sizes.append(max(map(len, (batch, *copies))))
+        return prepare(model, query, batch, *tensors, **settings)
 
-    monkeypatch.setattr(TracedModel, "_posed", counted)
+    monkeypatch.setattr(TracedModel, "_prepare", counted)
     for _ in range(2):
-        asked.clear()
+        sizes.clear()
         parted = explain(images, targets=1)
         np.testing.assert_allclose(parted.heatmaps, whole.heatmaps, rtol=1e-4, atol=1e-5)
         np.testing.assert_array_equal(parted.targets, whole.targets)
         np.testing.assert_allclose(parted.scores, whole.scores, rtol=1e-5)
-    # Only the first batch of the first call knows nothing of the model yet.
-    assert max(asked) <= 2 < 5
+    # Only before the first batch of the first call nothing is known of the model.
+    assert max(sizes) <= 2 < 5
 
 
 def test_each_image_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,9 +126,9 @@ def test_each_image_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     batches: list[Any] = []
     inner = explain._explain
 
-    def counted(images: Any, targets: Any) -> Any:
-        batches.append(len(images))
-        return inner(images, targets)
+    def counted(model: Any, batch: Samples) -> Any:
+        batches.append(len(batch))
+        return inner(model, batch)
 
     monkeypatch.setattr(explain, "_explain", counted)
     explain(zoo.images(9))

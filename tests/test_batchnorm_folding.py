@@ -13,6 +13,7 @@ from kerasxai.engine.fast import batchnorm_folding as folding
 from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.engine.graph import ancestors
 from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 
 layers = keras.layers
@@ -44,14 +45,14 @@ def model() -> Any:
 
 def operations(view: TracedModel) -> list[str]:
     """Returns the types of the operations on maps that the one traced question of a view runs."""
-    ((_, trace),) = view._traced.items()
+    ((_, trace),) = view._traces.items()
     run = [x.deref() for x in ancestors(*trace.concrete.outputs)]
     return sorted(x.op.type for x in run if x.shape.rank == 4 and x.shape[0] is None)
 
 
 def ask(model: Any, fold: bool, layer: Any = None) -> tuple[np.ndarray, list[str]]:
-    view = TracedModel(model, layer=layer, fold=fold)
-    answer = view.evaluate(clean, tf.constant(zoo.images(3)), tf.constant([0, 1, 2], tf.int64))
+    view = TracedModel(model, layer=layer, accelerated=fold)
+    answer = view.evaluate(clean, Samples.of(zoo.images(3), np.array([0, 1, 2])))
     return answer.scores.numpy(), operations(view)
 
 
@@ -225,8 +226,8 @@ def test_with_onednn_a_rectifier_is_kept_apart_from_its_convolution(
     x = layers.BatchNormalization()(layers.DepthwiseConv2D(3)(layers.ReLU(activation)(x)))
     x = layers.GlobalAveragePooling2D()(layers.ReLU(activation)(x))
     view = TracedModel(keras.Model(inputs, layers.Dense(3)(x)))
-    view.evaluate(clean, zoo.images(2, size=8), np.zeros(2, np.int64))
-    ((_, trace),) = view._traced.items()
+    view.evaluate(clean, Samples.of(zoo.images(2, size=8), np.zeros(2)))
+    ((_, trace),) = view._traces.items()
     concrete = trace.concrete
     assert sum(op.type == "EnsureShape" for op in trace.concrete.graph.get_operations()) == fences
     constant = with_constant_weights(concrete, {read: read.value() for read in weight_reads(concrete)})

@@ -88,7 +88,7 @@ def test_explain_writes_overlays_maps_and_a_record(model_file: str, photo: str, 
     ("words", "message"),
     [
         (["--method", "gradcm"], "unknown method 'gradcm'; nearest: gradcam"),
-        (["--target", "9"], "target 9 is out of range: the model has 4 classes"),
+        (["--target", "9"], "target must be from 0 to 3, got 9"),
         (["--target", "tabby"], "carries no class names"),
         (["--layer", "convolutions_lst"], "unknown layer 'convolutions_lst'; nearest: convolutions_last"),
         (["--option", "color=3"], "unknown option of gradcam 'color'"),

@@ -15,6 +15,7 @@ from kerasxai.engine import traced_model as view
 from kerasxai.engine.fast import constant_weights as freezing
 from kerasxai.engine.fast.constant_weights import ConstantWeights, weight_reads, with_constant_weights
 from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 
 layers = keras.layers
@@ -180,12 +181,12 @@ def test_old_frozen_questions_are_dropped(eager_to_freeze: list[Any]) -> None:
         for size in range(16, 20):
             images = zoo.images(1, 16 if asked is of_one_size else size)
             for _ in asked.chunks(1):
-                asked.evaluate(clean, images, np.zeros(1, np.int64), explain=("logit", "probability")[size % 2])
+                asked.evaluate(clean, Samples.of(images, np.zeros(1)), explain=("logit", "probability")[size % 2])
         held = [one for one in asked._constant_weights._candidates.values() if one.constant is not None]
         assert len(held) <= freezing._MAX_GRAPHS
         # What was dropped is neither used nor lost: the next loop freezes it again.
         for _ in asked.chunks(1):
-            asked.evaluate(clean, zoo.images(1, 16), np.zeros(1, np.int64), explain="logit")
+            asked.evaluate(clean, Samples.of(zoo.images(1, 16), np.zeros(1)), explain="logit")
 
 
 class Random(keras.layers.Layer):

@@ -87,7 +87,7 @@ def built(make: Any) -> Any:
 
 
 def questions(explain: Any) -> set[Any]:
-    return {key[0] for key, _ in explain._view._traced.items()}
+    return {key[0] for key, _ in explain._model._traces.items()}
 
 
 def both(model: Any, x: np.ndarray, tolerance: float = 2e-5, **options: Any) -> tuple[Any, Any]:
@@ -147,13 +147,13 @@ def test_a_patch_that_changes_all_goes_the_plain_way() -> None:
 def test_windows_see_new_weights_and_are_traced_once() -> None:
     model = built(lambda: model_of(early))
     explain, before = both(model, images(2), patch=4)
-    traced = len(explain._view._traced)
+    traced = len(explain._model._traces)
     kernel = model.get_layer("first").kernel
     kernel.assign(kernel * -1)
     assert not np.allclose(explain(images(2), 1).heatmaps, before.heatmaps)
     fresh = kerasxai.Explainer(model, "occlusion", patch=4, fold=False)
     np.testing.assert_allclose(explain(images(3), 2).heatmaps, fresh(images(3), 2).heatmaps, atol=2e-4)
-    assert len(explain._view._traced) == traced
+    assert len(explain._model._traces) == traced
 
 
 def test_a_score_of_ones_own_and_a_chosen_target() -> None:

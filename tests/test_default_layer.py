@@ -11,6 +11,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
+from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 
 layers, ops = keras.layers, keras.ops
@@ -347,7 +348,7 @@ def application(name: str, own_top: bool, side: int | None) -> Any:
 
 
 def default_names(model: Any, sides: tuple[int, int]) -> list[str]:
-    return TracedModel(model).layer_names(tf.zeros((1, *sides, 3)), tf.constant([-1], tf.int64))
+    return TracedModel(model).layer_names(Samples.of(tf.zeros((1, *sides, 3)), [-1]))
 
 
 @pytest.mark.parametrize("name", LAST_MAPS)

@@ -10,7 +10,8 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.engine.samples import checked_rank, packed, unpacked
+from kerasxai.engine.inputs import checked_rank
+from kerasxai.engine.samples import Samples
 
 layers = keras.layers
 WORDS = np.array([[1, 2, 3], [4, 0, 2], [3, 3, 1], [2, 4, 4]], np.int32)
@@ -80,9 +81,9 @@ def test_each_image_is_explained_with_its_own_question(method: str) -> None:
         expected = alone(images[i : i + 1], targets=i)
         np.testing.assert_allclose(explanation.heatmaps[i], expected.heatmaps[0], rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(explanation.scores[i], expected.scores[0], rtol=1e-5)
-    traces = len(explain._view._traced)
+    traces = len(explain._model._traces)
     others = explain([WORDS[::-1], images], targets=[0, 1, 2, 3])
-    assert len(explain._view._traced) == traces
+    assert len(explain._model._traces) == traces
     if kerasxai.METHODS[method].class_specific:
         assert not np.allclose(others.heatmaps, explanation.heatmaps)
 
@@ -117,7 +118,7 @@ def test_a_refinement_looks_again_with_each_images_own_question(refinement: str)
 @pytest.mark.parametrize("refinement", ["enlarge", "stride"])
 def test_a_refinement_that_changes_the_model_refuses_several_inputs(refinement: str) -> None:
     explain = kerasxai.Explainer(model_of("list"), "gradcam", refine=refinement)
-    with pytest.raises(kerasxai.KerasxaiError, match="models that take images alone"):
+    with pytest.raises(kerasxai.KerasxaiError, match="as its only input, got another"):
         explain([WORDS, zoo.images(4)], targets=1)
 
 
@@ -184,15 +185,22 @@ def test_of_two_images_one_is_explained_and_the_other_held() -> None:
         score = model([tf.constant(images[0]), x + 0.0])[:, 0]
     expected = tf.reduce_sum(tape.gradient(score, x) * x, -1)
     np.testing.assert_allclose(gradients(images, targets=1).heatmaps, expected, atol=1e-6)
-    with pytest.raises(kerasxai.KerasxaiError, match=r"which input is explained.*'0' \(left\) float32 \(4, 8, 8, 3\)"):
+    with pytest.raises(
+        kerasxai.KerasxaiError, match=r"input that can be meant, got '0' \(left\) float32 \(4, 8, 8, 3\)"
+    ):
         kerasxai.Explainer(model, "saliency")(images)
-    with pytest.raises(kerasxai.KerasxaiError, match="there is no input 'middle'; the inputs are '0'"):
+    with pytest.raises(kerasxai.KerasxaiError, match="got 'middle'; the inputs are '0'"):
         kerasxai.Explainer(model, "saliency", image_input="middle")(images)
-    with pytest.raises(kerasxai.KerasxaiError, match="input '0' has a batch of 3, and '1', which is"):
+    with pytest.raises(
+        kerasxai.KerasxaiError,
+        match="'0' to have a batch of 1 or 4, as the explained input '1' has, got 3",
+    ):
         gradients([images[0][:3], images[1]])
-    with pytest.raises(kerasxai.KerasxaiError, match=r"takes images of shape \(8, 8, 3\), not \(7, 8, 3\)"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"images of shape \(8, 8, 3\) for the model .*, got \(7, 8, 3\)"):
         gradients([images[0], images[1][:, 1:]])
-    with pytest.raises(kerasxai.KerasxaiError, match="this model was given one"):
+    with pytest.raises(
+        kerasxai.KerasxaiError, match="expected several inputs to choose image_input='left' from, got one"
+    ):
         kerasxai.Explainer(zoo.build("functional"), "saliency", image_input="left")(zoo.images(1))
 
 
@@ -218,11 +226,30 @@ def test_targets_of_a_score_may_be_more_than_a_class() -> None:
         explain(images, targets=masks[:2])
 
 
-def test_a_target_carries_the_number_of_its_sample() -> None:
-    classes, rows = np.array([-1, 0, 5, -1]), np.array([0, 1, 2, 70000])
-    told = unpacked(tf.constant(packed(classes, rows)))
-    np.testing.assert_array_equal(told[0], classes)
-    np.testing.assert_array_equal(told[1], rows)
+def test_samples_keep_what_belongs_to_each_image() -> None:
+    numbers = np.arange(4)
+    batch = Samples(
+        tf.constant(numbers[:, None, None, None] * np.ones((4, 2, 3, 1)), tf.float32),
+        tf.constant(numbers),
+        (tf.constant(10 * numbers[:, None]), tf.constant(100 * numbers)),
+        tf.constant(1000 * numbers),
+        numbers,
+    )
+    for changed, expected in (
+        (batch.take(slice(1, 3)), [1, 2]),
+        (batch.repeat(2), [0, 0, 1, 1, 2, 2, 3, 3]),
+        (batch.tile(2).take(slice(2, 7)), [2, 3, 0, 1, 2]),
+        (batch.take(slice(2, 4)).repeat(3, tf.zeros((6, 5, 5, 1))), [2, 2, 2, 3, 3, 3]),
+    ):
+        for factor, found in zip(
+            (1, 10, 100, 1000, 1),
+            (changed.targets, *changed.other_inputs, changed.custom_targets, changed.indices),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(np.ravel(found), factor * np.array(expected))
+        assert len(changed) == len(expected) == len(changed.images)
+        if changed.images.shape[1:] == (2, 3, 1):
+            np.testing.assert_array_equal(changed.images[:, 1, 2, 0], expected)
 
 
 def spec(*shape: int | None) -> tf.TensorSpec:

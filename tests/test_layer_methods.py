@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 import reference
-import tensorflow as tf
 import zoo
 
 import kerasxai
 from kerasxai.engine.forward_pass import ForwardPass
+from kerasxai.engine.samples import Samples
 
 layers = keras.layers
 ORACLES = {
@@ -72,7 +72,7 @@ def test_the_methods_differ_where_gradients_do(deep: Any, image: np.ndarray) -> 
 
 def at_layer(model: Any, method: str, images: np.ndarray, target: int) -> np.ndarray:
     explain = kerasxai.Explainer(model, method)
-    return explain.method.function(explain._view, tf.constant(images), tf.fill(len(images), np.int64(target))).numpy()
+    return explain.method.function(explain._model, Samples.of(images, np.full(len(images), target))).numpy()
 
 
 @pytest.mark.parametrize("kind", ["functional", "channels_first"])
@@ -90,7 +90,7 @@ def test_weights_of_xgradcam_share_out_the_sum_of_gradient_times_activation(deep
     explain = kerasxai.Explainer(deep, "xgradcam", layer="first")
     from kerasxai.methods.cam import layer_gradients
 
-    seen = explain._view.evaluate(layer_gradients, image[None].astype("float32"), np.array([1]))
+    seen = explain._model.evaluate(layer_gradients, Samples.of(image[None], np.array([1])))
     a, g = seen.activations[0].numpy(), seen.gradients[0].numpy()
     weights = (g * a).sum((1, 2)) / np.where(a.sum((1, 2)) == 0, 1, a.sum((1, 2)))
     np.testing.assert_allclose((weights[:, None, None] * a).sum(), (g * a).sum(), rtol=1e-4)
@@ -156,7 +156,7 @@ def test_several_layers_are_fused(method: str, fuse: str) -> None:
 def test_several_layers_cost_one_pass() -> None:
     explain = kerasxai.Explainer(zoo.build("logits"), "layercam", layer=["convolutions_first", "convolutions_last"])
     explain(zoo.images(2))
-    ((_, trace),) = explain._view._traced.items()
+    ((_, trace),) = explain._model._traces.items()
     assert sum(op.type == "Conv2D" for op in trace.concrete.graph.get_operations()) == 2
 
 
@@ -185,11 +185,11 @@ def test_ablationcam_takes_channels_out_behind_a_pooling(
     model, images = pooled(pooling, around), zoo.images(2, size=9)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
     heatmaps = explain(images, targets=1).heatmaps
-    assert all(trace.ablation_points == {"map": fed} for _, trace in explain._view._traced.items())
+    (settings,) = [key[1] for key, _ in explain._model._traces.items() if key[0].__name__ == "ablated_scores"]
+    assert ("layer", fed) in settings
 
     def itself(self: ForwardPass, feature_map: Any) -> Any:
-        self._view.ablation_points["map"] = "map"
-        return feature_map
+        return feature_map, "map"
 
     monkeypatch.setattr(ForwardPass, "ablation_point", itself)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
@@ -224,7 +224,7 @@ def test_a_model_with_channels_first_is_explained_as_the_same_model_with_channel
         explanation = explain(np.moveaxis(images, -1, 1), targets=1)
         assert explanation.layer == expected.layer
         np.testing.assert_allclose(explanation.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
-    with pytest.raises(kerasxai.KerasxaiError, match=r"takes images of shape \(3, 12, 10\), not \(12, 10, 3\)"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"shape \(3, 12, 10\) for the model .*, got \(12, 10, 3\)"):
         explain(images)
 
 

@@ -9,6 +9,7 @@ import zoo
 
 import kerasxai
 from kerasxai.engine.function_model import FunctionModel
+from kerasxai.engine.samples import Samples
 from kerasxai.methods.kernelshap import coalitions, constrained_fit
 from kerasxai.methods.lime import local_fit, random_coalitions
 from kerasxai.methods.superpixels import superpixels_of, top_superpixels
@@ -149,8 +150,8 @@ def test_the_notes_keep_superpixels_and_the_mask_of_the_best(method: str) -> Non
 def test_images_are_cut_alike_whatever_their_range(segmentation: str, colors: int) -> None:
     tiles = np.random.default_rng(1).uniform(size=(1, 4, 5, colors)).repeat(12, 1).repeat(12, 2).astype("float32")
     view = FunctionModel(linear)
-    (regions,) = superpixels_of(view, tiles, segmentation, 20)
-    (scaled,) = superpixels_of(view, tiles * 255 - 20, segmentation, 20)
+    (regions,) = superpixels_of(view, Samples.of(tiles, np.zeros(1)), segmentation, 20)
+    (scaled,) = superpixels_of(view, Samples.of(tiles * 255 - 20, np.zeros(1)), segmentation, 20)
     np.testing.assert_array_equal(regions, scaled)
     assert regions.max() > 0
 
@@ -215,10 +216,10 @@ def test_segments_seed_and_top_change_the_result(method: str) -> None:
         ("lime", {"top": 0}, "top must be 1 or more"),
         ("lime", {"segmentation": "slik"}, "unknown segmentation 'slik'; nearest: slic"),
         ("lime", {"segmentation": "slic", "segments": 1}, "segments must be 2 or more"),
-        ("lime", {"segmentation": LABELS.T}, r"of shape \(12, 15\) or \(2, 12, 15\), not int64 of shape \(15, 12\)"),
+        ("lime", {"segmentation": LABELS.T}, r"of shape \(12, 15\) or \(2, 12, 15\), got int64 of shape \(15, 12\)"),
         ("lime", {"segmentation": LABELS * 1.0}, "whole-numbered labels"),
-        ("lime", {"segmentation": np.stack([LABELS] * 3)}, r"not int64 of shape \(3, 12, 15\)"),
-        ("kernelshap", {"samples": 11}, "samples must be 12 or more for 6 superpixels, not 11"),
+        ("lime", {"segmentation": np.stack([LABELS] * 3)}, r"got int64 of shape \(3, 12, 15\)"),
+        ("kernelshap", {"samples": 11}, "samples must be 12 or more for 6 superpixels, got 11"),
         ("kernelshap", {"fill": "blur"}, "unknown fill 'blur'"),
     ],
 )

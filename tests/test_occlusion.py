@@ -97,17 +97,20 @@ def test_every_option_changes_the_map(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch": 10}, r"patch \(10, 10\) is larger than the image, which is \(9, 13\)"),
+        ({"patch": 10}, r"patch must be at most the image, \(9, 13\).*, got \(10, 10\)"),
         ({"patch": 0}, "patch must be 1 or more, not 0"),
         ({"patch": 2.5}, "patch must be a whole number, or one for each side"),
         ({"patch": (2, True)}, "patch must be a whole number"),
         ({"stride": 0}, "stride must be 1 or more"),
-        ({"patch": 2, "stride": 3}, "stay uncovered"),
+        ({"patch": 2, "stride": 3}, "stride must be at most the patch"),
         ({"fill": "blak"}, "unknown fill 'blak'; nearest: black"),
         ({"fill": [1, 2]}, "fill must be one of black, mean, gray, a number"),
         ({"fill": np.nan}, "of finite numbers"),
         ({"explain": "logits"}, "unknown explain 'logits'; nearest: logit"),
-        ({"explain": "logit", "score": lambda outputs, targets: outputs[:, 0]}, "means nothing beside score="),
+        (
+            {"explain": "logit", "score": lambda outputs, targets: outputs[:, 0]},
+            "score= or explain=, got both",
+        ),
     ],
 )
 def test_bad_options_say_what_is_wrong(options: dict[str, Any], message: str) -> None:
@@ -139,7 +142,7 @@ def test_probabilities_are_those_of_the_model(kind: str) -> None:
 
 @pytest.mark.parametrize("method", [name for name, row in kerasxai.METHODS.items() if not row.takes_function])
 def test_methods_that_look_inside_refuse_a_function(method: str) -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match=r"looks inside a Keras model.*occlusion, rise, lime, kernelshap"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"expected a Keras model .*occlusion, rise, lime, kernelshap"):
         kerasxai.Explainer(bent, method)
 
 
@@ -163,11 +166,11 @@ def test_methods_that_only_ask_for_scores_explain_a_function_in_batches(method: 
 
 
 def test_a_function_that_does_not_fit_says_so() -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match=r"must return scores of shape \(3, classes\).*\(3, 9, 13\)"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"to return scores of shape \(3, classes\).*got \(3, 9, 13\)"):
         explain(lambda images: images.mean(-1))
-    with pytest.raises(kerasxai.KerasxaiError, match="a Keras model or a function of images is needed, not str"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a Keras model or a function of images, got str"):
         explain("model")
-    with pytest.raises(kerasxai.KerasxaiError, match="target 2 is out of range"):
+    with pytest.raises(kerasxai.KerasxaiError, match="target must be from 0 to 1, got 2"):
         explain(targets=2)
 
 

@@ -104,7 +104,7 @@ def test_shown_predicted_and_explained_classes_agree(name: str) -> None:
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(explanation.targets, expected.argmax(1))
     np.testing.assert_array_equal(found.classes, explanation.targets)
-    assert explainer._view.outputs.kind in {ENDS[name][0], "probabilities"}
+    assert explainer._model.outputs.kind in {ENDS[name][0], "probabilities"}
     alone = [explainer.predict(IMAGES[i : i + 1]).probabilities for i in range(3)]
     np.testing.assert_allclose(np.concatenate(alone), found.probabilities, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(

@@ -10,6 +10,7 @@ from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.linear_model import Ridge
 
 import kerasxai
+from kerasxai.engine.samples import Samples
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.methods.segmentation import slic_superpixels
 from kerasxai.refinements import PRESETS, REFINEMENTS
@@ -53,7 +54,7 @@ def test_flip_is_the_mean_of_both_directions() -> None:
     images = zoo.images(3)
     plain = explainer(images)
     mirrored = explainer(images[:, :, ::-1], plain.targets).heatmaps[:, :, ::-1]
-    refined = kerasxai.Explainer(explainer._view.model, "gradcam", refine="flip")(images)
+    refined = kerasxai.Explainer(explainer._model.model, "gradcam", refine="flip")(images)
     np.testing.assert_allclose(refined.heatmaps, (plain.heatmaps + mirrored) / 2, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(refined.targets, plain.targets)
     np.testing.assert_allclose(refined.scores, plain.scores, rtol=1e-5)
@@ -234,7 +235,7 @@ def test_a_model_that_cannot_be_enlarged_tells_so_and_a_preset_goes_without() ->
     x = keras.layers.Conv2D(4, 3, name="map")(x)
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
     images = zoo.images(2)
-    with pytest.raises(KerasxaiError, match="16 x 16 pixels only"):
+    with pytest.raises(KerasxaiError, match="built for 16 x 16"):
         kerasxai.Explainer(model, "gradcam", refine="enlarge:factors=2")(images)
     preset = kerasxai.Explainer(model, "gradcam", refine="best")(images)
     assert "16 x 16" in preset.notes["without_enlarge"]
@@ -262,18 +263,20 @@ def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: An
     images, masks, heatmaps = disc()
     big = [resized(np.asarray(x, np.float32), (32, 32)) for x in (images, heatmaps)]
     mask = resized(masks.astype(np.float32), (32, 32)) > 0.5
-    view = kerasxai.Explainer(twins[0], "cam")._view
+    view = kerasxai.Explainer(twins[0], "cam")._model
 
-    def middle(images: Any, targets: Any) -> np.ndarray:
+    batch = Samples.of(big[0], np.zeros(2))
+
+    def middle(model: Any, batch: Samples) -> np.ndarray:
         return np.where(big[1] > 0.5, big[1], 0)
 
-    found = discriminant(view, middle, big[0], np.zeros(2, int), factor=1)
-    before, after = overlap(middle(0, 0), 0.2, mask), overlap(found, 0.2, mask)
+    found = discriminant(view, middle, batch, factor=1)
+    before, after = overlap(middle(view, batch), 0.2, mask), overlap(found, 0.2, mask)
     assert max(before) < 0.6 and min(after) > 0.75, (before, after)
-    np.testing.assert_allclose(found.max((1, 2)), middle(0, 0).max((1, 2)), rtol=1e-5)
-    features = view.evaluate(earlier_map, big[0], np.zeros(2, int)).features
+    np.testing.assert_allclose(found.max((1, 2)), middle(view, batch).max((1, 2)), rtol=1e-5)
+    features = view.evaluate(earlier_map, batch).features
     assert features.shape == (2, 16, 16, 6), "the finer of the two maps"
-    empty = discriminant(view, lambda images, targets: np.zeros((2, 32, 32)), big[0], np.zeros(2, int))
+    empty = discriminant(view, lambda model, batch: np.zeros((2, 32, 32)), batch)
     assert not empty.any()
 
 
@@ -328,8 +331,8 @@ def test_chains_are_read_and_mistakes_are_told() -> None:
         ("best:beta=3", "written out|write its chain"),
     ):
         with pytest.raises(KerasxaiError, match=told):
-            parsed(wrong)
-    with pytest.raises(KerasxaiError, match="none"):
+            parsed(wrong)  # type: ignore[arg-type]
+    with pytest.raises(KerasxaiError, match="expected a Keras model for pc1, got function"):
         kerasxai.Explainer(lambda x: x.mean((1, 2)), "occlusion", refine="pc1")
 
 

@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 
 import kerasxai
 from kerasxai.engine.graph import ancestors
+from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods import METHODS
 from kerasxai.methods.scorecam import varying_channels
@@ -52,7 +53,7 @@ def at_layer(model: Any, method: str, batch_size: int = 32, **options: Any) -> t
     """The maps before they are resized."""
     view = TracedModel(model, layer="first", batch_size=batch_size)
     function = METHODS[method].function
-    return np.asarray(function(view, IMAGES, np.full(3, 1, np.int64), **options)), view
+    return np.asarray(function(view, Samples.of(IMAGES, np.full(3, 1)), **options)), view
 
 
 @pytest.mark.parametrize("most", [None, 2])
@@ -70,7 +71,7 @@ def test_scorecam_equals_its_oracle(deep: Any, most: int | None) -> None:
         chosen = [k for k in range(5) if spread[k] > 0 and k in np.argsort(-spread)[:most]]
         expected = reference.scorecam(score, image.astype(float), activations[b], enlarge, chosen)
         np.testing.assert_allclose(maps[b], expected, rtol=1e-4, atol=1e-6)
-        assert view.notes["channels"][b] == len(chosen)
+        assert np.asarray(view.report.diagnostics["channels"])[b] == len(chosen)
 
 
 def test_constant_channels_get_no_pass_and_the_others_are_taken_by_their_spread() -> None:
@@ -95,7 +96,7 @@ def test_ablationcam_equals_its_oracle(deep: Any) -> None:
     maps, view = at_layer(deep, "ablationcam", batch_size=2)
     for heatmap, a in zip(maps, activations, strict=True):
         np.testing.assert_allclose(heatmap, reference.ablationcam(logit, a), rtol=2e-3, atol=1e-5)
-    assert not view.notes["near_zero_score"].any()
+    assert not np.any(view.report.diagnostics["near_zero_score"])
 
 
 def test_ablationcam_on_a_linear_head_weighs_by_contributions() -> None:
@@ -108,7 +109,7 @@ def test_ablationcam_on_a_linear_head_weighs_by_contributions() -> None:
     activations = keras.Model(inputs, x)(IMAGES).numpy()
     contributions = activations.mean((1, 2)) * top.get_weights()[0][:, 1]
     scores = contributions.sum(1)
-    np.testing.assert_allclose(view.notes["scores"], scores, rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(view.report.diagnostics["scores"]), scores, rtol=1e-4)
     expected = np.einsum("bhwk,bk->bhw", activations, contributions / scores[:, None])
     np.testing.assert_allclose(maps, np.maximum(expected, 0), rtol=2e-3, atol=1e-4)
 
@@ -128,7 +129,7 @@ def test_a_score_of_zero_divides_nothing_and_is_noted() -> None:
 
 
 def ablated_graph(view: TracedModel) -> Any:
-    (found,) = [trace.concrete for key, trace in view._traced.items() if key[0].__name__ == "ablated_scores"]
+    (found,) = [trace.concrete for key, trace in view._traces.items() if key[0].__name__ == "ablated_scores"]
     return found
 
 
@@ -136,7 +137,7 @@ def ablated_graph(view: TracedModel) -> Any:
 def test_what_lies_below_the_layer_is_pruned(kind: str) -> None:
     explain = kerasxai.Explainer(zoo.build(kind), "ablationcam")
     explain(zoo.images(2))
-    graph = ablated_graph(explain._view)
+    graph = ablated_graph(explain._model)
     reached = ancestors(*graph.outputs)
     assert graph.inputs[0].ref() not in {x for x in reached if x.deref().op.type != "Shape"}
     assert not [x for x in reached if x.deref().op.type == "Conv2D"]

@@ -10,6 +10,7 @@ import zoo
 
 import kerasxai
 from kerasxai.engine.layers import walk
+from kerasxai.engine.samples import Samples
 
 layers = keras.layers
 
@@ -44,8 +45,8 @@ def test_maps_of_noisy_copies_are_averaged(method: str, average: str, model: Any
     plain = kerasxai.Explainer(model, method, **settings)
     expected = []
     for image in images:
-        copies = tf.constant(noisy(image, 5, 0.3, 4), tf.float32)
-        maps = plain.method.function(plain._view, copies, tf.fill(5, np.int64(2)), **settings)
+        copies = Samples.of(noisy(image, 5, 0.3, 4), np.full(5, 2))
+        maps = plain.method.function(plain._model, copies, **settings)
         average_map = AVERAGES[average](np.asarray(maps, float))
         expected.append(tf.image.resize(average_map[..., None], (zoo.SIZE, zoo.SIZE))[..., 0])
     np.testing.assert_allclose(explanation.heatmaps, expected, rtol=2e-3, atol=1e-4 * np.max(expected))
@@ -88,9 +89,9 @@ def test_a_map_does_not_depend_on_the_batch_or_the_place_in_it(method: str, mode
     for size in (1, 3, 32):
         explain = kerasxai.Explainer(model, method, smooth="smoothgrad", samples=7, batch_size=size, **options)
         first = explain(images, targets=1).heatmaps
-        traces = len(explain._view._traced)
+        traces = len(explain._model._traces)
         backwards = explain(images[::-1], targets=np.full(5, 1)).heatmaps[::-1]
-        assert len(explain._view._traced) == traces
+        assert len(explain._model._traces) == traces
         expected = first if expected is None else expected
         np.testing.assert_allclose(first, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_allclose(backwards, first, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
@@ -139,7 +140,7 @@ def test_options_that_the_method_has_as_well_are_the_methods(model: Any) -> None
     options: dict[str, Any] = {"segments": 9, "samples": 24, "smooth": {"average": "smoothgrad", "samples": 2}}
     explain = kerasxai.Explainer(model, "lime", **options)
     assert explain.options["samples"] == 24
-    assert explain.noise is not None and explain.noise["samples"] == 2
+    assert explain.noise is not None and explain.noise.samples == 2
     assert np.ptp(explain(zoo.images(1)).heatmaps) > 0
 
 
@@ -157,7 +158,7 @@ def test_a_picture_for_each_image_goes_along_with_its_copies() -> None:
     ("options", "message"),
     [
         ({"smooth": "smooth"}, "unknown average of smooth 'smooth'; nearest: smoothgrad"),
-        ({"smooth": {"samples": 3}}, "smooth needs the name of an average"),
+        ({"smooth": {"samples": 3}}, "expected smooth with an average"),
         ({"smooth": {"average": "vargrad", "sample": 3}}, "unknown option of smooth 'sample'; nearest: samples"),
         ({"smooth": "smoothgrad", "samples": 0}, "samples must be 1 or more, not 0"),
         ({"smooth": "vargrad", "samples": 1}, "samples must be 2 or more, not 1"),
@@ -174,7 +175,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str,
 def test_a_failed_call_leaves_nothing_behind(model: Any) -> None:
     explain = kerasxai.Explainer(model, "guided_backprop", smooth="smoothgrad", samples=3)
     before = {path: set(vars(layer)) for path, layer in walk(model)}
-    with pytest.raises(kerasxai.KerasxaiError, match="out of range"):
+    with pytest.raises(kerasxai.KerasxaiError, match="must be from 0 to 3, got 9"):
         explain(zoo.images(2), targets=9)
     expected = kerasxai.Explainer(model, "guided_backprop", smooth="smoothgrad", samples=3)(zoo.images(2)).heatmaps
     np.testing.assert_array_equal(explain(zoo.images(2)).heatmaps, expected)

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 import kerasxai
+from kerasxai.engine.samples import Samples
+from kerasxai.engine.score_model import Alteration
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods.cam import layer_activations
 from kerasxai.models import with_output_stride
@@ -106,12 +108,10 @@ def build(block: Any) -> keras.Model:
 
 def maps(model: Any, images: np.ndarray, target: int | None = None) -> np.ndarray:
     """Returns the map that feeds the head, at its own size."""
-    view = TracedModel(model)
-    if target is None:
-        return view.evaluate(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
-    shape = images.shape[1:]
-    with view.altering(("stride", target), lambda: at_stride(model, target, shape)):
-        return view.evaluate(layer_activations, images, np.ones(len(images), np.int64)).activations[0].numpy()
+    traced, shape = TracedModel(model), images.shape[1:]
+    if target is not None:
+        traced = traced.altered(Alteration(("stride", target), lambda: at_stride(model, target, shape)))
+    return traced.evaluate(layer_activations, Samples.of(images, np.ones(len(images)))).activations[0].numpy()
 
 
 def assert_holds(fine: np.ndarray, old: np.ndarray, factor: int) -> None:

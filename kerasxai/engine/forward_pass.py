@@ -1,9 +1,11 @@
-"""One traced forward pass, and what a question may ask of it."""
+"""ForwardPass, one traced pass of a model and everything that a query may read from it."""
+
+from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 import keras
 import tensorflow as tf
@@ -14,102 +16,138 @@ from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
 from kerasxai.engine.map_layout import MapLayout
 from kerasxai.engine.rectifiers import ruled_gradients
-from kerasxai.engine.samples import Sample, packed
 from kerasxai.engine.scores import ClassScores, checked_score, described_outputs, read_classes
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError
 
-Fed = tuple[str, Any] | None
-"""The path of a layer, or the name of an operation, and what it gives in place of its own output."""
+if TYPE_CHECKING:
+    from kerasxai.engine.inputs import Inputs
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
+    from kerasxai.engine.traced_model import TracedModel
+
+Override: TypeAlias = tuple[str, tf.Tensor | Callable[[tf.Tensor], tf.Tensor]] | None
+"""The path of a layer, or the name of an operation, and the tensor in place of its output, or a function of that."""
 
 # Gradients of a float16 pass leave its range at the lower end; see `ForwardPass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
 _POOLINGS = tuple(
-    getattr(keras.layers, f"Global{kind}Pooling{sides}D") for kind in ("Average", "Max") for sides in (1, 2, 3)
+    getattr(keras.layers, f"Global{kind}Pooling{rank}D") for kind in ("Average", "Max") for rank in (1, 2, 3)
 )
 
 
+class Forward(Protocol):
+    """Runs the model in a query; see `kerasxai.engine.traced_model.TracedModel`."""
+
+    def __call__(self, batch: Samples, override: Override = None, as_floats: bool = False) -> ForwardPass:
+        """Returns one pass.
+
+        Args:
+            batch: The batch, of any size.
+            override: What a layer returns in place of its output.
+            as_floats: Whether a model of whole numbers is given floating images; see `integer_images`.
+        """
+
+
 class ForwardPass:
-    """One traced forward pass: everything that a question may want to look at.
+    """One traced pass of a model and everything that a query may read from it.
 
     Attributes:
-        images: What went in, `(B, H, W, C)` float32; for a series `(B, T, C)`, for volumes `(B, D, H, W, C)`.
-        outputs: What came out, as the model's structure.
-        targets: `(B,)` int64, the classes explained, predicted ones put in.
+        batch: The batch, with the targets that were requested.
+        images: Its images, `(B, H, W, C)` float32; for a series `(B, T, C)`, for volumes `(B, D, H, W, C)`.
+        outputs: What the model returned, in its structure.
+        targets: `(B,)` int64, the explained classes, with the predicted ones filled in.
         score: `(B,)` float32, what is explained.
         calls: Every call of every layer, in the order in which they finished.
-        layer_name: The path of the layer whose map was asked for, if any was; of several, with commas between.
-        rectifiers: How many rectifiers a gradient with a rule of its own went through.
+        num_classes: How many classes the model has, None if that is not known.
+        layer_name: The path of the layer whose map was read, if any was; of several, joined by commas.
+        layouts: The layers whose maps were read in another layout than the model's, by path.
+        rectifiers: How many rectifiers the last gradient with a rule met.
+        clean: Whether the pass is of the query's own batch, unchanged.
     """
 
     def __init__(
         self,
-        view: Any,
-        images: Any,
-        outputs: Any,
-        sample: Sample,
+        model: ScoreModel,
+        batch: Samples,
+        outputs: Inputs,
         calls: list[Call],
         tape: tf.GradientTape | None = None,
     ) -> None:
-        self._view = view
+        self._model = model
         self._tape = tape
-        self._sample = sample
-        targets = sample.classes
-        self.images = images
+        self.batch = batch
+        self.images = batch.images
         self.outputs = outputs
         self.calls = calls
         self.layer_name: str | None = None
+        self.layouts: dict[str, MapLayout] = {}
         self.rectifiers = 0
-        self._read: dict[Any, tuple[Any, MapLayout]] = {}
-        self._extents = MapExtents(images, tape)
+        self.clean = False
+        self._read: dict[Any, tuple[tf.Tensor, MapLayout]] = {}
+        self._extents = MapExtents(self.images, tape)
         self.classes: ClassScores | None = None
-        flat = tf.nest.flatten(outputs)
-        choose = getattr(view.score, "chosen", None)
-        if choose is not None and sample.wanted is None:
-            with described_outputs(view.output_names, view.outputs.declared):
-                targets, view.num_classes = choose(outputs, targets)
-        elif len(flat) == 1 and isinstance(flat[0], tf.Tensor) and flat[0].shape.rank == 2:
-            self.classes = read_classes(flat[0], view.outputs.taken)
-            view.outputs.kind, view.outputs.units = self.classes.kind, flat[0].shape[-1]
-            targets = self.classes.chosen(targets)
-            view.num_classes = max(2, flat[0].shape[-1])
-        self.targets = targets
+        self.num_classes: int | None = None
+        self.targets = self._resolved_targets()
         self.score = self._score()
 
-    def _score(self) -> Any:
-        if self._view.score is not None:
-            wanted = self.targets if self._sample.wanted is None else self._sample.wanted
-            with described_outputs(self._view.output_names, self._view.outputs.declared):
-                return checked_score(self._view.score(self.outputs, wanted), self.outputs)
+    def _resolved_targets(self) -> tf.Tensor:
+        """Returns the targets with the predicted classes filled in, and finds out what the outputs are."""
+        targets, known = self.batch.targets, self._model.outputs
+        flat = tf.nest.flatten(self.outputs)
+        choose = getattr(self._model.score, "chosen", None)
+        if choose is not None and self.batch.custom_targets is None:
+            with self._described():
+                targets, self.num_classes = choose(self.outputs, targets)
+        elif len(flat) == 1 and isinstance(flat[0], tf.Tensor) and flat[0].shape.rank == 2:
+            self.classes = read_classes(flat[0], known.taken)
+            known.kind, known.units = self.classes.kind, flat[0].shape[-1]
+            targets = self.classes.chosen(targets)
+            self.num_classes = max(2, flat[0].shape[-1])
+        return targets
+
+    def _score(self) -> tf.Tensor:
+        if self._model.score is not None:
+            custom = self.batch.custom_targets
+            with self._described():
+                score = self._model.score(self.outputs, self.targets if custom is None else custom)
+                return checked_score(score, self.outputs)
         if self.classes is None:
             shapes = tf.nest.map_structure(lambda x: tuple(x.shape), self.outputs)
             raise KerasxaiError(
-                f"the model's output is not (batch, classes) but {shapes}; say what to explain with "
-                "score=, a function (outputs, targets) -> (batch,)"
+                f"expected a model with one output (batch, classes), got {shapes}; pass what to explain as score=, a "
+                "function (outputs, targets) -> (batch,)"
             )
         return self.classes.of(self.targets)
 
+    def _described(self) -> contextlib.AbstractContextManager[None]:
+        names = getattr(self._model, "output_names", ())
+        return described_outputs(names, self._model.outputs.declared)
+
     @property
-    def logits(self) -> Any:
+    def logits(self) -> tf.Tensor | None:
         """The class scores that are explained, `(B, C)`, or None where the model has no such output."""
         return None if self.classes is None else self.classes.scores
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What every question tells: targets that carry the numbers of their samples, scores, and what to check."""
-        rows = self._sample.rows
-        targets = self.targets if rows is None else packed(self.targets, rows)
-        answer = {"targets": targets, "scores": self.score, **self._extents.diagnostics}
-        return answer if self.classes is None else answer | self.classes.evidence()
+    def reported(self) -> dict[str, tf.Tensor]:
+        """What every answer reports: targets, scores, and what to check."""
+        answer = {"targets": self.targets, "scores": self.score, **self._extents.diagnostics}
+        if self.classes is None:
+            return answer
+        if self.clean and self.classes.kind != "unknown" and self._model.score is None:
+            # For `Explanation.outputs`, so that nobody needs to predict a second time.
+            answer |= {"all_scores": self.classes.all_classes(), "probabilities": self.classes.probabilities()}
+        return answer | self.classes.evidence()
 
-    def explained(self, explain: str) -> Any:
+    def explained(self, explain: str) -> tf.Tensor:
         """Returns the score, or for `"probability"` the probability of the target class, `(B,)` float32."""
         if explain == "probability" and self.classes is not None:
             return tf.gather(self.classes.probabilities(), self.targets, batch_dims=1)
         return self.score
 
-    def feature_map(self) -> Any:
-        """Returns the explained layer's output `(B, h, w, K)`, in the model's own dtype.
+    def feature_map(self) -> tf.Tensor:
+        """Returns the output of the explained layer, `(B, h, w, K)`, in the dtype of the model.
 
         Raises:
             KerasxaiError: The layer was not called, was called several times, gives no map, does not feed the score, or
@@ -117,17 +155,15 @@ class ForwardPass:
         """
         maps = self.feature_maps()
         if len(maps) > 1:
-            raise KerasxaiError(f"this method explains at one layer; {len(maps)} were given")
+            raise KerasxaiError(f"layer must be one layer for this method, got {len(maps)}")
         return maps[0]
 
-    def ablation_point(self, feature_map: Any) -> Any:
-        """Returns where a change of whole channels of a map is soonest made: the map, or what a global pooling made.
+    def ablation_point(self, feature_map: tf.Tensor) -> tuple[tf.Tensor, str]:
+        """Returns the cheapest tensor at which whole channels of a map can be ablated, and the path of its layer.
 
-        A channel of zeros stays one in its mean and maximum, so that a pooling through which the score sees all of the
-        map serves as well, with a number for each channel. Its path is kept in the view's `ablation_points`.
+        A channel of zeros stays zero in its mean and maximum. So a global pooling through which the score sees all of
+        the map will do, with one number per channel; else it is the map itself.
         """
-        path = self.layer_name or ""
-        self._view.ablation_points[path] = path
         for call in self.calls:
             if not isinstance(call.layer, _POOLINGS) or not tf.is_tensor(call.output):
                 continue
@@ -136,115 +172,126 @@ class ForwardPass:
                 continue
             once = sum(other.layer is call.layer for other in self.calls) == 1
             if once and feature_map.ref() not in ancestors(self.score, without=call.output):
-                self._view.ablation_points[path] = call.path
-                return call.output
-        return feature_map
+                return call.output, call.path
+        return feature_map, self.layer_name or ""
 
-    def feature_maps(self) -> list[Any]:
+    def feature_maps(self) -> list[tf.Tensor]:
         """Returns the output `(B, h, w, K)` of each explained layer; see `feature_map`."""
-        chosen = self._view.chosen_places(self.choice)
-        self.layer_name = ", ".join(place.path for place in chosen)
-        return [self._shown(place) for place in chosen]
+        if not self._model.has_graph:
+            raise KerasxaiError("expected a Keras model for a method that reads a layer, got a function of images")
+        layers = cast("TracedModel", self._model).layers
+        chosen = [self.choice.named(path) for path, _ in layers] or self.choice.default()
+        self.layer_name = ", ".join(one.path for one in chosen)
+        return [self._as_map(one) for one in chosen]
 
     @functools.cached_property
     def choice(self) -> Choice:
         """Chooses the explained tensors of this pass, and names tensors."""
-        return Choice(self._view.model, self.calls, self.score, self.images, self._view.token_grid)
+        model = cast("TracedModel", self._model)
+        return Choice(model.model, self.calls, self.score, self.images, model.token_grid)
 
-    def read_map(self, tensor: Any) -> Any:
+    def read_map(self, tensor: tf.Tensor) -> tf.Tensor:
         """Returns a tensor of this pass as a map `(B, h, w, K)`, tokens on their grid.
 
         Raises:
-            KerasxaiError: It is no map of this input.
+            KerasxaiError: It is not a map of this input.
         """
-        form = self.choice.layout(tensor)
-        if form is None:
+        layout = self.choice.layout(tensor)
+        if layout is None:
             raise KerasxaiError(
-                f"a map of shape {tuple(tensor.shape)} cannot be laid over inputs of shape {tuple(self.images.shape)}; "
-                "if it is made of tokens, say on which grid they lie: token_grid=(rows, columns)"
+                f"expected a map that covers inputs of shape {tuple(self.images.shape)}, got shape "
+                f"{tuple(tensor.shape)}; if it is made of tokens, pass their grid, token_grid=(rows, columns)"
             )
-        return self._kept(form, tensor)
+        return self._to_method(layout, tensor)
 
-    def _shown(self, place: ExplainedMap) -> Any:
-        if not place.layout.plain:
-            self._view.forms[place.path] = place.layout
-        return self._kept(place.layout, place.tensor)
+    def _as_map(self, explained: ExplainedMap) -> tf.Tensor:
+        if not explained.layout.plain:
+            self.layouts[explained.path] = explained.layout
+        return self._to_method(explained.layout, explained.tensor)
 
-    def located(self, tensor: Any) -> Any:
-        """Returns a map of this pass, after which every answer tells which part of the input it covers."""
+    def located(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Returns a map of this pass, and reports with the answer which part of the input it covers."""
         self._extents.add(tensor)
         return tensor
 
-    def _kept(self, form: MapLayout, tensor: Any) -> Any:
+    def _to_method(self, layout: MapLayout, tensor: tf.Tensor) -> tf.Tensor:
         self.located(tensor)
-        if form.plain:
+        if layout.plain:
             return tensor
-        shown = form.to_method(tensor)
-        self._read[shown.ref()] = (tensor, form)
-        return shown
+        converted = layout.to_method(tensor)
+        self._read[converted.ref()] = (tensor, layout)
+        return converted
 
-    def explained_inputs(self) -> list[Any]:
-        """Returns what gradients at the input are taken of: the images, or for tokens `(B, T)` their embeddings.
+    def explained_inputs(self) -> list[tf.Tensor]:
+        """Returns the tensors for gradients at the input: the images, or for tokens `(B, T)` their embeddings.
 
         Raises:
-            KerasxaiError: The explained input is made of whole numbers, and no embedding looks at it.
+            KerasxaiError: The explained input is made of whole numbers, and no embedding reads it.
         """
         if self.images.shape.rank > 2:
             return [self.images]
         found = [call.output for call in self.calls if isinstance(call.layer, keras.layers.Embedding)]
         found = [x for x in found if self.images.ref() in ancestors(x, shapes=False) and x.shape.rank == 3]
-        known = self._view.known
-        if not found and known is not None and not known.dtype.is_floating:
+        spec = self._model.input_spec
+        if not found and spec is not None and not spec.dtype.is_floating:
             raise KerasxaiError(
-                "tokens are explained by the gradient at their embedding, and no keras.layers.Embedding looks at this "
-                "input; occlusion needs none"
+                "expected a keras.layers.Embedding that reads the tokens, got none; gradients of tokens are taken at "
+                "their embedding, use occlusion, which needs none"
             )
         return found or [self.images]
 
-    def name_of(self, tensor: Any) -> str | None:
+    def name_of(self, tensor: tf.Tensor) -> str | None:
         """Returns the path of the innermost layer that returned a tensor, the name of its operation, or None."""
         return self.choice.names.name_of(origin(tensor, {"Transpose"}))
 
-    def gradient(self, source: Any, rectifier: str | None = None) -> Any:
+    @overload
+    def gradient(self, source: Sequence[tf.Tensor], rectifier: str | None = None) -> list[tf.Tensor]: ...
+
+    @overload
+    def gradient(self, source: tf.Tensor, rectifier: str | None = None) -> tf.Tensor: ...
+
+    def gradient(
+        self, source: tf.Tensor | Sequence[tf.Tensor], rectifier: str | None = None
+    ) -> tf.Tensor | list[tf.Tensor]:
         """Returns the gradient of the score with respect to a tensor of this pass, float32, of the tensor's shape.
 
         Args:
             source: `images`, a feature map or any other tensor of this pass, or a list of them.
-            rectifier: None, or the rule of `rectifiers` for the way back through rectifiers; how many the
-                rule acted on is then in `rectifiers`.
+            rectifier: None, or the backward rule for rectifiers, see `kerasxai.engine.rectifiers`.
 
         Returns:
             The gradient; for a list a list.
 
-        Scores of a batch are summed: with `training=False` a model treats the images apart. For a float16 pass the
-        score is scaled up, and the gradient down again in float32, because small gradients would be rounded to zero.
+        The scores of a batch are summed, because with `training=False` no image depends on another. For a float16 pass
+        the score is scaled up, and the gradient down again in float32, or small gradients would be rounded to zero.
 
         Raises:
             KerasxaiError: The score does not depend on `source`, or the rule does not reach all rectifiers.
         """
-        shown = source if isinstance(source, list) else [source]
-        sources = [self._read[x.ref()][0] if x.ref() in self._read else x for x in shown]
+        several = isinstance(source, (list, tuple))
+        maps: list[tf.Tensor] = list(source) if several else [source]
+        sources = [self._read[x.ref()][0] if x.ref() in self._read else x for x in maps]
         scale = _HALF_PRECISION_SCALE if any(x.dtype == tf.float16 for x in _floating(self.calls)) else 1.0
         upstream = tf.fill(tf.shape(self.score), scale)
         reached: list[tf.Operation] = []
         with _missing_gradients_explained():
             if rectifier is None:
-                assert self._tape is not None, "a function has no gradients, and no method asks for them"
+                assert self._tape is not None, "a function of images has no gradients"
                 gradients = self._tape.gradient(self.score, sources, output_gradients=upstream)
             else:
                 gradients, reached = ruled_gradients(self.score, sources, upstream, rectifier)
         if any(gradient is None for gradient in gradients):
-            known = self._view.known
-            if takes_whole_numbers(known) and any(x is self.images for x in sources):
-                raise no_gradient(known, "an operation on them that has no gradient")
-            raise KerasxaiError("the score does not depend on the explained tensor: there is no gradient")
+            spec = self._model.input_spec
+            if takes_whole_numbers(spec) and any(x is self.images for x in sources):
+                raise no_gradient(spec, "an operation on them that has no gradient")
+            raise KerasxaiError("expected a score that depends on the explained tensor, got one without gradient")
         if rectifier is not None:
             self.rectifiers = len(reached)
         gradients = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) / scale for gradient in gradients]
-        for i, x in enumerate(shown):
+        for i, x in enumerate(maps):
             if x.ref() in self._read:
                 gradients[i] = self._read[x.ref()][1].to_method(gradients[i])
-        return gradients if isinstance(source, list) else gradients[0]
+        return gradients if several else gradients[0]
 
 
 @contextlib.contextmanager
@@ -252,25 +299,25 @@ def _missing_gradients_explained() -> Iterator[None]:
     try:
         yield
     except LookupError as error:
-        # As for a SavedModel that was written without them.
+        # A SavedModel may have been written without them.
         raise KerasxaiError(
-            f"an operation of the model has no gradient ({error}); explain it with a method that only asks for scores, "
-            "such as occlusion, rise, lime or kernelshap"
+            f"expected operations with gradients, got one without ({error}); use a method that only needs scores, such "
+            "as occlusion, rise, lime or kernelshap"
         ) from error
 
 
-def located(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Finds the explained layers without computing anything of them."""
-    run(images, targets).feature_maps()
+def located(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
+    """Query: finds the explained layers without computing them."""
+    forward(batch).feature_maps()
     return {}
 
 
-def first_told(passes: list[ForwardPass], answer: dict[str, Any]) -> dict[str, Any]:
-    """Returns an answer with what its first pass tells; what the question says itself goes before."""
-    return passes[0].told | answer
+def first_reported(passes: list[ForwardPass], answer: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer with the report of its first pass; names of the answer itself win."""
+    return passes[0].reported | answer
 
 
-def _floating(calls: list[Call]) -> list[Any]:
+def _floating(calls: list[Call]) -> list[tf.Tensor]:
     return [
         x for call in calls for x in tf.nest.flatten(call.output) if isinstance(x, tf.Tensor) and x.dtype.is_floating
     ]

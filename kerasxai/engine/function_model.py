@@ -1,113 +1,95 @@
-"""A view of a classifier that can only be called: no layers, no gradients, perhaps not even Keras."""
+"""FunctionModel, a classifier that can only be called: no layers, no gradients, perhaps not even Keras."""
 
+from __future__ import annotations
+
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from kerasxai.engine.forward_pass import ForwardPass, first_told
-from kerasxai.engine.outputs.checks import found_out
-from kerasxai.engine.samples import Sample
-from kerasxai.engine.scores import Score
-from kerasxai.engine.traced_model import TracedModel
+from kerasxai.engine.forward_pass import ForwardPass, first_reported
+from kerasxai.engine.outputs.checks import needs_new_trace
+from kerasxai.engine.samples import Samples
+from kerasxai.engine.score_model import Answer, Query, ScoreModel
 from kerasxai.tools.errors import KerasxaiError
 
+if TYPE_CHECKING:
+    from kerasxai.engine.scores import Score
 
-class FunctionModel(TracedModel):
-    """The face of a `TracedModel` on any function `(N, H, W, C) -> (N, classes)`.
 
-    A function of several inputs is given the structure that the user gave, with the explained images in their place.
+class FunctionModel(ScoreModel):
+    """Any function `(N, H, W, C) -> (N, classes)` that answers queries about its scores.
 
-    Questions run eagerly. What the function returns is explained as it is. Nothing shows whether it gives logits or
-    probabilities; where the answer depends on it, as it does for a single column (class 1 lies above logit 0, but above
+    A function of several inputs is given the structure that the user gave, with changed images in their place.
+
+    Queries run eagerly. The outputs of the function are explained unchanged. Nothing shows whether they are logits or
+    probabilities; where the answer depends on it, as for a single column (class 1 is above logit 0, but above
     probability 1/2), values outside [0, 1] are taken for logits and others for probabilities, with a warning.
 
     Args:
         function: Takes a float32 array and returns an array or a tensor; torch, scikit-learn or a remote service.
-        layer: None; a function has no layers.
         score: `(outputs, targets) -> (B,)`, or None for the output of the target class.
-        batch_size: The most images that the function is given at once.
-        outputs: `"logits"` or `"probabilities"`, what the function gives, or None.
-
-    Raises:
-        KerasxaiError: A layer was given.
+        batch_size: The most images per call of the function.
+        outputs: `"logits"` or `"probabilities"`, what the function returns, or None.
 
     Example:
-        >>> view = FunctionModel(lambda images: images.mean((1, 2)))
+        >>> model = FunctionModel(lambda images: images.mean((1, 2)))
     """
+
+    has_graph = False
 
     def __init__(
         self,
-        function: Callable[[np.ndarray], Any],
-        layer: Any = None,
+        function: Callable[[NDArray], Any],
         score: Score | None = None,
         batch_size: int = 32,
         outputs: str | None = None,
     ) -> None:
-        super().__init__(lambda images: function(images), None, score, batch_size, outputs=outputs)
+        super().__init__(function, score, batch_size, outputs)
         self.outputs.of_function = True
-        if layer is not None:
-            raise KerasxaiError("a function of images has no layers; leave layer= out")
+        self._lock = threading.RLock()
 
-    def evaluate(
-        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
-    ) -> Any:
-        """Answers a question for one batch; see `TracedModel.evaluate`."""
+    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> Answer:
+        """Answers a query about one batch; see `ScoreModel.evaluate`."""
         taken = self.outputs.taken
-        answer = self._answered(question, images, targets, *tensors, **options)
-        with self._traced.lock:
-            # Another thread may have found out meanwhile.
-            again = found_out(self, answer, targets, options.get("explain")) or self.outputs.taken != taken
+        answer = self._answer(query, batch, *tensors, **options)
+        with self._lock:
+            # Another thread may have settled what the outputs are meanwhile.
+            again = needs_new_trace(self, answer, batch, options.get("explain")) or self.outputs.taken != taken
         if again:
-            answer = self._answered(question, images, targets, *tensors, **options)
-        return self._told(answer, None)
+            answer = self._answer(query, batch, *tensors, **options)
+        return self.reported(answer, None)
 
     def evaluate_each(
-        self, question: Callable[..., dict[str, Any]], batches: Iterable[tuple[Any, ...]], **options: Any
-    ) -> Iterator[Any]:
-        """Answers a question for one batch after the other; see `TracedModel.evaluate_each`."""
-        return (self._told(self._answered(question, *batch, **options), None) for batch in batches)
+        self, query: Query, batches: Iterable[tuple[Samples, *tuple[Any, ...]]], **options: Any
+    ) -> Iterator[Answer]:
+        """Answers a query about one batch after the other; see `ScoreModel.evaluate_each`."""
+        return (self.reported(self._answer(query, *arguments, **options), None) for arguments in batches)
 
-    def _answered(
-        self, question: Callable[..., dict[str, Any]], images: Any, targets: Any, *tensors: Any, **options: Any
-    ) -> dict[str, Any]:
-        self._check_targets(targets)
-        first: list[ForwardPass] = []
-        held = [*self.others, *([] if self.wanted is None else [self.wanted])]
+    def _answer(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> dict[str, Any]:
+        passes: list[ForwardPass] = []
+        whole = batch.as_tensors()
 
-        def run(images: Any, targets: Any, fed: None = None, behind_cast: bool = False) -> ForwardPass:
-            sample = Sample.gathered(targets, held, self.wanted is not None)
-            first.append(ForwardPass(self, images, self._outputs(images, sample), sample, []))
-            return first[-1]
+        def forward(batch: Samples, override: None = None, as_floats: bool = False) -> ForwardPass:
+            passes.append(ForwardPass(self, batch, self._outputs(batch), []))
+            passes[-1].clean = batch is whole
+            return passes[-1]
 
-        tensors = tuple(map(tf.convert_to_tensor, tensors))
-        answer = question(run, tf.convert_to_tensor(images), tf.convert_to_tensor(targets), *tensors, **options)
-        return first_told(first, answer)
+        return first_reported(passes, query(forward, whole, *map(tf.convert_to_tensor, tensors), **options))
 
-    def _outputs(self, images: Any, sample: Sample) -> Any:
-        given = self.model_inputs(images.numpy(), [x.numpy() for x in sample.others])
-        outputs = self.model(given)
+    def _outputs(self, batch: Samples) -> Any:
+        outputs = self.model(self.join(batch.images.numpy(), [x.numpy() for x in batch.other_inputs]))
         several = isinstance(outputs, (dict, tuple))
         outputs = tf.nest.map_structure(tf.convert_to_tensor, outputs) if several else tf.convert_to_tensor(outputs)
-        if self.score is None and not _are_class_scores(outputs, len(images)):
+        are_scores = isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2 and len(outputs) == len(batch)
+        if self.score is None and not are_scores:
             raise KerasxaiError(
-                f"the function must return scores of shape ({len(images)}, classes) for {len(images)} images; "
-                f"it returned {tf.nest.map_structure(lambda x: tuple(x.shape), outputs)}"
+                f"expected the function to return scores of shape ({len(batch)}, classes) for {len(batch)} images, "
+                f"got {tf.nest.map_structure(lambda x: tuple(x.shape), outputs)}"
             )
-        if self.num_classes is None and _are_class_scores(outputs, len(images)):
-            self.num_classes = max(2, outputs.shape[1])
-            self._check_targets(sample.classes)
+        if are_scores:
+            self.check_targets(np.asarray(batch.targets), max(2, outputs.shape[1]))
         return outputs
-
-    def takes_channels_first(self, shape: tuple[int, ...]) -> bool:
-        """Returns False: a function is given images as the user gives them."""
-        return False
-
-    def chosen_places(self, choice: Any) -> Any:
-        """Refuses: a function has no layers."""
-        raise KerasxaiError("this method looks at a layer; a function of images has none, a Keras model is needed")
-
-
-def _are_class_scores(outputs: Any, count: int) -> bool:
-    return isinstance(outputs, tf.Tensor) and outputs.shape.rank == 2 and len(outputs) == count

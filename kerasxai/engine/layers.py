@@ -1,7 +1,7 @@
 """Layers of a model: their paths, how to find one, and what a model says of its inputs."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -9,6 +9,9 @@ import tensorflow as tf
 from kerasxai.engine.keras_internals import child_layers, input_structure
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError, unknown
+
+LayerName: TypeAlias = "str | keras.Layer | tuple[str | keras.Layer, int]"
+"""A path, a name, the layer itself, or one of several calls of it, `(layer, number)`."""
 
 OPERATION = " (operation)"
 """Ends the name of an operation that is no layer: `"stage3/add (operation)"`."""

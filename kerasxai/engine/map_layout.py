@@ -12,7 +12,7 @@ from kerasxai.tools.errors import KerasxaiError
 MOST_EXTRA_TOKENS = 8
 
 
-def sides_of(shape: Any) -> Any:
+def spatial_shape(shape: Any) -> Any:
     """Returns the sides of inputs of a shape: what lies between batch and channels, and the length of tokens `(B, T)`.
 
     Args:

@@ -1,9 +1,13 @@
-"""Putting a map in place of what a layer or an operation gives in a traced pass."""
+"""Overriding the output of a layer or an operation in a traced pass."""
+
+from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import keras
 import tensorflow as tf
 
 from kerasxai.engine.graph import replaced
@@ -11,37 +15,43 @@ from kerasxai.engine.layers import find_call
 from kerasxai.engine.map_layout import MapLayout
 from kerasxai.engine.tracing import intercepted
 
+if TYPE_CHECKING:
+    from kerasxai.engine.inputs import Inputs
 
-def feeding(
-    model: Any, path: str, map_given: Any, form: MapLayout, given: list[bool]
+Value: TypeAlias = tf.Tensor | Callable[[tf.Tensor], tf.Tensor]
+"""A map in the layout of methods, or a function of the layer's own output."""
+
+
+def override_layer(
+    model: keras.Model, path: str, value: Value, layout: MapLayout, overridden: list[bool]
 ) -> contextlib.AbstractContextManager[None]:
-    """Makes a layer give a map in place of its output while a block runs.
+    """Makes a layer return a value in place of its output while a block runs.
 
     Args:
         model: The model.
-        path: The layer's path, with the number of the call where there are several.
-        map_given: The map, or a function that makes it of the layer's own output.
-        form: How the layer's output is read as a map.
-        given: Gets an entry for each call that gave the map.
+        path: The path of the layer, with the number of the call if there are several.
+        value: See `Value`.
+        layout: How the output of the layer is read as a map.
+        overridden: Gets an entry for each call that returned the value.
     """
     _, layer, number = find_call(model, path)
     called = itertools.count()
 
-    def around(original: Any, *args: Any, **kwargs: Any) -> Any:
+    def around(original: Callable[..., tf.Tensor], *args: Any, **kwargs: Any) -> tf.Tensor:
         if number is not None and next(called) != number:
             return original(*args, **kwargs)
-        given.append(True)
-        if callable(map_given):
-            return map_given(original(*args, **kwargs))
-        return form.to_model(map_given, original(*args, **kwargs) if form.extra else None)
+        overridden.append(True)
+        if callable(value):
+            return value(original(*args, **kwargs))
+        return layout.to_model(value, original(*args, **kwargs) if layout.extra else None)
 
     return intercepted(layer, around)
 
 
-def fed_at_operation(outputs: Any, tensor: tf.Tensor, map_given: Any, form: MapLayout) -> Any:
-    """Returns what a model would return if an operation gave a map, or what a function makes of its own.
+def override_operation(outputs: Inputs, tensor: tf.Tensor, value: Value, layout: MapLayout) -> Inputs:
+    """Returns the outputs of a model as if an operation had returned a value.
 
-    An operation has no call to intercept, so that all operations behind it are copied in the graph.
+    An operation has no call to intercept, so all operations behind it are copied in the graph.
     """
-    instead = map_given(tensor) if callable(map_given) else form.to_model(map_given, tensor)
-    return replaced(outputs, tensor, instead)
+    new = value(tensor) if callable(value) else layout.to_model(value, tensor)
+    return replaced(outputs, tensor, new)

@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from kerasxai.engine.graph import before_last_activation, last_activation
+from kerasxai.engine.inputs import paths_of
 from kerasxai.engine.outputs.bounds import bounds_of
-from kerasxai.engine.samples import paths_of
 from kerasxai.tools.errors import KerasxaiError
 
 Score = Callable[[Any, Any], Any]

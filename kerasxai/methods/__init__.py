@@ -1,7 +1,13 @@
 """METHODS, the table of all explainers.
 
-A method is a function `(view, images, targets, **options) -> (B, h, w)` and one row here. The command line's choices,
-the README's table and the conformance tests come from the rows. Nothing in this module imports TensorFlow.
+A method is a function `method(model, batch, **options) -> maps` and one row here; the choices of the command line, the
+table of the README and the conformance tests come from the rows. Its arguments are the same for all methods:
+
+    model: A `TracedModel`; or any `ScoreModel`, for methods that only need scores.
+    batch: `Samples` with images `(B, H, W, C)` float32 and classes `(B,)` int64, -1 for the predicted one.
+
+It returns maps `(B, h, w)` float32 and reports whatever else it found with `model.record(name=value)`. Nothing in this
+module imports TensorFlow.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,9 @@
 """Ablation-CAM: channels weighted by how far the score falls without them."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -11,47 +13,50 @@ from kerasxai.engine.map_layout import spread
 from kerasxai.methods.cam import one_by_one, several_layers
 from kerasxai.methods.perturbation import explained_quantity
 
+if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+
 _NEAR_ZERO = 1e-3
 # A network's early maps take several times the memory of its images; a batch of ablated maps may take eight times that.
 _ROOM = 8
 
 
-def whole_scores(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
-    """Asks for the layer's map `(B, h, w, K)`, where channels are taken out, and the score with all of them."""
-    seen = run(images, targets)
-    activations = seen.feature_map()
+def whole_scores(forward: Forward, batch: Samples, *, explain: str) -> dict[str, tf.Tensor]:
+    """Query: the map of the layer `(B, h, w, K)`, the tensor to ablate, and the score with all channels."""
+    fp = forward(batch)
+    activations = fp.feature_map()
+    ablation_point, path = fp.ablation_point(activations)
     return {
         "activations": activations,
-        "ablation_point": seen.ablation_point(activations),
-        "scores": seen.explained(explain),
+        "ablation_point": ablation_point,
+        "path": tf.constant(path),
+        "scores": fp.explained(explain),
     }
 
 
 def ablated_scores(
-    run: Any, images: Any, targets: Any, activations: Any, channels: Any, *, layer: str, explain: str
-) -> dict[str, Any]:
-    """Asks for the scores `(n,)` of one image without each of the channels `(n,)` of a layer.
+    forward: Forward, batch: Samples, activations: tf.Tensor, channels: tf.Tensor, *, layer: str, explain: str
+) -> dict[str, tf.Tensor]:
+    """Query: the scores `(n,)` of one image without each of the channels `(n,)` of a layer.
 
-    The layer is fed `activations` `(1, ..., K)` with one channel after the other set to 0. The image is repeated for
-    what goes round the layer; where nothing does, all that lies below falls out of the traced graph.
+    The output of the layer is overridden by `activations` `(1, ..., K)` with one channel after the other set to 0. The
+    image is repeated for branches around the layer; without such, everything below is pruned from the traced graph.
     """
     count = tf.shape(channels)[0]
     kept = 1 - tf.one_hot(channels, tf.shape(activations)[-1], dtype=activations.dtype)
-    fed = activations * spread(kept, activations.shape.rank)
-    seen = run(tf.repeat(images, count, axis=0), tf.repeat(targets, count), fed=(layer, fed))
-    return {"without": seen.explained(explain)}
+    ablated = activations * spread(kept, activations.shape.rank)
+    return {"without": forward(batch.repeat(count), override=(layer, ablated)).explained(explain)}
 
 
-def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = None) -> Any:
+def ablationcam(model: TracedModel, batch: Samples, *, explain: str | None = None) -> tf.Tensor:
     """Ablation-CAM: `relu(sum_k w_k A_k)`, `w_k = (S - S without channel k) / S`, for all channels of a layer.
 
     Only what lies above the layer is run again, which for the last feature map is next to nothing; where a global
     pooling is all that follows the layer, only what lies above the pooling.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
         explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
 
     Returns:
@@ -68,28 +73,29 @@ def ablationcam(view: Any, images: Any, targets: Any, *, explain: str | None = N
     then shows what lowers the score. Departure: where |S| is under a thousandth of the largest fall, its sign and size
     are rounding, so that nothing is divided, and `near_zero_score` in the notes is True.
     """
-    if layers := several_layers(view, images, targets):
-        return one_by_one(ablationcam, layers, view, images, targets, explain=explain)
-    explain = explained_quantity(view, explain)
-    seen = view.evaluate(whole_scores, images, targets, explain=explain)
-    numbers = np.arange(seen.activations.shape[-1], dtype=np.int32)
-    falls = np.zeros((len(images), len(numbers)), np.float32)
-    each = math.prod(seen.ablation_point.shape[1:])
-    factor = max(1, _ROOM * math.prod(images.shape[1:]) // each)
-    size = fitting(view.batch_size, each * seen.ablation_point.dtype.size, factor)
-    fed = view.ablation_points[seen.layer]
-    for b in range(len(images)):
+    if layers := several_layers(model, batch):
+        return one_by_one(ablationcam, layers, model, batch, explain=explain)
+    explain = explained_quantity(model, explain)
+    clean = model.evaluate(whole_scores, batch, explain=explain)
+    batch = batch.with_targets(clean.targets)
+    channels = np.arange(clean.activations.shape[-1], dtype=np.int32)
+    falls = np.zeros((len(batch), len(channels)), np.float32)
+    each = math.prod(clean.ablation_point.shape[1:])
+    factor = max(1, _ROOM * math.prod(batch.images.shape[1:]) // each)
+    size = fitting(model.batch_size, each * clean.ablation_point.dtype.size, factor)
+    path = clean.path.numpy().decode()
+    for b in range(len(batch)):
         one = slice(b, b + 1)
         batches = (
-            (images[one], seen.targets[one], seen.ablation_point[one], numbers[part])
-            for part in view.chunks(len(numbers), size=size)
+            (batch.take(one), clean.ablation_point[one], channels[part])
+            for part in model.chunks(len(channels), size=size)
         )
-        answers = view.evaluate_each(ablated_scores, batches, layer=fed, explain=explain)
-        falls[b] = seen.scores[b] - tf.concat([answer.without for answer in answers], 0)
-    scores = seen.scores.numpy()[:, None]
+        answers = model.evaluate_each(ablated_scores, batches, layer=path, explain=explain)
+        falls[b] = clean.scores[b] - tf.concat([answer.without for answer in answers], 0)
+    scores = clean.scores.numpy()[:, None]
     # Equal where both are 0, as for a black image whose features are all 0.
     near_zero = np.abs(scores) <= _NEAR_ZERO * np.abs(falls).max(1, keepdims=True)
-    view.note(near_zero_score=near_zero[:, 0])
+    model.record(near_zero_score=near_zero[:, 0])
     weights = falls / np.where(near_zero, 1, scores)
-    maps = tf.einsum("b...k,bk->b...", tf.cast(seen.activations, tf.float32), weights)
+    maps = tf.einsum("b...k,bk->b...", tf.cast(clean.activations, tf.float32), weights)
     return tf.nn.relu(maps)

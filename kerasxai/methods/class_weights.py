@@ -1,6 +1,8 @@
-"""Class activation maps proper: the evidence that the model's own last weights give to each place."""
+"""Class activation maps proper: each position, weighted by the last weights of the model."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -9,54 +11,54 @@ from kerasxai.engine.layers import hidden_layers
 from kerasxai.engine.scores import class_weights
 from kerasxai.tools.errors import KerasxaiError
 
+if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
 
-def class_evidence(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Asks for the maps `(B, h, w, K)` at the end of a model and the weights `(B, K)` that the target class gives them.
 
-    Three ends are known: a layer that says that its output is class maps (`produces_class_maps = True`), a global
-    average pooling whose output is the logits, and a global average pooling with one dense layer behind it.
+def class_evidence(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
+    """Query: the maps `(B, h, w, K)` at the end of a model, and their weights `(B, K)` for the target class.
+
+    Three ends are known: a layer that declares that its output is class maps (`produces_class_maps = True`), a global
+    average pooling whose output is the logits, and a global average pooling followed by one dense layer.
     """
-    seen = run(images, targets)
-    maps = next((c.output for c in reversed(seen.calls) if getattr(c.layer, "produces_class_maps", False)), None)
+    fp = forward(batch)
+    maps = next((c.output for c in reversed(fp.calls) if getattr(c.layer, "produces_class_maps", False)), None)
     kernel = None
-    if maps is None and seen.logits is not None:
-        maps = pooled_map(seen.logits)
+    if maps is None and fp.logits is not None:
+        maps = pooled_map(fp.logits)
         if maps is None:
-            maps, kernel = pooled_then_dense(seen.logits) or (None, None)
+            maps, kernel = pooled_then_dense(fp.logits) or (None, None)
     if maps is None:
-        raise hidden_layers(seen.calls) or KerasxaiError(
-            "cam needs a model that ends in global average pooling and one dense layer, a 1x1 convolution and global "
-            "average pooling, or an ACoL head; this one does not: use gradcam, which needs no such head"
+        raise hidden_layers(fp.calls) or KerasxaiError(
+            "expected a model that ends in global average pooling and one dense layer, a 1x1 convolution and global "
+            "average pooling, or an ACoL head, got another; use gradcam, which needs no such head"
         )
-    seen.layer_name = seen.name_of(maps)
-    maps = seen.read_map(maps)
-    weights = class_weights(tf.eye(maps.shape[-1]) if kernel is None else kernel, seen.targets)
+    fp.layer_name = fp.name_of(maps)
+    maps = fp.read_map(maps)
+    weights = class_weights(tf.eye(maps.shape[-1]) if kernel is None else kernel, fp.targets)
     return {"activations": tf.cast(maps, tf.float32), "weights": weights}
 
 
-def cam(view: Any, images: Any, targets: Any) -> Any:
+def cam(model: TracedModel, batch: Samples) -> tf.Tensor:
     """Class activation map: `sum_k w[k, c] A_k`, signed, with the weights of class `c` behind the pooled channels.
 
-    On a 1x1-convolution head it is the class's own channel (with its bias), whose mean over the places is the logit; on
-    ACoL the fused map of both branches, erased for the target class.
-
-    Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+    On a 1x1-convolution head it is the channel of the class (with its bias), whose mean over the positions is the
+    logit; on ACoL the fused map of both branches, erased for the target class.
 
     Returns:
         Maps `(B, h, w)` at the size of the last feature map, float32, signed.
 
     Raises:
-        KerasxaiError: The model does not end so.
+        KerasxaiError: The model has another end.
 
     Example:
         >>> kerasxai.Explainer(model, "cam")(images).heatmaps
 
     Paper: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", arXiv:1512.04150; for the
-    1x1 convolution Lin et al. 2013, "Network In Network", arXiv:1312.4400. A dense layer's bias belongs to no place and
-    is left out, as there.
+    1x1 convolution Lin et al. 2013, "Network In Network", arXiv:1312.4400. The bias of a dense layer belongs to no
+    position and is omitted, as there.
     """
-    seen = view.evaluate(class_evidence, images, targets)
-    return tf.einsum("b...k,bk->b...", seen.activations, seen.weights)
+    answer = model.evaluate(class_evidence, batch)
+    return tf.einsum("b...k,bk->b...", answer.activations, answer.weights)

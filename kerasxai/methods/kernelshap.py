@@ -1,32 +1,38 @@
 """KernelSHAP: the Shapley values of superpixels."""
 
+from __future__ import annotations
+
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from kerasxai.methods.perturbation import explained_quantity, fill_values
-from kerasxai.methods.superpixels import mean_colors, partial_scores, superpixels_of, top_superpixels
+from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values
+from kerasxai.methods.superpixels import Segmentation, mean_colors, partial_scores, superpixels_of, top_superpixels
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import whole
 
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
+
 
 def kernelshap(
-    view: Any,
-    images: Any,
-    targets: Any,
+    model: ScoreModel,
+    batch: Samples,
     *,
     samples: int = 1000,
-    segmentation: Any = "slic",
+    segmentation: Segmentation = "slic",
     segments: int = 50,
-    fill: Any = "mean",
+    fill: Fill = "mean",
     top: int = 5,
     seed: int = 0,
     explain: str | None = None,
-) -> Any:
-    """KernelSHAP: the weights phi that make `S(x0) + sum_j phi_j z_j` fit `S(x seen through z)` best, signed.
+) -> tf.Tensor:
+    """KernelSHAP: the weights phi that make `S(x0) + sum_j phi_j z_j` fit `S(x with only z visible)` best, signed.
 
     A coalition z of k of d superpixels counts `(d - 1) / (C(d, k) k (d - k))`, and the weights are constrained to
     `sum_j phi_j = S(x) - S(x0)`, where x0 has all superpixels hidden. Where all `2^d - 2` coalitions fit into `samples`
@@ -35,14 +41,11 @@ def kernelshap(
     coalition and its complement.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
-        samples: The most versions of each image that are looked at, beside x and x0; at least twice as many as
+        samples: The most perturbed versions of each image that are scored, besides x and x0; at least twice as many as
             superpixels.
         segmentation: `"slic"`, `"quickshift"`, or labels `(H, W)` for all images or `(N, H, W)` for each of the call.
-        segments: About how many superpixels SLIC makes; nothing to quickshift or labels.
-        fill: What is seen in a hidden superpixel: `"mean"` (its mean color), `"black"`, `"gray"`, a number, a color
+        segments: The approximate number of superpixels of SLIC; unused by quickshift and labels.
+        fill: The pixels of a hidden superpixel: `"mean"` (its mean color), `"black"`, `"gray"`, a number, a color
             `(C,)` or a picture `(H, W, C)`.
         top: How many superpixels the mask in the notes holds at most.
         seed: The same seed draws the same coalitions, in every batch.
@@ -64,24 +67,22 @@ def kernelshap(
     Paper: Lundberg and Lee 2017, "A Unified Approach to Interpreting Model Predictions", arXiv:1705.07874. No penalty
     on the number of weights, as in the theorem.
     """
-    explain = explained_quantity(view, explain)
+    explain = explained_quantity(model, explain)
     samples, top, seed = whole("samples", samples, 2), whole("top", top, 1), whole("seed", seed, 0)
-    pixels = images.numpy()
-    clean = view.resolve(images, targets, explain)
-    regions = superpixels_of(view, pixels, segmentation, segments)
+    pixels = batch.images.numpy()
+    batch = batch.with_targets(model.resolve(batch, explain).targets)
+    regions = superpixels_of(model, batch, segmentation, segments)
     weights, baselines, exact = [], [], []
     for b, region in enumerate(regions):
         one, count = slice(b, b + 1), int(region.max()) + 1
-        hidden = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
-        seen, importance = coalitions(count, samples, seed)
+        fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
+        drawn, importance = coalitions(count, samples, seed)
         ends = np.repeat([[0], [1]], count, axis=1).astype(np.int8)
-        scores = partial_scores(
-            view, images[one], clean.targets[one], region, hidden, np.concatenate([ends, seen]), explain
-        )
-        weights.append(constrained_fit(seen, scores[2:] - scores[0], importance, scores[1] - scores[0]))
+        scores = partial_scores(model, batch.take(one), region, fills, np.concatenate([ends, drawn]), explain)
+        weights.append(constrained_fit(drawn, scores[2:] - scores[0], importance, scores[1] - scores[0]))
         baselines.append(scores[0])
-        exact.append(len(seen) == 2**count - 2)
-    view.note(
+        exact.append(len(drawn) == 2**count - 2)
+    model.record(
         superpixels=np.stack(regions),
         superpixel_weights=weights,
         baseline_scores=np.array(baselines, np.float32),
@@ -92,20 +93,20 @@ def kernelshap(
     return tf.convert_to_tensor(maps, tf.float32)
 
 
-def coalitions(count: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns coalitions `(n, count)` int8, neither empty nor full, and how much each counts, `(n,)`.
+def coalitions(count: int, samples: int, seed: int) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Returns coalitions `(n, count)` int8, neither empty nor full, and the weight of each, `(n,)`.
 
-    Sizes are taken in pairs k and count - k from the outside inwards and enumerated while at least as many samples are
-    left for them, by their share of the Shapley kernel, as they have coalitions. What is left is drawn. Sizes 1 and
+    Sizes are taken in pairs k and count - k, from 1 upwards, and enumerated while their share of the remaining samples,
+    by the Shapley kernel, is at least the number of their coalitions. The remaining samples are drawn. Sizes 1 and
     count - 1 are always enumerated, so that the weights are determined.
 
     Raises:
         KerasxaiError: There are fewer samples than the weights need.
     """
     if 2**count - 2 > samples and samples < 2 * count:
-        raise KerasxaiError(f"samples must be {2 * count} or more for {count} superpixels, not {samples}")
+        raise KerasxaiError(f"samples must be {2 * count} or more for {count} superpixels, got {samples}")
     kernel = {k: (count - 1) / (k * (count - k)) for k in range(1, count)}
-    rows: list[np.ndarray] = []
+    rows: list[NDArray[np.bool_]] = []
     importance: list[float] = []
     for k in range(1, count // 2 + 1):
         sizes = sorted({k, count - k})
@@ -126,7 +127,7 @@ def coalitions(count: int, samples: int, seed: int) -> tuple[np.ndarray, np.ndar
     return np.array(rows, np.int8).reshape(-1, count), np.array(importance)
 
 
-def _drawn_in_pairs(count: int, drawn: int, kernel: dict[int, float], seed: int) -> list[np.ndarray]:
+def _drawn_in_pairs(count: int, drawn: int, kernel: dict[int, float], seed: int) -> list[NDArray[np.bool_]]:
     generator = np.random.default_rng([seed, count])
     rows = []
     for _ in range(drawn // 2):
@@ -136,18 +137,20 @@ def _drawn_in_pairs(count: int, drawn: int, kernel: dict[int, float], seed: int)
     return rows
 
 
-def constrained_fit(seen: np.ndarray, gains: np.ndarray, importance: np.ndarray, total: float) -> np.ndarray:
+def constrained_fit(
+    visible: NDArray[np.int8], gains: NDArray[np.float64], importance: NDArray[np.float64], total: float
+) -> NDArray[np.float64]:
     """Returns the weights `(d,)` of least squares under the constraint that they sum to `total`.
 
     Args:
-        seen: Coalitions `(n, d)`.
+        visible: Coalitions `(n, d)`.
         gains: `S(z) - S(x0)` of each, `(n,)`.
-        importance: How much each counts, `(n,)`.
+        importance: The weight of each, `(n,)`.
         total: `S(x) - S(x0)`.
     """
     root = np.sqrt(importance)
-    seen = seen.astype(np.float64)
-    # The constraint takes the last weight out of the equations.
-    left = seen[:, :-1] - seen[:, -1:]
-    first = np.linalg.lstsq(left * root[:, None], (gains - seen[:, -1] * total) * root, rcond=None)[0]
+    z = visible.astype(np.float64)
+    # The constraint eliminates the last weight.
+    left = z[:, :-1] - z[:, -1:]
+    first = np.linalg.lstsq(left * root[:, None], (gains - z[:, -1] * total) * root, rcond=None)[0]
     return np.append(first, total - first.sum())

@@ -1,45 +1,48 @@
-"""LIME: a linear model of what the classifier does when superpixels are hidden."""
+"""LIME: a linear model of the score, fitted to which superpixels are visible."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
-from kerasxai.methods.perturbation import explained_quantity, fill_values
-from kerasxai.methods.superpixels import mean_colors, partial_scores, superpixels_of, top_superpixels
+from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values
+from kerasxai.methods.superpixels import Segmentation, mean_colors, partial_scores, superpixels_of, top_superpixels
 from kerasxai.tools.options import real, whole
+
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
 
 
 def lime(
-    view: Any,
-    images: Any,
-    targets: Any,
+    model: ScoreModel,
+    batch: Samples,
     *,
     samples: int = 1000,
-    segmentation: Any = "slic",
+    segmentation: Segmentation = "slic",
     segments: int = 50,
-    fill: Any = "mean",
+    fill: Fill = "mean",
     kernel_width: float = 0.25,
     alpha: float = 1.0,
     top: int = 5,
     seed: int = 0,
     explain: str | None = None,
-) -> Any:
-    """LIME: the weights of a ridge regression of the score on which superpixels are seen, signed.
+) -> tf.Tensor:
+    """LIME: the weights of a ridge regression of the score on the visible superpixels, signed.
 
-    Each superpixel is seen with probability 1/2 in each sample, and in the first sample all are. A sample z counts
+    Each superpixel is visible with probability 1/2 in each sample; in the first sample all are. A sample z counts
     `sqrt(exp(-d^2 / kernel_width^2))`, where d is the cosine distance of z to the vector of ones.
 
     Args:
-        view: The model or function, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
-        samples: How many versions of each image are looked at, 2 or more.
+        samples: How many perturbed versions of each image are scored, 2 or more.
         segmentation: `"slic"`, `"quickshift"`, or labels `(H, W)` for all images or `(N, H, W)` for each of the call.
-        segments: About how many superpixels SLIC makes; nothing to quickshift or labels.
-        fill: What is seen in a hidden superpixel: `"mean"` (its mean color), `"black"`, `"gray"`, a number, a color
+        segments: The approximate number of superpixels of SLIC; unused by quickshift and labels.
+        fill: The pixels of a hidden superpixel: `"mean"` (its mean color), `"black"`, `"gray"`, a number, a color
             `(C,)` or a picture `(H, W, C)`.
         kernel_width: How fast samples lose weight with their distance.
         alpha: Strength of the ridge.
@@ -65,21 +68,21 @@ def lime(
     the authors' `lime` package, which cuts by quickshift; SLIC is the default here because it is ten times faster and
     its number of superpixels can be chosen.
     """
-    explain = explained_quantity(view, explain, "probability")
+    explain = explained_quantity(model, explain, "probability")
     samples, top, seed = whole("samples", samples, 2), whole("top", top, 1), whole("seed", seed, 0)
     kernel_width, alpha = real("kernel_width", kernel_width, 0), real("alpha", alpha, 0)
-    pixels = images.numpy()
-    clean = view.resolve(images, targets, explain)
-    regions = superpixels_of(view, pixels, segmentation, segments)
+    pixels = batch.images.numpy()
+    batch = batch.with_targets(model.resolve(batch, explain).targets)
+    regions = superpixels_of(model, batch, segmentation, segments)
     fits = []
     for b, region in enumerate(regions):
         one = slice(b, b + 1)
-        hidden = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
-        seen = random_coalitions(samples, int(region.max()) + 1, seed)
-        scores = partial_scores(view, images[one], clean.targets[one], region, hidden, seen, explain)
-        fits.append(local_fit(seen, scores, kernel_width, alpha))
+        fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
+        coalitions = random_coalitions(samples, int(region.max()) + 1, seed)
+        scores = partial_scores(model, batch.take(one), region, fills, coalitions, explain)
+        fits.append(local_fit(coalitions, scores, kernel_width, alpha))
     weights, intercepts, r2 = zip(*fits, strict=True)
-    view.note(
+    model.record(
         superpixels=np.stack(regions),
         superpixel_weights=list(weights),
         intercept=np.array(intercepts),
@@ -90,18 +93,18 @@ def lime(
     return tf.convert_to_tensor(maps, tf.float32)
 
 
-def random_coalitions(samples: int, count: int, seed: int) -> np.ndarray:
-    """Returns `(samples, count)` int8, 1 where a superpixel is seen; the first row is all ones."""
-    seen = np.random.default_rng([seed, count]).integers(0, 2, (samples, count), np.int8)
-    seen[0] = 1
-    return seen
+def random_coalitions(samples: int, count: int, seed: int) -> NDArray[np.int8]:
+    """Returns `(samples, count)` int8, 1 for a visible superpixel; the first row is all ones."""
+    coalitions = np.random.default_rng([seed, count]).integers(0, 2, (samples, count), np.int8)
+    coalitions[0] = 1
+    return coalitions
 
 
 def local_fit(
-    seen: np.ndarray, scores: np.ndarray, kernel_width: float, alpha: float
-) -> tuple[np.ndarray, float, float]:
+    coalitions: NDArray[np.int8], scores: NDArray[np.float64], kernel_width: float, alpha: float
+) -> tuple[NDArray[np.float64], float, float]:
     """Returns weights `(d,)`, intercept and R2 of LIME's weighted ridge of scores `(n,)` on coalitions `(n, d)`."""
-    distances = pairwise_distances(seen, np.ones((1, seen.shape[1])), metric="cosine")[:, 0]
+    distances = pairwise_distances(coalitions, np.ones((1, coalitions.shape[1])), metric="cosine")[:, 0]
     importance = np.sqrt(np.exp(-(distances**2) / kernel_width**2))
-    ridge = Ridge(alpha=alpha).fit(seen, scores, importance)
-    return ridge.coef_, float(ridge.intercept_), float(ridge.score(seen, scores, importance))
+    ridge = Ridge(alpha=alpha).fit(coalitions, scores, importance)
+    return ridge.coef_, float(ridge.intercept_), float(ridge.score(coalitions, scores, importance))

@@ -1,84 +1,93 @@
-"""What methods share that change the image and look at the score."""
+"""Masks and fill values, which all perturbation methods share."""
+
+from __future__ import annotations
 
 import numbers
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from kerasxai.engine.function_model import FunctionModel
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice
+
+if TYPE_CHECKING:
+    from kerasxai.engine.score_model import ScoreModel
+
+Fill: TypeAlias = "str | float | NDArray | Sequence[float]"
+"""The fill of hidden pixels; see `fill_values`."""
 
 FILLS = ("black", "mean", "gray")
 
 
-def explained_quantity(view: Any, explain: str | None, default: str = "logit") -> str:
-    """Returns `"logit"` or `"probability"`: what the user asked for, or else what the method explains by default.
+def explained_quantity(model: ScoreModel, explain: str | None, default: str = "logit") -> str:
+    """Returns `"logit"` or `"probability"`: the user's choice, or the default of the method.
 
-    A score of the user's own, and the outputs of a plain function, are explained as they are.
+    A custom score, and the outputs of a plain function, are explained unchanged.
 
     Raises:
-        KerasxaiError: Another name, or a wish beside a score of one's own.
+        KerasxaiError: Another name, or a choice together with a custom score.
     """
     if explain is None:
-        return "logit" if view.score is not None or isinstance(view, FunctionModel) else default
-    if view.score is not None:
-        raise KerasxaiError("explain= chooses between logit and probability and means nothing beside score=")
+        return default if model.score is None and model.has_graph else "logit"
+    if model.score is not None:
+        raise KerasxaiError(f"expected score= or explain=, got both ({explain!r}); omit explain=")
     return choice("explain", explain, ("logit", "probability"))
 
 
-def seen_through(masks: Any, images: Any) -> Any:
-    """Returns one image `(1, *sides, C)` times each of the masks `(n, *sides)`, `(n, *sides, C)`."""
-    return _as_images(_laid_over(masks, images) * tf.reshape(images, (1, -1)), images)
+def masked_images(masks: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Returns one image `(1, *shape, C)` times each of the masks `(n, *shape)`, `(n, *shape, C)`."""
+    return _as_images(_over_colors(masks, images) * tf.reshape(images, (1, -1)), images)
 
 
-def seen_where(seen: Any, images: Any, hidden: Any) -> Any:
-    """Returns one image `(1, *sides, C)` where it is seen, for each of `(n, *sides)` bool, and elsewhere `hidden`.
+def visible_images(visible: tf.Tensor, images: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
+    """Returns one image with all but its visible pixels filled, once for each mask.
 
     Args:
-        seen: `(n, *sides)`.
-        images: `(1, *sides, C)`.
-        hidden: Broadcasts to `(1, *sides, C)`.
+        visible: `(n, *shape)` bool.
+        images: `(1, *shape, C)`.
+        fill: Broadcasts to `(1, *shape, C)`.
     """
-    pixels = (tf.reshape(x, (1, -1)) for x in (images, tf.broadcast_to(hidden, tf.shape(images))))
-    return _as_images(tf.where(_laid_over(seen, images), *pixels), images)
+    pixels = (tf.reshape(x, (1, -1)) for x in (images, tf.broadcast_to(fill, tf.shape(images))))
+    return _as_images(tf.where(_over_colors(visible, images), *pixels), images)
 
 
-def _laid_over(masks: Any, images: Any) -> Any:
-    """Returns masks `(n, *sides)` as `(n, pixels * C)`; broadcast along more than one axis they took twice as long."""
+def _over_colors(masks: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Returns masks `(n, *shape)` as `(n, pixels * C)`; broadcasting along more than one axis took twice as long."""
     return tf.reshape(tf.repeat(masks, images.shape[-1], axis=-1), (tf.shape(masks)[0], -1))
 
 
-def _as_images(flat: Any, images: Any) -> Any:
-    open_sides = tf.shape(images)
-    sides = [open_sides[axis] if side is None else side for axis, side in enumerate(images.shape)]
-    return tf.reshape(flat, (-1, *sides[1:]))
+def _as_images(flat: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    dynamic = tf.shape(images)
+    shape = [dynamic[axis] if side is None else side for axis, side in enumerate(images.shape)]
+    return tf.reshape(flat, (-1, *shape[1:]))
 
 
-def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -> np.ndarray:
-    """Returns what hidden pixels are filled with, `(B, 1, 1, C)` or `(B, H, W, C)` float32.
+def fill_values(fill: Fill, images: NDArray, mean: NDArray | None = None) -> NDArray[np.float32]:
+    """Returns the fill of hidden pixels, `(B, 1, 1, C)` or `(B, H, W, C)` float32.
 
     Args:
-        fill: `"black"` (0), `"mean"` (each image's mean color), `"gray"` (the middle between each image's smallest and
-            largest value; nothing is guessed about the range of pixels), a number, or an array that broadcasts to
+        fill: `"black"` (0), `"mean"` (each image's mean color), `"gray"` (the middle of each image's own range, since
+            the range of pixels is unknown), a number, or an array that broadcasts to
             `(H, W, C)`: a color `(C,)`, a picture `(H, W, C)`.
-        images: `(B, H, W, C)`, or with one or three sides; tokens `(B, T)` are filled with a number.
-        mean: What `"mean"` stands for where it is not the mean color of the image.
+        images: `(B, H, W, C)`, or with one or three axes; tokens `(B, T)` are filled with a number.
+        mean: The fill for `"mean"`, by default the mean color of the image.
 
     Raises:
         KerasxaiError: Another name, or an array that does not fit.
     """
     if images.ndim == 2:
         return np.full((len(images), 1), _token(fill), np.float32)
-    places = tuple(range(1, images.ndim - 1))
-    color = (*[1] * len(places), images.shape[-1])
+    positions = tuple(range(1, images.ndim - 1))
+    color = (*[1] * len(positions), images.shape[-1])
     if isinstance(fill, str):
         choice("fill", fill, FILLS)
         if fill == "mean":
-            values = images.mean(places, keepdims=True, dtype=np.float64) if mean is None else mean
+            values = images.mean(positions, keepdims=True, dtype=np.float64) if mean is None else mean
         else:
-            axes = (*places, images.ndim - 1)
+            axes = (*positions, images.ndim - 1)
             ends = images.min(axes, keepdims=True) / 2 + images.max(axes, keepdims=True) / 2
             values = np.broadcast_to(ends * (fill == "gray"), (len(images), *color))
         return np.asarray(values, np.float32)
@@ -91,14 +100,14 @@ def fill_values(fill: Any, images: np.ndarray, mean: np.ndarray | None = None) -
     if not np.isfinite(values).all():
         raise KerasxaiError(
             f"fill must be one of {', '.join(FILLS)}, a number, a color ({images.shape[-1]},) or a picture "
-            f"{tuple(images.shape[1:])} of finite numbers"
+            f"{tuple(images.shape[1:])} of finite numbers, got {fill!r:.60}"
         )
     return values
 
 
-def _token(fill: Any) -> float:
+def _token(fill: Fill) -> int:
     if fill == "black":
         return 0
     if isinstance(fill, numbers.Integral):
         return int(fill)
-    raise KerasxaiError(f"fill must be the number of a token, which stands where tokens are hidden, not {fill!r}")
+    raise KerasxaiError(f"fill must be the number of a token, got {fill!r:.60}")

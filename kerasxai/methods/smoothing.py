@@ -1,6 +1,10 @@
 """Averages over noisy copies of an image, for any method."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -9,53 +13,65 @@ from kerasxai.methods import Method
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, real, whole
 
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
+
 AVERAGES = ("smoothgrad", "squaregrad", "vargrad")
-_DEFAULTS = {"samples": 50, "sigma": 0.15, "seed": 0}
 
 
-def noise_options(
-    smooth: str | dict[str, Any] | None, options: dict[str, Any], own: list[str]
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Parts the options of a method from those of the average over noise.
+@dataclass(frozen=True)
+class Noise:
+    """Settings of an average over noisy copies; see `smoothed`.
+
+    Attributes:
+        average: `"smoothgrad"`, `"squaregrad"` or `"vargrad"`.
+        samples: How many noisy copies of each image.
+        sigma: Standard deviation of the noise, as a fraction of each image's range.
+        seed: Another seed is other noise.
+    """
+
+    average: str
+    samples: int = 50
+    sigma: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choice("average of smooth", self.average, AVERAGES)
+        whole("samples", self.samples, 2 if self.average == "vargrad" else 1)
+        real("sigma", self.sigma, above=0)
+        whole("seed", self.seed, 0)
+
+
+def split_options(
+    smooth: str | Mapping[str, Any] | None, options: Mapping[str, Any], own: Sequence[str]
+) -> tuple[dict[str, Any], Noise | None]:
+    """Splits the options of a method from those of the average over noise.
 
     Args:
         smooth: None, a name in `AVERAGES`, or a dict of `average`, `samples`, `sigma` and `seed`.
-        options: What the user gave beside it.
-        own: The names of the method's own options, which go before.
+        options: The other options of the user.
+        own: The names of the method's options, which win over those of the average.
 
     Returns:
-        The method's options, and the checked keywords of `smoothed` or None.
+        The options of the method, and the settings of the average or None.
 
     Raises:
         KerasxaiError: An unknown name or a number out of range.
     """
     if smooth is None:
-        return options, None
-    beside = {name: options[name] for name in options if name in _DEFAULTS and name not in own}
-    noise = {**_DEFAULTS, **beside, **(smooth if isinstance(smooth, dict) else {"average": smooth})}
-    for name in noise:
-        choice("option of smooth", name, ["average", *_DEFAULTS])
-    if "average" not in noise:
-        raise KerasxaiError(f"smooth needs the name of an average, one of {', '.join(AVERAGES)}: {{'average': NAME}}")
-    choice("average of smooth", noise["average"], AVERAGES)
-    whole("samples", noise["samples"], 2 if noise["average"] == "vargrad" else 1)
-    real("sigma", noise["sigma"], above=0)
-    whole("seed", noise["seed"], 0)
-    return {name: value for name, value in options.items() if name not in beside}, noise
+        return dict(options), None
+    known = [field.name for field in fields(Noise)]
+    shared = {name: options[name] for name in options if name in known[1:] and name not in own}
+    settings = {**shared, **(smooth if isinstance(smooth, Mapping) else {"average": smooth})}
+    for name in settings:
+        choice("option of smooth", name, known)
+    if "average" not in settings:
+        raise KerasxaiError(f"expected smooth with an average, one of {', '.join(AVERAGES)}, got {smooth!r}")
+    return {name: value for name, value in options.items() if name not in shared}, Noise(**settings)
 
 
-def smoothed(
-    view: Any,
-    images: Any,
-    targets: Any,
-    method: Method,
-    options: dict[str, Any],
-    *,
-    average: str,
-    samples: int,
-    sigma: float,
-    seed: int,
-) -> Any:
+def smoothed(model: ScoreModel, batch: Samples, method: Method, options: Mapping[str, Any], noise: Noise) -> tf.Tensor:
     """SmoothGrad, SquareGrad and VarGrad: mean, mean of squares and variance of a method's maps over noisy copies.
 
     `smoothgrad = 1/n sum_i M(x + e_i)`, `squaregrad = 1/n sum_i M(x + e_i)^2`, `vargrad` the variance of `M(x + e_i)`
@@ -63,19 +79,15 @@ def smoothed(
     class is the one predicted for the image without noise. Methods that end in an absolute value are averaged before
     it, with signs and for each color, and it is taken last. Noisy pixels of a model whose input is of whole numbers
     stay within the range of its type, 0 to 255 for uint8; gradients at the input see their fractions, passes for scores
-    and maps see them rounded. Noise depends on `seed` and the copy's number alone: an
-    image has the same map in every batch.
+    and maps see them rounded. Noise depends only on `seed` and the number of the
+    copy: an image has the same map in every batch.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+        model: The model.
+        batch: The images.
         method: The row of the method.
-        options: Its own options.
-        average: `"smoothgrad"`, `"squaregrad"` or `"vargrad"`.
-        samples: How many noisy copies, n.
-        sigma: The noise, as a fraction of each image's range.
-        seed: Another seed is other noise.
+        options: The options of the method.
+        noise: The settings.
 
     Returns:
         Maps `(B, h, w)` float32, as the method gives them.
@@ -88,25 +100,27 @@ def smoothed(
     2018, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values", arXiv:1810.03307,
     for VarGrad.
     """
-    targets, count = view.resolve(images, targets).targets, len(images)
-    pixels = tf.reshape(images, (count, -1))
-    together = max(1, view.effective_batch_size // count)
+    batch, count = batch.with_targets(model.resolve(batch).targets), len(batch)
+    pixels = tf.reshape(batch.images, (count, -1))
+    copies_per_pass = max(1, model.effective_batch_size // count)
     mean = spread = tf.constant(0.0)
-    for part in view.chunks(samples, count, together):
+    for part in model.chunks(noise.samples, count, copies_per_pass):
         numbers = tf.range(part.start, part.stop, dtype=tf.int64)
-        with view.repeated(len(numbers), count):
-            noisy = tf.clip_by_value(_noisy(pixels, sigma, seed, numbers), *range_of(view.known))
-            copies = tf.reshape(noisy, (-1, *images.shape[1:]))
-            maps = method.signed_function(view, copies, tf.tile(targets, [len(numbers)]), **options)
+        noisy = tf.clip_by_value(_noisy(pixels, noise.sigma, noise.seed, numbers), *range_of(model.input_spec))
+        copies = batch.tile(len(numbers), tf.reshape(noisy, (-1, *batch.images.shape[1:])))
+        trial = model.for_copies()
+        maps = method.signed_function(trial, copies, **options)
+        model.report.adopt(trial.report)
         maps = tf.reshape(tf.cast(maps, tf.float32), (len(numbers), count, *maps.shape[1:]))
-        # Adding up deviations from means keeps the variance exact where it is small beside the mean.
+        # Adding deviations from means keeps the variance exact even if it is small compared with the mean.
         here = tf.reduce_mean(maps, 0)
-        if average != "smoothgrad":
+        if noise.average != "smoothgrad":
             within = tf.reduce_sum(tf.square(maps - here), 0)
             spread += within + tf.square(here - mean) * (part.start * len(numbers) / part.stop)
         mean += (here - mean) * (len(numbers) / part.stop)
-    averages = {"smoothgrad": mean, "squaregrad": mean**2 + spread / samples, "vargrad": spread / samples}
-    return method.finished(averages[average])
+    variance = spread / noise.samples
+    averages = {"smoothgrad": mean, "squaregrad": mean**2 + variance, "vargrad": variance}
+    return method.finished(averages[noise.average])
 
 
 @tf.function(
@@ -118,11 +132,11 @@ def smoothed(
         tf.TensorSpec((None,), tf.int64),
     ],
 )
-def _noisy(pixels: Any, sigma: Any, seed: Any, numbers: Any) -> Any:
-    """Returns a noisy copy of all images `(B, pixels * C)` for each of the numbers `(n,)`, `(n, B, pixels * C)`."""
+def _noisy(pixels: tf.Tensor, sigma: tf.Tensor, seed: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+    """Returns noisy copies of images `(B, pixels * C)`, one per number `(n,)`: `(n, B, pixels * C)`."""
     ranges = tf.reduce_max(pixels, 1, keepdims=True) - tf.reduce_min(pixels, 1, keepdims=True)
 
-    def copies(number: Any) -> Any:
+    def copies(number: tf.Tensor) -> tf.Tensor:
         return pixels + sigma * ranges * tf.random.stateless_normal(tf.shape(pixels)[1:], (seed, number))
 
     return tf.map_fn(copies, numbers, fn_output_signature=tf.TensorSpec((None, None)))

@@ -1,120 +1,131 @@
-"""Superpixels: cutting an image into regions, and the scores of the image with some of them hidden."""
+"""Superpixels: the segmentation of an image, and the scores of the image with some superpixels hidden."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from skimage.segmentation import quickshift, slic
 
-from kerasxai.methods.perturbation import seen_where
+from kerasxai.methods.perturbation import visible_images
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, whole
 
+if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
+
+Segmentation: TypeAlias = "str | NDArray[np.integer]"
+"""`"slic"`, `"quickshift"`, or labels `(H, W)` for all images or `(N, H, W)` for each of the call."""
+
 
 def visible_scores(
-    run: Any, images: Any, targets: Any, superpixels: Any, hidden: Any, coalitions: Any, *, explain: str
-) -> dict[str, Any]:
-    """Asks for the scores `(n,)` of one image of which only some superpixels are seen.
+    forward: Forward, batch: Samples, superpixels: tf.Tensor, fill: tf.Tensor, coalitions: tf.Tensor, *, explain: str
+) -> dict[str, tf.Tensor]:
+    """Query: the scores `(n,)` of one image with only some superpixels visible.
 
     Args:
-        run: Runs the model.
-        images: `(1, H, W, C)`.
-        targets: `(1,)`.
+        forward: Runs the model.
+        batch: One image `(1, H, W, C)`.
         superpixels: `(1, H, W)` int32, 0 to d - 1.
-        hidden: `(1, 1, 1, C)` or `(1, H, W, C)`, what is seen where a superpixel is hidden.
-        coalitions: `(n * d,)` float32, 1 where a superpixel is seen; flat, because d differs from image to image and
+        fill: `(1, 1, 1, C)` or `(1, H, W, C)`, the pixels of hidden superpixels.
+        coalitions: `(n * d,)` float32, 1 for a visible superpixel; flat, because d differs from image to image and
             only the length of a tensor may differ without another trace.
         explain: `"logit"` or `"probability"`.
     """
-    seen = tf.reshape(coalitions, (-1, tf.reduce_max(superpixels) + 1))
-    perturbed = seen_where(tf.gather(seen > 0, superpixels[0], axis=1), images, hidden)
-    return {"partial": run(perturbed, tf.repeat(targets, tf.shape(seen)[0])).explained(explain)}
+    visible = tf.reshape(coalitions, (-1, tf.reduce_max(superpixels) + 1)) > 0
+    perturbed = visible_images(tf.gather(visible, superpixels[0], axis=1), batch.images, fill)
+    return {"partial": forward(batch.repeat(tf.shape(visible)[0], perturbed)).explained(explain)}
 
 
 def partial_scores(
-    view: Any,
-    image: Any,
-    target: Any,
-    superpixels: np.ndarray,
-    hidden: np.ndarray,
-    coalitions: np.ndarray,
+    model: ScoreModel,
+    sample: Samples,
+    superpixels: NDArray[np.int64],
+    fill: NDArray[np.float32],
+    coalitions: NDArray[np.int8],
     explain: str,
-) -> np.ndarray:
-    """Returns the score of one image `(1, H, W, C)` for each row of coalitions `(n, d)`, batch by batch, float64."""
+) -> NDArray[np.float64]:
+    """Returns the score of one image for each row of coalitions `(n, d)`, batch by batch, float64."""
     batches = (
-        (image, target, superpixels[None].astype(np.int32), hidden, coalitions[part].astype(np.float32).ravel())
-        for part in view.chunks(len(coalitions))
+        (sample, superpixels[None].astype(np.int32), fill, coalitions[part].astype(np.float32).ravel())
+        for part in model.chunks(len(coalitions))
     )
-    scores = [answer.partial for answer in view.evaluate_each(visible_scores, batches, explain=explain)]
+    scores = [answer.partial for answer in model.evaluate_each(visible_scores, batches, explain=explain)]
     return np.concatenate(scores).astype(np.float64)
 
 
-def superpixels_of(view: Any, images: np.ndarray, segmentation: Any, segments: int) -> list[np.ndarray]:
+def superpixels_of(
+    model: ScoreModel, batch: Samples, segmentation: Segmentation, segments: int
+) -> list[NDArray[np.int64]]:
     """Returns the superpixels of each image, `(H, W)` int from 0 to d - 1 without gaps.
 
     Args:
-        view: Knows which of the call's images these are.
-        images: `(B, H, W, C)`.
+        model: Its report has the number of images of the call.
+        batch: The batch.
         segmentation: `"slic"`, `"quickshift"`, or labels `(H, W)` for all images or `(N, H, W)` for each of the call.
-        segments: About how many superpixels SLIC makes.
+        segments: The approximate number of superpixels of SLIC.
 
     Raises:
         KerasxaiError: Another name, or labels of the wrong shape or kind.
     """
+    images = np.asarray(batch.images)
     if not isinstance(segmentation, str):
-        return [_without_gaps(labels) for labels in _given_labels(view, images, segmentation)]
+        labels = _given_labels(model.report.count, batch, np.asarray(segmentation))
+        return [_without_gaps(one) for one in labels]
     choice("segmentation", segmentation, ("slic", "quickshift"))
     whole("segments", segments, 2)
-    return [_without_gaps(_cut(_stretched(image), segmentation, segments)) for image in images]
+    return [_without_gaps(_segmented(_stretched(image), segmentation, segments)) for image in images]
 
 
-def _given_labels(view: Any, images: np.ndarray, segmentation: Any) -> np.ndarray:
-    labels = np.asarray(segmentation)
-    count = len(images) if view.total is None else view.total
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (
-        images.shape[1:-1],
-        (count, *images.shape[1:-1]),
-    ):
+def _given_labels(count: int | None, batch: Samples, labels: NDArray) -> NDArray[np.int64]:
+    shape = tuple(batch.images.shape[1:-1])
+    each = (len(batch) if count is None else count, *shape)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (shape, each):
         raise KerasxaiError(
-            "segmentation must be slic, quickshift or whole-numbered labels of shape "
-            f"{images.shape[1:-1]} or {(count, *images.shape[1:-1])}, not {labels.dtype} of shape {labels.shape}"
+            f"segmentation must be slic, quickshift or whole-numbered labels of shape {shape} or {each}, got "
+            f"{labels.dtype} of shape {labels.shape}"
         )
-    alike = labels.ndim == images.ndim - 2
-    return np.broadcast_to(labels, images.shape[:-1]) if alike else labels[view.rows]
+    if labels.shape == shape:
+        return np.broadcast_to(labels, (len(batch), *shape))
+    return labels if batch.indices is None else labels[batch.indices]
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
-    """Returns an image stretched to [0, 1], because segmentation knows nothing of the range that the model takes."""
+def _stretched(image: NDArray) -> NDArray:
+    """Returns an image stretched to [0, 1], whatever the input range of the model is."""
     low, high = float(image.min()), float(image.max())
     return (image - low) / (high - low) if high > low else np.zeros_like(image)
 
 
-def _cut(image: np.ndarray, segmentation: str, segments: int) -> np.ndarray:
+def _segmented(image: NDArray, segmentation: str, segments: int) -> NDArray[np.int64]:
     if segmentation == "slic":
-        # A series is a picture of one row.
+        # A series is segmented as an image with one row.
         plane = image[None] if image.ndim == 2 else image
-        cut = slic(plane, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
-        return cut.reshape(image.shape[:-1])
+        labels = slic(plane, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
+        return labels.reshape(image.shape[:-1])
     if image.ndim != 3:
-        raise KerasxaiError(f"quickshift cuts images alone, not shape {image.shape}: leave segmentation= at slic")
-    # Without three colors there is no Lab, whose values go to 100: the weight of color against distance stays the same.
+        raise KerasxaiError(f"expected an image (H, W, C) for quickshift, got shape {image.shape}; use slic")
+    # Without three colors Lab is impossible; its values go to 100, so this keeps the weight of color against distance.
     colors = image.shape[-1] == 3
     image = image if colors else image * 100
     return quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=colors, rng=0)
 
 
-def _without_gaps(labels: np.ndarray) -> np.ndarray:
+def _without_gaps(labels: NDArray) -> NDArray[np.int64]:
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 
-def mean_colors(image: np.ndarray, superpixels: np.ndarray) -> np.ndarray:
-    """Returns an image `(H, W, C)` in which every superpixel of another has its mean color."""
+def mean_colors(image: NDArray, superpixels: NDArray) -> NDArray[np.float64]:
+    """Returns an image `(H, W, C)` with each superpixel in its mean color."""
     flat = superpixels.ravel()
     sums = [np.bincount(flat, channel.ravel()) for channel in np.moveaxis(image, -1, 0)]
     return (np.stack(sums, -1) / np.bincount(flat)[:, None])[superpixels]
 
 
-def top_superpixels(weights: np.ndarray, superpixels: np.ndarray, count: int) -> np.ndarray:
-    """Returns the mask `(H, W)` bool of the superpixels of largest weight, of those that speak for the class."""
+def top_superpixels(weights: NDArray, superpixels: NDArray, count: int) -> NDArray[np.bool_]:
+    """Returns the mask `(H, W)` bool of the superpixels with the largest positive weights."""
     best = np.argsort(-weights, kind="stable")[:count]
     return np.isin(superpixels, best[weights[best] > 0])

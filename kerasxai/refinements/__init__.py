@@ -4,8 +4,9 @@ A refinement is a pure function and one row here. There are four kinds, by what 
 
 - `"heatmap"`: `(heatmaps, **options) -> heatmaps`, NumPy `(N, H, W)`;
 - `"image"`: `(heatmaps, images, **options) -> heatmaps`, with the images `(N, H, W, C)` that were explained;
-- `"method"`: `(explain, images, targets, **options) -> heatmaps`, which asks any `explain(images, targets)` again;
-- `"model"`: `(view, explain, images, targets, **options) -> heatmaps`, which also looks into the Keras model.
+- `"method"`: `(explain, images, targets, **options) -> heatmaps`, which calls any `explain(images, targets)` again;
+- `"model"`: `(model, explain, batch, **options) -> heatmaps`, which calls `explain(model, batch)`, also on an altered
+  model.
 
 The first three work on heatmaps from anywhere and on any function that explains. A chain is a composition: each step
 takes all steps before it for the method. Nothing in this module imports TensorFlow.

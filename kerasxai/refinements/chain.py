@@ -1,11 +1,12 @@
-"""Chains of refinements: how they are written, checked and put after a method."""
+"""Chains of refinements: how they are parsed, checked and applied after a method."""
+
+from __future__ import annotations
 
 import inspect
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -15,7 +16,14 @@ from kerasxai.refinements import PRESETS, REFINEMENTS, Refinement
 from kerasxai.tools.commands import parse_option
 from kerasxai.tools.errors import KerasxaiError, unknown
 
-Explain = Callable[[Any, Any], NDArray]
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import ScoreModel
+
+Refine: TypeAlias = "str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None"
+"""A chain of refinements; see `parsed`."""
+ModelExplain: TypeAlias = "Callable[[ScoreModel, Samples], NDArray]"
+"""A method: heatmaps `(B, H, W)` at image size of a batch."""
 _COMMAS = re.compile(r",(?![^\[(]*[\])])")
 """Commas between steps, not those within a list that is an option's value."""
 
@@ -29,7 +37,7 @@ class Step:
     of_preset: bool = False
 
 
-def parsed(refine: Any) -> tuple[Step, ...]:
+def parsed(refine: Refine) -> tuple[Step, ...]:
     """Reads a chain of refinements.
 
     Args:
@@ -87,79 +95,84 @@ def _steps(name: str, options: Any) -> list[Step]:
     return [Step(row, dict(options or {}))]
 
 
-def checked_for(model: Any, steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Returns the steps that a model allows.
+def checked_for(model: keras.Model | Callable[..., Any], steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Returns the steps that are possible with a model.
 
     Raises:
-        KerasxaiError: A step looks into a Keras model, the model is only a function, and no preset named the step.
+        KerasxaiError: A step needs a Keras model, the model is only a function, and the step is not of a preset.
     """
     if isinstance(model, keras.layers.Layer):
         return steps
     for step in steps:
         if step.row.needs == "model" and not step.of_preset:
-            raise KerasxaiError(f"{step.row.name} looks inside a Keras model, and {type(model).__name__} is none")
+            raise KerasxaiError(f"expected a Keras model for {step.row.name}, got {type(model).__name__}")
     return tuple(step for step in steps if step.row.needs != "model")
 
 
-def refined(steps: tuple[Step, ...], view: Any, explain: Explain, images: NDArray, targets: NDArray) -> NDArray:
+def refined(steps: tuple[Step, ...], explain: ModelExplain, model: ScoreModel, batch: Samples) -> NDArray[np.float32]:
     """Explains a batch through a chain of refinements.
 
     Args:
         steps: Of `parsed`.
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        explain: The method: `(images, targets) -> heatmaps` at image size.
-        images: `(N, H, W, C)`.
-        targets: `(N,)` int64; negative for the predicted class, which is found once, of the images as they are.
+        explain: The method.
+        model: The model.
+        batch: The images, with any targets; predicted classes are those of the unchanged images.
 
     Returns:
-        `(N, H, W)` float32.
+        `(B, H, W)` float32.
     """
-    count = len(images)
-
-    def of_copies(images: Any, targets: Any) -> NDArray:
-        with view.repeated(math.ceil(len(images) / count), count):
-            return explain(np.ascontiguousarray(images), targets)
-
-    asked: Explain = explain
     if any(step.row.needs in ("method", "model") for step in steps):
-        first = explain(images, targets)  # Tells of the images as they are, and which class is explained.
-        targets = np.asarray(view.notes["targets"])
-        asked = _remembering(view, of_copies, images, first)
+        heatmaps = explain(model, batch)
+        batch = batch.with_targets(np.asarray(model.report.diagnostics["targets"]))
+        explain = _remembering(explain, batch, heatmaps)
     for step in steps:
-        asked = _after(step, view, asked)
-    return np.asarray(asked(images, targets), np.float32)
+        explain = _after(step, explain)
+    return np.asarray(explain(model, batch), np.float32)
 
 
-def _remembering(view: Any, explain: Explain, images: NDArray, heatmaps: NDArray) -> Explain:
-    """Spares the method a second look at images that it has explained."""
+def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray) -> ModelExplain:
+    """Returns the method without a second pass for the unchanged batch, and without diagnostics of changed copies."""
 
-    def remembered(asked: Any, targets: Any) -> NDArray:
-        return heatmaps if asked is images and view.altered is None else explain(asked, targets)
+    def remembered(model: ScoreModel, changed: Samples) -> NDArray:
+        if changed.images is batch.images and not model.alterations:
+            return heatmaps
+        copies = model.for_copies()
+        try:
+            return explain(copies, changed)
+        finally:
+            model.report.adopt(copies.report)
 
     return remembered
 
 
-def _after(step: Step, view: Any, explain: Explain) -> Explain:
+def _after(step: Step, explain: ModelExplain) -> ModelExplain:
     """Returns the method that a refinement makes of a method."""
     function, options = step.row.function, step.options
 
-    def done(images: Any, targets: Any) -> NDArray:
+    def refined_once(model: ScoreModel, batch: Samples) -> NDArray:
+        def of_images(images: NDArray, targets: NDArray) -> NDArray:
+            if images is batch.images:
+                return explain(model, batch)
+            images = np.ascontiguousarray(images)
+            copies = batch.tile(-(-len(images) // len(batch)), images).take(slice(len(images)))
+            return explain(model, copies.with_images(images).with_targets(targets))
+
         match step.row.needs:
             case "heatmap":
-                return function(explain(images, targets), **options)
+                return function(explain(model, batch), **options)
             case "image":
-                return function(explain(images, targets), images, **options)
+                return function(explain(model, batch), np.asarray(batch.images), **options)
             case "method":
-                return function(explain, images, targets, **options)
+                return function(of_images, batch.images, batch.targets, **options)
             case _:
-                return function(view, explain, images, targets, **options)
+                return function(model, explain, batch, **options)
 
-    def forgiving(images: Any, targets: Any) -> NDArray:
+    def refined_if_possible(model: ScoreModel, batch: Samples) -> NDArray:
         try:
-            return done(images, targets)
+            return refined_once(model, batch)
         except KerasxaiError as error:
-            heatmaps = explain(images, targets)
-            view.note(**{f"without_{step.row.name}": str(error)})
+            heatmaps = explain(model, batch)
+            model.record(**{f"without_{step.row.name}": str(error)})
             return heatmaps
 
-    return forgiving if step.of_preset else done
+    return refined_if_possible if step.of_preset else refined_once

@@ -1,14 +1,20 @@
 """The main direction in the feature map, where the class has evidence."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
-from kerasxai.engine.samples import numbered
 from kerasxai.methods.cam import layer_activations
 from kerasxai.refinements.averages import resized
+
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+    from kerasxai.refinements.chain import ModelExplain
 
 
 def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]:
@@ -37,14 +43,13 @@ def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]
     return (shown * np.sign(shown @ (e - e.mean()) or 1.0)).reshape(features.shape[:2])
 
 
-def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[np.float32]:
+def pc1(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np.float32]:
     """The first principal component of the feature map within the class's evidence, brought to the heatmap's maximum.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        explain: The method, whose positive values are the evidence.
-        images: `(N, H, W, C)`.
-        targets: `(N,)` classes.
+        model: The model.
+        explain: The method; its positive values are the evidence.
+        batch: The images and their classes.
 
     Returns:
         `(N, H, W)` float32; 0 where an image has no evidence.
@@ -55,12 +60,12 @@ def pc1(view: Any, explain: Any, images: NDArray, targets: NDArray) -> NDArray[n
     Paper: Kim et al. 2023, "CAM back again: Large Kernel CNNs from a Weakly Supervised Object Localization
     Perspective", arXiv:2309.06022. Departure: there the component is of all places alike, with no class.
     """
-    heatmaps = explain(images, targets)
-    seen = view.evaluate(layer_activations, images.astype(np.float32), numbered(view, targets))
-    features, extents = seen.activations[0].numpy(), extents_of(seen)
+    heatmaps = explain(model, batch)
+    answer = model.evaluate(layer_activations, batch.as_floats())
+    features, extents = answer.activations[0].numpy(), extents_of(answer)
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)]).astype(np.float32)
-    size = images.shape[1:3]
+    size = batch.images.shape[1:3]
     shown = resized(maps, size) if extents is None else laid_over(maps, size, extents[0]).numpy()
     highest = shown.max((1, 2), keepdims=True)
     return np.where(highest > 0, shown / np.where(highest > 0, highest, 1) * heatmaps.max((1, 2), keepdims=True), 0)

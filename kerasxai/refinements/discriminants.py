@@ -1,6 +1,8 @@
 """The direction in an earlier, finer layer's features that parts object from background, told apart by the heatmap."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,29 +12,34 @@ from sklearn.linear_model import Ridge
 from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
 from kerasxai.engine.graph import ancestors
 from kerasxai.engine.layers import is_feature_map
-from kerasxai.engine.samples import numbered
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
 from kerasxai.refinements.sizes import enlarged
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, real
 
+if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+    from kerasxai.refinements.chain import ModelExplain
 
-def earlier_map(run: Any, images: Any, targets: Any) -> dict[str, Any]:
-    """Asks for the last map `(B, h, w, K)` twice as fine as the one that feeds the head; if none is, for that one."""
-    seen = run(images, targets)
-    last = seen.choice.default()[-1].tensor
-    needed = ancestors(seen.score)
+
+def earlier_map(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
+    """Query: the last map `(B, h, w, K)` twice as fine as the one that feeds the head; if there is none, that one."""
+    fp = forward(batch)
+    last = fp.choice.default()[-1].tensor
+    needed = ancestors(fp.score)
     height, width = last.shape[1:3]
     finer = [
         call.output
-        for call in seen.calls
+        for call in fp.calls
         if is_feature_map(call.output)
         and call.output.ref() in needed
         and call.output.shape[1] >= 2 * height
         and call.output.shape[2] >= 2 * width
     ]
-    return {"features": tf.cast(seen.located((finer or [last])[-1]), tf.float32)}
+    return {"features": tf.cast(fp.located((finer or [last])[-1]), tf.float32)}
 
 
 def discriminant_map(
@@ -75,10 +82,9 @@ def discriminant_map(
 
 
 def discriminant(
-    view: Any,
-    explain: Any,
-    images: NDArray,
-    targets: NDArray,
+    model: TracedModel,
+    explain: ModelExplain,
+    batch: Samples,
     *,
     factor: float = 2.0,
     high: float = 0.5,
@@ -93,10 +99,9 @@ def discriminant(
     the places the heatmap is sure of, and applied to all (see `discriminant_map`).
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        explain: The method, whose positive values are the evidence.
-        images: `(N, H, W, C)`.
-        targets: `(N,)` classes.
+        model: The model.
+        explain: The method; its positive values are the evidence.
+        batch: The images and their classes.
         factor: How much the image is enlarged where features are read.
         high: Share of the maximum from which a place is the object's for sure.
         low: Share of the maximum below which a place is the background's for sure.
@@ -122,10 +127,10 @@ def discriminant(
     real("level", level, above=0, below=1)
     if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):
         raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
-    heatmaps = explain(images, targets)
-    with enlarged(view, images, factor) as scaled:
-        seen = view.evaluate(earlier_map, scaled.astype(np.float32), numbered(view, targets))
-    features, extents = seen.features.numpy(), extents_of(seen)
+    heatmaps = explain(model, batch)
+    with enlarged(model, batch, factor) as (larger, scaled):
+        answer = larger.evaluate(earlier_map, scaled.as_floats())
+    features, extents = answer.features.numpy(), extents_of(answer)
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     return np.stack([
         _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level, extents) if has_evidence(e) else heatmap

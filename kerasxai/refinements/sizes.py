@@ -1,8 +1,10 @@
 """The method on enlarged images, whatever size the model was built for."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -10,14 +12,20 @@ from numpy.typing import NDArray
 
 from kerasxai.engine.keras_internals import INPUT_CHECK
 from kerasxai.engine.layers import walk
+from kerasxai.engine.score_model import Alteration
 from kerasxai.engine.tracing import intercepted, skipped
 from kerasxai.refinements.averages import resized
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import real
 
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+    from kerasxai.refinements.chain import ModelExplain
+
 
 @contextlib.contextmanager
-def of_any_size(model: Any) -> Iterator[None]:
+def of_any_size(model: keras.Model) -> Iterator[None]:
     """Lets a model take images of other sizes than it was built for, for the length of a block.
 
     Convolutions and global pooling do not ask how large a map is; only the record of the size that a functional model
@@ -34,7 +42,7 @@ def of_any_size(model: Any) -> Iterator[None]:
 
 
 def enlarge(
-    view: Any, explain: Any, images: NDArray, targets: NDArray, *, factors: Any = (1.5, 2.0)
+    model: TracedModel, explain: ModelExplain, batch: Samples, *, factors: float | Sequence[float] = (1.5, 2.0)
 ) -> NDArray[np.float32]:
     """The mean of the heatmaps of the image enlarged by factors, each brought to the same maximum.
 
@@ -43,10 +51,9 @@ def enlarge(
     what a place stands for.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        explain: The method, which asks that view.
-        images: `(N, H, W, C)`.
-        targets: `(N,)` classes.
+        model: The model.
+        explain: The method.
+        batch: The images and their classes.
         factors: Sizes as multiples of the image's.
 
     Returns:
@@ -64,7 +71,7 @@ def enlarge(
     sizes = [real("factors", f, above=0) for f in np.atleast_1d(np.asarray(factors, object)).tolist()]
     if not sizes:
         raise KerasxaiError("factors must be one number above 0 or several, not none")
-    maps = [_at_size(view, explain, images, targets, factor) for factor in sizes]
+    maps = [_at_size(model, explain, batch, factor) for factor in sizes]
     highest = [one.max((1, 2), keepdims=True) for one in maps]
     scaled = [
         one * np.divide(highest[0], own, out=np.ones_like(own), where=(own > 0) & (highest[0] > 0))
@@ -73,34 +80,36 @@ def enlarge(
     return np.mean(scaled, axis=0, dtype=np.float32)
 
 
-def _at_size(view: Any, explain: Any, images: NDArray, targets: NDArray, factor: float) -> NDArray[np.float32]:
-    with enlarged(view, images, factor) as scaled:
-        return resized(explain(scaled, targets), images.shape[1:3])
+def _at_size(model: TracedModel, explain: ModelExplain, batch: Samples, factor: float) -> NDArray[np.float32]:
+    with enlarged(model, batch, factor) as (larger, scaled):
+        return resized(explain(larger, scaled), batch.images.shape[1:3])
 
 
 @contextlib.contextmanager
-def enlarged(view: Any, images: NDArray, factor: float) -> Iterator[NDArray]:
-    """Gives enlarged images, and for the length of a block a view that takes them.
+def enlarged(model: TracedModel, batch: Samples, factor: float) -> Iterator[tuple[TracedModel, Samples]]:
+    """Yields a model that takes images of any size, and the enlarged images; translates its errors in the block.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(N, H, W, C)`.
+        model: The model.
+        batch: The images.
         factor: The new size as a multiple of the images'.
 
     Raises:
         KerasxaiError: The model takes images of one size only, or other inputs as well.
     """
-    height, width = images.shape[1:3]
+    height, width = batch.images.shape[1:3]
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     if size == (height, width):
-        yield images
+        yield model, batch
         return
-    if view.layout is not None or view.channels_first:
-        raise KerasxaiError("the size can be changed of models that take images alone, (N, H, W, C)")
+    if not model.takes_images_only:
+        raise KerasxaiError("expected a model with images (N, H, W, C) as its only input, got another")
     try:
-        with view.altering(("size", size), lambda: of_any_size(view.model), any_size=True):
-            yield resized(images, size)
+        larger = model.altered(Alteration(("size", size), lambda: of_any_size(model.model), any_size=True))
+        yield larger, batch.with_images(resized(batch.images, size))
     except (ValueError, TypeError) as error:
         if isinstance(error, KerasxaiError):
             raise
-        raise KerasxaiError(f"the model {view.model.name!r} takes images of {height} x {width} pixels only") from error
+        raise KerasxaiError(
+            f"expected a model that takes images of any size, got {model.model.name!r}, built for {height} x {width}"
+        ) from error

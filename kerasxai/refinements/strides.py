@@ -1,18 +1,26 @@
 """A finer feature map from the same weights: late strides become dilations while a method looks."""
 
+from __future__ import annotations
+
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.engine.dilation import POOLINGS, dilated_pool, window_of
+from kerasxai.engine.score_model import Alteration
 from kerasxai.engine.tracing import intercepted, patched
 from kerasxai.refinements.stride_plan import Change, planned
 from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
 from kerasxai.tools.options import whole
+
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+    from kerasxai.refinements.chain import ModelExplain
 
 
 @contextlib.contextmanager
@@ -62,7 +70,7 @@ def _changed(change: Change) -> contextlib.AbstractContextManager[None]:
     return intercepted(change.layer, pooled)
 
 
-def stride(view: Any, explain: Any, images: NDArray, targets: NDArray, *, stride: int = 16) -> NDArray:
+def stride(model: TracedModel, explain: ModelExplain, batch: Samples, *, stride: int = 16) -> NDArray:
     """The method on a finer feature map: it sees the network with an output stride of 16 or 8 in place of 32.
 
     The map is that of `kerasxai.models.with_output_stride`; every second (fourth, ...) place of it is a place of the
@@ -70,10 +78,9 @@ def stride(view: Any, explain: Any, images: NDArray, targets: NDArray, *, stride
     for those that a warning names.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        explain: The method, which asks that view.
-        images: `(N, H, W, C)`.
-        targets: `(N,)` classes.
+        model: The model.
+        explain: The method.
+        batch: The images and their classes.
         stride: How many pixels of the image a place of the finest map stands for, a power of 2.
 
     Returns:
@@ -90,14 +97,14 @@ def stride(view: Any, explain: Any, images: NDArray, targets: NDArray, *, stride
     """
     if whole("stride", stride, 1) & (stride - 1):
         raise KerasxaiError(f"stride must be a power of 2, not {stride}")
-    if view.layout is not None or view.channels_first:
-        raise KerasxaiError("the stride can be changed of models that take images alone, (N, H, W, C)")
-    shape = tuple(images.shape[1:])
+    if not model.takes_images_only:
+        raise KerasxaiError("expected a model with images (N, H, W, C) as its only input, got another")
+    shape = tuple(batch.images.shape[1:])
     try:
-        with view.altering(("stride", stride, shape), lambda: at_stride(view.model, stride, shape)):
-            return explain(images, targets)
+        finer = model.altered(Alteration(("stride", stride, shape), lambda: at_stride(model.model, stride, shape)))
+        return explain(finer, batch)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         if isinstance(error, KerasxaiError):
             raise
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise KerasxaiError(f"no finer output stride: {view.model.name!r} takes no finer maps ({reason})") from error
+        raise KerasxaiError(f"cannot run {model.model.name!r} with an output stride of {stride}: {reason}") from error

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.engine.map_layout import resized, sides_of
+from kerasxai.engine.map_layout import resized, spatial_shape
 
 Number: TypeAlias = float | tf.Tensor
 """A float, or a scalar float32 tensor if it is known only when the model runs."""
@@ -243,5 +243,5 @@ def map_extent(
 
 def whole_input(images: tf.Tensor) -> Coverage:
     """Returns the coverage of the explained input itself."""
-    axes = len(sides_of(images.shape))
+    axes = len(spatial_shape(images.shape))
     return Coverage((Interval(),) * axes, tuple(range(1, axes + 1)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 from kerasxai.engine.coverage.extents import Coverage, Interval, Number, extent_of, length, whole_input
 from kerasxai.engine.coverage.graph_reader import GraphReader
 from kerasxai.engine.coverage.rules import PIXELWISE, RULES, WINDOWS, unflattened
-from kerasxai.engine.map_layout import sides_of
+from kerasxai.engine.map_layout import spatial_shape
 from kerasxai.tools.errors import KerasxaiWarning
 
 _PRODUCTS = {"MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
@@ -53,7 +53,7 @@ class MapExtents:
         found = list(self._extents.values())
         if all(extent is None for extent in found):
             return {}
-        whole = tf.constant([[0.0, 1.0]] * len(sides_of(self._images.shape)))
+        whole = tf.constant([[0.0, 1.0]] * len(spatial_shape(self._images.shape)))
         return {"extents": tf.stack([whole if extent is None else extent for extent in found])}
 
 

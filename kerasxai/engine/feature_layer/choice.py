@@ -12,7 +12,7 @@ from kerasxai.engine.feature_layer.readable_maps import MapReader, data_format, 
 from kerasxai.engine.feature_layer.score_paths import ScorePaths, nearest_common_dominator
 from kerasxai.engine.graph import ancestors, descendants, origin
 from kerasxai.engine.layers import find_call, no_map
-from kerasxai.engine.map_layout import MapLayout, form_of, sides_of
+from kerasxai.engine.map_layout import MapLayout, form_of, spatial_shape
 from kerasxai.engine.tensor_names import TensorNames, is_operation
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError
@@ -62,7 +62,7 @@ class Choice:
         self._score = score
         self._images = images
         self._grid = grid
-        self._spatial_shape = tuple(sides_of(images.shape))
+        self._spatial_shape = tuple(spatial_shape(images.shape))
 
     @functools.cached_property
     def names(self) -> TensorNames:

@@ -5,9 +5,11 @@ masked and enlarged images) is rounded and kept within the range. For gradients 
 numbers in place of the whole ones, so that its own cast changes nothing and the gradient is that behind the cast.
 """
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +17,12 @@ import tensorflow as tf
 from kerasxai.engine.keras_internals import INPUT_CONVERSION, converts_inputs, declared_inputs, functional_of
 from kerasxai.engine.tracing import intercepted
 from kerasxai.tools.errors import KerasxaiError
+
+if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.score_model import Answer, ScoreModel
+    from kerasxai.engine.traced_model import TracedModel
 
 
 def takes_whole_numbers(spec: Any) -> bool:
@@ -61,19 +69,19 @@ def check_whole(images: Any, spec: Any) -> None:
 
 
 @contextlib.contextmanager
-def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], behind_cast: bool) -> Iterator[Any]:
+def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], as_floats: bool) -> Iterator[Any]:
     """Gives what a model is called with in a block, of float32 images: whole numbers where its input is of such.
 
     Args:
         images: A float32 tensor.
         spec: What the model says of the input, a `tf.TensorSpec` or None.
         layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
-        behind_cast: Whether the model is given the floating images instead.
+        as_floats: Whether the model is given the floating images instead.
 
     Raises:
         KerasxaiError: The model takes no floating images.
     """
-    if not behind_cast or not takes_whole_numbers(spec):
+    if not as_floats or not takes_whole_numbers(spec):
         yield as_taken(images, tf.float32 if spec is None else spec.dtype)
         return
     try:
@@ -119,41 +127,39 @@ def _is_real_for_whole(given: Any, declared: Any) -> bool:
     return isinstance(given, tf.Tensor) and given.dtype.is_floating and tf.as_dtype(declared).is_integer
 
 
-def clean_behind_cast(run: Any, images: Any, targets: Any, *, explain: str) -> dict[str, Any]:
-    """Asks for the score of images as they are, of a model of whole numbers that is given floating ones."""
-    return {"scores": run(images, targets, behind_cast=True).explained(explain)}
+def clean_of_floats(forward: Forward, batch: Samples, *, explain: str) -> dict[str, tf.Tensor]:
+    """Query: the score of unchanged floating images, for a model of whole numbers."""
+    return {"scores": forward(batch, as_floats=True).explained(explain)}
 
 
-def resolved(view: Any, images: Any, targets: Any) -> Any:
-    """Does as `TracedModel.resolve`, with fractions as they are for a model of whole numbers."""
-    if takes_whole_numbers(view.known):
-        return view.evaluate(clean_behind_cast, images, targets, explain="logit")
-    return view.resolve(images, targets)
+def resolve_floats(model: ScoreModel, batch: Samples) -> Answer:
+    """Does as `ScoreModel.resolve`, without rounding the images of a model of whole numbers."""
+    if takes_whole_numbers(model.input_spec):
+        return model.evaluate(clean_of_floats, batch, explain="logit")
+    return model.resolve(batch)
 
 
-def check_behind_cast(view: Any, images: Any, targets: Any) -> None:
-    """Checks once that a model of whole numbers computes the same of floating ones: what its gradient is about.
+def check_takes_floats(model: TracedModel, batch: Samples) -> None:
+    """Checks once that a model of whole numbers computes the same of floating ones, as its gradient supposes.
 
     Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: A batch, float32.
-        targets: Its targets.
+        model: The model.
+        batch: A batch, of float32 images.
 
     Raises:
-        KerasxaiError: It does not, or takes none.
+        KerasxaiError: It does not, or accepts none.
     """
-    if "floats" in view.checked or not takes_whole_numbers(view.known):
+    if "floats" in model.checked or not takes_whole_numbers(model.input_spec):
         return
-    whole = tf.clip_by_value(tf.round(images), *range_of(view.known))
-    notes, view.notes = view.notes, {}
-    try:
-        scores = view.resolve(whole, targets).scores.numpy()
-        others = resolved(view, whole, targets).scores.numpy()
-    finally:
-        view.notes = notes
-    if not np.allclose(scores, others, rtol=1e-2, atol=1e-3 * max(1.0, float(np.abs(scores).max()))):
-        raise no_gradient(view.known, f"the score {scores[0]:g} for whole numbers and {others[0]:g} for floating ones")
-    view.checked.add("floats")
+    whole = batch.with_images(tf.clip_by_value(tf.round(batch.images), *range_of(model.input_spec)))
+    trial = model.for_copies()
+    scores = trial.resolve(whole).scores.numpy()
+    floats = resolve_floats(trial, whole).scores.numpy()
+    if not np.allclose(scores, floats, rtol=1e-2, atol=1e-3 * max(1.0, float(np.abs(scores).max()))):
+        raise no_gradient(
+            model.input_spec, f"the score {scores[0]:g} for whole numbers and {floats[0]:g} for floating ones"
+        )
+    model.checked.add("floats")
 
 
 def no_gradient(spec: Any, reason: str) -> KerasxaiError:
