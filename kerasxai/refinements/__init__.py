@@ -1,6 +1,6 @@
-"""REFINEMENTS, the table of what can be done to a heatmap after a method made it.
+"""REFINEMENTS, the table of the operations on heatmaps after a method.
 
-A refinement is a pure function and one row here. There are four kinds, by what they need beside the heatmap:
+A refinement is a pure function and one row here. There are four kinds, by their arguments besides the heatmap:
 
 - `"heatmap"`: `(heatmaps, **options) -> heatmaps`, NumPy `(N, H, W)`;
 - `"image"`: `(heatmaps, images, **options) -> heatmaps`, with the images `(N, H, W, C)` that were explained;
@@ -24,12 +24,12 @@ class Refinement:
     """One refinement.
 
     Attributes:
-        name: As the user writes it.
-        reference: Where the function is, `"module:function"`.
-        needs: `"heatmap"`, `"image"`, `"method"` or `"model"`, as the module says.
-        paper: Where it comes from.
+        name: The name in a chain.
+        reference: The function, `"module:function"`.
+        needs: `"heatmap"`, `"image"`, `"method"` or `"model"`; see the module.
+        paper: The reference.
         summary: One line.
-        cost: In forward passes of the model beside the method's own, for the default options.
+        cost: Forward passes of the model in addition to those of the method, with the default options.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Refinement:
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function, imported when it is first asked for."""
+        """The function, imported at the first access."""
         return resolve(self.reference)
 
 
@@ -143,7 +143,7 @@ _ROWS = [
 REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
 
 PRESETS: dict[str, str] = {"best": "enlarge,discriminant"}
-"""Chains that have a name of their own."""
+"""Named chains."""
 
 REFINE_HELP = (
     "what is done to the heatmaps afterwards: a chain of names with commas between, options as NAME:OPTION=VALUE; "

@@ -66,7 +66,7 @@ def parsed(refine: Refine) -> tuple[Step, ...]:
     else:
         raise KerasxaiError(
             "refine must be names such as 'flip,walker:beta=90', a list of them, or a dict {name: {option: value}}, "
-            f"not {refine!r}"
+            f"got {refine!r}"
         )
     return tuple(step for name, options in pairs for step in _steps(name, options))
 
@@ -76,13 +76,15 @@ def _named(text: str) -> tuple[str, dict[str, Any]]:
     try:
         return name, dict(parse_option(setting) for setting in settings)
     except Exception as error:
-        raise KerasxaiError(f"a refinement is written NAME or NAME:OPTION=VALUE, not {text!r}") from error
+        raise KerasxaiError(f"expected a refinement as NAME or NAME:OPTION=VALUE, got {text!r}") from error
 
 
 def _steps(name: str, options: Any) -> list[Step]:
     if name in PRESETS:
         if options:
-            raise KerasxaiError(f"{name} is a preset and takes no options; write its chain out: {PRESETS[name]}")
+            raise KerasxaiError(
+                f"expected no options for the preset {name}, got {', '.join(options)}; use its chain {PRESETS[name]}"
+            )
         return [Step(step.row, step.options, True) for step in parsed(PRESETS[name])]
     if name not in REFINEMENTS:
         raise unknown("refinement", name, [*PRESETS, *REFINEMENTS])

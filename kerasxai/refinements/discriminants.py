@@ -1,4 +1,4 @@
-"""The direction in an earlier, finer layer's features that parts object from background, told apart by the heatmap."""
+"""A linear discriminant of object and background in the features of an earlier, finer layer, fitted to the heatmap."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ def earlier_map(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
 def discriminant_map(
     features: NDArray, evidence: NDArray, high: float = 0.5, low: float = 0.03, ridge: float = 0.06
 ) -> NDArray[np.float64] | None:
-    """How much the features at each place are those of the object rather than of the background.
+    """How much the features at each position are those of the object rather than those of the background.
 
     A ridge regression from features `a_p` to +1 where the evidence is high and -1 where it is low: with weights `w_p`,
-    half of them for each side, `v` and `c` make `sum w_p (a_p . v + c - y_p)^2 + ridge |v|^2` least, features scaled to
-    a mean square of 1. That is the direction of Fisher's discriminant. A place counts for the object by how far its
-    share of the highest evidence lies on the way from 0.4 `high` to `high`, and for the background from 4 `low` down to
+    of which each class has half, `v` and `c` minimize `sum w_p (a_p . v + c - y_p)^2 + ridge |v|^2`, features scaled to
+    a mean square of 1. That is the direction of Fisher's discriminant. The weight of a position grows linearly with its
+    share of the highest evidence, for the object from 0.4 `high` to `high`, for the background from 4 `low` down to
     `low`.
 
     Args:
         features: `(h, w, K)`.
         evidence: `(h, w)`; below 0 counts as 0.
-        high: Share of the highest evidence from which a place is the object's for sure.
-        low: Share below which it is the background's for sure.
-        ridge: How little the direction may follow single places.
+        high: Share of the highest evidence from which a position has the full weight of the object.
+        low: Share below which it has the full weight of the background.
+        ridge: The regularization: high values keep single positions from determining the direction.
 
     Returns:
-        `(h, w)` in [0, 1], 0.5 between the sides; None where the evidence leaves no place for one side.
+        `(h, w)` in [0, 1], 0.5 between the classes; None if the evidence has no position for one of them.
     """
     share = np.maximum(np.asarray(evidence, np.float64).ravel(), 0)
     share = share / share.max() if share.max() > 0 else share
@@ -70,15 +70,15 @@ def discriminant_map(
     if not inside.any() or not outside.any():
         return None
     weights = inside / inside.sum() / 2 + outside / outside.sum() / 2
-    sides = np.where(inside > 0, 1.0, -1.0)
+    labels = np.where(inside > 0, 1.0, -1.0)
     a = np.asarray(features, np.float64).reshape(share.size, -1)
     a = a - weights @ a
     a /= max(np.sqrt(np.square(a - a.mean(0)).sum(1).mean()), 1e-12)
-    # Both sides weigh the same, and so weighed features have the mean 0: c = 0.
+    # Both classes have the same total weight, and the weighted mean of the features is 0: therefore c = 0.
     counts = weights > 0
-    fitted = Ridge(alpha=ridge, fit_intercept=False).fit(a[counts], sides[counts], weights[counts])
-    told = np.clip(a @ fitted.coef_, -1, 1)
-    return ((told + 1) / 2).reshape(np.shape(evidence))
+    fitted = Ridge(alpha=ridge, fit_intercept=False).fit(a[counts], labels[counts], weights[counts])
+    side = np.clip(a @ fitted.coef_, -1, 1)
+    return ((side + 1) / 2).reshape(np.shape(evidence))
 
 
 def discriminant(
@@ -92,11 +92,11 @@ def discriminant(
     ridge: float = 0.06,
     level: float = 0.55,
 ) -> NDArray[np.float32]:
-    """Where an earlier layer's features are those of the object, as the heatmap's own high and low places show them.
+    """A map of the object from the features of an earlier layer, classified by a discriminant fitted to the heatmap.
 
-    The heatmap says for some places what is object and what is background, and is coarse and partial. The features of
-    an earlier, finer layer tell the two apart everywhere: a linear discriminant is fitted for each image alone, from
-    the places the heatmap is sure of, and applied to all (see `discriminant_map`).
+    The heatmap is coarse, and high and low at some positions of object and background only. The features of an earlier,
+    finer layer separate the two everywhere: a linear discriminant is fitted for each image alone, on the positions with
+    high or low evidence, and applied to all (see `discriminant_map`).
 
     Args:
         model: The model.
@@ -120,7 +120,7 @@ def discriminant(
 
     Papers: Fisher 1936, "The Use of Multiple Measurements in Taxonomic Problems",
     doi:10.1111/j.1469-1809.1936.tb02137.x; Kim et al. 2023, arXiv:2309.06022, take the features' first principal
-    component, which needs no sides and may be another thing than the object.
+    component, which needs no labels and may show something else than the object.
     """
     real("factor", factor, above=0)
     real("ridge", ridge, above=0)
@@ -138,10 +138,11 @@ def discriminant(
     ]).astype(np.float32)  # fmt: skip
 
 
-def _drawn(heatmap: NDArray, told: NDArray | None, level: float, extents: Any) -> NDArray:
-    if told is None or told.max() <= level:
+def _drawn(heatmap: NDArray, found: NDArray | None, level: float, extents: Any) -> NDArray:
+    """Return a discriminant map at the size of the heatmap, bent so that `level` becomes the threshold of boxes."""
+    if found is None or found.max() <= level:
         return heatmap
-    small, size = told[None].astype(np.float32), heatmap.shape
+    small, size = found[None].astype(np.float32), heatmap.shape
     large = resized(small, size) if extents is None else laid_over(small, size, extents[0]).numpy()
     fine = np.clip(large[0], 0, 1)
     return heatmap.max() * np.interp(fine / fine.max(), [0, level / fine.max(), 1], [0, BOX_THRESHOLD, 1])

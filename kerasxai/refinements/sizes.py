@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 def of_any_size(model: keras.Model) -> Iterator[None]:
     """Lets a model take images of other sizes than it was built for, for the length of a block.
 
-    Convolutions and global pooling do not ask how large a map is; only the record of the size that a functional model
-    was built with does.
+    Convolutions and global pooling work for maps of any size; only the check of a functional model compares the input
+    with the size that it was built for.
 
     Args:
         model: Any Keras model.
@@ -46,9 +46,9 @@ def enlarge(
 ) -> NDArray[np.float32]:
     """The mean of the heatmaps of the image enlarged by factors, each brought to the same maximum.
 
-    A map of stride 32 has 7 x 7 places at 224 pixels and 14 x 14 at 448, where each sees half as much of the object: a
-    box around what is above a low threshold hugs the object more closely, and small objects are no longer smaller than
-    what a place stands for.
+    A map of stride 32 has 7 x 7 positions at 224 pixels and 14 x 14 at 448, where each covers half as much of the
+    object: a box around the region above a low threshold fits the object more closely, and small objects are no longer
+    smaller than a position of the map.
 
     Args:
         model: The model.

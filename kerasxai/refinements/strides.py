@@ -1,4 +1,4 @@
-"""A finer feature map from the same weights: late strides become dilations while a method looks."""
+"""A finer feature map from the same weights: late strides are replaced by dilations while the model is explained."""
 
 from __future__ import annotations
 
@@ -25,30 +25,33 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def at_stride(model: Any, stride: int, shape: tuple[int, ...]) -> Iterator[list[str]]:
-    """Lets the maps of a model shrink no further than to 1 / `stride` of the image, for the length of a block.
+    """Limit the output stride of a model to `stride`, within a block.
 
-    What each layer has to become is read off one traced pass of the model as it is. Beyond the stride a strided layer
-    takes steps of 1; kernels, windows and padding are spread by what was left out before them (the "a trous"
-    algorithm), so that every weight meets what it was trained on.
+    The change of each layer is planned from one traced pass of the unchanged model. Beyond the limit a strided layer
+    gets stride 1; later kernels, windows and padding are dilated by the removed strides (the "a trous" algorithm), so
+    that every weight applies to the same positions as in training.
 
     Args:
         model: Any Keras model of known or given image size.
         stride: A power of 2.
-        shape: Of one image, `(H, W, C)`.
+        shape: The shape of one image, `(H, W, C)`.
 
     Yields:
         The paths of the layers that changed.
 
     Raises:
-        KerasxaiError: No layer takes strides beyond it, or one that looks at several places cannot be spread.
+        KerasxaiError: The model has no stride beyond it, or a layer that combines several positions cannot be dilated.
     """
     plan = planned(model, stride, shape)
     if not plan.changes:
-        raise KerasxaiError(f"no layer of {model.name!r} takes strides beyond {stride} that could be left out")
+        raise KerasxaiError(
+            f"stride must be below the output stride of the model, got {stride} for {model.name!r}, which has no "
+            "larger one to remove"
+        )
     if plan.apart:
         warnings.warn(
-            f"refine=stride: at {plan.apart[0]!r} maps meet whose strides took places half a step apart, and which now "
-            "take the same ones: the finer map is close to the old one, not equal to it",
+            f"refine=stride: the strides of the inputs of {plan.apart[0]!r} took positions half a step apart, which "
+            "are now the same: the finer map is close to the old one, not equal to it",
             KerasxaiWarning,
             stacklevel=2,
         )
@@ -64,7 +67,7 @@ def _changed(change: Change) -> contextlib.AbstractContextManager[None]:
     kind = next(name for pooling, name in POOLINGS.items() if isinstance(change.layer, pooling))
     padding = change.settings.get("padding", change.layer.padding)
 
-    def pooled(original: Any, maps: Any, *args: Any, **kwargs: Any) -> Any:
+    def pooled(original: Any, maps: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
         return dilated_pool(maps, kind, window_of(change.layer), change.dilation, padding)
 
     return intercepted(change.layer, pooled)
