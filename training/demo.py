@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Run `kerasxai demo`, and print the path of the report."""
     started = time.monotonic()
     config = from_options(DemoConfig, options)
-    report = demo(config.out, config.head_epochs, config.epochs, config.data_dir, config.seed)
+    report = _demo(config)
     print(f"\nreport: {report.resolve()}  ({(time.monotonic() - started) / 60:.1f} minutes)")
     if config.open:
         webbrowser.open(report.resolve().as_uri())
@@ -61,11 +61,16 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
     Returns:
         The path of the report.
     """
-    with locked(out):
-        return _demo(Path(out), head_epochs, epochs, data_dir, seed)
+    return _demo(DemoConfig(Path(out), head_epochs, epochs, data_dir, seed))
 
 
-def _demo(out: Path, head_epochs: int, epochs: int, data_dir: str | None, seed: int) -> Path:
+def _demo(config: DemoConfig) -> Path:
+    with locked(config.out):
+        return _write_report(config)
+
+
+def _write_report(config: DemoConfig) -> Path:
+    out = config.out
     clock = Clock(out / "seconds.json")
     report = viz.Report(
         "Where does it look, and is it right?",
@@ -73,19 +78,29 @@ def _demo(out: Path, head_epochs: int, epochs: int, data_dir: str | None, seed: 
         "only measure, afterwards, whether their heatmaps find the object.",
     )
     clock.measure("photographs", _photographs, report)
-    dataset = clock.measure("data", _opened, data_dir)
+    dataset = clock.measure("data", _opened, config.data_dir)
     _show_data(report, dataset)
     evaluations, classes = {}, dataset.class_names
     for head, head_options in HEADS.items():
-        config = TrainConfig(
-            data="shapes", head=head, head_options=head_options, features=FEATURES, head_epochs=head_epochs,
-            epochs=epochs, learning_rate=5e-3, finetune_rate=1e-3, finetune_share=1.0, data_dir=data_dir, seed=seed,
-        )  # fmt: skip
+        # The same layers, rates and epochs for each head, so that the table compares heads only.
+        training = TrainConfig(
+            data="shapes",
+            head=head,
+            head_options=head_options,
+            features=FEATURES,
+            head_epochs=config.head_epochs,
+            epochs=config.epochs,
+            learning_rate=5e-3,
+            finetune_rate=1e-3,
+            finetune_share=1.0,
+            data_dir=config.data_dir,
+            seed=config.seed,
+        )
         print(f"\n{head}")
         folder = out / head
-        path = clock.measure(f"train {head}", train, config, folder, METHODS, 8, 1, 100)
+        path = clock.measure(f"train {head}", train, training, folder, METHODS, 8, 1, 100)
         evaluations[head] = clock.measure(
-            f"evaluate {head}", evaluated, path, "shapes", folder / "evaluation_cam", data_dir=data_dir
+            f"evaluate {head}", evaluated, path, "shapes", folder / "evaluation_cam", data_dir=config.data_dir
         )
     _compare(report, evaluations)
     for head, evaluation in evaluations.items():

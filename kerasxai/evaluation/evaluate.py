@@ -47,23 +47,22 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 2 if the folder for the results cannot be written to: an error is printed first, then the figures.
     """
-    preprocessing(options.input_range)  # Refuses a mistake before the model is loaded.
-    out = options.out
-    if out is None:
-        is_file = not options.model.startswith("imagenet:")
-        out = Path(options.model).parent / f"evaluation_{options.method}" if is_file else Path("evaluation")
+    # Refuse a mistake before the model is loaded.
+    preprocessing(options.input_range)
+    out = _default_folder(options) if options.out is None else options.out
+    folders: list[Path] = []
+
+    def choose_folder(settings: dict[str, Any]) -> Path:
+        # The default folder may get a number; a folder that the user named is refused if it contains other figures.
+        folders.append(free_folder(out, settings) if options.out is None else out)
+        return folders[0]
+
     writable = True
     try:
         check_output_folder(out)
     except KerasxaiError as error:
         writable = False
         tell(f"kerasxai evaluate: {error}; the figures are printed and not written")
-    chosen = [out]
-
-    def free(settings: dict[str, Any]) -> Path:
-        chosen[0] = free_folder(out, settings)
-        return chosen[0]
-
     evaluate(
         models.load_classifier(options.model, options.custom_objects),
         from_options(
@@ -73,13 +72,20 @@ def run(options: argparse.Namespace) -> int:
             preprocess=options.input_range,
             method_options=dict(options.option),
         ),
-        # The default folder may get a number; a folder that the user named is refused if it contains other figures.
-        out=None if not writable else free if options.out is None else out,
+        out=choose_folder if writable else None,
         show=print_evaluation,
     )
-    if writable:
-        print(f"figures and pictures: {chosen[0]}")
-    return 0 if writable else 2
+    if not writable:
+        return 2
+    print(f"figures and pictures: {folders[0]}")
+    return 0
+
+
+def _default_folder(options: argparse.Namespace) -> Path:
+    """Return a folder next to the model file, or in the working directory for a model without a file."""
+    if options.model.startswith("imagenet:"):
+        return Path("evaluation")
+    return Path(options.model).parent / f"evaluation_{options.method}"
 
 
 def evaluate(
@@ -268,7 +274,8 @@ def add_batch(
     return explanation, measure
 
 
-def _text(name: Any) -> str:
+def _text(name: bytes | str) -> str:
+    # File names may have bytes that are not UTF-8.
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)
 
 

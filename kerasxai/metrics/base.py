@@ -4,7 +4,7 @@ import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.tools.errors import KerasxaiError
 
@@ -34,7 +34,7 @@ class Metric:
         self.options = options
         self.totals: dict[str, NDArray] = {}
 
-    def add(self, **amounts: Any) -> None:
+    def add(self, **amounts: ArrayLike) -> None:
         """Add to the totals; arrays may grow along the first axis, and new names start at zero."""
         for name, amount in amounts.items():
             one, two = np.atleast_1d(self.totals.get(name, 0)), np.atleast_1d(amount)
