@@ -201,7 +201,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
     def _measure(self, done: int) -> dict[str, float] | None:
         vectors: np.ndarray | None = None
         figures: dict[str, float] | None = None
-        with self._guard.block("measure the embedding", "training goes on without its figures"):
+        with self._guard.block("measure the embedding", "training continues without its figures"):
             vectors = self._vectors()
             figures = self.results[done] = self._figures(vectors)
         if vectors is not None and figures is not None and self.log_dir is not None:

@@ -206,7 +206,7 @@ class ExplanationCallback(keras.callbacks.Callback):
 
     def _draw(self, name: str, epoch: int) -> None:
         explanation: Explanation | None = None
-        with self._guard.block(f"explain with {name}", f"training goes on without {name}"):
+        with self._guard.block(f"explain with {name}", f"training continues without {name}"):
             found = self._explainers[name](self._inputs, self.targets)
             # A model that diverged has NaN in its maps, which would be drawn as if nothing were explained.
             check_finite(found.heatmaps, "heatmaps")

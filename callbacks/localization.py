@@ -173,7 +173,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
             self._first, self._last = False, None
             with self._guard.block(
-                f"measure the localization of {self.method}", "training goes on without its figures"
+                f"measure the localization of {self.method}", "training continues without its figures"
             ):
                 self._last = self.results[epoch + 1] = self._measured()
         if logs is not None and self._last is not None:

@@ -26,7 +26,7 @@ class WarnOnce:
         self.warned: set[str] = set()
 
     @contextlib.contextmanager
-    def block(self, what: str, consequence: str = "training goes on") -> Iterator[None]:
+    def block(self, what: str, consequence: str = "training continues") -> Iterator[None]:
         """Run a block, and warn the first time if it fails.
 
         Args:

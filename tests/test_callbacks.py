@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
         assert len(history.history["loss"]) == 2
         (warning,) = caught
         assert "ExplanationCallback could not write its files: KerasxaiError: cannot write" in str(warning.message)
-        assert "training goes on" in str(warning.message)
+        assert "training continues" in str(warning.message)
 
 
 def test_a_method_that_cannot_explain_warns_once_and_is_left_out(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_method_that_cannot_explain_warns_once_and_is_left_out(tmp_path: Path)
         fit(model, callback, epochs=2)
     (warning,) = caught
     assert "could not explain with cam" in str(warning.message)
-    assert "training goes on without cam" in str(warning.message)
+    assert "training continues without cam" in str(warning.message)
     assert not (tmp_path / "heatmaps" / "cam").exists()
     assert (tmp_path / "heatmaps" / "gradcam" / "epoch_002.png").exists()
 
@@ -220,7 +220,7 @@ def test_a_method_that_cannot_explain_warns_once_and_is_left_out(tmp_path: Path)
 def test_a_diverged_model_is_warned_of_and_nothing_is_written(tmp_path: Path) -> None:
     model = compiled()
     model.layers[-1].set_weights([np.full_like(one, np.nan) for one in model.layers[-1].get_weights()])
-    with pytest.warns(UserWarning, match=r"could not explain with gradcam: .*; training goes on without gradcam"):
+    with pytest.warns(UserWarning, match=r"could not explain with gradcam: .*; training continues without gradcam"):
         history = fit(model, ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=False))
     assert len(history.epoch) == 1
     assert not list((tmp_path / "heatmaps").rglob("epoch_*"))

@@ -62,8 +62,7 @@ class BenchmarkConfig:
     """
 
     recipes: Sequence[str] = setting(
-        "what is compared, with commas; the first is what the others are compared with (default: all of "
-        f"{', '.join(RECIPES)})",
+        f"recipes to compare, with commas; the first is the reference (default: all of {', '.join(RECIPES)})",
         _COMPARED,
         tuple(RECIPES),
         metavar="NAMES",
@@ -101,7 +100,9 @@ class BenchmarkConfig:
     threshold: float = setting(
         "the fixed one, of a heatmap's maximum", _MEASURED, BOX_THRESHOLD, limits=Limits(least=0, below=1)
     )
-    limit: int | None = setting("measure so many images of each split only", _MEASURED, None, limits=Limits(least=1))
+    limit: int | None = setting(
+        "maximum number of measured images of each split", _MEASURED, None, limits=Limits(least=1)
+    )
     sheet_images: int = setting("test images on the contact sheet", OUTPUT, 6, limits=Limits(least=0))
 
     def __post_init__(self) -> None:

@@ -151,43 +151,39 @@ class TrainConfig(RunConfig):
         "stride (8, 16, 32) or layer of the backbone that feeds the head", MODEL, None, parse=stride_or_layer
     )
     output_stride: int | None = setting(
-        "make the head's map so fine (8, 16, 32): the last strides are taken away",
+        "stride of the map of the head (8, 16, 32): the last strides are removed",
         MODEL,
         None,
         limits=Limits(least=1, most=1024),
     )
     image_size: int | None = setting("side in pixels", DATA, None, limits=COUNT)
-    resize: int | None = setting(
-        "side that training images are resized to before a square is cut out at random", DATA, None, limits=COUNT
-    )
+    resize: int | None = setting("side of training images before a random square crop", DATA, None, limits=COUNT)
     head_epochs: int = setting("epochs of the first phase: the head alone", TRAINING, 3, limits=_EPOCHS)
     epochs: int = setting("epochs of the second phase: head and upper backbone", TRAINING, 5, limits=_EPOCHS)
-    batch_size: int = setting("images a step", TRAINING, 32, limits=COUNT)
+    batch_size: int = setting("images in a step", TRAINING, 32, limits=COUNT)
     learning_rate: float = setting("peak rate of the first phase", TRAINING, 3e-3, limits=_RATE)
     finetune_rate: float = setting("peak rate of the second phase", TRAINING, 3e-4, limits=_RATE)
     finetune_share: float = setting(
         "share of the backbone's layers that the second phase trains", TRAINING, 0.5, limits=SHARE
     )
     optimizer: str = setting(f"one of {', '.join(OPTIMIZERS)}", TRAINING, "adamw", choices=OPTIMIZERS)
-    schedule: str = setting(f"how the rate falls: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)
+    schedule: str = setting(f"learning rate schedule: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)
     head_rate: float = setting(
-        "how many times as fast as the backbone the layers above it learn",
+        "learning rate of the head as a multiple of that of the backbone",
         TRAINING,
         1.0,
         limits=Limits(above=0, most=1000),
     )
     patience: int = setting(
-        "epochs without a better validation loss before a phase ends", TRAINING, 5, limits=_PATIENCE
+        "epochs without a lower validation loss after which a phase ends", TRAINING, 5, limits=_PATIENCE
     )
     mixed_precision: bool = setting("compute in half precision", TRAINING, False)
     label_fraction: float = setting(
-        "share of the training labels that is used; the rest gets pseudo-labels", WEAK, 1.0, limits=POSITIVE_SHARE
+        "share of the training labels to use; the rest gets pseudo-labels", WEAK, 1.0, limits=POSITIVE_SHARE
     )
-    confidence: float = setting(
-        "probability from which on an image without a label is given one", WEAK, 0.9, limits=POSITIVE_SHARE
-    )
+    confidence: float = setting("minimum probability of a pseudo-label", WEAK, 0.9, limits=POSITIVE_SHARE)
     label_noise: float = setting(
-        "share of the training labels that is made wrong", WEAK, 0.0, limits=Limits(least=0, below=1)
+        "share of the training labels to replace by a wrong class", WEAK, 0.0, limits=Limits(least=0, below=1)
     )
     loss: str = setting(f"one of {', '.join(LOSSES)}", TRAINING, DEFAULT_LOSS, choices=LOSSES)
     loss_options: dict[str, Any] = setting("an option of the loss", TRAINING, flag="--loss-option", collect=dict)
@@ -217,7 +213,7 @@ class Drawing:
     """
 
     methods: tuple[str, ...] = setting(
-        "methods drawn each epoch (default: cam,gradcam); none: `--explain ''`",
+        "methods to draw each epoch (default: cam,gradcam); none: `--explain ''`",
         DRAWING,
         ("cam", "gradcam"),
         flag="--explain",
@@ -227,7 +223,7 @@ class Drawing:
     images: int = setting("images drawn each epoch", DRAWING, 8, flag="--explain-images", limits=Limits(least=0))
     every: int = setting("epochs between drawings", DRAWING, 1, flag="--explain-every", limits=Limits(least=1))
     measured: int | None = setting(
-        "validation images measured each epoch, where there are boxes; 0: none (default: all)",
+        "validation images measured each epoch if there are boxes; 0: none (default: all)",
         DRAWING,
         None,
         flag="--localize-images",
@@ -252,7 +248,7 @@ class RunOutput:
         out: The folder.
     """
 
-    out: Path = setting("folder of the run; given again, the run goes on", OUTPUT)
+    out: Path = setting("folder of the run; an unfinished run in it continues", OUTPUT)
 
 
 TRAIN = SettingsCommand(

@@ -258,7 +258,7 @@ def _training_data(run: _Run, given: Labels | None) -> tf.data.Dataset:
     if given is not None:
         pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
     change = augmentation(config, info.num_classes)
-    # Another seed than that of the order, or an image would always be augmented as its position says.
+    # Another seed than that of the order, or the augmentation would depend on the order.
     return pairs if change is None else data.augmented(pairs, change, config.seed + 1)
 
 

@@ -38,7 +38,7 @@ class EvaluateConfig:
         limit: Measure at most so many images of each split.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
         preprocess: Input range or function, as for `kerasxai.Explainer`. None leaves images in [0, 255], with a
-            warning if the model has no rescaling of its own.
+            warning if the model has no rescaling layer.
         data_dir: As for `kerasxai.data.load`.
         boxes_csv: As for `kerasxai.data.load`.
         oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the evaluated images.
@@ -57,18 +57,18 @@ class EvaluateConfig:
     name_or_path: str = setting(
         "name of a data set, or a folder with one folder for each class", DATA, flag="--data", metavar="DATA"
     )
-    split: str = setting("what is measured", DATA, "test")
+    split: str = setting("split to evaluate", DATA, "test")
     method: str = setting("explainer", METHOD, "cam", choices=METHODS)
-    layer: "str | keras.Layer | None" = setting("for methods that explain at a layer", METHOD, None, parse=str)
+    layer: "str | keras.Layer | None" = setting("layer to explain, for layer-based methods", METHOD, None, parse=str)
     refine: str | Sequence[object] | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]", parse=str)
     tune_split: str | None = setting(
-        "where the best threshold is chosen, which the measured split must not do; none: only the fixed threshold",
+        "split on which the best threshold is chosen, other than the evaluated one; none: only the fixed threshold",
         DATA,
         "validation",
         parse=_split_or_none,
     )
     threshold: float = setting("of a heatmap's maximum, for boxes and masks", BOXES, BOX_THRESHOLD, parse=box_threshold)
-    limit: int | None = setting("measure so many images only", DATA, None, parse=positive_int)
+    limit: int | None = setting("maximum number of measured images of each split", DATA, None, parse=positive_int)
     image_size: int | tuple[int, int] | None = None
     preprocess: str | Preprocess | None = None
     data_dir: str | None = setting("where TensorFlow Datasets keeps its files", DATA, None)
@@ -81,8 +81,8 @@ class EvaluateConfig:
     )
     oracle: bool = False
     protocol: str = setting(
-        "how boxes are made and compared; wsolevaluation: as the literature on CUB and ImageNet does, with MaxBoxAcc "
-        "and MaxBoxAccV2",
+        "how boxes are made and compared; wsolevaluation: as in the literature on CUB and ImageNet, with MaxBoxAcc and "
+        "MaxBoxAccV2",
         BOXES,
         "kerasxai",
         choices=("kerasxai", "wsolevaluation"),

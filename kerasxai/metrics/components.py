@@ -52,7 +52,7 @@ def components_of(levels: NDArray[np.integer], heights: NDArray, count: int, con
     Args:
         levels: `(H, W)` integers in [0, count].
         heights: `(H, W)` finite; `levels` must rise with it (a quantized copy). It only settles which way is uphill;
-            the finer it is, the fewer basins there are. `levels` itself will do.
+            the finer it is, the fewer basins there are. `levels` is sufficient.
         count: Number of levels; k runs from 0 to count - 1.
         contour: Measure contours instead of counting pixels.
 

@@ -53,7 +53,7 @@ def regions(
 
 
 def hits(heatmap: NDArray[np.float64], mask: NDArray[np.uint8], tolerance: float) -> bool:
-    """Return whether any pixel of the mask lies nearer than `tolerance` to the heatmap's first highest pixel."""
+    """Return whether any pixel of the mask is closer than `tolerance` to the heatmap's first highest pixel."""
     if heatmap.max() <= 0:
         return False
     top, left = np.unravel_index(heatmap.argmax(), heatmap.shape)
@@ -63,7 +63,7 @@ def hits(heatmap: NDArray[np.float64], mask: NDArray[np.uint8], tolerance: float
 
 
 class PointingGame(Metric):
-    """Share of images whose heatmap's highest pixel lies on the object, or less than 15 pixels from it.
+    """Share of images whose heatmap's highest pixel is on the object, or less than 15 pixels away.
 
     Zhang et al. (2018, arXiv:1608.00507), with the rule of TorchRay: a hit where any pixel of the object is nearer than
     the tolerance, strictly. Where several pixels are highest, the first row by row is the point. A map without
@@ -134,7 +134,7 @@ class PointingGame(Metric):
 
 
 class EnergyPointingGame(Metric):
-    """Share of the heatmap's positive values that lies on the object, as a mean over images.
+    """Share of the heatmap's positive values on the object, as a mean over images.
 
     Wang et al. (2020, arXiv:1910.01279). Negative values are clipped; a map without evidence scores 0; ignored
     pixels do not count. The authors' program swaps x and y of the box; this one does not.

@@ -175,7 +175,7 @@ class LocalizationReport:
             gaussian.update([self.gaussian_coverage, self.gaussian_pxap])
 
     def _located(self, batch: BatchMeasure) -> list[dict[str, Any]]:
-        """Return for each image what its record says of localization; nothing for an image without a box."""
+        """Return the localization entries of each record; an empty dict for an image without a box."""
         grid, protocol = self.boxes.grid, self.protocol
         column = index_of(grid, self.options["threshold"])
         found = batch.largest_boxes(protocol, grid[[column]])

@@ -40,14 +40,16 @@ class SceneConfig(RunConfig):
     features: int | str = setting(
         "stride or layer of the backbone whose map is read", MODEL, "block5c_add", parse=stride_or_layer
     )
-    width: int = setting("channels of the map that is read", MODEL, 128, limits=Limits(least=8, most=4096))
-    epochs: int = setting("how often all images are seen", TRAINING, 8, limits=_LONG)
-    batch_size: int = setting("images a step", TRAINING, 32, limits=COUNT)
-    learning_rate: float = setting("peak rate", TRAINING, 2e-3, limits=Limits(above=0, most=10))
-    patience: int = setting("epochs without a better validation loss before training ends", TRAINING, 5, limits=_LONG)
-    train_images: int | None = setting(
-        "learn from so many images only (default: all)", DATA, None, limits=Limits(least=1)
+    width: int = setting(
+        "channels of the map and of the layers above it", MODEL, 128, limits=Limits(least=8, most=4096)
     )
+    epochs: int = setting("maximum number of epochs", TRAINING, 8, limits=_LONG)
+    batch_size: int = setting("images in a step", TRAINING, 32, limits=COUNT)
+    learning_rate: float = setting("peak learning rate", TRAINING, 2e-3, limits=Limits(above=0, most=10))
+    patience: int = setting(
+        "epochs without a lower validation loss after which training ends", TRAINING, 5, limits=_LONG
+    )
+    train_images: int | None = setting("number of training images (default: all)", DATA, None, limits=Limits(least=1))
     seed: int = setting("of weights and order", TRAINING, 0, limits=SEED)
     data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
 
@@ -66,8 +68,8 @@ class WordMeasurement:
     """
 
     method: str = setting("explainer", OUTPUT, "gradcam", choices=_SCORED)
-    limit: int | None = setting("measure so many test images only (default: all)", OUTPUT, None, limits=Limits(least=1))
-    gallery: int = setting("test images that are drawn", OUTPUT, 6, limits=Limits(least=0))
+    limit: int | None = setting("number of measured test images (default: all)", OUTPUT, None, limits=Limits(least=1))
+    gallery: int = setting("number of drawn test images", OUTPUT, 6, limits=Limits(least=0))
 
 
 def _command(name: str, summary: str) -> SettingsCommand:
@@ -79,5 +81,7 @@ def _command(name: str, summary: str) -> SettingsCommand:
     return SettingsCommand(summary, examples, (SceneConfig, WordMeasurement, RunOutput))
 
 
-CAPTION = _command("caption", "Train a captioner on drawn scenes and see where it looks, word by word.")
-VQA = _command("vqa", "Train a model that answers questions about drawn scenes and see where it looks for the answer.")
+CAPTION = _command("caption", "Train a captioner on drawn scenes, and measure where it looks for each word.")
+VQA = _command(
+    "vqa", "Train a model that answers questions about drawn scenes, and measure where it looks for the answer."
+)
