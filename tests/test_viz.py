@@ -18,7 +18,7 @@ from kerasxai import viz
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz import scatter
 from kerasxai.viz.overlays import lookup_table, strengths
-from kerasxai.viz.pixels import resize_heatmap
+from kerasxai.viz.pixels import resize_heatmap, to_pictures
 
 RAMP = np.linspace(0, 1, 256, dtype=np.float32)[None]
 
@@ -288,9 +288,8 @@ def test_a_range_that_is_given_is_taken() -> None:
 
 def test_pictures_of_one_array_share_a_range(tmp_path: Path) -> None:
     images = np.stack([np.full((8, 8, 3), -1.0), np.full((8, 8, 3), 0.5)])
-    (dark, bright) = viz.PNGSink(tmp_path).image("pair", images, step=1)
-    with Image.open(dark) as first, Image.open(bright) as second:
-        assert np.asarray(first).max() == 0 and np.asarray(second).max() == 191
+    dark, bright = to_pictures(images)
+    assert dark.max() == 0 and bright.max() == 191
     path = viz.save_animation(tmp_path / "pair.webp", images)
     with Image.open(path) as frames:
         frames.seek(1)

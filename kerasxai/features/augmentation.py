@@ -31,7 +31,7 @@ class Augmentation:
             raise KerasxaiError(f"jitter, scale and rotation must be 0 or more, came {self}")
 
     def __call__(self, images: Any, seeds: Any) -> Any:
-        """Moves each image by its own draw.
+        """Move each image by its own draw.
 
         Args:
             images: `(B, H, W, C)` float32.

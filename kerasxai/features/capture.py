@@ -16,7 +16,7 @@ from kerasxai.tools.errors import KerasxaiError
 
 
 def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
-    """Runs a model in the graph that is being traced, and returns a layer's path and its output.
+    """Run a model in the graph that is being traced, and returns a layer's path and its output.
 
     Args:
         model: Any Keras model.
@@ -36,7 +36,7 @@ def traced_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
 
 @one_pass_at_a_time
 def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
-    """Runs a model in the graph that is being traced, and returns the calls of its layers and its outputs."""
+    """Run a model in the graph that is being traced, and returns the calls of its layers and its outputs."""
     graph = tf.compat.v1.get_default_graph()
     calls: list[Call] = []
 
@@ -63,7 +63,7 @@ def run_recorded(model: Any, images: Any) -> tuple[list[Call], Any]:
 
 
 def chosen_output(model: Any, layer: Any, calls: list[Call], outputs: Any, images: Any) -> tuple[str, Any]:
-    """Returns the path and the output of one layer among the calls of a traced pass; see `traced_output`."""
+    """Return the path and the output of one layer among the calls of a traced pass; see `traced_output`."""
     score = tf.nest.flatten(outputs)[0]
     if layer is None:
         path, output = _default_map(Choice(model, calls, score, images, None), calls)
@@ -122,7 +122,7 @@ class Capture:
         self._traced = Traces()
 
     def __call__(self, images: Any, *more: Any) -> Any:
-        """Returns what `finish` makes of the output for images `(B, H, W, C)`, or for the inputs that a model takes."""
+        """Return what `finish` makes of the output for images `(B, H, W, C)`, or for the inputs that a model takes."""
         tensors = tf.nest.map_structure(tf.convert_to_tensor, [images, *more])
         if not tf.nest.is_nested(tensors[0]):
             tensors[0] = tf.cast(tensors[0], tf.float32)
@@ -135,7 +135,7 @@ class Capture:
         return Trace(tf.function(self._trace, autograph=False).get_concrete_function(*specs))
 
     def over(self, data: Any, batch_size: int) -> Iterator[tuple[Batch, Any]]:
-        """Yields each batch of the data with what the layer gives for it."""
+        """Yield each batch of the data with what the layer gives for it."""
         for batch in batches(data, batch_size):
             yield batch, self(batch["image"])
 
@@ -145,7 +145,7 @@ class Capture:
 
 
 def map_of(output: Any, path: str | None = None) -> Any:
-    """Returns an output as a float32 map `(B, h, w, K)`; that of a dense layer is a map of one place.
+    """Return an output as a float32 map `(B, h, w, K)`; that of a dense layer is a map of one place.
 
     Raises:
         KerasxaiError: The output is neither `(B, h, w, K)` nor `(B, K)`.
@@ -158,7 +158,7 @@ def map_of(output: Any, path: str | None = None) -> Any:
 
 
 def chosen_channels(maps: Any, channels: Sequence[int] | None) -> Any:
-    """Returns the chosen channels of maps `(B, h, w, K)`; None: all."""
+    """Return the chosen channels of maps `(B, h, w, K)`; None: all."""
     if channels is None:
         return maps
     wrong = [channel for channel in channels if not 0 <= channel < maps.shape[-1]]

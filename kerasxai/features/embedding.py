@@ -65,7 +65,7 @@ def embed(
     path: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
 ) -> Embeddings:
-    """Returns what a layer gives for each image of a data set.
+    """Return what a layer gives for each image of a data set.
 
     With `path` each batch goes to the disk as soon as it is there, so that 100,000 images need no more memory than
     1,000; without, all vectors are held, and nothing else.
@@ -104,7 +104,7 @@ def embed(
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
-    """Returns what `embed` wrote; vectors and names are read when they are used.
+    """Return what `embed` wrote; vectors and names are read when they are used.
 
     Raises:
         KerasxaiError: There is no such file, or it is none of vectors.
@@ -122,12 +122,12 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
 
 
 def index_path(path: Path) -> Path:
-    """Returns where the names of a file of vectors stand."""
+    """Return where the names of a file of vectors stand."""
     return path.with_name(path.name + ".tsv")
 
 
 def pooled(output: Any, pool: str) -> Any:
-    """Returns one vector an image, `(B, D)` float32, of a traced layer's output; see `embed`."""
+    """Return one vector an image, `(B, D)` float32, of a traced layer's output; see `embed`."""
     output = tf.cast(output, tf.float32)
     axes = list(range(1, output.shape.rank - 1))
     if pool == "flatten" or not axes:
@@ -136,7 +136,7 @@ def pooled(output: Any, pool: str) -> Any:
 
 
 def embed_with(capture: Capture, data: Any, batch_size: int) -> Embeddings:
-    """Embeds in memory with a trace that is there already, whose outputs are vectors."""
+    """Embed in memory with a trace that is there already, whose outputs are vectors."""
     names: list[str] = []
     labels: list[int] = []
     parts = []

@@ -43,7 +43,7 @@ class ReceptiveField:
         return rows, columns
 
     def box(self, row: int, column: int, clip: bool = True) -> tuple[int, int, int, int]:
-        """Returns what the unit at a place of the map sees, as (x0, y0, x1, y1), x1 and y1 exclusive.
+        """Return what the unit at a place of the map sees, as (x0, y0, x1, y1), x1 and y1 exclusive.
 
         Args:
             row: Of the map.
@@ -66,7 +66,7 @@ class ReceptiveField:
 def receptive_field(
     model: Any, layer: Any = None, image_size: int | tuple[int, int] | None = None, gates: bool = True
 ) -> ReceptiveField:
-    """Finds the exact receptive field of a layer's units, in any model, nested and subclassed ones too.
+    """Find the exact receptive field of a layer's units, in any model, nested and subclassed ones too.
 
     Each operation between image and layer says which of its inputs an output looks at (Araujo et al., Computing
     Receptive Fields of Convolutional Neural Networks, Distill 2019, https://distill.pub/2019/computing-receptive-fields).
@@ -118,7 +118,7 @@ def receptive_field(
 
 @one_pass_at_a_time
 def _inlined_output(model: Any, layer: Any, images: Any) -> tuple[str, Any]:
-    """Traces functions inside layers in place; Keras compiles grouped convolutions as a function of their own.
+    """Trace functions inside layers in place; Keras compiles grouped convolutions as a function of their own.
 
     The setting holds for all threads, so that only one of them may change it at a time.
     """

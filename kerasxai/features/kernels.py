@@ -33,7 +33,7 @@ class Filters:
     norms: NDArray[np.float32]
 
     def tiles(self, scale: str = "each") -> NDArray[np.uint8]:
-        """Returns kernels over one or three channels as pictures, zero gray.
+        """Return kernels over one or three channels as pictures, zero gray.
 
         Args:
             scale: `"each"` stretches every kernel by its own largest weight, `"together"` all by the largest of all.
@@ -51,7 +51,7 @@ class Filters:
         return np.broadcast_to(_stretched(self.kernels, scale), (*self.kernels.shape[:3], 3))
 
     def slices(self, scale: str = "each", most: int | None = None) -> NDArray[np.uint8]:
-        """Returns each kernel's slices, one an input channel, in gray; zero is the middle gray.
+        """Return each kernel's slices, one an input channel, in gray; zero is the middle gray.
 
         Args:
             scale: As for `tiles`; `"each"` stretches a kernel as a whole, so that its slices can be compared.
@@ -68,7 +68,7 @@ class Filters:
 
 
 def filters(model: Any, layer: Any = None, sort: bool = False) -> Filters:
-    """Returns what the channels of a layer weigh their inputs with.
+    """Return what the channels of a layer weigh their inputs with.
 
     A depthwise convolution has one kernel of one channel for each output. A separable convolution is returned as the
     one convolution that it is equal to, the product of its two kernels.
@@ -152,7 +152,7 @@ def _numpy(weights: Any) -> NDArray:
 
 
 def _plane(kernel: NDArray) -> NDArray:
-    """Returns a kernel over a line as one over a plane, of height 1."""
+    """Return a kernel over a line as one over a plane, of height 1."""
     return kernel[None] if kernel.ndim == 3 else kernel
 
 

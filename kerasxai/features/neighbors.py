@@ -78,7 +78,7 @@ class NeighborIndex:
         return len(self.vectors)
 
     def query(self, vectors: Embeddings | ArrayLike, k: int = 8) -> Neighbors:
-        """Finds the `k` nearest of each of `Q` vectors; all there are if there are fewer.
+        """Find the `k` nearest of each of `Q` vectors; all there are if there are fewer.
 
         Args:
             vectors: `(Q, D)`, embedded by the same layer of the same model, or `Embeddings`.
@@ -97,7 +97,7 @@ class NeighborIndex:
         return self._named(distances, indices)
 
     def neighbors_of(self, rows: ArrayLike | None = None, k: int = 8) -> Neighbors:
-        """Finds the `k` nearest others of the index's own images, itself left out, also where it has twins.
+        """Find the `k` nearest others of the index's own images, itself left out, also where it has twins.
 
         Args:
             rows: Which of its images; None: all.
@@ -114,7 +114,7 @@ class NeighborIndex:
         return self._named(distances[~own].reshape(-1, most), indices[~own].reshape(-1, most))
 
     def precision_at(self, k: int | Sequence[int] = (1, 5, 10)) -> dict[int, float]:
-        """Measures retrieval: the share of an image's `k` nearest others that are of its class, averaged over images.
+        """Measure retrieval: the share of an image's `k` nearest others that are of its class, averaged over images.
 
         Args:
             k: How many neighbors, or several such numbers, each less than the number of images.
@@ -136,7 +136,7 @@ class NeighborIndex:
         return {count: float(right[:, :count].mean()) for count in counts}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes vectors, names, labels and metric to an `.npz` file, and returns its path."""
+        """Write vectors, names, labels and metric to an `.npz` file, and returns its path."""
         path = Path(path)
         if path.suffix != ".npz":
             raise KerasxaiError(f"expected a path that ends in .npz, came {path}")
@@ -153,7 +153,7 @@ class NeighborIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "NeighborIndex":
-        """Reads an index that `save` wrote.
+        """Read an index that `save` wrote.
 
         Raises:
             KerasxaiError: There is no such file, or it is none of these.

@@ -48,19 +48,19 @@ class Parametrization:
         self._scale = _wave_scale(size, decay)
 
     def images(self, parameters: Any) -> Any:
-        """Returns the images `(B, H, W, C)` in [0, 1] of parameters, as tensors with a gradient."""
+        """Return the images `(B, H, W, C)` in [0, 1] of parameters, as tensors with a gradient."""
         values = self._waves(parameters) if self.kind == "fourier" else parameters
         return 0.5 + 0.5 * tf.tanh(tf.einsum("bhwc,dc->bhwd", values, self._matrix))
 
     def noise(self, seed: int, strength: float) -> np.ndarray:
-        """Returns parameters `(1, ...)` of a faint random picture."""
+        """Return parameters `(1, ...)` of a faint random picture."""
         random = np.random.default_rng(seed)
         if self.kind == "pixel":
             return strength * random.standard_normal((1, *self.size, self.channels)).astype(np.float32)
         return strength * random.standard_normal((1, 2, self.channels, *self._scale.shape)).astype(np.float32)
 
     def parameters_of(self, image: np.ndarray) -> np.ndarray:
-        """Returns the parameters `(1, ...)` of an image `(H, W, C)` in [0, 1]; black and white come a little nearer."""
+        """Return the parameters `(1, ...)` of an image `(H, W, C)` in [0, 1]; black and white come a little nearer."""
         shown = np.arctanh(np.clip(np.asarray(image, np.float64) * 2 - 1, -_LOGIT_LIMIT, _LOGIT_LIMIT))
         values = (shown @ np.linalg.inv(self._matrix).T.astype(np.float64)).astype(np.float32)
         if self.kind == "pixel":
@@ -74,7 +74,7 @@ class Parametrization:
 
 
 def _wave_scale(size: tuple[int, int], decay: float) -> np.ndarray:
-    """Returns the weight of each wave, such that parameters of unit variance make a picture of unit variance."""
+    """Return the weight of each wave, such that parameters of unit variance make a picture of unit variance."""
     height, width = size
     frequencies = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     scale = 1 / np.maximum(frequencies, 1 / max(size)) ** decay
@@ -90,7 +90,7 @@ def _wave_scale(size: tuple[int, int], decay: float) -> np.ndarray:
 def start_parameters(
     made: Parametrization, start: Any, seeds: list[int], strength: float, resize: Callable[[Any], np.ndarray]
 ) -> np.ndarray:
-    """Returns the parameters that an ascent begins with, one row a seed.
+    """Return the parameters that an ascent begins with, one row a seed.
 
     Args:
         made: The parametrization.

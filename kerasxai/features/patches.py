@@ -55,7 +55,7 @@ def top_patches(
     gates: bool = False,
     batch_size: int = 32,
 ) -> Patches:
-    """Finds the patches that excite each channel of a layer most, in one pass over a data set.
+    """Find the patches that excite each channel of a layer most, in one pass over a data set.
 
     What is held does not grow with the data: of each channel `k` values, places and crops. Of equal values, which
     bounded activations such as ReLU6 give often, the one wins in whose image the channel's mean is higher, then the
@@ -99,7 +99,7 @@ def top_patches(
 
 
 def _strongest(maps: Any, channels: Sequence[int] | None, count: int) -> tuple[Any, Any, Any]:
-    """Returns the strongest values of each channel in each image, `(B, C, n)`, their places, and means `(B, C)`."""
+    """Return the strongest values of each channel in each image, `(B, C, n)`, their places, and means `(B, C)`."""
     maps = chosen_channels(maps, channels)
     flat = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, maps.shape[-1], maps.shape[1] * maps.shape[2]))
     # What is not a number would stand first in every list.
@@ -122,7 +122,7 @@ class _Best:
         self.crops: list[list[NDArray | None]] = [[None] * k for _ in range(count)]
 
     def merge(self, values: NDArray, places: NDArray, means: NDArray, batch: Batch, done: int) -> None:
-        """Takes the candidates `(B, C, n)` of one batch, whose first image is number `done`."""
+        """Take the candidates `(B, C, n)` of one batch, whose first image is number `done`."""
         per_image = values.shape[2]
         new_values = np.moveaxis(values, 1, 0).reshape(len(self.channels), -1)
         new_places = np.moveaxis(places, 1, 0).reshape(len(self.channels), -1)

@@ -16,7 +16,7 @@ _LEFT_OUT = contextvars.ContextVar("_LEFT_OUT", default=False)
 
 @contextlib.contextmanager
 def without_preprocessing() -> Iterator[None]:
-    """Leaves out, in a block, what `preprocessing_inputs` does: receptive fields do not depend on it."""
+    """Leave out, in a block, what `preprocessing_inputs` does: receptive fields do not depend on it."""
     token = _LEFT_OUT.set(True)
     try:
         yield
@@ -26,7 +26,7 @@ def without_preprocessing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def preprocessing_inputs(model: Any, taken: ImageInput) -> Iterator[None]:
-    """Lets each call of a model that this thread makes in a block preprocess its images first.
+    """Let each call of a model that this thread makes in a block preprocess its images first.
 
     So pictures can be cut out of the images that people see, and class pictures come out in [0, 255].
 
@@ -57,7 +57,7 @@ def preprocessing_inputs(model: Any, taken: ImageInput) -> Iterator[None]:
 
 
 def _in_graph(function: Preprocess, images: Any) -> Any:
-    """Returns what a function makes of images, by operations of the graph where it can be had so."""
+    """Return what a function makes of images, by operations of the graph where it can be had so."""
     # A function of arrays fails with a tensor in any way; what it says of arrays is told.
     with contextlib.suppress(Exception):
         made = function(images)

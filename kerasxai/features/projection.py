@@ -45,7 +45,7 @@ class Projection:
 def project(
     vectors: Embeddings | ArrayLike, method: str = "pca", *, seed: int = 0, neighbors: int = 10, **options: Any
 ) -> Projection:
-    """Lays vectors out in the plane.
+    """Lay vectors out in the plane.
 
     Args:
         vectors: `(N, D)`, at least 4 of them, or `Embeddings`.

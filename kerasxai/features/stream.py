@@ -16,7 +16,7 @@ _TUPLE = ("image", "label")
 
 
 def batches(data: Any, batch_size: int) -> Iterator[Batch]:
-    """Gives images, and what comes with them, in batches of `batch_size`; only the last may be smaller.
+    """Give images, and what comes with them, in batches of `batch_size`; only the last may be smaller.
 
     Args:
         data: Images `(N, H, W, C)`; or a `tf.data.Dataset`, `keras.utils.PyDataset`, list, generator or other iterable
@@ -50,13 +50,13 @@ def batches(data: Any, batch_size: int) -> Iterator[Batch]:
 
 
 def check_rereadable(data: Any, who: str) -> None:
-    """Refuses a generator where data are read twice."""
+    """Refuse a generator where data are read twice."""
     if iter(data) is data if isinstance(data, Iterable) and not isinstance(data, Mapping) else False:
         raise KerasxaiError(f"{who} reads the data twice, and a generator can be read once; give a tf.data.Dataset")
 
 
 def _groups(data: Any, batch_size: int) -> Iterator[Batch]:
-    """Yields dicts of arrays or lists, each with a batch axis."""
+    """Yield dicts of arrays or lists, each with a batch axis."""
     if isinstance(data, (Mapping, tuple)) or hasattr(data, "__array__"):
         whole = _named(data)
         for start in range(0, len(whole["image"]), batch_size):

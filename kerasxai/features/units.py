@@ -19,7 +19,7 @@ _CHANNELS = 128
 def activations(
     model: Any, images: Any, layer: Any = None, channels: Sequence[int] | None = None, batch_size: int = 32
 ) -> NDArray[np.float32]:
-    """Returns the maps of a layer's channels for some images.
+    """Return the maps of a layer's channels for some images.
 
     Args:
         model: Any Keras model.
@@ -45,7 +45,7 @@ def activations(
 def select_channels(
     model: Any, data: Any, layer: Any = None, count: int = 8, *, top: int = 9, batch_size: int = 32
 ) -> NDArray[np.int64]:
-    """Returns the channels whose strongest images stand out most from all others.
+    """Return the channels whose strongest images stand out most from all others.
 
     A channel is ranked by its mean over the positions of an image: by how far this is higher in its `top` strongest
     images than in all. The highest value of a channel would not do: bounded activations such as ReLU6 reach the bound
@@ -106,7 +106,7 @@ class QuantileSample:
         self._values: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
     def update(self, values: NDArray) -> None:
-        """Adds places `(n, K)`."""
+        """Add places `(n, K)`."""
         keys = self._random.random(len(values))
         self.seen += len(values)
         if len(self._keys) == self.size:
@@ -121,7 +121,7 @@ class QuantileSample:
             self._keys, self._values = self._keys[kept], self._values[kept]
 
     def quantile(self, share: float) -> NDArray[np.float32]:
-        """Returns the quantile `(K,)` of each channel.
+        """Return the quantile `(K,)` of each channel.
 
         Where it is the channel's highest value, as for a saturated ReLU6, nothing would exceed it: there it is the
         highest value below.
@@ -147,7 +147,7 @@ def activation_quantiles(
     sample: int = 16384,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """Returns the value that each channel exceeds at a share `1 - quantile` of all positions of a data set.
+    """Return the value that each channel exceeds at a share `1 - quantile` of all positions of a data set.
 
     A channel that is saturated at a larger share exceeds it where it is saturated.
 
@@ -191,7 +191,7 @@ class Dissection:
     channels: NDArray[np.int64]
 
     def best(self, count: int = 10) -> list[tuple[int, str, float]]:
-        """Returns the channels that fit some concept best: channel, concept, IoU, the best first."""
+        """Return the channels that fit some concept best: channel, concept, IoU, the best first."""
         known = np.nan_to_num(self.ious, nan=-1.0)
         concept = known.argmax(1)
         order = np.argsort(-known.max(1), kind="stable")[:count]
@@ -211,7 +211,7 @@ def dissect(
     sample: int = 16384,
     seed: int = 0,
 ) -> Dissection:
-    """Measures which units of a layer detect which class or part, where the data have masks.
+    """Measure which units of a layer detect which class or part, where the data have masks.
 
     Each unit's map is resized to the mask and cut at the unit's own quantile over the data set; the intersections and
     unions with each concept are added up over all images (Bau et al., Network Dissection, CVPR 2017). Other than
@@ -277,7 +277,7 @@ def _quantiles(
 
 
 def _active(maps: Any, thresholds: NDArray, size: tuple[int, int]) -> Any:
-    """Returns where each unit of one image is active at the mask's size, `(h * w, K)` float32."""
+    """Return where each unit of one image is active at the mask's size, `(h * w, K)` float32."""
     parts = []
     for first in range(0, len(thresholds), _CHANNELS):
         chunk = slice(first, first + _CHANNELS)

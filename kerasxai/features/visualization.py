@@ -47,7 +47,7 @@ class Ascent:
 
 
 def visualize(model: Any, target: int | Sequence[int], seed: int | Sequence[int] = 0, **options: Any) -> np.ndarray:
-    """Makes a picture that the model takes for a class, or that excites a channel or a neuron of a layer.
+    """Make a picture that the model takes for a class, or that excites a channel or a neuron of a layer.
 
     Args:
         model: Any Keras model that takes images of three channels or one.
@@ -91,7 +91,7 @@ def ascend(
     frames: int = 0,
     progress: bool | None = None,
 ) -> Ascent:
-    """Maximizes a score by gradient ascent on the image; see `visualize` for the picture alone.
+    """Maximize a score by gradient ascent on the image; see `visualize` for the picture alone.
 
     What makes a picture that people recognize, rather than noise that only the network does: each step sees the
     image moved a little (jitter, scale, rotation), and what is moved is the image's spectrum in the principal colors
@@ -183,7 +183,7 @@ def robust_probabilities(
     augmentation: Augmentation | None = None,
     pixel_range: tuple[float, float] = (0.0, 255.0),
 ) -> np.ndarray:
-    """Measures how sure a model is of images that are moved by augmentations they were not made under.
+    """Measure how sure a model is of images that are moved by augmentations they were not made under.
 
     Args:
         model: A classifier.

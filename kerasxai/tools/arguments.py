@@ -11,7 +11,7 @@ _LARGEST = 2**31 - 1
 
 
 def whole_number(least: int = 1, most: int = _LARGEST) -> Callable[[str], int]:
-    """Returns an argparse type for whole numbers from `least` to `most`, both allowed.
+    """Return an argparse type for whole numbers from `least` to `most`, both allowed.
 
     Example:
         >>> whole_number(1)("16")
@@ -34,7 +34,7 @@ def whole_number(least: int = 1, most: int = _LARGEST) -> Callable[[str], int]:
 def number(
     least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
 ) -> Callable[[str], float]:
-    """Returns an argparse type for finite numbers from `least` to `most` that are more than `above`, less than `below`.
+    """Return an argparse type for finite numbers from `least` to `most` that are more than `above`, less than `below`.
 
     Example:
         >>> number(above=0)("3e-3")
@@ -66,7 +66,7 @@ box_threshold = number(least=0, below=1)
 
 
 def stride_or_layer(text: str) -> int | str:
-    """Returns a number as such, anything else as the name of a layer.
+    """Return a number as such, anything else as the name of a layer.
 
     Example:
         >>> stride_or_layer("16"), stride_or_layer("block5c_add")
@@ -76,7 +76,7 @@ def stride_or_layer(text: str) -> int | str:
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """Splits a text at commas and drops empty parts.
+    """Split a text at commas and drops empty parts.
 
     Example:
         >>> comma_separated("cam, gradcam,")
@@ -86,7 +86,7 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def listed(text: str) -> list[str]:
-    """Splits names at commas; an empty list is a mistake.
+    """Split names at commas; an empty list is a mistake.
 
     Example:
         >>> listed("cam, gradcam")
@@ -99,7 +99,7 @@ def listed(text: str) -> list[str]:
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """Splits `name=value`; the value is read as JSON where it is JSON, else it is a string.
+    """Split `name=value`; the value is read as JSON where it is JSON, else it is a string.
 
     Example:
         >>> parse_option("erase-threshold=0.6")
@@ -161,7 +161,7 @@ def section(parser: argparse.ArgumentParser, title: str) -> TakesArguments:
 
 
 def method_option(text: str) -> tuple[str, Any]:
-    """Splits `name=value` for an option of a method; what an argument of the command says is none.
+    """Split `name=value` for an option of a method; what an argument of the command says is none.
 
     Example:
         >>> method_option("samples=100")

@@ -41,16 +41,16 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses words, among them values that begin with "-"."""
+        """Parse words, among them values that begin with "-"."""
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(joined_ranges(list(words)), namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
+        """End the program with status 2."""
         self.exit(2, f"{self.prog}: {_line(message)} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parses as argparse does; an unknown option is told with the nearest one."""
+        """Parse as argparse does; an unknown option is told with the nearest one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
@@ -79,7 +79,7 @@ def command_parser(prog: str, command: SettingsCommand) -> Parser:
 
 
 def exit_status(prog: str, run: Callable[[], Any]) -> int:
-    """Runs a command and returns its exit status.
+    """Run a command and returns its exit status.
 
     With `KERASXAI_TRACEBACK=1` in the environment the traceback of an error is shown as well.
 
@@ -110,7 +110,7 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
 
 
 def _message(error: Exception) -> str:
-    """Returns the line about an error: the user's mistake, a library's or a model's failure, or a mistake in here."""
+    """Return the line about an error: the user's mistake, a library's or a model's failure, or a mistake in here."""
     if isinstance(error, KerasxaiError):
         return str(error)
     if isinstance(error, OSError) and error.filename is None and error.strerror is None:
@@ -133,13 +133,13 @@ def _line(text: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Prints one line on stderr."""
+    """Print one line on stderr."""
     with contextlib.suppress(OSError):
         print(_line(text), file=sys.stderr, flush=True)
 
 
 def _discard_output() -> None:
-    """Sends what is still in the buffer of stdout nowhere, where the interpreter would complain about it at its end."""
+    """Send what is still in the buffer of stdout nowhere, where the interpreter would complain about it at its end."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -147,7 +147,7 @@ def _discard_output() -> None:
 
 
 def prepare_streams() -> None:
-    """Makes stdout and stderr usable whatever they are.
+    """Make stdout and stderr usable whatever they are.
 
     A closed one leads nowhere: a file that is opened later would otherwise get its number, and what TensorFlow writes
     to stderr would end up in it. A character that the locale cannot encode is escaped.
@@ -167,7 +167,7 @@ def prepare_streams() -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its notes about the machine, which would bury what a command prints.
+    """Import TensorFlow without its notes about the machine, which would bury what a command prints.
 
     They are written by compiled code before any setting of it is read, so that the file descriptor itself has to look
     away; if the import fails, what was written is shown.
@@ -190,7 +190,7 @@ def import_tensorflow() -> None:
 
 
 def check_backend() -> None:
-    """Refuses to go on where Keras computes with something else than TensorFlow.
+    """Refuse to go on where Keras computes with something else than TensorFlow.
 
     Raises:
         KerasxaiError: It does, or the backend that is asked for is not installed.
@@ -216,13 +216,13 @@ def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Name
 
 
 def command_line(words: Sequence[str] | None = None) -> str:
-    """Returns the command that runs now, as it could be typed again."""
+    """Return the command that runs now, as it could be typed again."""
     words = sys.argv if words is None else words
     return " ".join(map(_quoted, [Path(words[0]).name, *words[1:]]))
 
 
 def _quoted(word: str) -> str:
-    """Returns a word as a shell takes it; line breaks and bytes that are not UTF-8 as bash writes them."""
+    """Return a word as a shell takes it; line breaks and bytes that are not UTF-8 as bash writes them."""
     if printable(word) == word:
         return shlex.quote(word)
     return "$'" + printable(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"

@@ -15,7 +15,7 @@ _LONGEST = 500
 
 
 def reason(error: BaseException) -> str:
-    """Returns the reason for an error in one line, without the configurations and graphs that Keras writes around it.
+    """Return the reason for an error in one line, without the configurations and graphs that Keras writes around it.
 
     Args:
         error: Any exception.
@@ -37,7 +37,7 @@ def reason(error: BaseException) -> str:
 
 
 def raised_in_kerasxai(error: BaseException) -> str | None:
-    """Returns the file and line of the package where an error was raised, or None if it was raised by a library.
+    """Return the file and line of the package where an error was raised, or None if it was raised by a library.
 
     What Keras, TensorFlow or the user's own layers raise while a model runs says something about the model; what the
     package's own lines raise is a mistake in the package.

@@ -26,7 +26,7 @@ class NotFiniteError(KerasxaiError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> KerasxaiError:
-    """Returns the error for a name that is not in a table, with the names nearest to it.
+    """Return the error for a name that is not in a table, with the names nearest to it.
 
     Args:
         kind: What is named, in the singular: `"method"`, `"layer"`.

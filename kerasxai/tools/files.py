@@ -24,7 +24,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @contextlib.contextmanager
 def atomic_path(path: StrPath) -> Iterator[Path]:
-    """Gives a temporary path in the folder of `path` and renames it to `path` when the block ends well.
+    """Give a temporary path in the folder of `path` and renames it to `path` when the block ends well.
 
     The temporary name keeps the suffix, because many writers (Keras, Pillow, NumPy) choose the format by it. Missing
     parent folders are made. If the block or the rename fails, the temporary file is removed and `path` is as before.
@@ -54,7 +54,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
 
 
 def cannot(do: str, path: StrPath, error: Exception) -> KerasxaiError:
-    """Returns the error for a file or folder that the system refuses.
+    """Return the error for a file or folder that the system refuses.
 
     Args:
         do: "read" or "write".
@@ -69,7 +69,7 @@ def cannot(do: str, path: StrPath, error: Exception) -> KerasxaiError:
 
 
 def open_text(path: StrPath, mode: Literal["r", "w", "a", "x"] = "r") -> IO[str]:
-    r"""Opens a file of text as UTF-8, whatever the locale says; line ends stay as they are.
+    r"""Open a file of text as UTF-8, whatever the locale says; line ends stay as they are.
 
     Args:
         path: The file.
@@ -89,7 +89,7 @@ def open_text(path: StrPath, mode: Literal["r", "w", "a", "x"] = "r") -> IO[str]
 
 
 def read_text(path: StrPath) -> str:
-    """Returns the text of a file; a byte order mark is dropped.
+    """Return the text of a file; a byte order mark is dropped.
 
     Raises:
         KerasxaiError: The file cannot be read.
@@ -107,7 +107,7 @@ def read_text(path: StrPath) -> str:
 
 
 def write_text(path: StrPath, text: str) -> Path:
-    """Writes a file of text, whole or not at all.
+    """Write a file of text, whole or not at all.
 
     Returns:
         The path.
@@ -126,7 +126,7 @@ def write_text(path: StrPath, text: str) -> Path:
 
 
 def read_json(path: StrPath) -> Any:
-    """Returns the content of a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         KerasxaiError: The file cannot be read, or holds no JSON.
@@ -143,7 +143,7 @@ def read_json(path: StrPath) -> Any:
 
 
 def write_json(path: StrPath, value: Any) -> Path:
-    """Writes a JSON file that every reader takes: no NaN, no infinity, indented by 2, whole or not at all.
+    """Write a JSON file that every reader takes: no NaN, no infinity, indented by 2, whole or not at all.
 
     Args:
         path: The file.
@@ -163,7 +163,7 @@ def write_json(path: StrPath, value: Any) -> Path:
 
 
 def json_text(value: Any, name: str = "JSON", indent: int | None = None) -> str:
-    """Returns a value as JSON, without NaN and infinity.
+    """Return a value as JSON, without NaN and infinity.
 
     Args:
         value: What `json` can write.
@@ -185,7 +185,7 @@ def json_text(value: Any, name: str = "JSON", indent: int | None = None) -> str:
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yields where a nested value holds NaN or infinity, and what stands there.
+    """Yield where a nested value holds NaN or infinity, and what stands there.
 
     Example:
         >>> list(not_finite({"runs": [{"loss": float("inf")}]}))
@@ -202,7 +202,7 @@ def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 
 def null_for_nan(value: Any) -> Any:
-    """Returns a nested value with None for every number that is not finite, for figures that may be undefined.
+    """Return a nested value with None for every number that is not finite, for figures that may be undefined.
 
     Example:
         >>> null_for_nan({"loss": [0.5, float("nan")]})
@@ -216,7 +216,7 @@ def null_for_nan(value: Any) -> Any:
 
 
 def csv_cell(value: object) -> object:
-    """Returns a cell that no spreadsheet takes for a formula: such text gets an apostrophe in front.
+    """Return a cell that no spreadsheet takes for a formula: such text gets an apostrophe in front.
 
     Example:
         >>> csv_cell("=cmd.jpg"), csv_cell(-3)
@@ -234,7 +234,7 @@ def _is_number(text: str) -> bool:
 
 
 def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Path:
-    """Writes a table with a line of headings, whole or not at all; cells are written as `csv_cell` returns them.
+    """Write a table with a line of headings, whole or not at all; cells are written as `csv_cell` returns them.
 
     Args:
         path: The file.
@@ -260,7 +260,7 @@ def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[obj
 
 
 def read_csv(path: StrPath) -> list[dict[str, str]]:
-    """Returns the rows of a table by its headings.
+    """Return the rows of a table by its headings.
 
     Raises:
         KerasxaiError: The file cannot be read.
@@ -278,7 +278,7 @@ def read_csv(path: StrPath) -> list[dict[str, str]]:
 
 
 def text_of(path: StrPath) -> str:
-    """Returns a path as text that is the same in every locale: its bytes read as UTF-8.
+    """Return a path as text that is the same in every locale: its bytes read as UTF-8.
 
     Example:
         >>> text_of("photos/cat.jpg")
@@ -288,7 +288,7 @@ def text_of(path: StrPath) -> str:
 
 
 def path_of(text: str) -> str:
-    """Returns the path that `text_of` made a text of, as this process's locale has it.
+    """Return the path that `text_of` made a text of, as this process's locale has it.
 
     Example:
         >>> path_of(text_of("photos/über.jpg"))

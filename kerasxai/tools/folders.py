@@ -28,7 +28,7 @@ _held: dict[Path, tuple[int, int]] = {}
 
 
 def check_output_folder(folder: StrPath) -> None:
-    """Raises an error if a folder cannot be made or written to; leaves nothing behind.
+    """Raise an error if a folder cannot be made or written to; leaves nothing behind.
 
     Args:
         folder: It need not exist.
@@ -51,7 +51,7 @@ def check_output_folder(folder: StrPath) -> None:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Makes a folder and those above it; returns those that were missing, the deepest first."""
+    """Make a folder and those above it; returns those that were missing, the deepest first."""
     try:
         missing = []
         for path in (folder, *folder.absolute().parents):
@@ -72,7 +72,7 @@ def _remove(folders: list[Path]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: StrPath) -> Iterator[None]:
-    """Keeps other processes, and other threads, from writing to a folder while the block runs.
+    """Keep other processes, and other threads, from writing to a folder while the block runs.
 
     The folder is made if it is missing; one that the block leaves empty is removed again. A process that dies leaves no
     lock behind, however it dies. The same thread may lock a folder again within the block.
@@ -108,7 +108,7 @@ def locked(folder: StrPath) -> Iterator[None]:
 
 
 def is_locked_here(folder: StrPath) -> bool:
-    """Returns whether this process writes to a folder at the moment, see `locked`.
+    """Return whether this process writes to a folder at the moment, see `locked`.
 
     Example:
         >>> with locked("out"):
@@ -135,7 +135,7 @@ def _take(path: Path) -> int:
 
 
 def _take_once(path: Path) -> int | None:
-    """Returns the locked file, or None if a stale lock was removed and all has to be tried again."""
+    """Return the locked file, or None if a stale lock was removed and all has to be tried again."""
     if fcntl is None:
         return _create(path)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -150,7 +150,7 @@ def _take_once(path: Path) -> int | None:
 
 
 def _create(path: Path) -> int | None:
-    """Takes a lock where the system has none: by making a file that must not be there."""
+    """Take a lock where the system has none: by making a file that must not be there."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:

@@ -15,7 +15,7 @@ _LIBRARIES = {
 
 
 def check_keras_model(model: Any, method: str) -> None:
-    """Refuses a model of another library by its name.
+    """Refuse a model of another library by its name.
 
     Args:
         model: Anything that is no Keras 3 model.

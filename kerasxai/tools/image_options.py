@@ -5,7 +5,7 @@ import re
 
 
 def parse_size(text: str) -> int | tuple[int, int]:
-    """Reads `--image-size`: a side, or height and width.
+    """Read `--image-size`: a side, or height and width.
 
     Example:
         >>> parse_size("224"), parse_size("48x64")
@@ -18,7 +18,7 @@ def parse_size(text: str) -> int | tuple[int, int]:
 
 
 def joined_ranges(words: list[str]) -> list[str]:
-    """Returns a command's words with `--input-range -1,1` as one word.
+    """Return a command's words with `--input-range -1,1` as one word.
 
     Otherwise argparse takes what begins with "-" for an option.
 

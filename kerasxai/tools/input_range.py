@@ -59,7 +59,7 @@ def _colors(images: Any) -> Any:
 
 
 def preprocessing(given: str | Preprocess | None) -> Preprocess:
-    """Returns the function that a name in RANGES, or `"module:function"`, or a function stands for.
+    """Return the function that a name in RANGES, or `"module:function"`, or a function stands for.
 
     Args:
         given: None leaves [0, 255].
@@ -86,7 +86,7 @@ def preprocessing(given: str | Preprocess | None) -> Preprocess:
 
 
 def name_of_range(given: str | Preprocess | None) -> str:
-    """Returns how an input range is written down in a run's files."""
+    """Return how an input range is written down in a run's files."""
     if given is None:
         return "0,255"
     if isinstance(given, str):
@@ -95,7 +95,7 @@ def name_of_range(given: str | Preprocess | None) -> str:
 
 
 def source_of_range(name: str) -> str | None:
-    """Returns the file of the module that an input range `"module:function"` was imported from; None for the others."""
+    """Return the file of the module that an input range `"module:function"` was imported from; None for the others."""
     module = sys.modules.get(name.partition(":")[0]) if ":" in name else None
     return getattr(module, "__file__", None)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def resolve(reference: str) -> Any:
-    """Returns the object that `"package.module:name"` names.
+    """Return the object that `"package.module:name"` names.
 
     Example:
         >>> resolve("math:sqrt")(9.0)

@@ -13,7 +13,7 @@ from kerasxai.tools.printable import printable
 
 @contextlib.contextmanager
 def one_line_warnings(prog: str) -> Iterator[None]:
-    """Prints warnings as one line each, and of each class of KerasxaiWarning only the first.
+    """Print warnings as one line each, and of each class of KerasxaiWarning only the first.
 
     Thousands of images may have the same flaw. What image libraries say of damaged files is left out: commands say it
     themselves.

@@ -13,7 +13,7 @@ SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
 
 
 def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Returns an option that must be a whole number from `least` to `most`, both allowed.
+    """Return an option that must be a whole number from `least` to `most`, both allowed.
 
     Raises:
         KerasxaiError: It is no whole number, or out of range.
@@ -32,7 +32,7 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def real(name: str, value: Any, above: float = -math.inf, below: float = math.inf) -> float:
-    """Returns an option that must be a finite number strictly between `above` and `below`.
+    """Return an option that must be a finite number strictly between `above` and `below`.
 
     Raises:
         KerasxaiError: It is no finite number, or out of range.
@@ -48,7 +48,7 @@ def real(name: str, value: Any, above: float = -math.inf, below: float = math.in
 
 
 def within(name: str, value: Any, least: float, most: float) -> float:
-    """Returns an option that must be a finite number from `least` to `most`, both allowed.
+    """Return an option that must be a finite number from `least` to `most`, both allowed.
 
     Raises:
         KerasxaiError: It is no number, or out of range.
@@ -64,7 +64,7 @@ def within(name: str, value: Any, least: float, most: float) -> float:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Returns an option that must be True or False; text such as "no" would count as True.
+    """Return an option that must be True or False; text such as "no" would count as True.
 
     Raises:
         KerasxaiError: It is something else.
@@ -83,7 +83,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """Returns an option that must be one of a few names.
+    """Return an option that must be one of a few names.
 
     Raises:
         KerasxaiError: It is another name; the message lists the near ones.
@@ -95,7 +95,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def per_side(name: str, value: Any, count: int, least: int = 1) -> tuple[int, ...]:
-    """Returns an option that is one whole number for all sides, or one for each of `count` sides.
+    """Return an option that is one whole number for all sides, or one for each of `count` sides.
 
     Raises:
         KerasxaiError: It is neither.

@@ -8,7 +8,7 @@ _JOINERS = frozenset("\u200c\u200d")
 
 
 def printable(name: object) -> str:
-    r"""Returns a name as one line of text that can be encoded and printed.
+    r"""Return a name as one line of text that can be encoded and printed.
 
     Line breaks and control characters are escaped, and so are bytes of a file name that are not UTF-8, so that two
     different names never look alike.

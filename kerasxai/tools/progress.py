@@ -38,11 +38,11 @@ class Bar:
             self._progress.stop()
 
     def advance(self, amount: float) -> None:
-        """Adds to what is done; never goes above the total."""
+        """Add to what is done; never goes above the total."""
         self.reach(self.done + amount)
 
     def reach(self, done: float) -> None:
-        """Says how much is done altogether."""
+        """Say how much is done altogether."""
         self.done = min(done, self.total)
         if not self._shown:
             return

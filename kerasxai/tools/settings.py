@@ -70,7 +70,7 @@ class Setting:
 
 
 def setting(help: str, group: str, default: Any = MISSING, **description: Any) -> Any:
-    """Returns a dataclass field that describes a setting; a field of NAME=VALUE pairs is an empty dict by default.
+    """Return a dataclass field that describes a setting; a field of NAME=VALUE pairs is an empty dict by default.
 
     Args:
         help: As for `Setting`.
@@ -90,12 +90,12 @@ def setting(help: str, group: str, default: Any = MISSING, **description: Any) -
 
 
 def described(kind: type[Dataclass]) -> dict[str, tuple[Field[Any], Setting]]:
-    """Returns the fields of a dataclass that describe a setting, by name."""
+    """Return the fields of a dataclass that describe a setting, by name."""
     return {item.name: (item, item.metadata[_KEY]) for item in fields(kind) if _KEY in item.metadata}
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type[Dataclass], leave_out: Iterable[str] = ()) -> None:
-    """Adds one flag for each setting of a dataclass, grouped.
+    """Add one flag for each setting of a dataclass, grouped.
 
     Args:
         parser: The command's.
@@ -151,7 +151,7 @@ def _ends(limits: Limits) -> tuple[int, ...]:
 
 
 def from_options(kind: type[Kind], options: argparse.Namespace, **more: Any) -> Kind:
-    """Returns the dataclass that parsed arguments mean; a setting without an argument has its default.
+    """Return the dataclass that parsed arguments mean; a setting without an argument has its default.
 
     Args:
         kind: The dataclass.
@@ -168,7 +168,7 @@ def from_options(kind: type[Kind], options: argparse.Namespace, **more: Any) -> 
 
 
 def check_settings(config: Dataclass) -> None:
-    """Refuses values out of range, fractions where a whole number is meant, and unknown names.
+    """Refuse values out of range, fractions where a whole number is meant, and unknown names.
 
     Raises:
         KerasxaiError: A field is outside of the limits or the choices that it is described with.
@@ -212,7 +212,7 @@ class SettingsCommand:
     leave_out: tuple[str, ...] = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Adds the flags of all dataclasses."""
+        """Add the flags of all dataclasses."""
         known = set(self.leave_out)
         for kind in self.kinds:
             add_settings(parser, kind, leave_out=known)

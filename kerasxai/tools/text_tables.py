@@ -6,7 +6,7 @@ from kerasxai.tools.printable import printable
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Prints a table that wraps to the terminal; where the output is no terminal, no line is cut.
+    """Print a table that wraps to the terminal; where the output is no terminal, no line is cut.
 
     Args:
         columns: The headings; one that ends in ">" is set flush right.

@@ -19,14 +19,13 @@ from kerasxai.viz.plots import plot_curves, plot_history
 from kerasxai.viz.projector import write_projector
 from kerasxai.viz.report import Report
 from kerasxai.viz.scatter import plot_scatter, scatter_page
-from kerasxai.viz.sinks import PNGSink, TensorBoardSink, save_png
+from kerasxai.viz.sinks import TensorBoardSink, save_png
 
 __all__ = [
     "EVIDENCE_COLORMAP",
     "PREDICTED_COLOR",
     "SIGNED_COLORMAP",
     "TRUE_COLOR",
-    "PNGSink",
     "Report",
     "TensorBoardSink",
     "colorize",

@@ -1,4 +1,4 @@
-"""Pictures one after the other, as a GIF or WebP."""
+"""Animations as GIF or WebP."""
 
 import os
 from pathlib import Path
@@ -12,19 +12,19 @@ from kerasxai.viz.scatter import Pictures
 
 
 def save_animation(path: str | os.PathLike[str], frames: Pictures, seconds: float = 0.1, rest: float = 1.5) -> Path:
-    """Writes an animation that begins again when it is over.
+    """Write an animation that loops forever.
 
     Args:
         path: Ends in `.gif` or `.webp`; WebP keeps all colors and is smaller.
-        frames: Pictures of one size, as `to_picture` takes them.
-        seconds: How long each is shown.
-        rest: How long the last one is shown.
+        frames: Pictures of one size, in any form that `to_picture` accepts.
+        seconds: Duration of each frame.
+        rest: Duration of the last frame.
 
     Returns:
         The path.
 
     Raises:
-        KerasxaiError: Another suffix, no frame, or frames of other sizes.
+        KerasxaiError: The path has another suffix, there are no frames, or they differ in size.
 
     Example:
         >>> save_animation("out/ascent.gif", [np.zeros((8, 8, 3)), np.full((8, 8, 3), 255)]).name

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +22,23 @@ from kerasxai.viz.text import FAINT, INK, PAPER, font, line_height, text_block, 
 _EMPTY: Color = (245, 246, 248)
 
 
+class GridLayout(TypedDict, total=False):
+    """Sizes of a contact sheet.
+
+    Attributes:
+        cell_size: (height, width) or one number for both; None: the largest height and width among the pictures,
+            within 96 to 512 pixels. Pictures are resized to fit and keep their proportions.
+        font_size: In pixels; None: from the cell width.
+        gap: Pixels between cells; None: from the cell width.
+        caption_lines: Maximum number of lines of a caption or label; longer texts end in an ellipsis. 2 by default.
+    """
+
+    cell_size: int | tuple[int, int] | None
+    font_size: int | None
+    gap: int | None
+    caption_lines: int
+
+
 def grid(
     rows: Sequence[Sequence[ArrayLike | None]],
     row_labels: Sequence[str] | None = None,
@@ -29,32 +47,26 @@ def grid(
     title: str = "",
     note: str = "",
     legend: Sequence[tuple[str, Color | str]] = (),
-    cell_size: int | tuple[int, int] | None = None,
-    font_size: int | None = None,
-    gap: int | None = None,
-    caption_lines: int = 2,
+    **layout: Unpack[GridLayout],
 ) -> Picture:
-    """Lays pictures out in rows, with labels, as one picture.
+    """Lay out pictures in labeled rows, as one picture.
 
     Args:
-        rows: Pictures row by row, each as `to_picture` takes it; None leaves a cell empty; rows may differ in length.
-        row_labels: One a row, at its left.
-        column_labels: One a column, above it.
-        captions: One a picture, below it, in the same nesting as `rows`; rows and texts may be missing at the end.
-        title: Above everything, bold.
+        rows: Pictures row by row, in any form that `to_picture` accepts; None leaves a cell empty. Rows may differ in
+            length.
+        row_labels: One per row, at its left.
+        column_labels: One per column, above it.
+        captions: One per picture, below it, nested like `rows`; rows and texts may be missing at the end.
+        title: At the top, in bold.
         note: Below the title, smaller.
-        legend: Pairs of a text and an RGB color, or the name of a colormap, which draws its whole bar.
-        cell_size: (height, width) or one number for both; None: the largest height and width among the pictures,
-            within 96 to 512 pixels. Pictures are resized into it and keep their proportions.
-        font_size: None: fits the cell's width.
-        gap: Pixels between cells; None: fits the cell's width.
-        caption_lines: How many lines a caption or label may have; what is longer ends in an ellipsis.
+        legend: Pairs of a text and an RGB color, or the name of a colormap, which draws its color bar.
+        **layout: `cell_size`, `font_size`, `gap` and `caption_lines`, see `GridLayout`.
 
     Returns:
         `(H, W, 3)` uint8.
 
     Raises:
-        KerasxaiError: There is no picture, or more labels or captions than places.
+        KerasxaiError: There is no picture, or there are more labels or captions than cells.
 
     Example:
         >>> cell = np.zeros((100, 100, 3), np.uint8)
@@ -64,14 +76,12 @@ def grid(
     pictures = [[None if cell is None else to_picture(cell) for cell in row] for row in rows]
     columns = max((len(row) for row in pictures), default=0)
     _check(pictures, columns, row_labels, column_labels, captions)
-    size = _cell_size(pictures, cell_size)
-    letters = font_size or int(np.clip(size[1] / 15, 11, 22))
-    sheet = _Sheet(size, columns, letters, letters if gap is None else gap, caption_lines)
+    sheet = _sheet(pictures, columns, **layout)
     label_column = _label_column(row_labels or (), sheet)
     bands = []
     if column_labels:
         bands.append(sheet.text_band(column_labels, bold=True, at_bottom=True))
-    # Only labels stay this near to what they name; rows are set apart by the gap.
+    # Column labels stay close to their column; only rows are separated by the gap.
     tight = len(bands)
     label_bands: list[Picture | None] = [None] * tight
     for number, row in enumerate(pictures):
@@ -91,21 +101,21 @@ def timeline(
     title: str = "",
     most_columns: int = 10,
     legend: Sequence[tuple[str, Color | str]] = (),
-    cell_size: int | tuple[int, int] | None = None,
+    **layout: Unpack[GridLayout],
 ) -> Picture:
-    """Shows how heatmaps changed in training: one row an image, one column an epoch.
+    """Show how heatmaps changed during training: one row per image, one column per epoch.
 
     Args:
-        rows: For every image its pictures, one an epoch.
-        epochs: The epochs' numbers or names, as many as pictures in the longest row.
-        row_labels: One an image.
-        captions: One a picture, such as the class and its probability.
-        originals: The images themselves, as a first column.
-        title: Above everything.
-        most_columns: Of more epochs, that many are shown, evenly spread, the first and the last among them, and a line
-            under the title says so.
+        rows: The pictures of each image, one per epoch.
+        epochs: Numbers or names of the epochs, as many as pictures in the longest row.
+        row_labels: One per image.
+        captions: One per picture, such as the class and its probability.
+        originals: The images themselves, as the first column.
+        title: At the top.
+        most_columns: Maximum number of epochs shown, evenly spaced and including the first and the last; a line under
+            the title reports that others are left out.
         legend: As for `grid`.
-        cell_size: As for `grid`.
+        **layout: As for `grid`.
 
     Returns:
         `(H, W, 3)` uint8.
@@ -120,11 +130,11 @@ def timeline(
     """
     count = max((len(row) for row in rows), default=0)
     if len(epochs) != count:
-        raise KerasxaiError(f"expected one epoch a column, came {len(epochs)} epochs for {count} columns")
+        raise KerasxaiError(f"expected one epoch for each column, got {len(epochs)} epochs for {count} columns")
     if most_columns < 2:
-        raise KerasxaiError(f"most_columns must be at least 2, came {most_columns}")
+        raise KerasxaiError(f"most_columns must be at least 2, got {most_columns}")
     if originals is not None and len(originals) != len(rows):
-        raise KerasxaiError(f"expected one original an image, came {len(originals)} for {len(rows)} images")
+        raise KerasxaiError(f"expected one original for each image, got {len(originals)} for {len(rows)} images")
     shown = np.unique(np.rint(np.linspace(0, count - 1, min(count, most_columns))).astype(int)).tolist()
     named = [f"epoch {epoch}" if isinstance(epoch, int | np.integer) else str(epoch) for epoch in epochs]
     cells: list[list[ArrayLike | None]] = [[row[i] if i < len(row) else None for i in shown] for row in rows]
@@ -135,11 +145,11 @@ def timeline(
         texts = [["", *row] for row in texts] if texts else None
         labels = ["image", *labels]
     note = "" if len(shown) == count else f"{len(shown)} of {count} epochs, evenly spread"
-    return grid(cells, row_labels, labels, texts, title, note, legend, cell_size)
+    return grid(cells, row_labels, labels, texts, title, note, legend, **layout)
 
 
 def map_legend(signed: bool = False, predicted: bool = False, true: bool = False) -> list[tuple[str, Color | str]]:
-    """Returns the legend for `overlay` as it draws by default, for `legend=` of `grid` and `timeline`.
+    """Return the legend of overlays with default colors, for `legend=` of `grid` and `timeline`.
 
     Args:
         signed: Whether the maps are signed.
@@ -161,7 +171,7 @@ def map_legend(signed: bool = False, predicted: bool = False, true: bool = False
 
 @dataclass(frozen=True)
 class _Sheet:
-    """The measures that all parts of one contact sheet share."""
+    """Sizes shared by all parts of one contact sheet."""
 
     size: tuple[int, int]
     columns: int
@@ -177,7 +187,7 @@ class _Sheet:
         return column * (self.size[1] + self.gap)
 
     def text_band(self, texts: Sequence[str], bold: bool = False, at_bottom: bool = False) -> Picture:
-        """Returns one line of cells of text, as high as the longest needs."""
+        """Return a row of text cells, as high as the longest text."""
         wrapped = [wrap(text, self.size[1], self.letters, self.caption_lines, bold) for text in texts]
         height = max((len(lines) for lines in wrapped), default=0) * line_height(self.letters)
         band = _paper(height, self.width)
@@ -189,7 +199,7 @@ class _Sheet:
         return band
 
     def picture_band(self, row: Sequence[Picture | None], captions: Sequence[str]) -> Picture:
-        """Returns one row of pictures with their captions below."""
+        """Return a row of pictures with their captions below."""
         band = _paper(self.size[0], self.width)
         for column, picture in enumerate(row):
             cell = np.full((*self.size, 3), _EMPTY, np.uint8)
@@ -211,7 +221,7 @@ class _Sheet:
         note: str,
         legend: Sequence[tuple[str, Color | str]],
     ) -> Picture:
-        """Puts title, bands with the labels at their left, and legend below one another."""
+        """Stack title, note, labeled rows and legend."""
         label_width = max((label.shape[1] + self.gap for label in labels if label is not None), default=0)
         inner = label_width + self.width
         parts: list[Picture] = []
@@ -244,26 +254,39 @@ def _check(
     captions: Sequence[Sequence[str]] | None,
 ) -> None:
     if not any(cell is not None for row in pictures for cell in row):
-        raise KerasxaiError("expected at least one picture for the grid, came none")
-    for what, labels, places in (("row", row_labels, len(pictures)), ("column", column_labels, columns)):
-        if labels and len(labels) > places:
-            raise KerasxaiError(f"expected at most one label a {what}, came {len(labels)} for {places} {what}s")
+        raise KerasxaiError("expected at least one picture for the grid, got none")
+    for what, labels, count in (("row", row_labels, len(pictures)), ("column", column_labels, columns)):
+        if labels and len(labels) > count:
+            raise KerasxaiError(f"expected at most one label a {what}, got {len(labels)} for {count} {what}s")
     if captions and (
         len(captions) > len(pictures)
         or any(len(texts) > len(row) for texts, row in zip(captions, pictures, strict=False))
     ):
-        raise KerasxaiError("expected captions in the nesting of the rows, came more captions than pictures")
+        raise KerasxaiError("expected captions nested like the rows, got more captions than pictures")
+
+
+def _sheet(
+    pictures: list[list[Picture | None]],
+    columns: int,
+    cell_size: int | tuple[int, int] | None = None,
+    font_size: int | None = None,
+    gap: int | None = None,
+    caption_lines: int = 2,
+) -> _Sheet:
+    size = _cell_size(pictures, cell_size)
+    letters = font_size or int(np.clip(size[1] / 15, 11, 22))
+    return _Sheet(size, columns, letters, letters if gap is None else gap, caption_lines)
 
 
 def _cell_size(pictures: list[list[Picture | None]], given: int | tuple[int, int] | None) -> tuple[int, int]:
     if given is not None:
         height, width = (given, given) if isinstance(given, int) else given
         if min(height, width) < 8:
-            raise KerasxaiError(f"cell_size must be at least 8 pixels, came {given}")
+            raise KerasxaiError(f"cell_size must be at least 8 pixels, got {given}")
         return height, width
     shapes = np.array([cell.shape[:2] for row in pictures for cell in row if cell is not None])
     largest = shapes.max(axis=0)
-    # One factor for both sides, so that pictures of one size fill their cells.
+    # The same factor for height and width, so that pictures of one size fill their cells.
     factor = max(96 / largest.max(), 1.0) if largest.max() < 96 else min(512 / largest.max(), 1.0)
     height, width = np.maximum(np.rint(largest * factor), 8).astype(int).tolist()
     return height, width

@@ -1,8 +1,8 @@
-"""Heatmaps as colors, over their image, with boxes."""
+"""Colored heatmaps, overlays on images, and boxes."""
 
 import functools
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict, Unpack
 
 import matplotlib
 import numpy as np
@@ -16,28 +16,40 @@ Color: TypeAlias = tuple[int, int, int]
 
 EVIDENCE_COLORMAP = "inferno"
 SIGNED_COLORMAP = "RdBu_r"
-# Both from Okabe and Ito's palette, which stays apart for every kind of color blindness.
+# Both from Okabe and Ito's palette, whose colors stay distinct under every kind of color blindness.
 PREDICTED_COLOR: Color = (240, 228, 66)
 TRUE_COLOR: Color = (86, 180, 233)
 _RIM: Color = (20, 20, 20)
+# Number of pixels that are blended at once.
 _BAND = 2**22
-"""Pixels that are blended at once."""
-# Below this share of the largest magnitude a negative value is rounding, not evidence against.
+# Negative values below this fraction of the largest magnitude are rounding errors, not evidence against a class.
 _ROUNDING = 1e-6
-# A map whose values differ by less than this share of their size is constant up to rounding.
+# A map whose values differ by less than this fraction of their size is constant up to rounding.
 _CONSTANT = 1e-6
+
+
+class ColorOptions(TypedDict, total=False):
+    """Options of `colorize` that `overlay` passes on.
+
+    Attributes:
+        colormap: A Matplotlib name; None: "inferno", or "RdBu_r" (red for, blue against) for signed maps.
+        maximum: The value that gets the last color; None: the largest value of the map.
+    """
+
+    colormap: str | None
+    maximum: ArrayLike | None
 
 
 @functools.cache
 def lookup_table(colormap: str) -> Picture:
-    """Returns the 256 colors `(256, 3)` uint8 of a Matplotlib colormap."""
+    """Return the 256 colors `(256, 3)` uint8 of a Matplotlib colormap."""
     if colormap not in matplotlib.colormaps:
         raise unknown("colormap", colormap, matplotlib.colormaps)
     return np.rint(matplotlib.colormaps[colormap](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)
 
 
 def robust_maximum(heatmaps: ArrayLike, percentile: float = 99.5) -> NDArray[np.float32]:
-    """Returns what `percentile` % of each map's magnitudes stay below, for `maximum=` of the functions below.
+    """Return a percentile of the magnitudes of each map, for `maximum=` of `colorize` and `overlay`.
 
     Input gradients have a few pixels far above the rest; divided by their maximum, such a map is black.
 
@@ -46,7 +58,7 @@ def robust_maximum(heatmaps: ArrayLike, percentile: float = 99.5) -> NDArray[np.
         percentile: Between 0 and 100.
 
     Returns:
-        `()` or `(N,)` float32. Where that share of a map is zero, the map's largest magnitude.
+        `()` or `(N,)` float32. Where the percentile is zero, the largest magnitude of the map.
 
     Example:
         >>> float(robust_maximum(np.arange(101.0)[None], 50))
@@ -62,16 +74,17 @@ def robust_maximum(heatmaps: ArrayLike, percentile: float = 99.5) -> NDArray[np.
 def strengths(
     heatmaps: ArrayLike, signed: bool | None = None, maximum: ArrayLike | None = None
 ) -> tuple[NDArray[np.float32], bool]:
-    """Scales each heatmap by its own maximum and says whether they are signed.
+    """Scale each heatmap by its own maximum.
 
     Args:
-        heatmaps: `(H, W)` or `(N, H, W)`, as the explainer gave them.
-        signed: True keeps signs; False drops negative values; None keeps them where any map of the call has one.
-        maximum: What becomes 1, one number or `(N,)`; None: each map's largest value (magnitude, if signed).
+        heatmaps: `(H, W)` or `(N, H, W)`, as returned by the explainer.
+        signed: True keeps negative values; False sets them to 0; None keeps them if any of the maps has one.
+        maximum: The value that is scaled to 1, a number or `(N,)`; None: the largest value of each map, or its largest
+            magnitude if signed.
 
     Returns:
-        The maps, float32 in [0, 1], or [-1, 1] if signed; and whether signed. A map without positive evidence is all
-        zeros, and so is a constant map where `maximum` is None: it prefers no position.
+        The maps, float32 in [0, 1], or [-1, 1] if signed; and whether they are signed. A map without positive evidence
+        is all zeros, and so is a constant map if `maximum` is None, because it prefers no position.
 
     Raises:
         KerasxaiError: The shape is wrong, a value is NaN or infinite, or `maximum` is not a positive number.
@@ -92,7 +105,9 @@ def strengths(
     if maximum is not None:
         given = np.asarray(maximum, np.float32)
         if given.shape not in ((), known.shape[:-2]) or not np.isfinite(given).all() or (given < 0).any():
-            raise KerasxaiError(f"maximum must be a positive number, or one a map: got {maximum!r} for {known.shape}")
+            raise KerasxaiError(
+                f"maximum must be a positive number, or one for each map {known.shape}, got {maximum!r}"
+            )
         magnitude = np.broadcast_to(given[..., None, None], magnitude.shape)
     # Not `+ epsilon`, which would crush maps whose values are all small.
     scaled = np.divide(known, magnitude, out=np.zeros_like(known), where=magnitude > 0)
@@ -100,7 +115,7 @@ def strengths(
 
 
 def is_constant(heatmaps: ArrayLike) -> NDArray[np.bool_]:
-    """Returns for each of the heatmaps `(H, W)` or `(N, H, W)` whether all its values are equal, up to rounding.
+    """Return whether all values of a heatmap are equal up to rounding, for heatmaps `(H, W)` or `(N, H, W)`.
 
     Example:
         >>> bool(is_constant([[0.1, 0.1]]))
@@ -112,7 +127,7 @@ def is_constant(heatmaps: ArrayLike) -> NDArray[np.bool_]:
 
 
 def visible_maximum(heatmap: NDArray[np.float32], percentile: float = 99.5) -> NDArray[np.float32] | None:
-    """Returns `robust_maximum` of a heatmap, or None, as `maximum=` takes it, if the heatmap is constant."""
+    """Return `robust_maximum` of a heatmap for `maximum=`, or None for a constant heatmap."""
     return None if is_constant(heatmap) else robust_maximum(heatmap, percentile)
 
 
@@ -122,26 +137,29 @@ def colorize(
     colormap: str | None = None,
     maximum: ArrayLike | None = None,
 ) -> Picture:
-    """Colors heatmaps; each is divided by its own maximum, never by its range, so that zero keeps one color.
+    """Color heatmaps; each is divided by its own maximum, not by its range, so that zero always has the same color.
 
     Args:
-        heatmaps: `(H, W)` or `(N, H, W)`, as the explainer gave them.
-        signed: As for `strengths`: signed maps get a diverging colormap, symmetric about zero.
+        heatmaps: `(H, W)` or `(N, H, W)`, as returned by the explainer.
+        signed: True for a diverging colormap, symmetric about zero; False sets negative values to 0; None: True if any
+            of the maps has a negative value.
         colormap: A Matplotlib name; None: "inferno", or "RdBu_r" (red for, blue against) if signed.
-        maximum: What gets the last color, one number or `(N,)`: the same for several maps makes them comparable.
+        maximum: The value that gets the last color, a number or `(N,)`; pass the same number for several maps to make
+            them comparable. None: the largest value of each map.
 
     Returns:
-        `(H, W, 3)` or `(N, H, W, 3)` uint8. Of one color where there is no positive evidence.
+        `(H, W, 3)` or `(N, H, W, 3)` uint8. A map without positive evidence has a single color.
 
     Raises:
-        KerasxaiError: As for `strengths`; or the colormap is unknown.
+        KerasxaiError: The shape is wrong, a value is NaN or infinite, `maximum` is not a positive number, or the
+            colormap is unknown.
 
     Example:
         >>> colorize(np.eye(4)).shape
         (4, 4, 3)
     """
-    scaled, is_signed = strengths(heatmaps, signed, maximum)
-    return _colors(scaled, is_signed, colormap)
+    scaled, is_signed, colors = _color_scale(heatmaps, signed, colormap, maximum)
+    return _looked_up(scaled, is_signed, colors)
 
 
 def overlay(
@@ -151,23 +169,22 @@ def overlay(
     signed: bool | None = None,
     boxes: ArrayLike | None = None,
     true_boxes: ArrayLike | None = None,
-    colormap: str | None = None,
-    maximum: ArrayLike | None = None,
+    *,
     follow: bool = True,
+    **colors: Unpack[ColorOptions],
 ) -> Picture:
-    """Draws a heatmap over its image, with predicted and true boxes.
+    """Draw a heatmap over its image, with predicted and true boxes.
 
     Args:
-        image: `(H, W, 3)` uint8, or floats in [0, 255], [0, 1] or [-1, 1]; see `to_picture`. Grayscale is fine.
-        heatmap: `(h, w)`; resized to the image (half-pixel bilinear) where the size differs.
+        image: `(H, W, 3)` uint8, or floats in [0, 255], [0, 1] or [-1, 1]; see `to_picture`. May be grayscale.
+        heatmap: `(h, w)`; resized to the image (half-pixel bilinear) if the size differs.
         alpha: Opacity of the colors, 0 to 1.
         signed: As for `colorize`.
-        boxes: Predicted boxes `(K, 4)`, pixels of `image`, xyxy, x1 and y1 exclusive; drawn dashed, yellow.
-        true_boxes: True boxes alike; drawn solid, blue, below the predicted ones.
-        colormap: As for `colorize`.
-        maximum: As for `colorize`.
-        follow: The opacity grows with the strength of the evidence, so that the image stays readable where there is
-            little, and the image is paled, so that color means evidence; False lays all colors on alike.
+        boxes: Predicted boxes `(K, 4)`, pixels of `image`, xyxy, x1 and y1 exclusive; drawn dashed, in yellow.
+        true_boxes: True boxes in the same form; drawn solid, in blue, below the predicted ones.
+        follow: Whether opacity follows the strength of the evidence, so that the image stays readable where there is
+            little, and colors of the image fade, so that color means evidence. False: the same opacity everywhere.
+        **colors: `colormap` and `maximum`, as for `colorize`.
 
     Returns:
         `(H, W, 3)` uint8. A constant heatmap leaves the image without color.
@@ -185,13 +202,13 @@ def overlay(
     array = numbers_of(heatmap, "a heatmap")
     if array.ndim != 2:
         raise KerasxaiError(f"expected one heatmap (height, width), got shape {array.shape}")
-    scaled, is_signed = strengths(array, signed, maximum)
+    scaled, is_signed, table = _color_scale(array, signed, **colors)
     scaled = resize_heatmap(scaled, (picture.shape[0], picture.shape[1]))
     result = np.empty_like(picture)
-    # Band by band: blending takes 40 bytes a pixel, which large photographs would turn into gigabytes.
+    # In bands: blending takes 40 bytes per pixel, which would be gigabytes for large photographs.
     rows = max(1, _BAND // picture.shape[1])
     for band in (slice(start, start + rows) for start in range(0, len(picture), rows)):
-        result[band] = _blend(picture[band], scaled[band], is_signed, colormap, alpha, follow)
+        result[band] = _blend(picture[band], scaled[band], is_signed, table, alpha, follow)
     if true_boxes is not None:
         result = draw_boxes(result, true_boxes, TRUE_COLOR)
     if boxes is not None:
@@ -206,19 +223,19 @@ def draw_heatmap(
     relative: bool = False,
     signed: bool | None = None,
 ) -> Picture:
-    """Draws a heatmap the way that suits its kind, of images, series and volumes.
+    """Draw the heatmap of an image, a series or a volume.
 
     Args:
-        image: As for `overlay`, with any number of channels; for a heatmap `(T,)` a series `(T, C)`, drawn as lines on
-            the colors of their steps; for `(D, H, W)` a volume `(D, H, W, C)`, drawn as slices side by side.
+        image: As for `overlay`, with any number of channels. For a heatmap `(T,)` a series `(T, C)`, drawn as lines
+            over the colors of the steps; for `(D, H, W)` a volume `(D, H, W, C)`, drawn as slices side by side.
         heatmap: `(h, w)`, `(T,)` or `(D, H, W)`.
-        pixelwise: Maps that are scattered over single pixels, as gradients at the input are, cannot be seen over an
-            image: they are drawn alone, up to their 99th percentile. All others are laid over the image.
-        relative: Only the differences within the map mean anything: it is drawn from its lowest value on.
+        pixelwise: Draw the map alone, up to its 99th percentile, instead of over the image: for maps of scattered
+            single pixels such as input gradients, which are invisible over an image.
+        relative: Subtract the lowest value, for maps in which only differences are meaningful.
         signed: As for `colorize`.
 
     Returns:
-        A picture of the image's size, `(H, W, 3)` uint8, or of a size that suits the series or volume.
+        `(H, W, 3)` uint8, of the size of the image, or of a size suited to the series or volume.
 
     Example:
         >>> draw_heatmap(np.zeros((8, 8, 3)), np.eye(8), pixelwise=True).shape
@@ -245,16 +262,16 @@ def draw_heatmap(
 def draw_boxes(
     image: ArrayLike, boxes: ArrayLike, color: Color = PREDICTED_COLOR, width: int | None = None, dashed: bool = False
 ) -> Picture:
-    """Draws the outlines of boxes on a copy of the image, with a thin dark rim that shows on any ground.
+    """Draw the outlines of boxes on a copy of the image, with a thin dark rim that is visible on any background.
 
-    The line lies inside the box: its outermost pixels are the box's own first and last rows and columns.
+    Lines are drawn inside the box: their outermost pixels are its first and last rows and columns.
 
     Args:
         image: As for `overlay`.
-        boxes: `(K, 4)` pixels xyxy, x1 and y1 exclusive; K may be 0. Rounded; what lies outside the image is cut off.
+        boxes: `(K, 4)` pixels xyxy, x1 and y1 exclusive; K may be 0. Coordinates are rounded and clipped to the image.
         color: RGB.
-        width: Of the line in pixels; None: about 1 % of the image's shorter side.
-        dashed: A broken line, for telling two kinds of boxes apart without color.
+        width: Line width in pixels; None: about 1 % of the shorter side of the image.
+        dashed: Whether lines are dashed, to distinguish two kinds of boxes without color.
 
     Returns:
         `(H, W, 3)` uint8.
@@ -277,6 +294,7 @@ def draw_boxes(
     width = width or max(1, round(min(picture.shape[:2]) / 100))
     for x0, y0, x1, y1 in np.rint(array).astype(int).tolist():
         if x1 > x0 and y1 > y0:
+            # All rims first: the rim of one dash would cover the ends of its neighbors.
             pieces = list(_outline(x0, y0, x1, y1, width, dashed))
             for left, top, right, bottom in pieces:
                 _fill(picture, left - 1, top - 1, right + 1, bottom + 1, _RIM)
@@ -296,7 +314,7 @@ def _outline(x0: int, y0: int, x1: int, y1: int, width: int, dashed: bool) -> It
 
 
 def _dashes(start: int, end: int, width: int, dashed: bool) -> list[tuple[int, int]]:
-    """Returns where dashes begin and end; the first and the last touch the corners."""
+    """Return the (start, end) of each dash; the first and the last touch the corners."""
     length, dash = end - start, 4 * width
     count = round((length + 3 * width) / (7 * width))
     if not dashed or count < 2:
@@ -309,27 +327,35 @@ def _fill(picture: Picture, x0: int, y0: int, x1: int, y1: int, color: Color) ->
 
 
 def _blend(
-    picture: Picture, scaled: NDArray[np.float32], signed: bool, colormap: str | None, alpha: float, follow: bool
+    picture: Picture, scaled: NDArray[np.float32], signed: bool, table: Picture, alpha: float, follow: bool
 ) -> Picture:
     strength = np.abs(scaled)
     base = picture.astype(np.float32)
     if follow:
         grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
         base += (grey[..., None] - base) * alpha
+        # Concave, so that weak evidence is still visible.
         opacity = alpha * (1 - (1 - strength) ** 2)
         if signed:
-            # The white middle of a diverging colormap would light up dark images on both sides of zero and leave a
-            # dark line between; opacity already says how near to zero a value is.
+            # The white center of a diverging colormap would brighten dark images on both sides of zero and leave a
+            # dark line between; opacity already shows how close to zero a value is.
             scaled = np.sign(scaled) * (np.float32(0.4) + np.float32(0.6) * np.abs(scaled))
     else:
         opacity = np.full_like(strength, alpha)
-    return np.rint(base + (_colors(scaled, signed, colormap) - base) * opacity[..., None]).astype(np.uint8)
+    return np.rint(base + (_looked_up(scaled, signed, table) - base) * opacity[..., None]).astype(np.uint8)
 
 
-def _colors(scaled: NDArray[np.float32], signed: bool, colormap: str | None) -> Picture:
-    table = lookup_table(colormap or (SIGNED_COLORMAP if signed else EVIDENCE_COLORMAP))
+def _color_scale(
+    heatmaps: ArrayLike, signed: bool | None = None, colormap: str | None = None, maximum: ArrayLike | None = None
+) -> tuple[NDArray[np.float32], bool, Picture]:
+    """Return the scaled heatmaps, whether they are signed, and the colors that they are looked up in."""
+    scaled, is_signed = strengths(heatmaps, signed, maximum)
+    return scaled, is_signed, lookup_table(colormap or (SIGNED_COLORMAP if is_signed else EVIDENCE_COLORMAP))
+
+
+def _looked_up(scaled: NDArray[np.float32], signed: bool, table: Picture) -> Picture:
     unit = (scaled + 1) / 2 if signed else scaled
-    # An even number of colors has none in the middle: zero, 127.5, goes to the lighter neighbor by rounding to even.
+    # 256 colors have none in the middle: zero, at 127.5, is rounded to even, the lighter neighbor.
     return table[np.rint(unit * 255).astype(np.uint8)]
 
 

@@ -1,4 +1,4 @@
-"""Arrays to pictures and back: the one place where pixel types, sizes and PNG bytes are dealt with."""
+"""Conversion of arrays to pictures: pixel types, value ranges, resizing and PNG encoding."""
 
 import io
 import warnings
@@ -14,28 +14,28 @@ from kerasxai.tools.errors import KerasxaiError
 Picture: TypeAlias = NDArray[np.uint8]
 
 _BYTE, _WORD = (0.0, 255.0), (0.0, 65535.0)
-# Interpolation overshoots by about a tenth of the range.
+# Bicubic interpolation overshoots by about a tenth of the range.
 _OVERSHOOT = 0.1
-# Non-negative standardized values stay below this, pictures in [0, 255] do not.
+# Non-negative standardized values stay below this; pictures in [0, 255] exceed it.
 _STANDARDIZED = 6.0
-# Twelve and fourteen bits in sixteen look alike from above, and are as dark as a dark picture.
+# 16-bit images below this may also hold 12 or 14 bits, or be dark: their range is ambiguous.
 _BRIGHT_WORD = 2**14
 
 
 def to_picture(image: ArrayLike, value_range: tuple[float, float] | None = None) -> Picture:
-    """Returns any image as uint8 RGB.
+    """Convert any image to uint8 RGB.
 
     Args:
-        image: `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`; an alpha channel is laid over white.
+        image: `(H, W)`, `(H, W, 1)`, `(H, W, 3)` or `(H, W, 4)`; an alpha channel is blended with white.
         value_range: The values of black and white, such as `(0, 4095)`. None recognizes floats in [0, 255], [0, 1]
             and [-1, 1] and integers of 8 and 16 bits by their values; anything else is stretched from its lowest to
-            its highest value with a warning.
+            its highest value, with a warning.
 
     Returns:
         `(H, W, 3)` uint8.
 
     Raises:
-        KerasxaiError: The shape is none of these, or a value is NaN or infinite.
+        KerasxaiError: The image has another shape, or a value is NaN or infinite.
 
     Example:
         >>> to_picture(np.full((2, 2), 254.6)).tolist()[0]
@@ -57,10 +57,10 @@ def to_picture(image: ArrayLike, value_range: tuple[float, float] | None = None)
 
 
 def to_pictures(images: NDArray | Sequence[ArrayLike]) -> list[Picture]:
-    """Returns several images as uint8 RGB; the images of one array share one range of values.
+    """Convert several images to uint8 RGB; the images of one array share one range of values.
 
     Args:
-        images: `(N, H, W, C)`, or a sequence of images as `to_picture` takes them.
+        images: `(N, H, W, C)`, or a sequence of images in any form that `to_picture` accepts.
     """
     if isinstance(images, np.ndarray):
         pixels = numbers_of(images, "images")
@@ -69,12 +69,12 @@ def to_pictures(images: NDArray | Sequence[ArrayLike]) -> list[Picture]:
 
 
 def to_bytes(pixels: NDArray, value_range: tuple[float, float] | None = None, warn: bool = True) -> NDArray[np.uint8]:
-    """Returns pixels of any shape and type as uint8.
+    """Convert pixels of any shape and type to uint8.
 
     Args:
         pixels: One image or several, which share one range.
         value_range: As for `to_picture`.
-        warn: Whether to warn of a range that is not certain.
+        warn: Whether to warn about an ambiguous range.
 
     Raises:
         KerasxaiError: A value is NaN or infinite.
@@ -96,7 +96,7 @@ def to_bytes(pixels: NDArray, value_range: tuple[float, float] | None = None, wa
         )
     start, stop = known or (low, high)
     if (start, stop) != _BYTE:
-        # Of float64, in which the difference of any two finite float32 values is finite.
+        # In float64, where the difference of any two finite float32 values is finite.
         pixels = (pixels.astype(np.float64) - start) * (255 / ((stop - start) or 1))
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
@@ -111,7 +111,7 @@ def _checked_range(value_range: tuple[float, float] | None) -> tuple[float, floa
 
 
 def _known_range(pixels: NDArray, low: float, high: float) -> tuple[float, float] | None:
-    """Returns the values that are drawn black and white, or None where the values allow several answers."""
+    """Return the values of black and white, or None if they are ambiguous."""
     if high <= 0 == low:
         return _BYTE
     if pixels.dtype.kind in "iu":
@@ -129,11 +129,12 @@ def _known_range(pixels: NDArray, low: float, high: float) -> tuple[float, float
 
 
 def numbers_of(values: ArrayLike, what: str) -> NDArray:
-    """Returns real numbers as an array.
+    """Convert values to an array of real numbers.
 
     Raises:
-        KerasxaiError: They are no array of real numbers.
+        KerasxaiError: They are not an array of real numbers.
     """
+    # Palette and CMYK images hold indices or inks, not colors.
     if isinstance(values, Image.Image) and values.mode not in ("1", "L", "RGB", "RGBA") and values.mode[0] not in "IF":
         values = values.convert("RGBA" if "transparency" in values.info else "RGB")
     try:
@@ -148,7 +149,7 @@ def numbers_of(values: ArrayLike, what: str) -> NDArray:
 
 
 def check_finite(values: NDArray, what: str) -> None:
-    """Refuses NaN and infinity.
+    """Raise an error for NaN or infinity.
 
     Raises:
         KerasxaiError: A value is not finite.
@@ -162,7 +163,7 @@ def check_finite(values: NDArray, what: str) -> None:
 
 
 def resize_picture(picture: Picture, size: tuple[int, int]) -> Picture:
-    """Returns the `(H, W, 3)` uint8 picture at `size` = (height, width): bicubic, antialiased where it shrinks."""
+    """Resize a picture `(H, W, 3)` uint8 to `size` = (height, width): bicubic, antialiased if it shrinks."""
     if picture.shape[:2] == tuple(size):
         return picture
     height, width = size
@@ -170,9 +171,9 @@ def resize_picture(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def resize_heatmap(heatmap: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Returns the `(h, w)` heatmap at `size` = (height, width), half-pixel bilinear, without overshoot.
+    """Resize a heatmap `(h, w)` to `size` = (height, width): half-pixel bilinear, without overshoot.
 
-    Enlarging equals `tf.image.resize(..., "bilinear")`; shrinking also averages, so that no thin evidence is lost.
+    Enlarging equals `tf.image.resize(..., "bilinear")`; shrinking also averages, so that thin structures are kept.
     """
     if heatmap.shape == tuple(size):
         return heatmap
@@ -181,11 +182,11 @@ def resize_heatmap(heatmap: NDArray[np.float32], size: tuple[int, int]) -> NDArr
 
 
 def encode_png(picture: ArrayLike, compression: int = 1) -> bytes:
-    """Returns the picture as PNG bytes, lossless.
+    """Encode a picture as PNG bytes.
 
     Args:
-        picture: `(H, W, 3)` uint8, or anything `to_picture` takes.
-        compression: 0 to 9. 1 takes a fraction of the time of the usual 6 and gives files some percent larger.
+        picture: `(H, W, 3)` uint8, or anything that `to_picture` accepts.
+        compression: 0 to 9. 1 takes a fraction of the time of the usual 6; files are a few percent larger.
 
     Example:
         >>> encode_png(np.zeros((2, 2, 3), np.uint8))[:4]

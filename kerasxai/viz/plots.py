@@ -1,6 +1,6 @@
-"""Curves as pictures: accuracy against threshold, the course of training.
+"""Plots of curves: accuracy against threshold, training history.
 
-Figures are made without pyplot, so that nothing of a user's own plots changes and no window opens.
+Figures are made without pyplot, so that no window opens and the plots of the user do not change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -17,15 +18,15 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz.pixels import Picture
 from kerasxai.viz.text import drawable
 
-# Okabe and Ito's palette without its yellow, which is too pale for a line on white.
+# Okabe and Ito's palette without yellow, which is too pale for a line on white.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _DPI = 160
 _LONGEST_NAME, _LONGEST_TITLE = 40, 90
-# Any: Matplotlib's stubs want the literal type of every key.
+# Any: Matplotlib's stubs require the literal type of every key.
 _RC: Any = {
     "font.family": "DejaVu Sans",
-    # Names are not formulas: "$" is a dollar sign, also where a user's own settings say otherwise.
+    # Names are not formulas: "$" is a dollar sign, whatever the user's own settings are.
     "text.parse_math": False,
     "text.usetex": False,
     "axes.formatter.use_mathtext": False,
@@ -57,42 +58,43 @@ def plot_curves(
     marks: Mapping[str, float] | None = None,
     size: tuple[float, float] = (6.4, 4.0),
 ) -> Picture:
-    """Plots several curves over one axis: localization accuracy against threshold, deletion curves, and the like.
+    """Plot several curves over one axis, such as localization accuracy against threshold, or deletion curves.
 
     Args:
         x: `(T,)`.
-        curves: Name to `(T,)` values; NaN leaves a gap. Colors and dashes both tell them apart.
-        x_label: Below the axis.
-        y_label: Beside the axis.
-        title: Above.
+        curves: Values `(T,)` by name; NaN leaves a gap. Curves differ in color and in line style.
+        x_label: Label of the x axis.
+        y_label: Label of the y axis.
+        title: Above the plot.
         y_limits: None: fits the values.
-        marks: Name to a place on x, each a thin upright line: the threshold that was chosen, say.
-        size: Inches (width, height), at 160 pixels an inch.
+        marks: Positions on the x axis by name, drawn as thin vertical lines: the chosen threshold, for example.
+        size: Inches (width, height), at 160 pixels per inch.
 
     Returns:
         `(H, W, 3)` uint8.
 
     Raises:
-        KerasxaiError: There is no curve, or one has another length than `x`.
+        KerasxaiError: There is no curve, or a curve differs in length from `x`.
 
     Example:
         >>> plot_curves([0.0, 0.5, 1.0], {"cam": [0.1, 0.8, 0.2]}).shape
         (640, 1024, 3)
     """
-    places = np.asarray(x, np.float64)
+    positions = np.asarray(x, np.float64)
     lines = {name: np.asarray(values, np.float64) for name, values in curves.items()}
-    if not lines or places.ndim != 1:
-        raise KerasxaiError(f"expected curves over an axis (T,), got {len(lines)} curves over shape {places.shape}")
+    if not lines or positions.ndim != 1:
+        raise KerasxaiError(f"expected curves over an axis (T,), got {len(lines)} curves over shape {positions.shape}")
     for name, values in lines.items():
-        if values.shape != places.shape:
-            raise KerasxaiError(f"expected {places.size} values for {name!r}, got shape {values.shape}")
+        if values.shape != positions.shape:
+            raise KerasxaiError(f"expected {positions.size} values for {name!r}, got shape {values.shape}")
     with matplotlib.rc_context(_RC):
         figure = _figure(size)
         axes = figure.subplots()
-        _draw(axes, places, lines, title)
+        _draw(axes, positions, lines, title)
         axes.set_xlabel(drawable(x_label, _LONGEST_TITLE))
         axes.set_ylabel(drawable(y_label, _LONGEST_TITLE))
-        axes.set_xlim(places.min(), places.max() if places.max() > places.min() else places.min() + 1)
+        # Matplotlib warns about an axis of no width.
+        axes.set_xlim(positions.min(), positions.max() if np.ptp(positions) > 0 else positions.min() + 1)
         if y_limits is not None:
             axes.set_ylim(*y_limits)
         _mark(axes, marks or {})
@@ -106,22 +108,22 @@ def plot_history(
     panels: Mapping[str, Sequence[str]] | None = None,
     marks: Mapping[str, float] | None = None,
 ) -> Picture:
-    """Plots training: loss, accuracy and localization beside one another, over the epochs.
+    """Plot loss, accuracy and localization over the epochs of a training, in panels side by side.
 
     Args:
-        history: Name to one value an epoch, as `keras.callbacks.History.history`; missing values are NaN. A name that
-            begins with "val_" is dashed, in the color of its training curve.
-        epochs: The epochs' numbers; None: counted from 1.
+        history: One value per epoch by name, as in `keras.callbacks.History.history`; missing values are NaN. Names
+            that begin with "val_" are dashed, in the color of their training curve.
+        epochs: Numbers of the epochs; None: counted from 1.
         title: Above all panels.
-        panels: Panel title to the names it shows; None: loss, accuracy (names with "acc" or "top"), localization (what
-            else lies within [0, 1]). What none of them holds, such as the learning rate, is left out.
-        marks: Name to an epoch: "fine-tuning starts", say.
+        panels: The names in each panel, by its title; None: loss, accuracy (names with "acc" or "top") and
+            localization (other values within [0, 1]). All others, such as the learning rate, are left out.
+        marks: Epochs by name, such as "fine-tuning starts".
 
     Returns:
         `(H, W, 3)` uint8.
 
     Raises:
-        KerasxaiError: Nothing to plot, an unknown name in `panels`, or lengths that differ.
+        KerasxaiError: There is nothing to plot, `panels` has an unknown name, or lengths differ.
 
     Example:
         >>> plot_history({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]}).shape[2]
@@ -174,15 +176,15 @@ def _range(series: Sequence[np.ndarray]) -> tuple[float, float]:
     return (float(joined.min()), float(joined.max())) if joined.size else (0.0, 1.0)
 
 
-def _draw(axes: Any, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, paired: bool = False) -> None:
+def _draw(axes: Axes, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, paired: bool = False) -> None:
     keys = list(dict.fromkeys(name.removeprefix("val_") if paired else name for name in lines))
     for name, values in lines.items():
         number = keys.index(name.removeprefix("val_") if paired else name)
         dashed = paired and name.startswith("val_") and name.removeprefix("val_") in lines
         style = "--" if dashed else "-" if paired else _STYLES[number % len(_STYLES)]
-        # What is measured every few epochs only is one line all the same; a curve keeps its gaps.
+        # A metric that is measured every few epochs is drawn as one line; other curves keep their gaps.
         drawn = np.isfinite(values) if paired else np.ones(x.shape, bool)
-        # One value, or one between two gaps, is no line: dots show it.
+        # A single value between gaps has no line: markers show it.
         marker = "o" if len(x) <= 20 or drawn.sum() == 1 else None
         color = _COLORS[number % len(_COLORS)]
         axes.plot(
@@ -192,10 +194,10 @@ def _draw(axes: Any, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str,
     add_legend(axes, list(lines), loc="best", fontsize=8.5, handlelength=2.8)
 
 
-def add_legend(axes: Any, names: Sequence[str], title: str | None = None, **settings: Any) -> None:
-    """Adds a legend for the artists of `axes`, whose labels stand for `names` in their order.
+def add_legend(axes: Axes, names: Sequence[str], title: str | None = None, **settings: Any) -> None:
+    """Add a legend for the labeled artists of `axes`, which are called `names` in their order.
 
-    Matplotlib leaves out artists whose label begins with "_", so names are put in afterwards.
+    Matplotlib skips artists whose label begins with "_", so the names are set afterwards.
     """
     handles, labels = axes.get_legend_handles_labels()
     legend = axes.legend(handles, labels, title=title, **settings)
@@ -203,12 +205,12 @@ def add_legend(axes: Any, names: Sequence[str], title: str | None = None, **sett
         text.set_text(drawable(name, _LONGEST_NAME))
 
 
-def _mark(axes: Any, marks: Mapping[str, float]) -> None:
-    for name, place in marks.items():
-        axes.axvline(place, color="#868e96", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+def _mark(axes: Axes, marks: Mapping[str, float]) -> None:
+    for name, position in marks.items():
+        axes.axvline(position, color="#868e96", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
             drawable(name, _LONGEST_NAME),
-            (place, 0.99),
+            (position, 0.99),
             xycoords=("data", "axes fraction"),
             xytext=(3, 0),
             textcoords="offset points",

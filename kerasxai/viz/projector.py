@@ -1,4 +1,4 @@
-"""Embeddings for TensorBoard's projector."""
+"""Export of embeddings to TensorBoard's projector."""
 
 import os
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from kerasxai.tools.files import atomic_path, write_text
 from kerasxai.viz.pixels import encode_png
 from kerasxai.viz.scatter import Pictures, sprite
 
+# Browsers draw no larger textures.
 _LARGEST = 8192
 _CONFIGURATION = """embeddings {{
   tensor_name: "{name}"
@@ -36,25 +37,25 @@ def write_projector(
     thumbnail_size: int = 64,
     tensor_name: str = "embedding",
 ) -> Path:
-    """Writes vectors so that `tensorboard --logdir FOLDER` shows them under PROJECTOR.
+    """Write the files from which `tensorboard --logdir FOLDER` shows vectors under PROJECTOR.
 
-    Written are `tensors.tsv`, `metadata.tsv` with name and label, `sprite.png` of the thumbnails, and
+    The files are `tensors.tsv`, `metadata.tsv` with names and labels, `sprite.png` with the thumbnails, and
     `projector_config.pbtxt`.
 
     Args:
         folder: The log directory.
         vectors: `(N, D)`.
-        names: One a vector; None: numbers.
-        labels: One a vector, as names or numbers.
-        thumbnails: One picture a vector.
-        thumbnail_size: Side in pixels; less where the sheet would be larger than the 8192 pixels that browsers draw.
-        tensor_name: What the projector calls them.
+        names: One per vector; None: numbers.
+        labels: One per vector, as names or numbers.
+        thumbnails: One picture per vector.
+        thumbnail_size: Side in pixels; smaller if the sheet would exceed the 8192 pixels that browsers can draw.
+        tensor_name: Name of the vectors in the projector.
 
     Returns:
-        The path of the configuration.
+        The path of the configuration file.
 
     Raises:
-        KerasxaiError: There is not one name, label or thumbnail a vector, or more than the projector can show.
+        KerasxaiError: There is not one name, label or thumbnail for each vector, or there are too many thumbnails.
 
     Example:
         >>> write_projector("logs/projector", np.eye(3), ["a", "b", "c"]).name
@@ -62,11 +63,11 @@ def write_projector(
     """
     matrix = np.asarray(vectors, np.float32)
     if matrix.ndim != 2 or 0 in matrix.shape:
-        raise KerasxaiError(f"expected vectors (N, D), came shape {matrix.shape}")
+        raise KerasxaiError(f"expected vectors (N, D), got shape {matrix.shape}")
     count = len(matrix)
     for what, given in (("name", names), ("label", labels), ("thumbnail", thumbnails)):
         if given is not None and len(given) != count:
-            raise KerasxaiError(f"expected one {what} for each of {count} vectors, came {len(given)}")
+            raise KerasxaiError(f"expected one {what} for each of {count} vectors, got {len(given)}")
     folder = Path(folder)
     with atomic_path(folder / "tensors.tsv") as temporary:
         np.savetxt(temporary, matrix, "%.7g", "\t")
@@ -78,7 +79,7 @@ def write_projector(
         columns = int(np.ceil(np.sqrt(count)))
         size = min(thumbnail_size, _LARGEST // columns)
         if size < 1:
-            raise KerasxaiError(f"{count} thumbnails do not fit into one sheet; leave thumbnails out")
+            raise KerasxaiError(f"expected at most {_LARGEST**2} thumbnails, got {count}; omit thumbnails")
         with atomic_path(folder / "sprite.png") as temporary:
             temporary.write_bytes(encode_png(sprite(thumbnails, size)[0], 6))
         block = _SPRITE.format(size=size)
@@ -87,5 +88,5 @@ def write_projector(
 
 
 def _cell(value: object) -> str:
-    """Returns a value as one cell of a table whose cells end at tabs and whose rows end at line ends."""
+    """Return a value as one cell of a tab-separated table: without tabs and line breaks, and not empty."""
     return " ".join(str(value).split()) or "-"

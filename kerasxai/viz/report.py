@@ -1,4 +1,4 @@
-"""One HTML file with pictures, tables and text inside, which opens from disk without a network."""
+"""Self-contained HTML reports of pictures, tables and text."""
 
 import base64
 import contextlib
@@ -46,17 +46,18 @@ class _Block(TypedDict, total=False):
 
 
 class Report:
-    """Collects headings, text, pictures, tables and figures, and writes them as one self-contained HTML file.
+    """A self-contained HTML file of headings, text, pictures, tables and figures.
 
     All text is escaped. Words between backticks are set as code, and an empty line begins a paragraph; there is no
-    other markup. The page needs neither a network nor JavaScript, follows the reader's light or dark setting, fits
-    phones, and prints.
+    other markup. The page needs neither a network nor JavaScript, follows the light or dark mode of the browser, and
+    is laid out for phones and for printing.
 
     Args:
-        title: Of the page.
-        lead: A paragraph below the title that says what the reader will see.
-        command: What made the report, for its foot; None: this process' command line, without the path of the program.
-        versions: Name to version, for its foot; None: Python, kerasxai, TensorFlow, Keras and NumPy as installed.
+        title: Title of the page.
+        lead: An introduction below the title.
+        command: The command that made the report, for the footer; None: the command line of this process, without the
+            path of the program.
+        versions: Versions by name, for the footer; None: Python, kerasxai, TensorFlow, Keras and NumPy as installed.
 
     Example:
         >>> report = Report("Where does it look?")
@@ -79,34 +80,36 @@ class Report:
         self._anchors: set[str] = set()
 
     def add_section(self, title: str, text: str = "") -> None:
-        """Begins a section, which the table of contents lists; `text` is its first paragraph."""
+        """Begin a section, listed in the table of contents; `text` is its first paragraph."""
         self._head(title, level=2)
         if text:
             self.add_text(text)
 
     def add_heading(self, title: str) -> None:
-        """Begins a part of a section, listed below it."""
+        """Begin a subsection, listed below its section."""
         self._head(title, level=3)
 
     def add_text(self, text: str) -> None:
-        """Adds paragraphs."""
+        """Add paragraphs."""
         self._into.append({"kind": "text", "text": text})
 
     def add_code(self, text: str) -> None:
-        """Adds lines as they are: commands, a model's summary."""
+        """Add preformatted lines, such as commands or the summary of a model."""
         self._into.append({"kind": "code", "text": text})
 
     def add_picture(self, picture: Source, caption: str = "", alt: str = "", lossless: bool | None = None) -> None:
-        """Adds one picture as wide as the page allows; a click shows it in full.
+        """Add one picture as wide as the page allows; a click shows it in full size.
 
         Args:
-            picture: An array as `to_picture` takes it; or the bytes or the path of a PNG, JPEG, WebP or GIF.
-            caption: Below it.
-            alt: What it shows, for those who cannot see it; empty: the caption.
-            lossless: True: PNG. False: WebP at quality 90, a tenth of the size for photographs. None: PNG while small.
+            picture: An array in any form that `to_picture` accepts; or the bytes or the path of a PNG, JPEG, WebP or
+                GIF.
+            caption: Below the picture.
+            alt: Alternative text; empty: the caption.
+            lossless: True: PNG. False: WebP at quality 90, a tenth of the size for photographs. None: PNG for small
+                pictures, else WebP.
 
         Raises:
-            KerasxaiError: Bytes or file are no picture of these kinds.
+            KerasxaiError: The bytes or the file are in none of these formats.
         """
         self.add_pictures([(picture, caption, alt)], columns=1, lossless=lossless)
 
@@ -116,11 +119,11 @@ class Report:
         columns: int = 3,
         lossless: bool | None = None,
     ) -> None:
-        """Adds a gallery.
+        """Add a gallery.
 
         Args:
-            pictures: Tuples of picture, caption and, if it differs, alt text, as for `add_picture`.
-            columns: At the most; narrow screens show fewer.
+            pictures: Tuples of picture, caption and optionally alternative text, as for `add_picture`.
+            columns: Maximum number of columns; narrow screens show fewer.
             lossless: As for `add_picture`.
 
         Raises:
@@ -131,26 +134,26 @@ class Report:
 
     def add_table(
         self,
-        rows: Sequence[Sequence[Any] | Mapping[str, Any]],
+        rows: Sequence[Sequence[object] | Mapping[str, object]],
         header: Sequence[str] | None = None,
         note: str = "",
         caption: str = "",
         digits: int | Mapping[str, int] = 3,
         best: Mapping[str, str] | None = None,
     ) -> None:
-        """Adds a table; numbers stand at the right.
+        """Add a table; numbers are right-aligned.
 
         Args:
-            rows: Sequences of cells, or mappings, whose keys are the header unless it is given. Floats are rounded;
-                None and NaN are shown as a dash.
-            header: One name a column.
-            note: Below the table: what was measured, and how.
+            rows: Sequences of cells; or mappings, whose keys are the default header. Floats are rounded; None and NaN
+                are shown as a dash.
+            header: One name per column.
+            note: Below the table, such as how the figures were measured.
             caption: Above the table.
-            digits: Behind the point, of floats; or column name to that, 3 where a column is not named.
-            best: Column name to "max" or "min": the best number of that column is bold.
+            digits: Decimal places of floats; or decimal places by column name, 3 for columns without an entry.
+            best: "max" or "min" by column name: the best number of the column is set in bold.
 
         Raises:
-            KerasxaiError: A row has another length than the header, or `best` names no column.
+            KerasxaiError: A row differs in length from the header, or `best` has an unknown column.
 
         Example:
             >>> Report("x").add_table([{"head": "gap", "loc": 0.7}, {"head": "acol", "loc": 0.8}], best={"loc": "max"})
@@ -162,28 +165,28 @@ class Report:
         width = len(names or (cells[0] if cells else ()))
         for row in cells:
             if len(row) != width:
-                raise KerasxaiError(f"expected {width} cells a row, came {len(row)}: {row}")
+                raise KerasxaiError(f"expected {width} cells a row, got {len(row)}: {row}")
         winners = _winners(cells, names, best or {})
-        places = (
+        decimals = (
             [digits] * width if isinstance(digits, int) else [digits.get(name, 3) for name in names or [""] * width]
         )
         shown = [
             [
-                {"text": _shown(cell, places[j]), "number": _is_number(cell), "best": (i, j) in winners}
+                {"text": _shown(cell, decimals[j]), "number": _is_number(cell), "best": (i, j) in winners}
                 for j, cell in enumerate(row)
             ]
             for i, row in enumerate(cells)
         ]
         self._into.append({"kind": "table", "header": names, "rows": shown, "note": note, "text": caption})
 
-    def add_figures(self, figures: Sequence[tuple[str, Any] | tuple[str, Any, str]], digits: int = 3) -> None:
-        """Adds a few figures in large type: tuples of name, value and, if there is one, a remark."""
+    def add_figures(self, figures: Sequence[tuple[str, object] | tuple[str, object, str]], digits: int = 3) -> None:
+        """Add a few figures in large type: tuples of name, value and optionally a remark."""
         shown = [(name, _shown(value, digits), str(remark[0]) if remark else "") for name, value, *remark in figures]
         self._into.append({"kind": "figures", "figures": shown})
 
     @contextlib.contextmanager
     def details(self, summary: str, open: bool = False) -> Iterator[None]:
-        """Folds all that is added inside the `with` block under one line; printed, it is unfolded.
+        """Collapse everything added within the block under one line; it is expanded in print.
 
         Example:
             >>> report = Report("x")
@@ -199,12 +202,12 @@ class Report:
         outer.append({"kind": "details", "text": summary, "blocks": inner, "open": open})
 
     def add_details(self, summary: str, text: str) -> None:
-        """Adds preformatted text folded under one line."""
+        """Add preformatted text, collapsed under one line."""
         with self.details(summary):
             self.add_code(text)
 
     def render(self) -> str:
-        """Returns the page as HTML."""
+        """Return the page as HTML."""
         environment = jinja2.Environment(
             loader=jinja2.PackageLoader("kerasxai.viz"),
             autoescape=True,
@@ -224,17 +227,16 @@ class Report:
         )
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the page, whole or not at all, and returns its path.
+        """Write the page atomically and return its path.
 
         Raises:
-            KerasxaiError: The disk does not take it.
+            KerasxaiError: The file cannot be written.
         """
-        page = self.render()
-        return write_text(path, page)
+        return write_text(path, self.render())
 
     def _head(self, title: str, level: int) -> None:
         if self._into is not self._blocks:
-            raise KerasxaiError(f"the heading {title!r} stands inside details; headings stand outside")
+            raise KerasxaiError(f"expected headings outside of details, got {title!r} inside; leave the block first")
         base = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
         anchor, number = base, 2
         while anchor in self._anchors:
@@ -260,7 +262,7 @@ def _picture(source: Source, caption: str, alt: str, lossless: bool | None) -> d
         data = _encode(source, lossless)
     kind = next((kind for start, kind in _KINDS.items() if data.startswith(start)), None)
     if kind is None:
-        raise KerasxaiError(f"expected an array or the bytes of a PNG, JPEG, WebP or GIF, came {data[:12]!r}")
+        raise KerasxaiError(f"expected an array or the bytes of a PNG, JPEG, WebP or GIF, got {data[:12]!r}")
     with Image.open(io.BytesIO(data)) as opened:
         width, height = opened.size
     address = Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode()}")
@@ -274,29 +276,30 @@ def _encode(array: ArrayLike, lossless: bool | None) -> bytes:
         if lossless or len(data) < 300_000 or max(picture.shape) > 16_383:
             return data
     buffer = io.BytesIO()
-    # Sharp chroma, or thin colored boxes and text would bleed.
+    # With subsampled chroma, thin colored boxes and text would bleed.
     Image.fromarray(picture).save(buffer, "WEBP", quality=90, method=4, use_sharp_yuv=True)
     return buffer.getvalue()
 
 
 def _prose(text: str) -> Markup:
-    """Escapes text and sets words between backticks as code, empty lines as paragraphs."""
+    """Escape text, set words between backticks as code, and split paragraphs at empty lines."""
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
     return Markup("\n").join(Markup("<p>{}</p>").format(_inline(part)) for part in paragraphs)
 
 
 def _inline(text: str) -> Markup:
+    # Every other piece is the group of the pattern, the code between the backticks.
     pieces = re.split(r"`([^`\n]+)`", text)
     return Markup("").join(
         Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
     )
 
 
-def _is_number(cell: Any) -> bool:
+def _is_number(cell: object) -> bool:
     return cell is None or (isinstance(cell, numbers.Real) and not isinstance(cell, bool | np.bool_))
 
 
-def _shown(cell: Any, digits: int) -> str:
+def _shown(cell: object, digits: int) -> str:
     if cell is None:
         return "—"
     if isinstance(cell, bool | np.bool_):
@@ -309,17 +312,17 @@ def _shown(cell: Any, digits: int) -> str:
     return str(cell)
 
 
-def _winners(cells: list[list[Any]], names: list[str], best: Mapping[str, str]) -> set[tuple[int, int]]:
+def _winners(cells: list[list[object]], names: list[str], best: Mapping[str, str]) -> set[tuple[int, int]]:
     winners = set()
     for name, direction in best.items():
         if name not in names or direction not in ("max", "min"):
-            raise KerasxaiError(f'expected best as a column\'s name to "max" or "min", came {name!r}: {direction!r}')
+            raise KerasxaiError(f'expected best as "max" or "min" by column name, got {name!r}: {direction!r}')
         column = names.index(name)
         sign = 1 if direction == "max" else -1
         values = {
-            row: sign * float(line[column])
+            row: sign * float(cell)
             for row, line in enumerate(cells)
-            if line[column] is not None and _is_number(line[column]) and np.isfinite(float(line[column]))
+            if isinstance(cell := line[column], numbers.Real) and _is_number(cell) and np.isfinite(float(cell))
         }
         winners |= {(row, column) for row, value in values.items() if value == max(values.values())}
     return winners

@@ -1,14 +1,13 @@
-"""Where pictures go: PNG files and TensorBoard."""
+"""Writers of pictures: PNG files and TensorBoard."""
 
 import itertools
 import os
-import re
 import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,20 +16,25 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import atomic_path
 from kerasxai.viz.pixels import Picture, encode_png, to_picture, to_pictures
 
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+
 
 def save_png(path: str | os.PathLike[str], picture: ArrayLike, compression: int = 1) -> Path:
-    """Writes a picture as PNG, whole or not at all.
+    """Write a picture as PNG, atomically.
 
     Args:
-        path: The file; missing folders are made.
-        picture: `(H, W, 3)` uint8, or anything `to_picture` takes.
+        path: The file; missing folders are created.
+        picture: `(H, W, 3)` uint8, or anything that `to_picture` accepts.
         compression: 0 to 9, see `encode_png`.
 
     Returns:
         The path.
 
     Raises:
-        KerasxaiError: The path does not end in ".png", the picture is none, or the disk does not take it.
+        KerasxaiError: The path does not end in ".png", the array is not a picture, or the file cannot be written.
 
     Example:
         >>> save_png("out/cat.png", np.zeros((8, 8, 3), np.uint8)).name
@@ -45,63 +49,16 @@ def save_png(path: str | os.PathLike[str], picture: ArrayLike, compression: int 
     return path
 
 
-class PNGSink:
-    """Writes pictures as `folder/tag/step_0001.png`; a tag's slashes make folders.
-
-    Args:
-        folder: Made when the first picture comes.
-        compression: 0 to 9, see `encode_png`.
-
-    Example:
-        >>> with PNGSink("heatmaps") as sink:
-        ...     _ = sink.image("gradcam/cat", np.zeros((8, 8, 3), np.uint8), step=1)
-    """
-
-    def __init__(self, folder: str | os.PathLike[str], compression: int = 1) -> None:
-        self.folder = Path(folder)
-        self.compression = compression
-
-    def image(self, tag: str, pictures: ArrayLike, step: int) -> list[Path]:
-        """Writes one picture, or one file each of a batch, and returns the paths.
-
-        Args:
-            tag: What is shown. Characters that file names cannot have everywhere become "_".
-            pictures: `(H, W, 3)` or `(N, H, W, 3)`.
-            step: The epoch or step.
-        """
-        parts = [re.sub(r"[^\w.,+=()-]+", "_", part).strip(".") or "_" for part in tag.split("/") if part]
-        folder = self.folder.joinpath(*parts)
-        batch = _batch(pictures)
-        numbers = [""] if len(batch) == 1 else [f"_{number:02d}" for number in range(len(batch))]
-        return [
-            save_png(folder / f"step_{step:04d}{number}.png", picture, self.compression)
-            for picture, number in zip(batch, numbers, strict=True)
-        ]
-
-    def scalar(self, tag: str, value: float, step: int) -> None:
-        """Does nothing: a number is no picture. Present so that all sinks take the same calls."""
-
-    def close(self) -> None:
-        """Does nothing: every file is already whole."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class TensorBoardSink:
-    """Writes pictures and numbers for TensorBoard.
+    """A writer of pictures and numbers for TensorBoard.
 
-    The pictures are PNG bytes of Pillow's at compression level 1, which takes a fraction of the time of the encoder in
-    `tf.summary.image`; TensorBoard shows them under "images" all the same. Give the sink a folder of its own, such as
-    `logs/explanations`: TensorBoard reads one growing file a folder, and `keras.callbacks.TensorBoard` has
-    `logs/train` and `logs/validation`.
+    Pictures are encoded by Pillow at compression level 1, which takes a fraction of the time of `tf.summary.image`;
+    TensorBoard shows them under "images" as usual. Use a separate folder, such as `logs/explanations`: TensorBoard
+    reads one growing file per folder, and `keras.callbacks.TensorBoard` writes to `logs/train` and `logs/validation`.
 
     Args:
-        log_dir: Made if missing.
-        required: Whether it is an error that TensorBoard is not installed; if not, the sink drops everything, and
+        log_dir: Created if missing.
+        required: Whether to raise an error if TensorBoard is not installed; otherwise nothing is written, and
             `enabled` is False.
 
     Raises:
@@ -115,13 +72,14 @@ class TensorBoardSink:
 
     def __init__(self, log_dir: str | os.PathLike[str], required: bool = True) -> None:
         self.log_dir = Path(log_dir)
-        self._writer: Any = None
+        self._writer: _EventFile | None = None
         try:
             import tensorboard.compat.proto.event_pb2  # noqa: F401
         except ImportError as error:
             if required:
                 raise KerasxaiError(
-                    "TensorBoard is not installed; install it with: pip install 'kerasxai[tensorboard]'"
+                    "cannot write for TensorBoard: TensorBoard is not installed; install it with: "
+                    "pip install 'kerasxai[tensorboard]'"
                 ) from error
             return
         try:
@@ -136,13 +94,13 @@ class TensorBoardSink:
         return self._writer is not None
 
     def image(self, tag: str, pictures: ArrayLike, step: int, description: str = "") -> None:
-        """Writes one picture or a batch under one tag.
+        """Write one picture or a batch of pictures.
 
         Args:
-            tag: What is shown; up to the first slash it is the group.
+            tag: The name; the part before the first slash is the group.
             pictures: `(H, W, 3)` or `(N, H, W, 3)`.
             step: The epoch or step.
-            description: Markdown that TensorBoard shows beside the tag.
+            description: Markdown that TensorBoard shows next to the tag.
         """
         if not self.enabled:
             return
@@ -153,7 +111,7 @@ class TensorBoardSink:
     def encoded(
         self, tag: str, pictures: Sequence[bytes], size: tuple[int, int], step: int, description: str = ""
     ) -> None:
-        """Writes pictures that are PNG bytes already, each of `size` = (height, width); otherwise as `image`."""
+        """Write pictures that are already encoded as PNG, each of `size` = (height, width); see `image`."""
         if not self.enabled:
             return
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -161,7 +119,7 @@ class TensorBoardSink:
         from tensorboard.compat.proto.types_pb2 import DT_STRING
         from tensorboard.plugins.image.metadata import create_summary_metadata
 
-        # The images plugin's own layout: width, height, then one encoded picture each.
+        # The layout of the images plugin: width, height, then the encoded pictures.
         strings = [str(size[1]).encode(), str(size[0]).encode(), *pictures]
         tensor = TensorProto(
             dtype=DT_STRING,
@@ -171,7 +129,7 @@ class TensorBoardSink:
         self._add(tag, step, tensor=tensor, metadata=create_summary_metadata(tag, description))
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Writes one number under `tag` at `step`."""
+        """Write one number under `tag` at `step`."""
         if not self.enabled:
             return
         from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -183,13 +141,13 @@ class TensorBoardSink:
         self._add(tag, step, tensor=tensor, metadata=create_summary_metadata(tag, ""))
 
     def flush(self) -> None:
-        """Waits until all that was given is on the disk."""
-        if self.enabled:
+        """Write buffered events to the disk."""
+        if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
-        """Flushes, and ends the file; later calls write nothing."""
-        if self.enabled:
+        """Flush and close the file; later calls write nothing."""
+        if self._writer is not None:
             self._writer.close()
             self._writer = None
 
@@ -201,18 +159,19 @@ class TensorBoardSink:
     ) -> None:
         self.close()
 
-    def _add(self, tag: str, step: int, **value: Any) -> None:
+    def _add(self, tag: str, step: int, tensor: "TensorProto", metadata: "SummaryMetadata") -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        summary = Summary(value=[Summary.Value(tag=tag, **value)])
+        assert self._writer is not None
+        summary = Summary(value=[Summary.Value(tag=tag, tensor=tensor, metadata=metadata)])
         self._writer.add(Event(wall_time=time.time(), step=step, summary=summary))
 
 
 class _EventFile:
-    """One growing file of events.
+    """A growing file of events.
 
-    TensorBoard's own writer takes its checksums in Python, a quarter of a second for a picture of a megabyte.
+    TensorBoard's own writer computes checksums in Python, a quarter of a second for a picture of one megabyte.
     """
 
     _count = itertools.count()
@@ -227,7 +186,7 @@ class _EventFile:
         self.add(Event(wall_time=now, file_version="brain.Event:2"))
         self.flush()
 
-    def add(self, event: Any) -> None:
+    def add(self, event: "Event") -> None:
         self._records.write(event.SerializeToString())
 
     def flush(self) -> None:

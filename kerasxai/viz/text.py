@@ -1,4 +1,4 @@
-"""Text in pictures: a font with wide coverage, wrapping, shortening."""
+"""Text in pictures: fonts, line wrapping and truncation."""
 
 import functools
 import unicodedata
@@ -15,34 +15,31 @@ INK = (33, 37, 41)
 FAINT = (108, 117, 125)
 PAPER = (255, 255, 255)
 
-
-# What the font lacks is drawn as this, as browsers do.
+# Drawn for characters that the font lacks, as in browsers.
 _MISSING = "\u25a1"
 _LONGEST = 2000
+_BLANK = {"Cc", "Zl", "Zp", "Zs"}
+# Marks of writing direction, joiners and variation selectors have no glyph of their own.
+_INVISIBLE = {"Cf", "Mn", "Me"}
 
 
 def drawable(text: object, most: int = _LONGEST) -> str:
-    """Returns a text of any origin, such as a class name, as one line that the font can draw.
+    """Return any text, such as a class name, as one line that the font can draw.
 
-    White space and control characters become single spaces, characters without a glyph a box, and what is longer than
-    `most` characters ends in an ellipsis.
+    White space and control characters are replaced by single spaces and characters without a glyph by a box; text
+    longer than `most` characters is truncated with an ellipsis.
 
     Example:
         >>> drawable("tabby\\n\\tcat")
         'tabby cat'
     """
-    # Composed letters have glyphs of their own; their parts would be drawn side by side.
+    # Composed, because letters and combining accents would be drawn side by side.
     composed = unicodedata.normalize("NFC", str(text)[: 4 * most])
-    # Before the spaces: a space next to an invisible character must not stay at an end of the line.
+    # Before spaces are stripped: a space next to an invisible character must not remain at an end of the line.
     visible = (letter for letter in composed if unicodedata.category(letter) not in _INVISIBLE)
     line = " ".join("".join(" " if unicodedata.category(letter) in _BLANK else letter for letter in visible).split())
     line = "".join(letter if ord(letter) in _glyphs() else _MISSING for letter in line)
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
-
-
-_BLANK = {"Cc", "Zl", "Zp", "Zs"}
-# Marks of writing direction, joiners and variation selectors have no picture.
-_INVISIBLE = {"Cf", "Mn", "Me"}
 
 
 @functools.cache
@@ -56,16 +53,17 @@ def _font_file(name: str) -> Path:
 
 @functools.cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Returns DejaVu Sans as Matplotlib ships it: Pillow's own font has no accents, Greek or arrows."""
+    """Return DejaVu Sans, which Matplotlib ships: Pillow's default font has no accents, Greek letters or arrows."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(_font_file(name)), size)
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
-    """Returns `text`, or as much of it as `width` pixels hold with an ellipsis at its end."""
+    """Truncate text with an ellipsis to at most `width` pixels."""
     text, letters = drawable(text), font(size, bold)
     if letters.getlength(text) <= width:
         return text
+    # Binary search for the longest prefix that fits.
     low, high = 0, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -77,10 +75,10 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
 
 
 def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> list[str]:
-    """Breaks `text` into at most `lines` lines of `width` pixels.
+    """Break `text` into at most `lines` lines of `width` pixels.
 
-    It breaks at spaces and the text's own line ends; after "_", "-", "/" and "," where a word alone is too long; and
-    what then still does not fit ends in an ellipsis.
+    Lines break at spaces and line breaks, and within words that are too long after "_", "-", "/" and ","; text that
+    still does not fit is truncated with an ellipsis.
 
     Example:
         >>> wrap("tabby cat", 1000, 12, lines=2)
@@ -119,7 +117,7 @@ def _pieces(paragraph: str, width: int, letters: ImageFont.FreeTypeFont) -> list
 
 
 def line_height(size: int) -> int:
-    """Returns the distance of one line of text to the next."""
+    """Return the distance between two lines of text in pixels."""
     return round(size * 1.3)
 
 
@@ -131,7 +129,7 @@ def text_block(
     align: str = "center",
     color: tuple[int, int, int] = INK,
 ) -> Picture:
-    """Returns lines of text as a picture `width` pixels wide; `align` is "left", "center" or "right"."""
+    """Draw lines of text as a picture `width` pixels wide; `align` is "left", "center" or "right"."""
     step = line_height(size)
     image = Image.new("RGB", (width, step * len(lines)), PAPER)
     draw = ImageDraw.Draw(image)
