@@ -109,7 +109,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         self.methods = _checked_methods(methods)
         self.log_dir = Path(log_dir)
         self.every, self.layer, self.batch_size = every, layer, batch_size
-        self.outputs = None if outputs is None else choice("outputs", outputs, OUTPUTS)
+        self.outputs = None if outputs is None else choice("value of outputs", outputs, OUTPUTS)
         self.png, self.tensorboard = png, tensorboard
         warn_if_reshuffled(images, "ExplanationCallback")
         self.images, known, self._fields = _first_images(images, count, read_labels=labels is None)
@@ -278,7 +278,7 @@ def _checked_targets(
         return None
     if isinstance(targets, str):
         if targets != "true":
-            raise unknown("targets", targets, ["predicted", "true"])
+            raise unknown("value of targets", targets, ["predicted", "true"])
         if labels is None:
             raise KerasxaiError("expected labels for targets='true', got none; give labels=")
         return labels

@@ -287,7 +287,7 @@ def test_xla_lets_no_class_zero_erase_for_an_image_without_a_class() -> None:
 def test_arguments_are_checked() -> None:
     for options, message in (
         ({"erase_threshold": 0.0}, "erase_threshold must be"),
-        ({"erase_dilation": -1}, "erase_dilation must be 0 or more, not -1"),
+        ({"erase_dilation": -1}, "erase_dilation must be 0 or more, got -1"),
     ):
         with pytest.raises(KerasxaiError, match=message):
             model(**options)

@@ -242,7 +242,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "arguments", "options"),
     [
-        ("unknown backbone 'EfficientNetLite9'; nearest: EfficientNetLite", ("EfficientNetLite9", 3), {}),
+        ("expected a known backbone, got 'EfficientNetLite9'; nearest: EfficientNetLite", ("EfficientNetLite9", 3), {}),
         ("backbone must be a name", (7, 3), {}),
         ("unknown head 'gp'; nearest: gap", ("EfficientNetLite0", 3, "gp"), {}),
         ("at least 2, or None, got 1", ("EfficientNetLite0", 1), {}),
@@ -301,7 +301,7 @@ def test_load(tmp_path: Path) -> None:
         with pytest.raises(KerasxaiError) as error:
             load(tmp_path / spec)
         assert "\n" not in str(error.value)
-    with pytest.raises(KerasxaiError, match="unknown backbone"):
+    with pytest.raises(KerasxaiError, match="expected a known backbone"):
         load("imagenet:NoNet")
 
 

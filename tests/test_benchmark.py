@@ -92,8 +92,8 @@ def test_a_killed_benchmark_goes_on_where_it_was(
 def test_mistakes_are_told_in_one_line(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "b")]
     for more, message in [
-        (["--recipes", "gap,akol"], "unknown recipe 'akol'; nearest: acol"),
-        (["--recipes", "gap", "--recipe-option", "acul.erase_threshold=0.5"], "unknown recipe 'acul'"),
+        (["--recipes", "gap,akol"], "expected a known recipe, got 'akol'; nearest: acol"),
+        (["--recipes", "gap", "--recipe-option", "acul.erase_threshold=0.5"], "expected a known recipe, got 'acul'"),
         (["--recipes", "acol", "--recipe-option", "acol.erase=0.5"], "erase"),
     ]:
         assert main([*words, *more, *out]) == 2

@@ -239,7 +239,7 @@ def test_layers_and_options_reach_the_methods_and_mistakes_stop_training_at_once
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * expected.max())
     before = model.get_weights()
     for options in ({"layer": "nonsense"}, {"methods": {"gradcam": {"nonsense": 1}}}):
-        with pytest.raises(KerasxaiError, match=r"unknown .* 'nonsense'"):
+        with pytest.raises(KerasxaiError, match=r"expected a known .*, got 'nonsense'"):
             fit(model, ExplanationCallback(IMAGES, log_dir=tmp_path, **options))
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
 

@@ -223,7 +223,7 @@ def test_a_failure_warns_once_and_leaves_the_figures_out(model: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "cm"}, "unknown method 'cm'; nearest: cam"),
+        ({"method": "cm"}, "expected a known method, got 'cm'; nearest: cam"),
         ({"every": 0}, "every=0"),
         ({"threshold": 1.5}, "threshold"),
         ({"figures": "gt_known"}, "nearest: gt_known_loc"),
@@ -242,7 +242,7 @@ def test_mistakes_are_told_before_training(arguments: dict[str, Any], message: s
 
 
 def test_an_option_that_does_not_exist_stops_training_at_once(model: Any) -> None:
-    with pytest.raises(KerasxaiError, match="unknown option of gradcam 'nonsense'"):
+    with pytest.raises(KerasxaiError, match="expected a known option of gradcam, got 'nonsense'"):
         fit(model, LocalizationCallback((IMAGES, LABELS, PADDED), "gradcam", nonsense=1))
 
 

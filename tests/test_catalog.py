@@ -379,7 +379,7 @@ def test_a_failing_download_is_one_clear_line(tmp_path: Path, monkeypatch: pytes
 
 def test_unknown_names_and_splits(picture: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(
-        KerasxaiError, match="unknown data set or folder 'caltech_bird2011'; nearest: caltech_birds2011"
+        KerasxaiError, match="expected a known data set or folder, got 'caltech_bird2011'; nearest: caltech_birds2011"
     ):
         kerasxai.data.load("caltech_bird2011")
     with pytest.raises(KerasxaiError, match="expected an existing folder"):

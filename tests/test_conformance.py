@@ -174,5 +174,5 @@ def test_any_score_of_a_model_with_several_outputs_is_explained(method: str) -> 
 
 @for_each_method
 def test_unknown_options_are_refused(method: str) -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match=re.escape(f"unknown option of {method} 'colour'")):
+    with pytest.raises(kerasxai.KerasxaiError, match=re.escape(f"expected a known option of {method}, got 'colour'")):
         kerasxai.Explainer(model_of("functional"), method, colour=3)

@@ -70,7 +70,7 @@ class TestFolder:
                     write(tmp_path / split / class_name / f"{index}.png")
         assert kerasxai.data.info(tmp_path).splits == {"train": 20, "validation": 4, "test": 6}
         assert names(tmp_path, "val") == names(tmp_path, "validation")
-        with pytest.raises(KerasxaiError, match=r"unknown split .* 'tset'; nearest: test"):
+        with pytest.raises(KerasxaiError, match=r"expected a known split .*, got 'tset'; nearest: test"):
             kerasxai.data.load(tmp_path, "tset")
 
     def test_a_missing_validation_split_is_held_out(self, tmp_path: Path) -> None:

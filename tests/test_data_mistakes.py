@@ -97,7 +97,7 @@ BOXES: list[tuple[str, bytes | str, str | None]] = [
     ("empty name", f"{HEADER}\n,1,1,9,9\n", "filename must be that of an image"),
     ("short row", f"{HEADER}\ncats/0.png,1,1\n", "x_max must be a number"),
     ("empty", "", "the header must name"),
-    ("another encoding", HEADER.encode() + b"\ncaf\xe9.png,1,1,9,9\n", "unknown image"),
+    ("another encoding", HEADER.encode() + b"\ncaf\xe9.png,1,1,9,9\n", "expected a known image"),
     ("utf-16", f"{HEADER}\ncats/0.png,1,1,9,9\n".encode("utf-16"), "save it as CSV UTF-8"),
 ]
 

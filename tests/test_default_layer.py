@@ -303,7 +303,9 @@ def test_a_map_whose_rows_and_columns_were_exchanged_is_not_laid_over_the_image(
 
 
 def test_a_wrong_operation_is_refused_with_similar_names() -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match=r"unknown operation 'ad \(operation\)'; nearest: .*add \(oper"):
+    with pytest.raises(
+        kerasxai.KerasxaiError, match=r"expected a known operation, got 'ad \(operation\)'; nearest: .*add \(oper"
+    ):
         kerasxai.Explainer(residual_sum().model, "gradcam", layer="ad (operation)")(zoo.images(1, SIDE))
 
 

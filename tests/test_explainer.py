@@ -198,5 +198,5 @@ def test_images_may_be_bytes_tensors_or_lists_of_arrays() -> None:
 
 
 def test_an_unknown_method_lists_near_names() -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match="unknown method 'gradcm'; nearest: gradcam"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a known method, got 'gradcm'; nearest: gradcam"):
         kerasxai.Explainer(zoo.build("functional"), "gradcm")

@@ -101,8 +101,8 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
         ((IMAGES, np.zeros(24)), {}, "at least two classes"),
         ((IMAGES, LABELS), {"neighbors": 24}, "neighbors must be less than"),
         ((IMAGES, LABELS), {"every": 0}, "every must be 1"),
-        ((IMAGES, LABELS), {"projection": "mds"}, "unknown projection"),
-        ((IMAGES, LABELS), {"layer": "nowhere"}, "unknown layer"),
+        ((IMAGES, LABELS), {"projection": "mds"}, "expected a known projection"),
+        ((IMAGES, LABELS), {"layer": "nowhere"}, "expected a known layer"),
     ],
 )
 def test_mistakes_are_told(data: Any, options: dict[str, Any], message: str) -> None:

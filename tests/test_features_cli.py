@@ -78,8 +78,8 @@ def test_new_images_in_a_saved_index(place: Path, capsys: pytest.CaptureFixture[
     [
         (["--show", "patches"], "give --data"),
         (["--show", "classes"], "give --target"),
-        (["--show", "weights"], "unknown part 'weights'"),
-        (["--show", "filters", "--layer", "nowhere"], "unknown layer"),
+        (["--show", "weights"], "expected a known part, got 'weights'"),
+        (["--show", "filters", "--layer", "nowhere"], "expected a known layer"),
         (["--index", "i.npz"], "give --query"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_failure_leaves_no_file(model: Any, tmp_path: Path) -> None:
     for wrong in ("none.npy", "x.txt"):
         with pytest.raises(KerasxaiError):
             features.load_embeddings(tmp_path / wrong)
-    with pytest.raises(KerasxaiError, match="unknown pool"):
+    with pytest.raises(KerasxaiError, match="expected a known pool"):
         features.embed(model, zoo.images(1), pool="median")
 
 
@@ -167,7 +167,7 @@ def test_tsne_keeps_clusters_and_noise_is_not_believed() -> None:
 
 
 def test_projections_complain() -> None:
-    with pytest.raises(KerasxaiError, match="unknown projection"):
+    with pytest.raises(KerasxaiError, match="expected a known projection"):
         features.project(clusters()[0], "isomap")
     with pytest.raises(KerasxaiError, match="at least 4"):
         features.project(np.ones((2, 5)))

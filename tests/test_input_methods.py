@@ -209,10 +209,10 @@ def test_no_more_images_than_a_batch_are_sent_at_once() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 1}, "steps must be 2 or more, not 1"),
+        ({"steps": 1}, "steps must be 2 or more, got 1"),
         ({"steps": 2.5}, "whole number"),
-        ({"quadrature": "simpson"}, "unknown quadrature 'simpson'"),
-        ({"baseline": "white"}, "unknown baseline 'white'"),
+        ({"quadrature": "simpson"}, "expected a known quadrature, got 'simpson'"),
+        ({"baseline": "white"}, "expected a known baseline, got 'white'"),
         ({"baseline": np.zeros((5, 5, 3))}, "baseline must be one of"),
         ({"seed": -1}, "seed must be 0 or more"),
     ],

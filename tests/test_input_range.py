@@ -50,7 +50,7 @@ class TestRanges:
     @pytest.mark.parametrize(
         ("given", "told"),
         [
-            ("0,2", "unknown input range '0,2'"),
+            ("0,2", "expected a known input range, got '0,2'"),
             ("no_such_module:f", "ModuleNotFoundError"),
             ("math:nothing", "AttributeError"),
             ("math:pi", "expected a function as input range"),

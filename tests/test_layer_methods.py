@@ -198,9 +198,9 @@ def test_ablationcam_takes_channels_out_behind_a_pooling(
 
 
 def test_an_unknown_fusion_or_a_list_with_an_unknown_layer_is_refused(deep: Any) -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match="unknown fuse 'sum'"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a known fuse, got 'sum'"):
         kerasxai.Explainer(deep, "gradcam", layer=["first", "second"], fuse="sum")
-    with pytest.raises(kerasxai.KerasxaiError, match="unknown layer 'frist'"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a known layer, got 'frist'"):
         kerasxai.Explainer(deep, "gradcam", layer=["frist", "second"])
 
 

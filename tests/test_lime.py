@@ -210,11 +210,11 @@ def test_segments_seed_and_top_change_the_result(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("lime", {"samples": 1}, "samples must be 2 or more, not 1"),
-        ("lime", {"kernel_width": 0}, "kernel_width must be above 0, not 0"),
+        ("lime", {"samples": 1}, "samples must be 2 or more, got 1"),
+        ("lime", {"kernel_width": 0}, "kernel_width must be above 0, got 0"),
         ("lime", {"alpha": -1.0}, "alpha must be above 0"),
         ("lime", {"top": 0}, "top must be 1 or more"),
-        ("lime", {"segmentation": "slik"}, "unknown segmentation 'slik'; nearest: slic"),
+        ("lime", {"segmentation": "slik"}, "expected a known segmentation, got 'slik'; nearest: slic"),
         ("lime", {"segmentation": "slic", "segments": 1}, "segments must be 2 or more"),
         ("lime", {"segmentation": LABELS.T}, r"of shape \(12, 15\) or \(2, 12, 15\), got int64 of shape \(15, 12\)"),
         ("lime", {"segmentation": LABELS * 1.0}, "whole-numbered labels"),

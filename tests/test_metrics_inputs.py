@@ -22,7 +22,7 @@ WRONG = [
     (lambda: MaxBoxAcc().update(MAPS, [[[10, 20, 200, 180]]] * 2), "give image_size"),
     (lambda: MaxBoxAcc().update(MAPS, BOXES, image_size=(0, 5)), "image_size must be"),
     (lambda: MaxBoxAcc().update(MAPS, BOXES, image_size=(1, 2, 3)), "image_size must be"),
-    (lambda: MaxBoxAcc("wsol"), "unknown protocol"),
+    (lambda: MaxBoxAcc("wsol"), "expected a known protocol"),
     (lambda: MaxBoxAcc(thresholds=[0.5, 0.2]), "rising"),
     (lambda: MaxBoxAcc(thresholds=[0.5, 1.0]), r"\[0, 1\)"),
     (lambda: GTKnownLoc(threshold=20), r"\[0, 1\)"),

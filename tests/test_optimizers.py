@@ -78,7 +78,7 @@ def test_schedules_fall() -> None:
 
 
 def test_unknown_names_are_told() -> None:
-    with pytest.raises(KerasxaiError, match="unknown optimizer 'sdg'; nearest: sgd"):
+    with pytest.raises(KerasxaiError, match="expected a known optimizer, got 'sdg'; nearest: sgd"):
         TrainConfig("shapes", optimizer="sdg")
-    with pytest.raises(KerasxaiError, match="unknown schedule 'step'"):
+    with pytest.raises(KerasxaiError, match="expected a known schedule, got 'step'"):
         TrainConfig("shapes", schedule="step")

@@ -209,7 +209,7 @@ def test_scores_of_classes_read_outputs_likewise() -> None:
 
 
 def test_outputs_that_cannot_be_so_are_refused() -> None:
-    with pytest.raises(kerasxai.KerasxaiError, match="unknown outputs 'scores'"):
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a known value of outputs, got 'scores'"):
         kerasxai.Explainer(model_of("logits"), outputs="scores")
     with pytest.raises(kerasxai.KerasxaiError, match="ends in a softmax"):
         kerasxai.Explainer(model_of("softmax"), "gradcam", outputs="logits")(IMAGES)
@@ -259,8 +259,8 @@ def test_a_class_name_wins_over_a_number() -> None:
     assert class_index("7", None) == 7
     for text, known, count, message in [
         ("²", None, None, "the model carries no class names"),
-        ("²", names, None, "unknown class '²'"),
-        ("-1", names, None, "unknown class '-1'"),
+        ("²", names, None, "expected a known class, got '²'"),
+        ("-1", names, None, "expected a known class, got '-1'"),
         ("CAT", names, None, "the name of classes 3, 4"),
         ("a", ["a", "a"], None, "the name of classes 0, 1"),
         ("5", names, None, "target must be below the number of classes, 5, got 5"),

@@ -65,10 +65,10 @@ def test_every_option_changes_the_map(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"masks": 0}, "masks must be 1 or more, not 0"),
-        ({"masks": "many"}, "masks must be a whole number, 1 or more, not 'many'"),
+        ({"masks": 0}, "masks must be 1 or more, got 0"),
+        ({"masks": "many"}, "masks must be a whole number, 1 or more, got 'many'"),
         ({"grid": 0}, "grid must be 1 or more"),
-        ({"probability": 0}, "probability must be above 0 and below 1, not 0"),
+        ({"probability": 0}, "probability must be above 0 and below 1, got 0"),
         ({"probability": 1.0}, "probability must be above 0 and below 1"),
         ({"probability": float("nan")}, "probability must be a number"),
         ({"seed": -1}, "seed must be 0 or more"),

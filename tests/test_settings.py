@@ -67,7 +67,7 @@ def test_wrong_flags_end_the_program(words: list[str]) -> None:
         ({"images": 1.5}, "images must be a whole number"),
         ({"share": 2}, "share must be a number, at least 0 and at most 1, got '2'"),
         ({"share": True}, "share must be"),
-        ({"color": "bleu"}, "unknown color 'bleu'; nearest: blue"),
+        ({"color": "bleu"}, "expected a known color, got 'bleu'; nearest: blue"),
     ],
 )
 def test_values_are_checked_alike(values: dict[str, Any], message: str) -> None:

@@ -164,7 +164,7 @@ def test_a_picture_for_each_image_goes_along_with_its_copies() -> None:
         ({"smooth": "vargrad", "samples": 1}, "samples must be 2 or more, not 1"),
         ({"smooth": "smoothgrad", "sigma": 0}, "sigma must be above 0, not 0"),
         ({"smooth": "smoothgrad", "seed": 0.5}, "seed must be a whole number"),
-        ({"samples": 3}, "unknown option of saliency 'samples'"),
+        ({"samples": 3}, "expected a known option of saliency, got 'samples'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str, model: Any) -> None:

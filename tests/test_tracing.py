@@ -146,7 +146,8 @@ def test_layers_of_one_name_get_paths_of_their_own() -> None:
 def test_unknown_ambiguous_and_foreign_layers_are_refused() -> None:
     model = zoo.build("nested")
     with pytest.raises(
-        kerasxai.KerasxaiError, match=r"unknown layer 'middle/inner/inner_lst'; nearest: .*middle/inner/inner_last"
+        kerasxai.KerasxaiError,
+        match=r"expected a known layer, got 'middle/inner/inner_lst'; nearest: .*middle/inner/inner_last",
     ):
         find_layer(model, "middle/inner/inner_lst")
     with pytest.raises(kerasxai.KerasxaiError, match="does not belong to the model"):

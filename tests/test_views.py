@@ -327,7 +327,7 @@ def test_layers_of_a_subclassed_model_are_found_by_attributes_under_a_tf_functio
     for layer in ("encoder/low/steps/1", "encoder.low.steps[1]", model.encoder["low"].steps[1]):
         found = kerasxai.Explainer(model, "gradcam", layer=layer)(values, 1)
         np.testing.assert_allclose(found.heatmaps, expected, atol=1e-6)
-    with pytest.raises(kerasxai.KerasxaiError, match=r"unknown layer 'encoder\.low"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"expected a known layer, got 'encoder\.low"):
         kerasxai.Explainer(model, "gradcam", layer="encoder.low.steps[2]")
     np.testing.assert_array_equal(model(values).numpy(), before)
 

@@ -187,7 +187,7 @@ def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> 
     known = [*own, *taken_by(HEADS[head].builder)[2:]]
     for name in options:
         if name not in known:
-            raise unknown(f"option of recipe {recipe!r}:", name, known)
+            raise unknown(f"option of recipe {recipe!r}", name, known)
     ours = {name: value for name, value in options.items() if name in own}
     theirs = {name: value for name, value in options.items() if name not in own}
     return ours, {**(row.head_options if head == row.head else {}), **theirs}

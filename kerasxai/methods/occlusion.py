@@ -12,7 +12,7 @@ from kerasxai.engine.map_layout import spatial_shape
 from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values, visible_images
 from kerasxai.methods.windowed import can_recompute_crops, scores_and_map, windowed_scores
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import SIDES, per_side
+from kerasxai.tools.options import SHAPES, per_axis
 
 if TYPE_CHECKING:
     from kerasxai.engine.forward_pass import Forward

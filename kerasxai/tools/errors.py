@@ -1,23 +1,23 @@
-"""Errors that say what was expected, what came, and what to do."""
+"""Errors and warnings: what was expected, what was given, and the remedy."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class KerasxaiError(ValueError):
-    """A mistake in what the user gave; the command line prints its message as one line and exits with 2."""
+    """A mistake of the user; the command line prints its message as one line and exits with status 2."""
 
 
 class KerasxaiWarning(UserWarning):
-    """What a user should know about a result; a command prints the first of each class as one line on stderr."""
+    """A limitation of a result; commands print the first warning of each class as one line on stderr."""
 
 
 class NotFiniteError(KerasxaiError):
-    """A NaN or an infinity where finite numbers are needed.
+    """NaN or infinity where finite numbers are required.
 
     Args:
-        message: What was expected, what came, what to do.
-        image: The number of the image it is about; None where it is about all, as with weights.
+        message: What was expected, what was given, and the remedy.
+        image: The index of the image concerned; None if it is not about one image, as with weights.
     """
 
     def __init__(self, message: str, image: int | None = None) -> None:
@@ -26,21 +26,20 @@ class NotFiniteError(KerasxaiError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> KerasxaiError:
-    """Return the error for a name that is not in a table, with the names nearest to it.
+    """Return the error for a name that is not in a table, with the nearest names.
 
     Args:
-        kind: What is named, in the singular: `"method"`, `"layer"`.
-        name: What the user wrote.
-        known: All names that would have been right.
-        most: How many names are listed at the most.
+        kind: What the name stands for, in the singular: `"method"`, `"layer"`.
+        name: The name that the user gave.
+        known: All valid names.
+        most: Maximum number of names listed.
 
     Example:
         >>> str(unknown("method", "gradcm", ["cam", "gradcam"]))
-        "unknown method 'gradcm'; nearest: gradcam"
+        "expected a known method, got 'gradcm'; nearest: gradcam"
     """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=most, cutoff=0.5)
-    if near:
-        return KerasxaiError(f"unknown {kind} {str(name)!r}; nearest: {', '.join(near)}")
-    listed = ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
-    return KerasxaiError(f"unknown {kind} {str(name)!r}; there are: {listed}")
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    remedy = f"nearest: {', '.join(near)}" if near else f"there are: {', '.join(names[:most])}{more}"
+    return KerasxaiError(f"expected a known {kind}, got {str(name)!r}; {remedy}")

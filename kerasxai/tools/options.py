@@ -1,9 +1,8 @@
-"""Checking the options that a user gives: kind and range, with a message that says what came."""
+"""Checks of options: type and range."""
 
 import math
 import numbers
 from collections.abc import Iterable
-from typing import Any
 
 from kerasxai.tools.errors import KerasxaiError, unknown
 
@@ -12,11 +11,11 @@ BOX_THRESHOLD = 0.2
 SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
 
 
-def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Return an option that must be a whole number from `least` to `most`, both allowed.
+def whole(name: str, value: object, least: int, most: int | None = None) -> int:
+    """Check that an option is a whole number from `least` to `most`, inclusive.
 
     Raises:
-        KerasxaiError: It is no whole number, or out of range.
+        KerasxaiError: It is not a whole number, or out of range.
 
     Example:
         >>> whole("samples", 50, least=2)
@@ -27,15 +26,15 @@ def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
         raise KerasxaiError(f"{name} must be a whole number, {span}, not {value!r}")
     number = int(value)
     if number < least or (most is not None and number > most):
-        raise KerasxaiError(f"{name} must be {span}, not {value}")
+        raise KerasxaiError(f"{name} must be {span}, got {value}")
     return number
 
 
-def real(name: str, value: Any, above: float = -math.inf, below: float = math.inf) -> float:
-    """Return an option that must be a finite number strictly between `above` and `below`.
+def real(name: str, value: object, above: float = -math.inf, below: float = math.inf) -> float:
+    """Check that an option is a finite number strictly between `above` and `below`.
 
     Raises:
-        KerasxaiError: It is no finite number, or out of range.
+        KerasxaiError: It is not a finite number, or out of range.
     """
     ends = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
     span = " and ".join(ends) or "finite"
@@ -43,15 +42,15 @@ def real(name: str, value: Any, above: float = -math.inf, below: float = math.in
         raise KerasxaiError(f"{name} must be a number, {span}, not {value!r}")
     number = float(value)
     if not above < number < below:
-        raise KerasxaiError(f"{name} must be {span}, not {value}")
+        raise KerasxaiError(f"{name} must be {span}, got {value}")
     return number
 
 
-def within(name: str, value: Any, least: float, most: float) -> float:
-    """Return an option that must be a finite number from `least` to `most`, both allowed.
+def within(name: str, value: object, least: float, most: float) -> float:
+    """Check that an option is a finite number from `least` to `most`, inclusive.
 
     Raises:
-        KerasxaiError: It is no number, or out of range.
+        KerasxaiError: It is not a number, or out of range.
 
     Example:
         >>> within("finetune_share", 0.5, 0, 1)
@@ -63,11 +62,11 @@ def within(name: str, value: Any, least: float, most: float) -> float:
     return float(value)
 
 
-def flag(name: str, value: Any) -> bool:
-    """Return an option that must be True or False; text such as "no" would count as True.
+def flag(name: str, value: object) -> bool:
+    """Check that an option is True or False; any other value would be taken by its truth, "no" for True.
 
     Raises:
-        KerasxaiError: It is something else.
+        KerasxaiError: It is neither.
 
     Example:
         >>> flag("normalize", False)
@@ -82,29 +81,29 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def choice(name: str, value: Any, known: Iterable[str]) -> str:
-    """Return an option that must be one of a few names.
+def choice(name: str, value: object, known: Iterable[str]) -> str:
+    """Check that an option is one of a few names.
 
     Raises:
-        KerasxaiError: It is another name; the message lists the near ones.
+        KerasxaiError: It is not; the message lists the nearest names.
     """
     known = list(known)
     if value not in known:
         raise unknown(name, value, known)
-    return value
+    return str(value)
 
 
-def per_side(name: str, value: Any, count: int, least: int = 1) -> tuple[int, ...]:
-    """Return an option that is one whole number for all sides, or one for each of `count` sides.
+def per_axis(name: str, value: object, count: int, least: int = 1) -> tuple[int, ...]:
+    """Check that an option is one whole number for all axes, or one for each of `count` axes.
 
     Raises:
         KerasxaiError: It is neither.
 
     Example:
-        >>> per_side("patch", 32, count=2)
+        >>> per_axis("patch", 32, count=2)
         (32, 32)
     """
     several = (value,) * count if isinstance(value, numbers.Integral) else value
     if not isinstance(several, (tuple, list)) or len(several) != count:
-        raise KerasxaiError(f"{name} must be a whole number, or one for each side {SIDES[count]}, not {value!r}")
+        raise KerasxaiError(f"{name} must be a whole number, or one for each side {SHAPES[count]}, got {value!r}")
     return tuple(whole(name, one, least) for one in several)

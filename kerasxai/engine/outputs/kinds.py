@@ -58,7 +58,7 @@ class OutputKind:
     """
 
     def __init__(self, declared: str | None = None) -> None:
-        self.declared = None if declared is None else choice("outputs", declared, OUTPUTS)
+        self.declared = None if declared is None else choice("value of outputs", declared, OUTPUTS)
         self.kind: str | None = None
         self.units: int | None = None
         self.of_function = False
