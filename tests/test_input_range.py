@@ -67,7 +67,7 @@ class TestRanges:
             (lambda images: images[:, ::2], r"of shape \(2, 8, 6, 3\), got \(2, 4, 6, 3\)"),
             (lambda images: images.astype(object).astype(str), "real numbers"),
             (lambda images: images / 0 * 0, "finite numbers"),
-            (lambda images: images.nothing, "the preprocessing failed: AttributeError"),
+            (lambda images: images.nothing, "cannot preprocess images: AttributeError"),
             (RANGES["caffe"], "got 1"),
         ],
     )

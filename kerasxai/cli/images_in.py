@@ -198,10 +198,10 @@ def report_skipped(skipped: Sequence[dict[str, str]], count: int) -> int:
     if not skipped:
         return 0
     for one in skipped[:_LISTED]:
-        tell(f"skipped: {one['reason']}")
+        print_line(f"skipped: {one['reason']}")
     if len(skipped) > _LISTED:
-        tell(f"skipped: {len(skipped) - _LISTED} more")
-    tell(f"{len(skipped)} of {count} images were skipped")
+        print_line(f"skipped: {len(skipped) - _LISTED} more")
+    print_line(f"{len(skipped)} of {count} images were skipped")
     return 1
 
 

@@ -30,7 +30,7 @@ from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import WSOL, protocol_of
-from kerasxai.tools.commands import command_line, run_module, tell
+from kerasxai.tools.commands import command_line, print_line, run_module
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.folders import check_output_folder

@@ -11,7 +11,7 @@ _LARGEST = 2**31 - 1
 
 
 def whole_number(least: int = 1, most: int = _LARGEST) -> Callable[[str], int]:
-    """Return an argparse type for whole numbers from `least` to `most`, both allowed.
+    """Return an argparse type for whole numbers from `least` to `most`, inclusive.
 
     Example:
         >>> whole_number(1)("16")
@@ -34,7 +34,7 @@ def whole_number(least: int = 1, most: int = _LARGEST) -> Callable[[str], int]:
 def number(
     least: float = -math.inf, most: float = math.inf, above: float = -math.inf, below: float = math.inf
 ) -> Callable[[str], float]:
-    """Return an argparse type for finite numbers from `least` to `most` that are more than `above`, less than `below`.
+    """Return an argparse type for finite numbers in [least, most], and strictly between `above` and `below`.
 
     Example:
         >>> number(above=0)("3e-3")
@@ -57,7 +57,7 @@ def number(
 
 positive_int = whole_number(1)
 natural_int = whole_number(0)
-# The widest range that `keras.utils.set_random_seed` takes.
+# The range that `keras.utils.set_random_seed` accepts.
 seed_number = whole_number(0, 2**32 - 1)
 positive_float = number(above=0)
 fraction = number(least=0, most=1)
@@ -66,7 +66,7 @@ box_threshold = number(least=0, below=1)
 
 
 def stride_or_layer(text: str) -> int | str:
-    """Return a number as such, anything else as the name of a layer.
+    """Parse an output stride, or the name of a layer.
 
     Example:
         >>> stride_or_layer("16"), stride_or_layer("block5c_add")
@@ -76,7 +76,7 @@ def stride_or_layer(text: str) -> int | str:
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
-    """Split a text at commas and drops empty parts.
+    """Split text at commas, dropping empty parts.
 
     Example:
         >>> comma_separated("cam, gradcam,")
@@ -86,7 +86,7 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def listed(text: str) -> list[str]:
-    """Split names at commas; an empty list is a mistake.
+    """Split names at commas; raise an error for an empty list.
 
     Example:
         >>> listed("cam, gradcam")
@@ -99,7 +99,7 @@ def listed(text: str) -> list[str]:
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """Split `name=value`; the value is read as JSON where it is JSON, else it is a string.
+    """Split `name=value`; the value is parsed as JSON if possible, else it is a string.
 
     Example:
         >>> parse_option("erase-threshold=0.6")
@@ -108,15 +108,15 @@ def parse_option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     name = name.strip().replace("-", "_")
     if not equals or not name:
-        raise argparse.ArgumentTypeError(f"options are written NAME=VALUE, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
-    # A long number or a deep nesting is refused with an error of another kind.
+    # Numbers of many digits and deep nesting raise errors other than JSONDecodeError.
     except (ValueError, RecursionError):
         return name, value
 
 
-# What `Explainer` and `evaluate` take from other arguments of a command, by its flag.
+# Parameters of `Explainer` and `evaluate` that have their own flag, or None if the command sets them.
 _ELSEWHERE: Mapping[str, str | None] = {
     "model": None,
     "method": "--method",
@@ -148,12 +148,12 @@ class TakesArguments(Protocol):
         """Add an argument, as `argparse.ArgumentParser.add_argument` does."""
 
 
-# argparse keeps its groups, but has no public way to find one by its title.
+# argparse has no public way to find a group by its title.
 _SECTIONS: WeakKeyDictionary[argparse.ArgumentParser, dict[str, TakesArguments]] = WeakKeyDictionary()
 
 
 def section(parser: argparse.ArgumentParser, title: str) -> TakesArguments:
-    """Return the group of arguments under a heading of `--help`; the first request adds it."""
+    """Return the group of arguments under a heading of `--help`, creating it if needed."""
     groups = _SECTIONS.setdefault(parser, {})
     if title not in groups:
         groups[title] = parser.add_argument_group(title)
@@ -161,7 +161,7 @@ def section(parser: argparse.ArgumentParser, title: str) -> TakesArguments:
 
 
 def method_option(text: str) -> tuple[str, Any]:
-    """Split `name=value` for an option of a method; what an argument of the command says is none.
+    """Split `name=value` for an option of a method; raise an error for parameters with their own flag.
 
     Example:
         >>> method_option("samples=100")

@@ -1,4 +1,4 @@
-"""What every command has in common: its parser, its exit status, and what it needs of the system around it."""
+"""Parser, exit status and environment shared by all commands."""
 
 import argparse
 import contextlib
@@ -27,21 +27,22 @@ __all__ = [
     "exit_status",
     "import_tensorflow",
     "parse_option",
+    "print_line",
     "run_module",
-    "tell",
 ]
 
 _TRACEBACK = "KERASXAI_TRACEBACK"
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints mistakes as one line that names the nearest right word, and text as it was laid out."""
+    """An argument parser with one-line errors that name the nearest valid name, and help with its line breaks kept."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+    def __init__(self, prog: str, description: str, epilog: str) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=layout)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse words, among them values that begin with "-"."""
+        """Parse arguments, including values that begin with "-"."""
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args(joined_ranges(list(words)), namespace)
 
@@ -50,7 +51,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {_line(message)} (see {self.prog} --help)\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does; an unknown option is told with the nearest one."""
+        """Parse as argparse does; the error about an unknown option names the nearest one."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             flags = [word.partition("=")[0] for word in rest if word.startswith("-")]
@@ -58,7 +59,7 @@ class Parser(argparse.ArgumentParser):
             self.error(str(unknown("option", flags[0], known)) if flags else f"unexpected argument {rest[0]!r}")
         return options
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             name = action.option_strings[-1] if action.option_strings else action.dest
             kind = name.lstrip("-").replace("-", " ").replace("_", " ")
@@ -78,21 +79,21 @@ def command_parser(prog: str, command: SettingsCommand) -> Parser:
     return parser
 
 
-def exit_status(prog: str, run: Callable[[], Any]) -> int:
-    """Run a command and returns its exit status.
+def exit_status(prog: str, run: Callable[[], object]) -> int:
+    """Run a command and return its exit status.
 
-    With `KERASXAI_TRACEBACK=1` in the environment the traceback of an error is shown as well.
+    With `KERASXAI_TRACEBACK=1` in the environment, tracebacks of errors are printed as well.
 
     Returns:
-        What the command returns if that is a status, else 0; 2 if it could not be done, for a reason that is told in
-        one line; 130 after Ctrl-C; 141 if whoever read the output has closed it.
+        The return value of the command if it is a status, else 0; 2 for an error, whose reason is printed as one line;
+        130 after Ctrl-C; 141 if the reader of the output has closed it.
     """
     try:
         with one_line_warnings(prog):
             status = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        tell(f"{prog}: stopped")
+        print_line(f"{prog}: stopped")
         return 130
     except BrokenPipeError:
         _discard_output()
@@ -100,7 +101,7 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
     except Exception as error:
         if os.environ.get(_TRACEBACK, "0") not in ("", "0"):
             traceback.print_exc()
-        tell(f"{prog}: {_message(error)}")
+        print_line(f"{prog}: {_message(error)}")
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             return 2
@@ -110,7 +111,7 @@ def exit_status(prog: str, run: Callable[[], Any]) -> int:
 
 
 def _message(error: Exception) -> str:
-    """Return the line about an error: the user's mistake, a library's or a model's failure, or a mistake in here."""
+    """Describe an error: a mistake of the user, a failure of a library or a model, or a bug of this package."""
     if isinstance(error, KerasxaiError):
         return str(error)
     if isinstance(error, OSError) and error.filename is None and error.strerror is None:
@@ -132,14 +133,15 @@ def _line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def tell(text: str) -> None:
+def print_line(text: str) -> None:
     """Print one line on stderr."""
+    # A closed stderr must not hide the exit status.
     with contextlib.suppress(OSError):
         print(_line(text), file=sys.stderr, flush=True)
 
 
 def _discard_output() -> None:
-    """Send what is still in the buffer of stdout nowhere, where the interpreter would complain about it at its end."""
+    """Discard buffered output: at exit, the interpreter would print an error about a closed stdout."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -147,10 +149,10 @@ def _discard_output() -> None:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr usable whatever they are.
+    """Make stdout and stderr usable even if they are closed or cannot encode all characters.
 
-    A closed one leads nowhere: a file that is opened later would otherwise get its number, and what TensorFlow writes
-    to stderr would end up in it. A character that the locale cannot encode is escaped.
+    Closed streams are opened on the null device: otherwise the next file that is opened would get the descriptor of
+    stderr, and receive the messages of TensorFlow. Characters that the locale cannot encode are escaped.
     """
     for number in range(3):
         try:
@@ -167,42 +169,42 @@ def prepare_streams() -> None:
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without its notes about the machine, which would bury what a command prints.
+    """Import TensorFlow without its log messages about the machine, which would bury the output of a command.
 
-    They are written by compiled code before any setting of it is read, so that the file descriptor itself has to look
-    away; if the import fails, what was written is shown.
+    They are written by compiled code before it reads any setting, so the file descriptor itself is redirected; if the
+    import fails, they are printed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
-    shown = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 2)
         try:
             importlib.import_module("tensorflow")
         except BaseException:
-            hidden.seek(0)
-            os.write(shown, hidden.read())
+            captured.seek(0)
+            os.write(stderr, captured.read())
             raise
         finally:
-            os.dup2(shown, 2)
-            os.close(shown)
+            os.dup2(stderr, 2)
+            os.close(stderr)
     check_backend()
 
 
 def check_backend() -> None:
-    """Refuse to go on where Keras computes with something else than TensorFlow.
+    """Check that Keras uses the TensorFlow backend.
 
     Raises:
-        KerasxaiError: It does, or the backend that is asked for is not installed.
+        KerasxaiError: It uses another backend, or one that is not installed.
     """
-    wanted = os.environ.get("KERAS_BACKEND", "")
+    requested = os.environ.get("KERAS_BACKEND", "")
     remedy = "set KERAS_BACKEND=tensorflow (or backend in ~/.keras/keras.json)"
     try:
         backend = importlib.import_module("keras").config.backend()
     except ImportError as error:
-        if wanted in ("", "tensorflow"):
+        if requested in ("", "tensorflow"):
             raise
-        raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {wanted!r}; {remedy}") from error
+        raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {requested!r}; {remedy}") from error
     if backend != "tensorflow":
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
 
@@ -216,13 +218,13 @@ def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Name
 
 
 def command_line(words: Sequence[str] | None = None) -> str:
-    """Return the command that runs now, as it could be typed again."""
+    """Return the running command as text that can be pasted into a shell."""
     words = sys.argv if words is None else words
     return " ".join(map(_quoted, [Path(words[0]).name, *words[1:]]))
 
 
 def _quoted(word: str) -> str:
-    """Return a word as a shell takes it; line breaks and bytes that are not UTF-8 as bash writes them."""
+    """Quote a word for a shell; line breaks and bytes that are not UTF-8 are escaped as in bash."""
     if printable(word) == word:
         return shlex.quote(word)
     return "$'" + printable(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"

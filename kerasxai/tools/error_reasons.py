@@ -1,4 +1,4 @@
-"""What an error of Keras or TensorFlow comes down to, in one line."""
+"""Errors of Keras and TensorFlow, shortened to one line."""
 
 import re
 import textwrap
@@ -15,7 +15,7 @@ _LONGEST = 500
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason for an error in one line, without the configurations and graphs that Keras writes around it.
+    """Return the message of an error as one line, without the configurations and graphs that Keras adds.
 
     Args:
         error: Any exception.
@@ -30,17 +30,16 @@ def reason(error: BaseException) -> str:
     text = _INNER.sub("", text)
     text = _CONFIG.sub("", _RECEIVED.sub("", _CALLING.sub("", text)))
     if "Graph execution error" in text:
-        # The reason stands behind the place in the user's code, which has one line for each call.
+        # The reason follows the stack of the graph, which has one line for each call.
         text = next((part for part in reversed(text.split("\n")) if _NODE.sub("", part).strip()), text)
     text = _NODE.sub("", text)
     return textwrap.shorten(text, _LONGEST, placeholder=" ...") or type(error).__name__
 
 
 def raised_in_kerasxai(error: BaseException) -> str | None:
-    """Return the file and line of the package where an error was raised, or None if it was raised by a library.
+    """Return the file and line of this package where an error was raised, or None if it was raised elsewhere.
 
-    What Keras, TensorFlow or the user's own layers raise while a model runs says something about the model; what the
-    package's own lines raise is a mistake in the package.
+    Errors from Keras, TensorFlow or custom layers concern the model; errors from the package itself are bugs.
     """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     if not frames:

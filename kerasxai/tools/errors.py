@@ -29,7 +29,7 @@ def unknown(kind: str, name: object, known: Iterable[str], most: int = 12) -> Ke
     """Return the error for a name that is not in a table, with the nearest names.
 
     Args:
-        kind: What the name stands for, in the singular: `"method"`, `"layer"`.
+        kind: The kind of object named, in the singular: `"method"`, `"layer"`.
         name: The name that the user gave.
         known: All valid names.
         most: Maximum number of names listed.

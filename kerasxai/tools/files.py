@@ -1,7 +1,7 @@
-"""The one place that opens, reads and writes files of text: always UTF-8, whole or not at all, no name lost.
+"""Text files: always UTF-8, written atomically.
 
-Names of files may hold bytes that are not UTF-8. Python carries them as lone surrogates; `errors="surrogateescape"`
-writes them back as the bytes that they were.
+File names may contain bytes that are not UTF-8. Python represents them as lone surrogates;
+`errors="surrogateescape"` writes them back as the original bytes.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @contextlib.contextmanager
 def atomic_path(path: StrPath) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path` and renames it to `path` when the block ends well.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix, because many writers (Keras, Pillow, NumPy) choose the format by it. Missing
-    parent folders are made. If the block or the rename fails, the temporary file is removed and `path` is as before.
+    parent folders are created. If the block or the rename fails, the temporary file is removed and `path` is unchanged.
 
     Args:
         path: The file to write.
@@ -40,7 +40,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
         ...     _ = temporary.write_text("done")
     """
     path = Path(path)
-    # Short, so that a name that the file system just takes has a temporary one too; numbered, because of threads.
+    # Short, because `path` may have the longest name that the file system allows; numbered, because of threads.
     temporary = path.with_name(f".tmp-{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +54,12 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
 
 
 def cannot(do: str, path: StrPath, error: Exception) -> KerasxaiError:
-    """Return the error for a file or folder that the system refuses.
+    """Return the error for a file or folder that cannot be read or written.
 
     Args:
         do: "read" or "write".
         path: The file or folder.
-        error: What the system raised.
+        error: The exception.
 
     Example:
         >>> str(cannot("write", "map.txt", OSError("disk full")))
@@ -69,7 +69,7 @@ def cannot(do: str, path: StrPath, error: Exception) -> KerasxaiError:
 
 
 def open_text(path: StrPath, mode: Literal["r", "w", "a", "x"] = "r") -> IO[str]:
-    r"""Open a file of text as UTF-8, whatever the locale says; line ends stay as they are.
+    r"""Open a text file as UTF-8 in every locale, without translating line ends.
 
     Args:
         path: The file.
@@ -89,7 +89,7 @@ def open_text(path: StrPath, mode: Literal["r", "w", "a", "x"] = "r") -> IO[str]
 
 
 def read_text(path: StrPath) -> str:
-    """Return the text of a file; a byte order mark is dropped.
+    """Read a text file, without a byte order mark.
 
     Raises:
         KerasxaiError: The file cannot be read.
@@ -107,7 +107,7 @@ def read_text(path: StrPath) -> str:
 
 
 def write_text(path: StrPath, text: str) -> Path:
-    """Write a file of text, whole or not at all.
+    """Write a text file atomically.
 
     Returns:
         The path.
@@ -125,11 +125,12 @@ def write_text(path: StrPath, text: str) -> Path:
     return path
 
 
+# Any: the caller knows the structure of the file.
 def read_json(path: StrPath) -> Any:
-    """Return the content of a JSON file.
+    """Read a JSON file.
 
     Raises:
-        KerasxaiError: The file cannot be read, or holds no JSON.
+        KerasxaiError: The file cannot be read, or is not JSON.
 
     Example:
         >>> _ = write_json("a.json", {"images": 3})
@@ -142,18 +143,18 @@ def read_json(path: StrPath) -> Any:
         raise KerasxaiError(f"expected JSON in {os.fspath(path)}, got a damaged file ({error}); delete it") from error
 
 
-def write_json(path: StrPath, value: Any) -> Path:
-    """Write a JSON file that every reader takes: no NaN, no infinity, indented by 2, whole or not at all.
+def write_json(path: StrPath, value: object) -> Path:
+    """Write a strictly standard JSON file atomically: without NaN and infinity, indented by 2.
 
     Args:
         path: The file.
-        value: What `json` can write.
+        value: Any value that `json` can write.
 
     Returns:
         The path.
 
     Raises:
-        KerasxaiError: A number is not finite (the message says where), or the file cannot be written.
+        KerasxaiError: A number is not finite, or the file cannot be written.
 
     Example:
         >>> read_json(write_json("a.json", {"images": 3}))
@@ -162,16 +163,16 @@ def write_json(path: StrPath, value: Any) -> Path:
     return write_text(path, json_text(value, os.fspath(path), indent=2) + "\n")
 
 
-def json_text(value: Any, name: str = "JSON", indent: int | None = None) -> str:
-    """Return a value as JSON, without NaN and infinity.
+def json_text(value: object, name: str = "JSON", indent: int | None = None) -> str:
+    """Return a value as JSON text, without NaN and infinity.
 
     Args:
-        value: What `json` can write.
-        name: Of the file, for the message.
-        indent: Spaces of each level; None writes one line.
+        value: Any value that `json` can write.
+        name: Name of the file, for the error message.
+        indent: Spaces per level; None: one line.
 
     Raises:
-        KerasxaiError: A number is not finite; the message says where.
+        KerasxaiError: A number is not finite.
 
     Example:
         >>> json_text({"loss": 0.5})
@@ -184,8 +185,8 @@ def json_text(value: Any, name: str = "JSON", indent: int | None = None) -> str:
         raise KerasxaiError(f"{name}: {where} must be a finite number, got {number}") from None
 
 
-def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yield where a nested value holds NaN or infinity, and what stands there.
+def not_finite(value: object, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the path and the value of each NaN or infinity in a nested value.
 
     Example:
         >>> list(not_finite({"runs": [{"loss": float("inf")}]}))
@@ -201,8 +202,9 @@ def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
             yield from not_finite(one, f"{path}[{number}]")
 
 
-def null_for_nan(value: Any) -> Any:
-    """Return a nested value with None for every number that is not finite, for figures that may be undefined.
+# Any: the value has the structure of the argument.
+def null_for_nan(value: object) -> Any:
+    """Replace NaN and infinity in a nested value by None, for figures that may be undefined.
 
     Example:
         >>> null_for_nan({"loss": [0.5, float("nan")]})
@@ -216,7 +218,7 @@ def null_for_nan(value: Any) -> Any:
 
 
 def csv_cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula: such text gets an apostrophe in front.
+    """Prefix text that a spreadsheet would read as a formula with an apostrophe.
 
     Example:
         >>> csv_cell("=cmd.jpg"), csv_cell(-3)
@@ -234,12 +236,12 @@ def _is_number(text: str) -> bool:
 
 
 def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Path:
-    """Write a table with a line of headings, whole or not at all; cells are written as `csv_cell` returns them.
+    """Write a table with headings as CSV, atomically, with cells as returned by `csv_cell`.
 
     Args:
         path: The file.
         columns: The headings.
-        rows: The cells of each row; they may be made as they are written.
+        rows: The cells of each row; may be a generator.
 
     Returns:
         The path.
@@ -260,7 +262,7 @@ def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Iterable[obj
 
 
 def read_csv(path: StrPath) -> list[dict[str, str]]:
-    """Return the rows of a table by its headings.
+    """Read the rows of a CSV file as dicts by its headings.
 
     Raises:
         KerasxaiError: The file cannot be read.
@@ -278,7 +280,7 @@ def read_csv(path: StrPath) -> list[dict[str, str]]:
 
 
 def text_of(path: StrPath) -> str:
-    """Return a path as text that is the same in every locale: its bytes read as UTF-8.
+    """Return a path as text that does not depend on the locale: its bytes read as UTF-8.
 
     Example:
         >>> text_of("photos/cat.jpg")
@@ -288,7 +290,7 @@ def text_of(path: StrPath) -> str:
 
 
 def path_of(text: str) -> str:
-    """Return the path that `text_of` made a text of, as this process's locale has it.
+    """Return the path of a text from `text_of`, in the encoding of the current locale.
 
     Example:
         >>> path_of(text_of("photos/über.jpg"))

@@ -1,4 +1,4 @@
-"""Folders that commands write to: whether they can be written, and that only one process does so at a time."""
+"""Output folders: checks for write access, and locks against concurrent writers."""
 
 import contextlib
 import errno
@@ -19,29 +19,29 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".kerasxai-lock"
+# Seconds after which a lock file without a process number is considered left over from a crash.
 _GRACE = 10.0
-"""Seconds after which a lock without a process's number is taken for the leftover of a crash."""
+# Errors of file systems without locks, such as some network file systems.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
-"""What file systems answer that have no locks, such as some that come over a network."""
-_held: dict[Path, tuple[int, int]] = {}
-"""The folders that this process has locked, each with the thread and how often."""
+# The folders locked by this process, with the thread and the number of nested locks.
+_locked: dict[Path, tuple[int, int]] = {}
 
 
 def check_output_folder(folder: StrPath) -> None:
-    """Raise an error if a folder cannot be made or written to; leaves nothing behind.
+    """Check that a folder can be created and written to, leaving no trace.
 
     Args:
-        folder: It need not exist.
+        folder: A folder, which need not exist.
 
     Raises:
-        KerasxaiError: The folder, or one above it, is a file or must not be written to.
+        KerasxaiError: The folder or a parent is a file, or is not writable.
 
     Example:
         >>> check_output_folder("out/maps")
     """
     made = _make(Path(folder))
     try:
-        # Permission bits do not tell all: file systems are mounted read-only, shares have rules of their own.
+        # A trial, because permission bits are not reliable: read-only mounts and network shares have other rules.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except (OSError, ValueError) as error:
@@ -51,7 +51,7 @@ def check_output_folder(folder: StrPath) -> None:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder and those above it; returns those that were missing, the deepest first."""
+    """Create a folder and its parents, and return those that were missing, the deepest first."""
     try:
         missing = []
         for path in (folder, *folder.absolute().parents):
@@ -72,16 +72,16 @@ def _remove(folders: list[Path]) -> None:
 
 @contextlib.contextmanager
 def locked(folder: StrPath) -> Iterator[None]:
-    """Keep other processes, and other threads, from writing to a folder while the block runs.
+    """Lock a folder against other processes and threads while the block runs.
 
-    The folder is made if it is missing; one that the block leaves empty is removed again. A process that dies leaves no
-    lock behind, however it dies. The same thread may lock a folder again within the block.
+    A missing folder is created, and removed again if the block leaves it empty. The operating system releases the lock
+    of a process that is killed. The same thread may lock a folder again within the block.
 
     Args:
-        folder: It need not exist.
+        folder: A folder, which need not exist.
 
     Raises:
-        KerasxaiError: Another process or thread writes to the folder, or it cannot be written to.
+        KerasxaiError: Another process or thread has locked the folder, or it cannot be written to.
 
     Example:
         >>> with locked("out"):
@@ -91,16 +91,16 @@ def locked(folder: StrPath) -> Iterator[None]:
     made = _make(folder)
     try:
         key, thread = folder.resolve(), threading.get_ident()
-        owner, times = _held.get(key, (thread, 0))
+        owner, times = _locked.get(key, (thread, 0))
         handle = None if times and owner == thread else _take(folder / LOCK)
-        _held[key] = (thread, times + 1)
+        _locked[key] = (thread, times + 1)
         try:
             yield
         finally:
             if times:
-                _held[key] = (thread, times)
+                _locked[key] = (thread, times)
             else:
-                del _held[key]
+                del _locked[key]
             if handle is not None:
                 _release(handle, folder / LOCK)
     finally:
@@ -108,21 +108,21 @@ def locked(folder: StrPath) -> Iterator[None]:
 
 
 def is_locked_here(folder: StrPath) -> bool:
-    """Return whether this process writes to a folder at the moment, see `locked`.
+    """Return whether this process has locked a folder, see `locked`.
 
     Example:
         >>> with locked("out"):
         ...     is_locked_here("out")
         True
     """
-    return bool(_held) and Path(folder).resolve() in _held
+    return bool(_locked) and Path(folder).resolve() in _locked
 
 
 def _take(path: Path) -> int:
     try:
         while True:
             handle = _take_once(path)
-            # Whoever held the lock removes the file before letting go: what was locked then is no longer there.
+            # The previous owner removes the file before releasing it, so the file just locked may be gone.
             with contextlib.suppress(FileNotFoundError):
                 if handle is not None and os.path.samestat(os.fstat(handle), path.stat()):
                     os.ftruncate(handle, 0)
@@ -135,7 +135,7 @@ def _take(path: Path) -> int:
 
 
 def _take_once(path: Path) -> int | None:
-    """Return the locked file, or None if a stale lock was removed and all has to be tried again."""
+    """Return the descriptor of the locked file, or None if a stale lock was removed and the caller must try again."""
     if fcntl is None:
         return _create(path)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -150,7 +150,7 @@ def _take_once(path: Path) -> int | None:
 
 
 def _create(path: Path) -> int | None:
-    """Take a lock where the system has none: by making a file that must not be there."""
+    """Lock by exclusive creation of a file, for systems without file locks."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
@@ -175,7 +175,7 @@ def _is_stale(path: Path) -> bool:
 
 def _is_alive(process: int) -> bool:
     if os.name == "nt":
-        # A signal 0 would end the process there; an open file cannot be removed, though, so that the attempt tells.
+        # Signal 0 would kill the process on Windows. Removing the file fails there while it is open, which is enough.
         return False
     try:
         os.kill(process, 0)
@@ -191,7 +191,9 @@ def _refused(path: Path) -> KerasxaiError:
     with contextlib.suppress(OSError):
         words = path.read_bytes().decode(errors="replace").split()
     process = f"process {words[0]}" if words else "another process"
-    return KerasxaiError(f"{process} is writing to {path.parent}; wait until it has finished, or choose another --out")
+    return KerasxaiError(
+        f"cannot write {path.parent}: {process} is writing to it; wait until it has finished, or choose another --out"
+    )
 
 
 def _release(handle: int, path: Path) -> None:

@@ -1,6 +1,4 @@
-"""Models of other libraries, which look like Keras models and are none."""
-
-from typing import Any
+"""Models of other libraries that resemble Keras models."""
 
 from kerasxai.tools.errors import KerasxaiError
 
@@ -14,23 +12,23 @@ _LIBRARIES = {
 }
 
 
-def check_keras_model(model: Any, method: str) -> None:
-    """Refuse a model of another library by its name.
+def check_keras_model(model: object, method: str) -> None:
+    """Raise an error that names the library of a model that is not from Keras 3.
 
     Args:
-        model: Anything that is no Keras 3 model.
-        method: The method that looks inside.
+        model: Any object other than a Keras 3 model.
+        method: The requested method, which needs the layers of the model.
 
     Raises:
-        KerasxaiError: It is a model of a library that is known.
+        KerasxaiError: It is a model of a known other library.
 
     Example:
         >>> check_keras_model(lambda images: images, "gradcam")
     """
     modules = [kind.__module__ for kind in type(model).__mro__]
-    for library, told in _LIBRARIES.items():
+    for library, description in _LIBRARIES.items():
         if any(module == library or module.startswith(f"{library}.") for module in modules):
             raise KerasxaiError(
-                f"expected a Keras 3 model, got {told}; or give a function from images to scores, both NumPy, to a "
-                f"method that asks for nothing else, such as rise or lime, in place of {method}"
+                f"expected a Keras 3 model, got {description}; or give a function from images to scores, both NumPy, "
+                f"to a method that needs nothing else, such as rise or lime, in place of {method}"
             )

@@ -5,7 +5,7 @@ import re
 
 
 def parse_size(text: str) -> int | tuple[int, int]:
-    """Read `--image-size`: a side, or height and width.
+    """Parse `--image-size`: one side, or height and width.
 
     Example:
         >>> parse_size("224"), parse_size("48x64")
@@ -13,14 +13,12 @@ def parse_size(text: str) -> int | tuple[int, int]:
     """
     if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", text):
         raise argparse.ArgumentTypeError(f"must be a side such as 224, or HEIGHTxWIDTH such as 240x320, got {text!r}")
-    sides = [int(side) for side in text.split("x")]
-    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+    height, _, width = text.partition("x")
+    return (int(height), int(width)) if width else int(height)
 
 
 def joined_ranges(words: list[str]) -> list[str]:
-    """Return a command's words with `--input-range -1,1` as one word.
-
-    Otherwise argparse takes what begins with "-" for an option.
+    """Join `--input-range -1,1` to one word; argparse would take a value that begins with "-" for an option.
 
     Example:
         >>> joined_ranges(["--input-range", "-1,1"])

@@ -1,4 +1,4 @@
-"""What becomes of pixels in [0, 255] before a model sees them, for models that do not rescale them themselves."""
+"""Preprocessing of pixels in [0, 255] for models that do not rescale their inputs themselves."""
 
 import importlib
 import sys
@@ -33,7 +33,7 @@ def _float32(values: tuple[float, ...]) -> "NDArray[np.float32]":
     return np.array(values, np.float32)
 
 
-# Arithmetic alone, so that the functions take NumPy arrays and tensors.
+# Only arithmetic, so that the functions work on NumPy arrays and on tensors.
 RANGES: dict[str, Preprocess] = {
     "0,255": lambda images: images,
     "0,1": lambda images: images / 255.0,
@@ -41,7 +41,7 @@ RANGES: dict[str, Preprocess] = {
     "caffe": _caffe,
     "imagenet": _imagenet,
 }
-"""From a name to the function that takes float32 images `(N, H, W, C)` in [0, 255], channels last."""
+"""Functions of float32 images `(N, H, W, C)` in [0, 255], channels last, by name."""
 
 RANGE_HELP = (
     f"what the model takes in place of pixels in [0, 255]: {', '.join(RANGES)}, or a function MODULE:FUNCTION that is "
@@ -59,13 +59,13 @@ def _colors(images: Any) -> Any:
 
 
 def preprocessing(given: str | Preprocess | None) -> Preprocess:
-    """Return the function that a name in RANGES, or `"module:function"`, or a function stands for.
+    """Return the preprocessing function of an input range.
 
     Args:
-        given: None leaves [0, 255].
+        given: A name in RANGES, `"module:function"`, or a function; None: the images stay in [0, 255].
 
     Raises:
-        KerasxaiError: An unknown name, a module that cannot be imported, or no function.
+        KerasxaiError: The name is unknown, the module cannot be imported, or the object is not a function.
 
     Example:
         >>> preprocessing("0,1")(np.float32([0, 255])).tolist()
@@ -86,7 +86,7 @@ def preprocessing(given: str | Preprocess | None) -> Preprocess:
 
 
 def name_of_range(given: str | Preprocess | None) -> str:
-    """Return how an input range is written down in a run's files."""
+    """Return the name of an input range as written to the files of a run."""
     if given is None:
         return "0,255"
     if isinstance(given, str):
@@ -95,7 +95,7 @@ def name_of_range(given: str | Preprocess | None) -> str:
 
 
 def source_of_range(name: str) -> str | None:
-    """Return the file of the module that an input range `"module:function"` was imported from; None for the others."""
+    """Return the file of the module of an input range `"module:function"`; None for the others."""
     module = sys.modules.get(name.partition(":")[0]) if ":" in name else None
     return getattr(module, "__file__", None)
 
@@ -125,13 +125,13 @@ def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.fl
 
     Args:
         function: Takes and returns images `(N, H, W, C)`.
-        images: `(N, H, W, C)`, left as they are.
+        images: `(N, H, W, C)`, not modified.
 
     Returns:
         float32 of the same shape.
 
     Raises:
-        KerasxaiError: The function fails, or gives another shape, no real numbers, or numbers that are not finite.
+        KerasxaiError: The function fails, or returns another shape, or values that are not finite real numbers.
     """
     import numpy as np
 
@@ -143,7 +143,7 @@ def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.fl
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise KerasxaiError(f"the preprocessing failed: {type(error).__name__}: {reason}") from error
+        raise KerasxaiError(f"cannot preprocess images: {type(error).__name__}: {reason}") from error
     if made.shape != given.shape:
         raise KerasxaiError(f"expected preprocessed images of shape {given.shape}, got {made.shape}")
     if made.dtype.kind not in "fiub" and not np.can_cast(made.dtype, np.float32):

@@ -1,11 +1,12 @@
-"""Names that are looked up when they are first used, so that tables cost no import of TensorFlow."""
+"""References that are imported when first used, so that tables do not import TensorFlow."""
 
 import importlib
 from typing import Any
 
 
+# Any: a reference may name an object of any type.
 def resolve(reference: str) -> Any:
-    """Return the object that `"package.module:name"` names.
+    """Import the object with the reference `"package.module:name"`.
 
     Example:
         >>> resolve("math:sqrt")(9.0)

@@ -1,4 +1,4 @@
-"""Warnings as a command prints them: one line on stderr."""
+"""Warnings of commands, printed as one line on stderr."""
 
 import contextlib
 import logging
@@ -13,13 +13,13 @@ from kerasxai.tools.printable import printable
 
 @contextlib.contextmanager
 def one_line_warnings(prog: str) -> Iterator[None]:
-    """Print warnings as one line each, and of each class of KerasxaiWarning only the first.
+    """Print each warning as one line, and of each class of KerasxaiWarning only the first.
 
-    Thousands of images may have the same flaw. What image libraries say of damaged files is left out: commands say it
-    themselves.
+    Thousands of images may cause the same warning. Messages of image libraries about damaged files are suppressed,
+    because commands report such files themselves.
 
     Args:
-        prog: What the lines begin with.
+        prog: The prefix of each line.
 
     Example:
         >>> with one_line_warnings("kerasxai explain"):
@@ -47,7 +47,7 @@ def one_line_warnings(prog: str) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("always", category=KerasxaiWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        # Not `record=True`, which would keep the lines until the command ends.
+        # Not `record=True`, which would delay the lines until the command ends.
         warnings.showwarning = show
         pillow.setLevel(logging.CRITICAL)
         try:

@@ -1,17 +1,16 @@
-"""Names of files and classes as text that a terminal, a table and a web page can show."""
+"""Names of files and classes as printable text."""
 
 import os
 import unicodedata
 
-# Joiners that scripts such as Persian and emoji need; Python counts them as not printable.
+# Joiners required by emoji and by scripts such as Persian; Python does not count them as printable.
 _JOINERS = frozenset("\u200c\u200d")
 
 
 def printable(name: object) -> str:
-    r"""Return a name as one line of text that can be encoded and printed.
+    r"""Return a name as one line of printable text.
 
-    Line breaks and control characters are escaped, and so are bytes of a file name that are not UTF-8, so that two
-    different names never look alike.
+    Line breaks, control characters and bytes that are not UTF-8 are escaped, so that different names never look alike.
 
     Args:
         name: A string, a path, or anything else with a `str`.
@@ -33,6 +32,6 @@ def _escaped(character: str) -> str:
     if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs":
         return character
     if "\udc80" <= character <= "\udcff":
-        # How Python keeps a byte that is not UTF-8.
+        # A lone surrogate: how Python represents a byte that is not UTF-8.
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -1,20 +1,23 @@
-"""A bar for calls that take long."""
+"""A progress bar for long calls."""
 
 import sys
 import time
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Self
 
-_PATIENCE = 1.0
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# Seconds before the bar appears.
+_DELAY = 1.0
 
 
 class Bar:
-    """Shows on stderr how much of a call is done, and only if the call takes more than about a second.
+    """A progress bar on stderr that appears only if the call takes longer than about a second.
 
     Args:
-        total: How much there is to do, in images.
-        description: What is being done.
-        shown: True, False, or None for "where stderr is a terminal".
+        total: The amount of work, in images.
+        description: The text before the bar.
+        shown: Whether to show the bar; None: if stderr is a terminal.
 
     Example:
         >>> with Bar(16, "rise") as bar:
@@ -28,36 +31,36 @@ class Bar:
         self._description = description
         self._shown = sys.stderr.isatty() if shown is None else shown
         self._begun = time.monotonic()
-        self._progress: Any = None
+        self._progress: Progress | None = None
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
 
     def advance(self, amount: float) -> None:
-        """Add to what is done; never goes above the total."""
+        """Advance the bar by an amount of work."""
         self.reach(self.done + amount)
 
     def reach(self, done: float) -> None:
-        """Say how much is done altogether."""
+        """Set the amount of completed work, at most the total."""
         self.done = min(done, self.total)
         if not self._shown:
             return
-        if self._progress is None and time.monotonic() - self._begun > _PATIENCE and self.done < self.total:
+        if self._progress is None and time.monotonic() - self._begun > _DELAY and self.done < self.total:
             self._start()
         if self._progress is not None:
             self._progress.update(self._task, completed=self.done)
 
     def _start(self) -> None:
-        # Most calls are over before a bar would be of use, so that rich is imported only here.
+        # Imported here, because most calls end before a bar appears.
         from rich.console import Console
         from rich.progress import Progress
 
         console = Console(stderr=True)
-        # On a terminal the bar goes when the call is over; in a file its last state stays.
+        # The bar disappears from a terminal at the end of the call; in a file its last state is kept.
         self._progress = Progress(console=console, transient=console.is_terminal)
         self._task = self._progress.add_task(self._description, total=self.total)
         self._progress.start()

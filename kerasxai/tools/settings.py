@@ -1,11 +1,11 @@
-"""Settings described once: dataclass fields that carry help, limits and choices, and flags made of them."""
+"""Dataclass fields with help, limits and choices, and the command-line flags generated from them."""
 
 import argparse
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, Unpack
 
 from kerasxai.tools.arguments import natural_int, number, parse_option, section, whole_number
 from kerasxai.tools.errors import KerasxaiError, unknown
@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound=Dataclass)
 
 @dataclass(frozen=True)
 class Limits:
-    """The range of a number; `least` and `most` are allowed, `above` and `below` are not."""
+    """The range of a number; `least` and `most` are inclusive, `above` and `below` exclusive."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -41,10 +41,10 @@ SEED = Limits(least=0, most=2**32 - 1)
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field's metadata say.
+    """The metadata of a dataclass field.
 
     Attributes:
-        help: What `--help` prints; the default is added.
+        help: The text in `--help`, to which the default is added.
         group: The heading of the flag in `--help`.
         limits: The range of a number; the field's type decides whether it is a whole one.
         choices: The names that are allowed, such as a table; read when they are needed, so that rows can be added.
@@ -52,9 +52,9 @@ class Setting:
         positional: Whether it is an argument without a flag.
         nargs: How many words it takes, as for `argparse`; None for one.
         metavar: Placeholder of the value in `--help`.
-        parse: Reads the text of the flag, where type and limits do not say how.
-        collect: Makes the field's value of a repeated flag's values; such a flag takes NAME=VALUE unless `parse` is
-            given.
+        parse: Parser of the text of the flag, if it does not follow from the type and the limits.
+        collect: Makes the value of the field from the values of a repeated flag; such a flag takes NAME=VALUE unless
+            `parse` is given.
     """
 
     help: str
@@ -69,13 +69,25 @@ class Setting:
     collect: Callable[[list[Any]], Any] | None = None
 
 
-def setting(help: str, group: str, default: Any = MISSING, **description: Any) -> Any:
-    """Return a dataclass field that describes a setting; a field of NAME=VALUE pairs is an empty dict by default.
+# Any: the field of a dataclass has the type of its annotation, as with `dataclasses.field`.
+class Description(TypedDict, total=False):
+    """Optional attributes of `Setting`."""
+
+    limits: Limits | None
+    choices: Collection[str]
+    flag: str | None
+    metavar: str | None
+    parse: Callable[[str], Any] | None
+    collect: Callable[[list[Any]], Any] | None
+
+
+def setting(help: str, group: str, default: object = MISSING, **description: Unpack[Description]) -> Any:
+    """Return a dataclass field that describes a setting; fields with `collect` default to an empty dict.
 
     Args:
         help: As for `Setting`.
         group: As for `Setting`.
-        default: None if the setting is required.
+        default: The default; without one, the setting is required.
         **description: As for `Setting`.
 
     Example:
@@ -95,12 +107,12 @@ def described(kind: type[Dataclass]) -> dict[str, tuple[Field[Any], Setting]]:
 
 
 def add_settings(parser: argparse.ArgumentParser, kind: type[Dataclass], leave_out: Iterable[str] = ()) -> None:
-    """Add one flag for each setting of a dataclass, grouped.
+    """Add one flag for each setting of a dataclass, in the groups of the settings.
 
     Args:
-        parser: The command's.
+        parser: The parser of the command.
         kind: The dataclass.
-        leave_out: Fields that another dataclass of the same command describes.
+        leave_out: Fields without a flag, or with a flag from another dataclass.
     """
     for name, (item, row) in described(kind).items():
         if name not in leave_out:
@@ -128,7 +140,7 @@ def _add(parser: argparse.ArgumentParser, item: Field[Any], row: Setting) -> Non
             options["required"] = True
         else:
             options["default"] = item.default
-            # Names and lists say their default themselves where it is not one word.
+            # Where the default is empty or a list, the help text itself describes it.
             if item.default not in (None, "", ()) and not isinstance(item.default, tuple):
                 options["help"] += " (default: %(default)s)"
     group.add_argument(flag, **options)
@@ -141,7 +153,7 @@ def _parser_of(item: Field[Any], row: Setting) -> Callable[[str], Any]:
     if row.limits is None:
         return Path if "Path" in kinds else str
     if "int" in kinds:
-        # Only the lower end is a matter of the command line; the config refuses what is above the upper one.
+        # argparse checks the lower limit only; the dataclass checks both.
         return natural_int if row.limits.least == 0 and row.limits != SEED else whole_number(*_ends(row.limits))
     return number(row.limits.least, row.limits.most, row.limits.above, row.limits.below)
 
@@ -150,13 +162,13 @@ def _ends(limits: Limits) -> tuple[int, ...]:
     return (0, int(limits.most)) if limits == SEED else (int(limits.least),)
 
 
-def from_options(kind: type[Kind], options: argparse.Namespace, **more: Any) -> Kind:
-    """Return the dataclass that parsed arguments mean; a setting without an argument has its default.
+def from_options(kind: type[Kind], options: argparse.Namespace, **more: object) -> Kind:
+    """Make a dataclass from parsed arguments; settings without an argument have their default.
 
     Args:
         kind: The dataclass.
         options: The parsed arguments.
-        **more: Values of fields in place of the arguments'.
+        **more: Values of fields that take precedence over the arguments.
     """
     given = vars(options)
     values = {
@@ -168,10 +180,10 @@ def from_options(kind: type[Kind], options: argparse.Namespace, **more: Any) -> 
 
 
 def check_settings(config: Dataclass) -> None:
-    """Refuse values out of range, fractions where a whole number is meant, and unknown names.
+    """Check the settings of a dataclass against their limits and choices.
 
     Raises:
-        KerasxaiError: A field is outside of the limits or the choices that it is described with.
+        KerasxaiError: A value is out of range, not a whole number, or an unknown name.
     """
     for name, (item, row) in described(type(config)).items():
         value, kinds = getattr(config, name), str(item.type)
@@ -192,7 +204,9 @@ def _check_number(name: str, value: object, limits: Limits) -> None:
             raise argparse.ArgumentTypeError(f"must be a number, got {value!r}")
         parse(str(value))
     except argparse.ArgumentTypeError as error:
-        raise KerasxaiError(f"{name} {error}") from None
+        # argparse puts the flag in front of the message; here it is the name of the field.
+        message = f"{name} {error}"
+        raise KerasxaiError(message) from None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Printing tables on the terminal."""
+"""Tables printed on the terminal."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,12 +6,12 @@ from kerasxai.tools.printable import printable
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table that wraps to the terminal; where the output is no terminal, no line is cut.
+    """Print a table, wrapped to the width of the terminal; lines are not wrapped if the output is not a terminal.
 
     Args:
-        columns: The headings; one that ends in ">" is set flush right.
-        rows: The cells, printed by `printable`: brackets in a name are no markup.
-        title: Stands above.
+        columns: The headings; columns whose heading ends in ">" are right-aligned.
+        rows: The cells, printed by `printable`; brackets are not interpreted as markup.
+        title: Above the table.
     """
     # Imported here, because rich takes a third of the time in which commands answer `--help`.
     from rich.console import Console
