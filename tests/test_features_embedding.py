@@ -90,7 +90,7 @@ def test_sources_of_all_kinds_give_the_same_batches() -> None:
         assert [name for batch in found for name in batch["name"]] == [str(i) for i in range(11)]
     with pytest.raises(KerasxaiError, match="one size"):
         list(batches([np.zeros((4, 4, 3)), np.zeros((5, 4, 3))], 2))
-    with pytest.raises(KerasxaiError, match="there are no images"):
+    with pytest.raises(KerasxaiError, match="at least one image"):
         list(batches([], 2))
 
 

@@ -128,6 +128,6 @@ def test_what_cannot_be_read_is_an_error() -> None:
     with pytest.raises(KerasxaiError, match="give image_size"):
         receptive_field(any_size, "c")
     assert receptive_field(any_size, "c", 9).map_size == (7, 7)
-    with pytest.raises(KerasxaiError, match="takes images of 8 x 8"):
+    with pytest.raises(KerasxaiError, match="image_size must be 8 x 8"):
         receptive_field(model, "conv2d", 9)
     assert isinstance(receptive_field(any_size, "c", (9, 11)), ReceptiveField)

@@ -80,7 +80,7 @@ def test_activations_are_the_layers_output(kind: str) -> None:
 
 
 def test_a_channel_that_there_is_not() -> None:
-    with pytest.raises(KerasxaiError, match="channels must be of 0 to 7"):
+    with pytest.raises(KerasxaiError, match="channels must be from 0 to 7"):
         features.activations(zoo.build("functional"), zoo.images(1), channels=[8])
 
 
@@ -95,7 +95,7 @@ def test_quantiles_of_a_stream() -> None:
     for part in np.array_split(np.sort(values, 0), 11):
         other.update(part)
     np.testing.assert_allclose(small.quantile(0.995), np.quantile(values, 0.995, 0), rtol=1e-6)
-    assert sample._values.shape == (4000, 3) and sample.seen == 50_000
+    assert sample._values.shape == (4000, 3) and sample.count == 50_000
     np.testing.assert_array_equal(sample.quantile(0.9), other.quantile(0.9))
     for share in (0.5, 0.9, 0.995):
         above = (values > sample.quantile(share)).mean(0)
@@ -144,9 +144,9 @@ def test_dissection_is_the_iou_over_all_images(masks: str) -> None:
 
 def test_dissection_needs_masks_and_reads_twice() -> None:
     model = zoo.build("functional")
-    with pytest.raises(KerasxaiError, match="no 'mask'"):
+    with pytest.raises(KerasxaiError, match="expected data with 'mask'"):
         features.dissect(model, zoo.images(2), concepts=["a"])
-    with pytest.raises(KerasxaiError, match="reads the data twice"):
+    with pytest.raises(KerasxaiError, match="dissect can read twice"):
         features.dissect(model, iter(masked()), concepts=["a", "b"])
 
 
@@ -164,7 +164,7 @@ def test_patches_against_brute_force(repeat: bool) -> None:
             ranked = sorted(ranked, key=lambda at: (-maps[(*at, row)], at))
         for rank, (image, y, x) in enumerate(ranked[:5]):
             assert found.values[row, rank] == pytest.approx(maps[image, y, x, row], rel=1e-5, abs=1e-6)
-            assert found.images[row, rank] == image and tuple(found.places[row, rank]) == (y, x)
+            assert found.images[row, rank] == image and tuple(found.positions[row, rank]) == (y, x)
             x0, y0, x1, y1 = field.box(y, x)
             assert tuple(found.boxes[row, rank]) == (x0, y0, x1, y1)
             np.testing.assert_array_equal(found.crops[row][rank], images[image, y0:y1, x0:x1])

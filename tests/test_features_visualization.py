@@ -121,10 +121,10 @@ def test_augmentation_moves_by_the_seed_alone_and_not_at_all_at_zero() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target": 4}, "target 4 is out of range"),
-        ({"target": 8, "layer": "convolutions_last"}, "out of range: there are 8 channels"),
-        ({"target": 0, "position": (0, 0)}, "give layer="),
-        ({"target": 0, "layer": "convolutions_last", "position": (8, 0)}, "does not lie in the map"),
+        ({"target": 4}, "target must be from 0 to 3 for 4 classes, got 4"),
+        ({"target": 8, "layer": "convolutions_last"}, "target must be from 0 to 7 for 8 channels"),
+        ({"target": 0, "position": (0, 0)}, "name the layer"),
+        ({"target": 0, "layer": "convolutions_last", "position": (8, 0)}, "expected a position in the map"),
         ({"target": 0, "start": "white"}, "start must be"),
         ({"target": 0, "parametrization": "cppn"}, "parametrization must be"),
         ({"target": 0, "steps": 0}, "steps must be"),

@@ -28,7 +28,6 @@ UNREVISED = {
     "kerasxai/engine/images",
     "kerasxai/evaluation",
     "kerasxai/explainer.py",
-    "kerasxai/features",
     "kerasxai/localization.py",
     "kerasxai/methods",
     "kerasxai/refinements",

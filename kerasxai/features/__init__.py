@@ -1,4 +1,4 @@
-"""What a network has learned: filters, activations, patches, class images, neighbors and embeddings."""
+"""Features learned by a network: filters, activations, patches, class images, neighbors and embeddings."""
 
 import importlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Embeddings: what a layer gives for each image of a data set, as one matrix, streamed to a file."""
+"""Embeddings of a data set by a layer, in memory or streamed to a file."""
 
 import contextlib
 import os
@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.features.capture import Capture
+from kerasxai.features.capture import Capture, LayerName
+from kerasxai.features.stream import Batch, Data
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import atomic_path, open_text
 
@@ -22,11 +24,12 @@ _NO_LABEL = -1
 
 @dataclass
 class Embeddings:
-    """One vector an image.
+    """One vector for each image.
 
     Attributes:
-        vectors: `(N, D)` float32; of a file an array mapped to it.
-        path: The file, None where the vectors are in memory.
+        vectors: `(N, D)` float32; memory-mapped if they are in a file.
+        path: The file, None if the vectors are in memory.
+        index: Names and labels of the images, None if they are in the index file.
     """
 
     vectors: NDArray[np.float32]
@@ -41,47 +44,46 @@ class Embeddings:
         else:
             names, labels = self.index
         if len(names) != len(self.vectors):
-            raise KerasxaiError(f"the index of {self.path} names {len(names)} images, the file has {len(self.vectors)}")
+            raise KerasxaiError(f"expected {len(self.vectors)} names in the index of {self.path}, got {len(names)}")
         return names, np.asarray(labels, np.int64)
 
     @property
     def names(self) -> list[str]:
-        """The images' names, `N` of them; read from the index when first asked for."""
+        """The names of the `N` images, read from the index file at the first access."""
         return self._rows[0]
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
-        """The images' labels `(N,)`, None where the data had none."""
+        """The labels `(N,)`, None if the data have none."""
         labels = self._rows[1]
         return None if (labels == _NO_LABEL).any() else labels
 
 
 def embed(
-    model: Any,
-    data: Any,
-    layer: Any = None,
+    model: keras.Model,
+    data: Data,
+    layer: LayerName = None,
     *,
     pool: str = "mean",
     path: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
 ) -> Embeddings:
-    """Return what a layer gives for each image of a data set.
+    """Embed each image of a data set by the output of a layer.
 
-    With `path` each batch goes to the disk as soon as it is there, so that 100,000 images need no more memory than
-    1,000; without, all vectors are held, and nothing else.
+    With `path`, each batch is written to the disk at once, so memory does not grow with the data. Without, all vectors
+    are kept in memory.
 
     Args:
         model: Any Keras model.
         data: As for `kerasxai.features.stream.batches`: an array, a dataset, a generator; read once.
-        layer: A path, name or layer; None takes the last feature map.
-        pool: What becomes of the places of a map: their `"mean"`, their `"max"`, or `"flatten"`, all of them.
-        path: A `.npy` file; beside it `PATH.tsv` is written with name and label of each row. A file is there only
-            when all of it is.
-        batch_size: How many images are sent through the model at once. The vectors do not hang on it, to within what
-            the kernels of another batch size round differently (a relative 1e-6).
+        layer: A path, name or layer; None: the last feature map.
+        pool: How to make a vector of a map: the `"mean"` or the `"max"` over positions, or `"flatten"`.
+        path: A `.npy` file; names and labels are written to `PATH.tsv`. Files are written atomically.
+        batch_size: Number of images per call of the model. Results do not depend on it, up to rounding (a relative
+            1e-6), because other batch sizes may use other kernels.
 
     Raises:
-        KerasxaiError: There is no such layer, an unknown `pool`, or the disk does not take it.
+        KerasxaiError: The layer or `pool` is unknown, or the file cannot be written.
 
     Example:
         >>> embeddings = embed(model, kerasxai.data.load("shapes"), path="shapes.npy")
@@ -95,7 +97,7 @@ def embed(
         return embed_with(capture, data, batch_size)
     path = Path(path)
     if path.suffix != ".npy":
-        raise KerasxaiError(f"expected a path that ends in .npy, came {path}")
+        raise KerasxaiError(f"expected a path that ends in .npy, got {path}")
     with atomic_path(path) as temporary, atomic_path(index_path(path)) as temporary_index:
         rows, names = temporary.open("w+b"), open_text(temporary_index, "w")
         with rows, names:
@@ -104,10 +106,10 @@ def embed(
 
 
 def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
-    """Return what `embed` wrote; vectors and names are read when they are used.
+    """Open embeddings written by `embed`; vectors and names are read when they are used.
 
     Raises:
-        KerasxaiError: There is no such file, or it is none of vectors.
+        KerasxaiError: The file does not exist, or does not hold vectors.
     """
     path = Path(path)
     try:
@@ -115,19 +117,19 @@ def load_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     except (OSError, ValueError) as error:
         raise KerasxaiError(f"cannot read embeddings from {path}: {error}") from error
     if vectors.ndim != 2:
-        raise KerasxaiError(f"expected vectors (N, D) in {path}, came shape {vectors.shape}")
+        raise KerasxaiError(f"expected vectors (N, D) in {path}, got shape {vectors.shape}")
     if not index_path(path).is_file():
-        raise KerasxaiError(f"the index of names is missing: there is no {index_path(path)}")
+        raise KerasxaiError(f"cannot read the index of names {index_path(path)}: there is no such file")
     return Embeddings(vectors, path)
 
 
 def index_path(path: Path) -> Path:
-    """Return where the names of a file of vectors stand."""
+    """Return the path of the index of names of a file of vectors."""
     return path.with_name(path.name + ".tsv")
 
 
-def pooled(output: Any, pool: str) -> Any:
-    """Return one vector an image, `(B, D)` float32, of a traced layer's output; see `embed`."""
+def pooled(output: tf.Tensor, pool: str) -> tf.Tensor:
+    """Pool the output of a layer to one vector for each image, `(B, D)` float32; see `embed`."""
     output = tf.cast(output, tf.float32)
     axes = list(range(1, output.shape.rank - 1))
     if pool == "flatten" or not axes:
@@ -135,8 +137,8 @@ def pooled(output: Any, pool: str) -> Any:
     return (tf.reduce_mean if pool == "mean" else tf.reduce_max)(output, axes)
 
 
-def embed_with(capture: Capture, data: Any, batch_size: int) -> Embeddings:
-    """Embed in memory with a trace that is there already, whose outputs are vectors."""
+def embed_with(capture: Capture, data: Data, batch_size: int) -> Embeddings:
+    """Embed in memory by an existing trace, whose outputs are vectors."""
     names: list[str] = []
     labels: list[int] = []
     parts = []
@@ -147,18 +149,19 @@ def embed_with(capture: Capture, data: Any, batch_size: int) -> Embeddings:
     return Embeddings(np.concatenate(parts), None, (names, labels))
 
 
-def _write(capture: Capture, data: Any, batch_size: int, rows: IO[bytes], names: IO[str]) -> None:
+def _write(capture: Capture, data: Data, batch_size: int, rows: IO[bytes], names: IO[str]) -> None:
     count = width = 0
     for batch, vectors in capture.over(data, batch_size):
         found = np.ascontiguousarray(vectors.numpy(), "<f4")
         if not count:
+            # A placeholder: the number of rows is not known yet.
             width = found.shape[1]
             _header(rows, 0, width)
         rows.write(found.tobytes())
         count += len(found)
         for name, label in zip(batch["name"], _labels(batch, len(found)), strict=True):
-            names.write(f"{_on_one_line(name)}\t{label}\n")
-    # How many rows there are is known only now; NumPy's header has room for a longer number.
+            names.write(f"{_escaped(name)}\t{label}\n")
+    # NumPy pads its header, so that a longer number of rows fits.
     rows.seek(0)
     _header(rows, count, width)
 
@@ -168,11 +171,11 @@ def _header(file: IO[bytes], count: int, width: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _labels(batch: dict[str, Any], count: int) -> list[int]:
+def _labels(batch: Batch, count: int) -> list[int]:
     return batch["label"].tolist() if "label" in batch else [_NO_LABEL] * count
 
 
-def _on_one_line(name: str) -> str:
+def _escaped(name: str) -> str:
     return name.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
@@ -181,7 +184,7 @@ def _read_index(path: Path) -> tuple[list[str], list[int]]:
     with _readable(path) as lines:
         for line in lines:
             name, _, label = line.rstrip("\n").rpartition("\t")
-            names.append(_as_it_was(name))
+            names.append(_unescaped(name))
             labels.append(int(label))
     return names, labels
 
@@ -195,5 +198,6 @@ def _readable(path: Path) -> Iterator[IO[str]]:
         raise KerasxaiError(f"cannot read the index of names {path}: {error}") from error
 
 
-def _as_it_was(name: str) -> str:
+def _unescaped(name: str) -> str:
+    # Escaped backslashes first, by a character that no file name contains.
     return name.replace("\\\\", "\0").replace("\\t", "\t").replace("\\n", "\n").replace("\\r", "\r").replace("\0", "\\")

@@ -1,4 +1,4 @@
-"""Nearest neighbors among embedded images."""
+"""Nearest neighbors of images by their embeddings."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Neighbors:
         indices: `(Q, k)` int64: rows of the index.
         distances: `(Q, k)` float64.
         names: `[Q][k]`.
-        labels: `(Q, k)` int64, None where the index has none.
+        labels: `(Q, k)` int64, None if the index has no labels.
     """
 
     indices: NDArray[np.int64]
@@ -35,16 +35,16 @@ class Neighbors:
 
 
 class NeighborIndex:
-    """Finds the images whose embeddings lie nearest, by scikit-learn's exact search.
+    """An index of embeddings for exact nearest neighbor search by scikit-learn.
 
     Args:
-        embeddings: What `kerasxai.features.embed` returns, or vectors `(N, D)`.
-        names: One for each vector; None takes those of the embeddings, or numbers.
-        labels: One for each vector; None takes those of the embeddings, if any.
+        embeddings: The result of `kerasxai.features.embed`, or vectors `(N, D)`.
+        names: One for each vector; None: those of the embeddings, or numbers.
+        labels: One for each vector; None: those of the embeddings, if any.
         metric: `"cosine"`, `"euclidean"` or `"manhattan"`.
 
     Raises:
-        KerasxaiError: An unknown metric, vectors of another shape, or not one name and label for each.
+        KerasxaiError: The metric is unknown, or shapes or numbers of names or labels do not fit.
 
     Example:
         >>> index = NeighborIndex(embed(model, train, layer="backbone/top_activation"))
@@ -71,75 +71,75 @@ class NeighborIndex:
         self.labels = None if labels is None else np.asarray(labels, np.int64)
         for what, given in (("name", self.names), ("label", self.labels)):
             if given is not None and len(given) != len(self.vectors):
-                raise KerasxaiError(f"expected one {what} for each of {len(self.vectors)} vectors, came {len(given)}")
+                raise KerasxaiError(f"expected one {what} for each of {len(self.vectors)} vectors, got {len(given)}")
         self._search = NearestNeighbors(metric=metric).fit(self.vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def query(self, vectors: Embeddings | ArrayLike, k: int = 8) -> Neighbors:
-        """Find the `k` nearest of each of `Q` vectors; all there are if there are fewer.
+        """Find the `k` nearest images of each of `Q` vectors, or all images if there are fewer.
 
         Args:
             vectors: `(Q, D)`, embedded by the same layer of the same model, or `Embeddings`.
-            k: How many.
+            k: Number of neighbors.
 
         Raises:
-            KerasxaiError: The vectors have another length than the index's.
+            KerasxaiError: The vectors differ in length from those of the index.
         """
-        wanted = _vectors(vectors)
-        if wanted.shape[1] != self.vectors.shape[1]:
+        queries = _vectors(vectors)
+        if queries.shape[1] != self.vectors.shape[1]:
             raise KerasxaiError(
-                f"expected vectors of length {self.vectors.shape[1]} as in the index, came {wanted.shape[1]}: "
-                "was another layer or model used?"
+                f"expected vectors of length {self.vectors.shape[1]} as in the index, got {queries.shape[1]}; embed "
+                "them by the layer and model of the index, not by another layer or model"
             )
-        distances, indices = self._search.kneighbors(wanted, min(_positive(k), len(self)))
+        distances, indices = self._search.kneighbors(queries, min(_positive(k), len(self)))
         return self._named(distances, indices)
 
     def neighbors_of(self, rows: ArrayLike | None = None, k: int = 8) -> Neighbors:
-        """Find the `k` nearest others of the index's own images, itself left out, also where it has twins.
+        """Find the `k` nearest other images of images of the index, also if some are identical.
 
         Args:
-            rows: Which of its images; None: all.
-            k: How many.
+            rows: Rows of the images in the index; None: all.
+            k: Number of neighbors.
         """
         chosen = np.arange(len(self)) if rows is None else np.atleast_1d(np.asarray(rows, np.int64))
         most = min(_positive(k), len(self) - 1)
         if most < 1:
-            raise KerasxaiError("the index holds one image, which has no neighbors")
+            raise KerasxaiError("expected an index of several images, got one image, which has no neighbors")
         distances, indices = self._search.kneighbors(self.vectors[chosen], most + 1)
         own = indices == chosen[:, None]
-        # Among many twins the image itself may not be in its own list; then the farthest is dropped.
+        # Among many identical images, the image itself may be missing from its list; then the farthest is dropped.
         own[~own.any(1), -1] = True
         return self._named(distances[~own].reshape(-1, most), indices[~own].reshape(-1, most))
 
     def precision_at(self, k: int | Sequence[int] = (1, 5, 10)) -> dict[int, float]:
-        """Measure retrieval: the share of an image's `k` nearest others that are of its class, averaged over images.
+        """Compute precision at k: the fraction of the `k` nearest other images of the same class, averaged over images.
 
         Args:
-            k: How many neighbors, or several such numbers, each less than the number of images.
+            k: One or several numbers of neighbors, each less than the number of images.
 
         Returns:
-            `k` to a share in [0, 1].
+            The precision in [0, 1] by `k`.
 
         Raises:
             KerasxaiError: The index has no labels, or too few images.
         """
         if self.labels is None:
-            raise KerasxaiError("precision needs labels, and the index has none")
+            raise KerasxaiError("expected an index with labels, got one without; give labels=")
         counts = [k] if isinstance(k, int) else list(k)
         if not counts or min(counts) < 1 or max(counts) >= len(self):
-            raise KerasxaiError(f"k must be of 1 to {len(self) - 1}, came {k}")
+            raise KerasxaiError(f"k must be from 1 to {len(self) - 1}, got {k}")
         found = self.neighbors_of(k=max(counts)).labels
         assert found is not None
         right = found == self.labels[:, None]
         return {count: float(right[:, :count].mean()) for count in counts}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write vectors, names, labels and metric to an `.npz` file, and returns its path."""
+        """Write vectors, names, labels and metric to an `.npz` file and return its path."""
         path = Path(path)
         if path.suffix != ".npz":
-            raise KerasxaiError(f"expected a path that ends in .npz, came {path}")
+            raise KerasxaiError(f"expected a path that ends in .npz, got {path}")
         arrays: dict[str, Any] = {
             "vectors": self.vectors,
             "names": np.array(self.names, np.str_),
@@ -153,10 +153,10 @@ class NeighborIndex:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "NeighborIndex":
-        """Read an index that `save` wrote.
+        """Read an index written by `save`.
 
         Raises:
-            KerasxaiError: There is no such file, or it is none of these.
+            KerasxaiError: The file does not exist, or is not an index.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -174,13 +174,13 @@ class NeighborIndex:
 def _vectors(given: Embeddings | ArrayLike) -> NDArray[np.float32]:
     vectors = np.asarray(given.vectors if isinstance(given, Embeddings) else given, np.float32)
     if vectors.ndim != 2 or 0 in vectors.shape:
-        raise KerasxaiError(f"expected vectors (N, D), came shape {vectors.shape}")
+        raise KerasxaiError(f"expected vectors (N, D), got shape {vectors.shape}")
     if not np.isfinite(vectors).all():
-        raise KerasxaiError("the vectors have entries that are not finite")
+        raise KerasxaiError("expected finite vectors, got NaN or infinity")
     return vectors
 
 
 def _positive(k: int) -> int:
     if k < 1:
-        raise KerasxaiError(f"k must be 1 or more, not {k}")
+        raise KerasxaiError(f"k must be 1 or more, got {k}")
     return k

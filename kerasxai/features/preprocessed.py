@@ -1,10 +1,11 @@
-"""Giving a model images in [0, 255] whatever it takes, for all that looks into it."""
+"""Preprocessing within the calls of a model, so that features work on images in [0, 255]."""
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kerasxai.engine.images.image_input import ImageInput
@@ -16,7 +17,7 @@ _LEFT_OUT = contextvars.ContextVar("_LEFT_OUT", default=False)
 
 @contextlib.contextmanager
 def without_preprocessing() -> Iterator[None]:
-    """Leave out, in a block, what `preprocessing_inputs` does: receptive fields do not depend on it."""
+    """Disable `preprocessing_inputs` within a block: receptive fields do not depend on it."""
     token = _LEFT_OUT.set(True)
     try:
         yield
@@ -25,14 +26,14 @@ def without_preprocessing() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preprocessing_inputs(model: Any, taken: ImageInput) -> Iterator[None]:
-    """Let each call of a model that this thread makes in a block preprocess its images first.
+def preprocessing_inputs(model: keras.Model, taken: ImageInput) -> Iterator[None]:
+    """Preprocess the images of each call of a model by this thread within a block.
 
-    So pictures can be cut out of the images that people see, and class pictures come out in [0, 255].
+    Patches are then crops of the original images, and class images are in [0, 255].
 
     Args:
-        model: Any Keras model that takes images alone.
-        taken: What it takes.
+        model: Any Keras model with images as its only input.
+        taken: The image input of the model.
 
     Example:
         >>> with preprocessing_inputs(model, image_input(model, preprocess="0,1")):
@@ -42,7 +43,8 @@ def preprocessing_inputs(model: Any, taken: ImageInput) -> Iterator[None]:
         yield
         return
 
-    def around(call: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
+    # Any: the remaining arguments of a Keras call are passed on.
+    def around(call: Callable[..., tf.Tensor], images: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
         if _LEFT_OUT.get():
             return call(images, *args, **kwargs)
         images = tf.cast(images, tf.float32)
@@ -56,9 +58,9 @@ def preprocessing_inputs(model: Any, taken: ImageInput) -> Iterator[None]:
         yield
 
 
-def _in_graph(function: Preprocess, images: Any) -> Any:
-    """Return what a function makes of images, by operations of the graph where it can be had so."""
-    # A function of arrays fails with a tensor in any way; what it says of arrays is told.
+def _in_graph(function: Preprocess, images: tf.Tensor) -> tf.Tensor:
+    """Preprocess images by operations of the graph if the function supports tensors, else by a NumPy call."""
+    # Functions of arrays may fail with tensors in any way; their errors for arrays are raised below.
     with contextlib.suppress(Exception):
         made = function(images)
         if isinstance(made, tf.Tensor) and made.shape.is_compatible_with(images.shape):

@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions, with a figure for how far they can be believed."""
+"""Projections of embeddings to two dimensions, with their trustworthiness."""
 
 import importlib
 import importlib.util
@@ -15,8 +15,11 @@ from kerasxai.features.embedding import Embeddings
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 PROJECTIONS = ("pca", "tsne", "umap")
+# Principal components before t-SNE.
 _FIRST = 50
+# Points of which trustworthiness is measured.
 _MOST = 2000
+# Points below which t-SNE is faster on a single thread.
 _FEW = 1000
 
 
@@ -26,12 +29,12 @@ class Projection:
 
     Attributes:
         points: `(N, 2)` float32.
-        method: How they were found.
-        trustworthiness: In [0, 1]: whether the nearest neighbors of a point in the plane were near before too (Venna
-            and Kaski 2001); 1 if all were, about 0.5 for points thrown at random.
-        neighbors: How many neighbors that looks at.
-        measured: Over how many points it was measured; of more than 2,000 a random draw, since its cost is quadratic.
-        explained: The share of the variance in the plane, for `"pca"`, else None.
+        method: The method of projection.
+        trustworthiness: In [0, 1]: how far nearest neighbors in the plane are neighbors of the original vectors (Venna
+            and Kaski 2001); 1 if all are, about 0.5 for random points.
+        neighbors: Number of neighbors for trustworthiness.
+        measured: Number of points for trustworthiness, at most a random 2,000, because its cost is quadratic.
+        explained: The explained variance ratio for `"pca"`, else None.
     """
 
     points: NDArray[np.float32]
@@ -45,18 +48,18 @@ class Projection:
 def project(
     vectors: Embeddings | ArrayLike, method: str = "pca", *, seed: int = 0, neighbors: int = 10, **options: Any
 ) -> Projection:
-    """Lay vectors out in the plane.
+    """Project vectors to the plane.
 
     Args:
-        vectors: `(N, D)`, at least 4 of them, or `Embeddings`.
-        method: `"pca"`; `"tsne"`, of the first 50 principal components as its authors advise; `"umap"`, where
-            umap-learn is installed.
-        seed: Of what is random. A principal axis points to where its largest entry is positive.
-        neighbors: How many neighbors trustworthiness looks at; less than half of the vectors.
-        **options: Of scikit-learn's `PCA` or `TSNE`, or of `umap.UMAP`, such as `perplexity=20`.
+        vectors: `(N, D)`, at least 4, or `Embeddings`.
+        method: `"pca"`; `"tsne"`, of the first 50 principal components as its authors recommend; `"umap"`, which
+            requires umap-learn.
+        seed: Random seed.
+        neighbors: Number of neighbors for trustworthiness, less than half of the vectors.
+        **options: Options of scikit-learn's `PCA` or `TSNE`, or of `umap.UMAP`, such as `perplexity=20`.
 
     Raises:
-        KerasxaiError: An unknown method, too few vectors, or UMAP is not installed.
+        KerasxaiError: The method is unknown, there are too few vectors, or UMAP is not installed.
 
     Example:
         >>> found = project(embed(model, images), "tsne")
@@ -67,7 +70,7 @@ def project(
         raise unknown("projection", method, PROJECTIONS)
     matrix = np.asarray(vectors.vectors if isinstance(vectors, Embeddings) else vectors, np.float32)
     if matrix.ndim != 2 or len(matrix) < 4 or matrix.shape[1] < 2:
-        raise KerasxaiError(f"expected at least 4 vectors (N, D) to project, came shape {matrix.shape}")
+        raise KerasxaiError(f"expected at least 4 vectors (N, D) to project, got shape {matrix.shape}")
     explained = None
     if method == "pca":
         pca = PCA(**{"n_components": 2, "random_state": seed, "svd_solver": "full"} | options)
@@ -78,25 +81,27 @@ def project(
         points = _umap(matrix, seed, options)
     chosen = np.random.default_rng(seed).permutation(len(matrix))[:_MOST]
     near = max(1, min(neighbors, (len(chosen) - 1) // 2))
-    believed = float(trustworthiness(matrix[chosen], points[chosen], n_neighbors=near))
-    return Projection(points.astype(np.float32), method, believed, near, len(chosen), explained)
+    trust = float(trustworthiness(matrix[chosen], points[chosen], n_neighbors=near))
+    return Projection(points.astype(np.float32), method, trust, near, len(chosen), explained)
 
 
 def _tsne(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
     first = min(_FIRST, *matrix.shape)
     if matrix.shape[1] > _FIRST:
         matrix = PCA(first, random_state=seed).fit_transform(matrix)
-    # Each point needs some three times as many others as the perplexity says.
+    # t-SNE needs about three times as many points as its perplexity.
     perplexity = min(30.0, max(1.0, (len(matrix) - 1) / 3))
     settings = {"perplexity": perplexity, "init": "pca", "learning_rate": "auto", "random_state": seed} | options
-    # Of few points each of many steps is so short that threads on busy cores do little but wait for one another.
+    # With few points, steps are so short that threads spend their time waiting for each other.
     with threadpool_limits(1 if len(matrix) < _FEW else None):
         return TSNE(**settings).fit_transform(matrix)
 
 
 def _umap(matrix: NDArray, seed: int, options: dict[str, Any]) -> NDArray:
     if importlib.util.find_spec("umap") is None:
-        raise KerasxaiError("UMAP is not installed; install it with: pip install umap-learn, or take pca or tsne")
+        raise KerasxaiError(
+            "cannot project by umap: it is not installed; install it with: pip install umap-learn, or use pca or tsne"
+        )
     umap = importlib.import_module("umap")
     return np.asarray(
         umap.UMAP(**{"n_neighbors": min(15, len(matrix) - 1), "random_state": seed} | options).fit_transform(matrix)

@@ -1,63 +1,84 @@
-"""What the channels of a layer respond to: their maps, their usual range, and which masks they fit."""
+"""Units of a layer: their maps, their quantiles over a data set, and the concepts that they detect."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.features.capture import Capture, chosen_channels, map_of
-from kerasxai.features.stream import Batch, check_rereadable
+from kerasxai.features.capture import Capture, LayerName, chosen_channels, map_of
+from kerasxai.features.stream import Batch, Data, check_rereadable
+from kerasxai.tools.deprecation import warn_deprecated
 from kerasxai.tools.errors import KerasxaiError
 
 _IGNORED = 255
+# Channels that are resized at once, which bounds the memory for the maps of large masks.
 _CHANNELS = 128
 
 
+class QuantileOptions(TypedDict, total=False):
+    """Options of the quantile of `dissect`, as for `activation_quantiles`.
+
+    Attributes:
+        quantile: In (0, 1). By default 0.995, which keeps the strongest 0.5 % of all positions of each unit.
+        sample: Number of positions kept, 16384 by default; see `QuantileSample` for the accuracy.
+        seed: Seed of the sample, 0 by default.
+    """
+
+    quantile: float
+    sample: int
+    seed: int
+
+
 def activations(
-    model: Any, images: Any, layer: Any = None, channels: Sequence[int] | None = None, batch_size: int = 32
+    model: keras.Model,
+    images: Data,
+    layer: LayerName = None,
+    channels: Sequence[int] | None = None,
+    batch_size: int = 32,
 ) -> NDArray[np.float32]:
-    """Return the maps of a layer's channels for some images.
+    """Return the maps of the channels of a layer.
 
     Args:
         model: Any Keras model.
         images: As for `kerasxai.features.stream.batches`: an array, a dataset, a list.
-        layer: A path, name or layer; None takes the last feature map.
-        channels: Which channels; None: all.
-        batch_size: How many images are sent through the model at once.
+        layer: A path, name or layer; None: the last feature map.
+        channels: The channels to return; None: all.
+        batch_size: Number of images per call of the model.
 
     Returns:
-        `(N, h, w, K)` float32; of a dense layer `(N, 1, 1, K)`.
+        `(N, h, w, K)` float32; `(N, 1, 1, K)` for a dense layer.
 
     Raises:
-        KerasxaiError: There is no such layer or channel, or the layer gives no map.
+        KerasxaiError: There is no such layer or channel, or the output of the layer is not a map.
 
     Example:
         >>> activations(model, images, "backbone/block4b_add", channels=[3, 17]).shape
         (8, 14, 14, 2)
     """
-    capture = Capture(model, layer, lambda output: chosen_channels(map_of(output), channels))
+    capture = Capture(model, layer, _map_of(channels))
     return np.concatenate([maps.numpy() for _, maps in capture.over(images, batch_size)])
 
 
 def select_channels(
-    model: Any, data: Any, layer: Any = None, count: int = 8, *, top: int = 9, batch_size: int = 32
+    model: keras.Model, data: Data, layer: LayerName = None, count: int = 8, *, top: int = 9, batch_size: int = 32
 ) -> NDArray[np.int64]:
-    """Return the channels whose strongest images stand out most from all others.
+    """Return the most selective channels of a layer.
 
-    A channel is ranked by its mean over the positions of an image: by how far this is higher in its `top` strongest
-    images than in all. The highest value of a channel would not do: bounded activations such as ReLU6 reach the bound
-    in almost every channel.
+    The selectivity of a channel is the difference between its mean over its `top` strongest images and over all images,
+    where an image counts with the mean over its positions. Maxima are not used, because bounded activations such as
+    ReLU6 reach the bound in almost every channel.
 
     Args:
         model: Any Keras model.
         data: As for `kerasxai.features.stream.batches`; read once.
-        layer: A path, name or layer; None takes the last feature map.
-        count: How many channels.
-        top: How many images are the strongest ones.
-        batch_size: How many images are sent through the model at once.
+        layer: A path, name or layer; None: the last feature map.
+        count: Number of channels.
+        top: Number of strongest images.
+        batch_size: Number of images per call of the model.
 
     Returns:
         `(count,)` int64, the most selective channel first, or all channels if there are fewer.
@@ -70,7 +91,7 @@ def select_channels(
     strongest: NDArray[np.float32] | None = None
     total, images = np.zeros(1), 0
     for _, means in capture.over(data, batch_size):
-        # What is not a number would be the strongest of all.
+        # NaN and infinity would rank as the strongest.
         values = np.nan_to_num(means.numpy(), nan=0.0, posinf=0.0, neginf=0.0)
         total, images = total + values.sum(0, dtype=np.float64), images + len(values)
         kept = values if strongest is None else np.concatenate([strongest, values])
@@ -80,16 +101,19 @@ def select_channels(
 
 
 class QuantileSample:
-    """Quantiles of each channel over any number of places, from a uniform sample of the places in bounded memory.
+    """Quantiles of each channel over any number of positions, from a uniform sample in bounded memory.
 
-    Each place draws a random number and the `size` places with the lowest are kept: an exact quantile while no more
-    have come, and one of `size` places drawn without replacement after. The share of all values above the estimated
-    quantile q then has mean 1 - q and a standard deviation of sqrt(q (1 - q) / size): for q = 0.995 and 16,384 places
-    0.5 % is 0.5 % +- 0.055 %. It does not depend on how the places are batched.
+    Each position draws a random number, and the `size` positions with the lowest numbers are kept. Quantiles are exact
+    up to `size` positions, and those of `size` positions drawn without replacement beyond. The fraction of all values
+    above the estimated quantile q then has mean 1 - q and standard deviation sqrt(q (1 - q) / size): 0.5 % +- 0.055 %
+    for q = 0.995 and 16,384 positions. The result does not depend on the batch size.
 
     Args:
-        size: How many places are kept.
-        seed: Of the draw.
+        size: Number of positions kept.
+        seed: Seed of the draw.
+
+    Attributes:
+        count: Number of positions so far.
 
     Example:
         >>> sample = QuantileSample()
@@ -100,15 +124,16 @@ class QuantileSample:
 
     def __init__(self, size: int = 16384, seed: int = 0) -> None:
         self.size = size
-        self.seen = 0
+        self.count = 0
         self._random = np.random.default_rng(seed)
         self._keys = np.zeros(0)
         self._values: NDArray[np.float32] = np.zeros((0, 0), np.float32)
 
     def update(self, values: NDArray) -> None:
-        """Add places `(n, K)`."""
+        """Add the values of positions, `(n, K)`."""
         keys = self._random.random(len(values))
-        self.seen += len(values)
+        self.count += len(values)
+        # Most positions are dropped here, before anything is copied.
         if len(self._keys) == self.size:
             near = keys < self._keys.max()
             keys, values = keys[near], values[near]
@@ -123,10 +148,10 @@ class QuantileSample:
     def quantile(self, share: float) -> NDArray[np.float32]:
         """Return the quantile `(K,)` of each channel.
 
-        Where it is the channel's highest value, as for a saturated ReLU6, nothing would exceed it: there it is the
-        highest value below.
+        If it equals the maximum of a channel, as for a saturated ReLU6, no value would exceed it; the next lower value
+        is returned instead.
         """
-        if not self.seen:
+        if not self.count:
             raise KerasxaiError("expected values to take a quantile of, got none")
         found = np.quantile(self._values, share, axis=0).astype(np.float32)
         highest = self._values.max(0)
@@ -135,11 +160,20 @@ class QuantileSample:
         found[tied] = np.where(columns < highest[tied], columns, -np.inf).max(0)
         return found
 
+    # Hidden from type checkers, for which any attribute would exist.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int:
+            if name == "seen":
+                warn_deprecated("QuantileSample.seen", "QuantileSample.count")
+                return self.count
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
 
 def activation_quantiles(
-    model: Any,
-    data: Any,
-    layer: Any = None,
+    model: keras.Model,
+    data: Data,
+    layer: LayerName = None,
     quantile: float = 0.995,
     *,
     channels: Sequence[int] | None = None,
@@ -147,19 +181,19 @@ def activation_quantiles(
     sample: int = 16384,
     seed: int = 0,
 ) -> NDArray[np.float32]:
-    """Return the value that each channel exceeds at a share `1 - quantile` of all positions of a data set.
+    """Return the value that each channel exceeds at a fraction `1 - quantile` of all positions of a data set.
 
-    A channel that is saturated at a larger share exceeds it where it is saturated.
+    A channel that is saturated at a larger fraction of positions exceeds it wherever it is saturated.
 
     Args:
         model: Any Keras model.
-        data: As for `kerasxai.features.stream.batches`; read once, never held.
-        layer: A path, name or layer; None takes the last feature map.
+        data: As for `kerasxai.features.stream.batches`; read once.
+        layer: A path, name or layer; None: the last feature map.
         quantile: In (0, 1).
-        channels: Which channels; None: all.
-        batch_size: How many images are sent through the model at once.
-        sample: How many places are kept; see `QuantileSample` for how exact that is.
-        seed: Of the sample.
+        channels: The channels to return; None: all.
+        batch_size: Number of images per call of the model.
+        sample: Number of positions kept; see `QuantileSample` for the accuracy.
+        seed: Seed of the sample.
 
     Returns:
         `(K,)` float32.
@@ -168,18 +202,18 @@ def activation_quantiles(
         >>> maps = activations(model, images, layer)
         >>> attended = maps > activation_quantiles(model, dataset, layer)
     """
-    return _quantiles(Capture(model, layer, _map_of(channels)), data, quantile, batch_size, sample, seed)
+    return _quantiles(Capture(model, layer, _map_of(channels)), data, batch_size, quantile, sample, seed)
 
 
 @dataclass(frozen=True)
 class Dissection:
-    """How well the units of a layer fit concepts.
+    """Agreement of the units of a layer with concepts.
 
     Attributes:
-        layer: The layer's path.
-        ious: `(K, C)` float32: of all places of all images where unit or concept is, the share where both are. NaN for
-            concepts that no image shows.
-        thresholds: `(K,)` float32: a unit is where its map exceeds this.
+        layer: The path of the layer.
+        ious: `(K, C)` float32: intersection over union of unit and concept over all images. NaN for concepts that do
+            not occur.
+        thresholds: `(K,)` float32: a unit is active where its map exceeds the threshold.
         concepts: The names of the `C` concepts.
         channels: `(K,)` int64: the channel of each row.
     """
@@ -191,7 +225,7 @@ class Dissection:
     channels: NDArray[np.int64]
 
     def best(self, count: int = 10) -> list[tuple[int, str, float]]:
-        """Return the channels that fit some concept best: channel, concept, IoU, the best first."""
+        """Return the channels that match any concept best, as (channel, concept, IoU), the best first."""
         known = np.nan_to_num(self.ious, nan=-1.0)
         concept = known.argmax(1)
         order = np.argsort(-known.max(1), kind="stable")[:count]
@@ -199,40 +233,35 @@ class Dissection:
 
 
 def dissect(
-    model: Any,
-    data: Any,
-    layer: Any = None,
+    model: keras.Model,
+    data: Data,
+    layer: LayerName = None,
     *,
     concepts: Sequence[str],
     masks: str = "mask",
-    quantile: float = 0.995,
     channels: Sequence[int] | None = None,
     batch_size: int = 32,
-    sample: int = 16384,
-    seed: int = 0,
+    **options: Unpack[QuantileOptions],
 ) -> Dissection:
-    """Measure which units of a layer detect which class or part, where the data have masks.
+    """Measure which classes or parts the units of a layer detect, on data with masks.
 
-    Each unit's map is resized to the mask and cut at the unit's own quantile over the data set; the intersections and
-    unions with each concept are added up over all images (Bau et al., Network Dissection, CVPR 2017). Other than
-    there, the threshold comes from a sample of places, and concepts are the classes or parts that the data name.
+    The map of each unit is resized to the mask and thresholded at its own quantile over the data set; intersections and
+    unions with each concept are summed over all images (Bau et al., Network Dissection, CVPR 2017). Differences from
+    the paper: thresholds are estimated from a sample of positions, and concepts are the classes or parts of the data.
 
     Args:
         model: Any Keras model.
-        data: As for `kerasxai.features.stream.batches`, with masks `(h, w)`, read twice.
-        layer: A path, name or layer; None takes the last feature map.
-        concepts: For `masks="mask"` the names of the classes: a class is where the mask is 1 in images of its label.
+        data: As for `kerasxai.features.stream.batches`, with masks `(h, w)`; read twice.
+        layer: A path, name or layer; None: the last feature map.
+        concepts: For `masks="mask"` the class names: a class is present where the mask is 1 in images of its label.
             For other masks the names of the values 1, 2, ...: `["head", "body", "tail"]` for the parts of `shapes`.
-        masks: The field that has them. The value 255 is left out of account, and every place of other values than
-            0 and the concepts' is background.
-        quantile: In (0, 1); 0.995 leaves each unit the strongest 0.5 % of all places.
-        channels: Which channels; None: all.
-        batch_size: How many images are sent through the model at once.
-        sample: As for `activation_quantiles`.
-        seed: As for `activation_quantiles`.
+        masks: The field of the masks. Pixels of value 255 are ignored; values without a concept are background.
+        channels: The channels to measure; None: all.
+        batch_size: Number of images per call of the model.
+        **options: `quantile`, `sample` and `seed`, as for `activation_quantiles`.
 
     Raises:
-        KerasxaiError: The data have no masks, or no labels where classes are the concepts, or are a generator.
+        KerasxaiError: The data have no masks, or no labels if classes are the concepts, or are a generator.
 
     Example:
         >>> parts = ["head", "body", "tail"]
@@ -242,13 +271,14 @@ def dissect(
     """
     check_rereadable(data, "dissect")
     capture = Capture(model, layer, _map_of(channels))
-    thresholds = _quantiles(capture, data, quantile, batch_size, sample, seed)
+    thresholds = _quantiles(capture, data, batch_size, **options)
     count = len(concepts)
     both, active = np.zeros((len(thresholds), count)), np.zeros((len(thresholds), 1))
     present = np.zeros(count)
     for batch, maps in capture.over(data, batch_size):
         for one, concept in zip(maps, _concept_maps(batch, masks, count), strict=True):
             known = (concept >= 0).ravel()
+            # One column per concept and per unit, so that all intersections are one matrix product.
             shown = np.equal.outer(concept.ravel()[known], np.arange(1, count + 1)).astype(np.float32)
             on = _active(one, thresholds, concept.shape)[known]
             both += on.T @ shown
@@ -261,23 +291,23 @@ def dissect(
     return Dissection(capture.path, ious, thresholds, tuple(concepts), chosen.astype(np.int64))
 
 
-def _map_of(channels: Sequence[int] | None) -> Any:
+def _map_of(channels: Sequence[int] | None) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda output: chosen_channels(map_of(output), channels)
 
 
 def _quantiles(
-    capture: Capture, data: Any, quantile: float, batch_size: int, sample: int, seed: int
+    capture: Capture, data: Data, batch_size: int, quantile: float = 0.995, sample: int = 16384, seed: int = 0
 ) -> NDArray[np.float32]:
     if not 0 < quantile < 1:
-        raise KerasxaiError(f"quantile must lie between 0 and 1, not {quantile}")
+        raise KerasxaiError(f"quantile must be between 0 and 1, got {quantile}")
     values = QuantileSample(sample, seed)
     for _, maps in capture.over(data, batch_size):
         values.update(maps.numpy().reshape(-1, maps.shape[-1]))
     return values.quantile(quantile)
 
 
-def _active(maps: Any, thresholds: NDArray, size: tuple[int, int]) -> Any:
-    """Return where each unit of one image is active at the mask's size, `(h * w, K)` float32."""
+def _active(maps: tf.Tensor, thresholds: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return 1 where a unit is active in one image, else 0, at the size of the mask, `(h * w, K)`."""
     parts = []
     for first in range(0, len(thresholds), _CHANNELS):
         chunk = slice(first, first + _CHANNELS)
@@ -287,16 +317,17 @@ def _active(maps: Any, thresholds: NDArray, size: tuple[int, int]) -> Any:
 
 
 def _concept_maps(batch: Batch, masks: str, count: int) -> list[NDArray[np.int64]]:
+    """Return the number of the concept at each pixel of each image: from 1, 0 for background, -1 for ignored pixels."""
     if masks not in batch:
-        raise KerasxaiError(f"the data have no {masks!r}, but {', '.join(batch)}")
+        raise KerasxaiError(f"expected data with {masks!r}, got samples of {', '.join(batch)}")
     found = [np.asarray(mask, np.int64) for mask in batch[masks]]
     found = [np.where(mask == _IGNORED, -1, mask) for mask in found]
     if masks != "mask":
         return found
     if "label" not in batch:
-        raise KerasxaiError("to compare units with classes the data need labels")
+        raise KerasxaiError(f"expected data with 'label', to compare units with classes, got {', '.join(batch)}")
     if batch["label"].max() >= count:
-        raise KerasxaiError(f"label {batch['label'].max()} has no name: {count} concepts were given")
+        raise KerasxaiError(f"expected labels below the number of concepts, {count}, got {batch['label'].max()}")
     return [
         np.where(mask == 1, label + 1, np.minimum(mask, 0)) for mask, label in zip(found, batch["label"], strict=True)
     ]
