@@ -1,6 +1,6 @@
 """Kernels, activations, quantiles, dissection and top patches against slow plain ways."""
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ import zoo
 from kerasxai import features
 from kerasxai.features import activation_quantiles, activations, top_patches
 from kerasxai.features.units import QuantileSample, select_channels
+from kerasxai.features.visualization import AscentOptions, AscentSettings
 from kerasxai.tools.errors import KerasxaiError
 
 layers = keras.layers
@@ -169,7 +170,8 @@ def test_patches_against_brute_force(repeat: bool) -> None:
             assert tuple(found.boxes[row, rank]) == (x0, y0, x1, y1)
             np.testing.assert_array_equal(found.crops[row][rank], images[image, y0:y1, x0:x1])
             assert found.names[row][rank] == str(image)
-            assert found.crops[row][rank].base is None
+            crop = found.crops[row][rank]
+            assert crop is not None and crop.base is None
     if not repeat:
         assert all(len(set(row)) == 5 for row in found.images.tolist())
 
@@ -228,3 +230,23 @@ def test_a_saturated_channel_exceeds_its_quantile_where_it_is_saturated() -> Non
     constant = QuantileSample()
     constant.update(np.full((5, 2), 3.0))
     np.testing.assert_array_equal(constant.quantile(0.9), 3)
+
+
+def test_names_of_the_first_version_warn() -> None:
+    sample = features.QuantileSample()
+    with pytest.warns(DeprecationWarning, match="use QuantileSample.count"):
+        assert getattr(sample, "seen") == 0  # noqa: B009
+    model, images = zoo.build("functional"), zoo.images(3)
+    found = features.top_patches(model, images, k=1, channels=[0])
+    with pytest.warns(DeprecationWarning, match="use Patches.positions"):
+        assert getattr(found, "places") is found.positions  # noqa: B009
+    with pytest.raises(AttributeError):
+        getattr(found, "spots")  # noqa: B009
+    with pytest.raises(TypeError, match="unexpected keyword argument 'crop'"):
+        features.top_patches(model, images, **{"crop": False})
+
+
+def test_keywords_of_ascend_are_the_settings() -> None:
+    assert get_type_hints(AscentOptions) == get_type_hints(AscentSettings)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
+        features.ascend(zoo.build("functional"), 0, **{"stepz": 3})
