@@ -1,5 +1,6 @@
 """ACoL: the ten properties that its erasing, its losses and its joint map must have, and training with labels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -27,7 +28,7 @@ def head(**options: Any) -> ACoLHead:
     return made
 
 
-def arrays(parts: dict[str, Any]) -> dict[str, np.ndarray]:
+def arrays(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in parts.items()}
 
 

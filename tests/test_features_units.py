@@ -1,6 +1,6 @@
 """Kernels, activations, quantiles, dissection and top patches against slow plain ways."""
 
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import keras
 import numpy as np
@@ -243,10 +243,10 @@ def test_names_of_the_first_version_warn() -> None:
     with pytest.raises(AttributeError):
         getattr(found, "spots")  # noqa: B009
     with pytest.raises(TypeError, match="unexpected keyword argument 'crop'"):
-        features.top_patches(model, images, **{"crop": False})
+        features.top_patches(model, images, **cast("Any", {"crop": False}))
 
 
 def test_keywords_of_ascend_are_the_settings() -> None:
     assert get_type_hints(AscentOptions) == get_type_hints(AscentSettings)
     with pytest.raises(TypeError, match="unexpected keyword argument 'stepz'"):
-        features.ascend(zoo.build("functional"), 0, **{"stepz": 3})
+        features.ascend(zoo.build("functional"), 0, **cast("Any", {"stepz": 3}))

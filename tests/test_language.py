@@ -32,8 +32,6 @@ UNREVISED = {
     "kerasxai/methods",
     "kerasxai/refinements",
     "kerasxai/scores.py",
-    "kerasxai/tools",
-    "kerasxai/viz",
 }
 
 # Parts of names, split at underscores, and the word that stands for each now. None may appear as a name in the code.

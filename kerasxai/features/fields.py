@@ -94,11 +94,23 @@ def receptive_field(
         with without_preprocessing():
             path, output = _inlined_output(model, layer, images)
         if output.shape.rank != 4 or None in output.shape[1:3]:
-            raise KerasxaiError(f"layer {path!r} gives {tuple(output.shape)}, not a map of known height and width")
-        spans = ReceptiveFieldReader(images, gates).read(output)
-        if spans is None:
-            raise KerasxaiError(f"layer {path!r} does not depend on the image")
-        found.update(path=path, spans=spans, map_size=tuple(output.shape[1:3]))
+            raise KerasxaiError(
+                f"expected a layer with a map of known height and width, got {tuple(output.shape)} from {path!r}"
+            )
+        fields = ReceptiveFieldReader(images, gates).read(output)
+        if fields is None:
+            raise KerasxaiError(f"expected a layer that depends on the image, got {path!r}")
+        rows, columns = fields.rows, fields.columns
+        found.append(
+            ReceptiveField(
+                layer=path,
+                size=(_size(rows), _size(columns)),
+                stride=(_stride(rows, height), _stride(columns, width)),
+                start=(rows.first if rows else 0, columns.first if columns else 0),
+                image_size=(height, width),
+                map_size=tuple(output.shape[1:3]),
+            )
+        )
         return output
 
     build(model, tf.zeros((1, height, width, channels)))

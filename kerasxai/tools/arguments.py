@@ -1,4 +1,4 @@
-"""How arguments are read: numbers with a range, lists, options of methods; and the groups of `--help`."""
+"""Parsers of arguments: numbers with a range, lists, options of methods; and the groups of `--help`."""
 
 import argparse
 import json

@@ -67,11 +67,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_parser(prog: str, command: SettingsCommand) -> Parser:
-    """Returns the parser of one command.
+    """Return the parser of a command.
 
     Args:
-        prog: How the user calls it.
-        command: Describes the arguments; its examples are the end of the help.
+        prog: The command as the user types it.
+        command: The description of its arguments; its examples are shown at the end of `--help`.
     """
     examples = "\n".join(f"  {line}" for line in command.examples)
     parser = Parser(prog=prog, description=command.summary, epilog=f"examples:\n{examples}")
@@ -209,8 +209,8 @@ def check_backend() -> None:
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
 
 
-def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Namespace], Any]) -> int:
-    """Carries out a command that is called as a module, `python -m NAME`, and returns its exit status."""
+def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Namespace], object]) -> int:
+    """Run a command that was started as a module, `python -m NAME`, and return its exit status."""
     prog = f"python -m {name}"
     prepare_streams()
     parsed = command_parser(prog, command).parse_args()

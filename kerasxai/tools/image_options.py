@@ -1,4 +1,4 @@
-"""How `--image-size` and `--input-range` are read. Nothing here imports TensorFlow."""
+"""Parsers of `--image-size` and `--input-range`. Nothing here imports TensorFlow."""
 
 import argparse
 import re

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Any: NumPy arrays or tensors, as in the functions of `keras.applications`.
 Preprocess = Callable[[Any], Any]
 
-# What ImageNet's pixels average to, in RGB, as in keras.applications.imagenet_utils.preprocess_input.
+# Mean and standard deviation of ImageNet, in RGB, as in keras.applications.imagenet_utils.preprocess_input.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 
@@ -121,7 +122,7 @@ def _imported(name: str) -> Preprocess:
 
 
 def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.float32]":
-    """Returns what a function makes of images in [0, 255], checked.
+    """Preprocess images in [0, 255] and check the result.
 
     Args:
         function: Takes and returns images `(N, H, W, C)`.

@@ -1,4 +1,4 @@
-"""Settings that several commands share: the model, its images, the options of a method. No TensorFlow, no NumPy."""
+"""Settings shared by several commands: the model, its images, the options of a method. No TensorFlow, no NumPy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ MODEL, DATA, METHOD, OUTPUT = "model", "data", "method", "output"
 """Headings of `--help`."""
 
 OUTPUTS = ("logits", "probabilities")
-"""What a model's outputs can be declared to be."""
+"""Declarations of the outputs of a model."""
 OUTPUTS_HELP = (
     "what the model's outputs are, logits or probabilities, for a model whose final softmax or sigmoid cannot be found "
     "(default: found out)"

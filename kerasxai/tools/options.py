@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from kerasxai.tools.errors import KerasxaiError, unknown
 
 BOX_THRESHOLD = 0.2
-"""The usual share of a heatmap's maximum above which the object is, Zhou et al. (2016, arXiv:1512.04150)."""
-SIDES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
+"""The usual fraction of the maximum of a heatmap above which the object is, Zhou et al. (2016, arXiv:1512.04150)."""
+SHAPES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
 
 
 def whole(name: str, value: object, least: int, most: int | None = None) -> int:
@@ -23,7 +23,7 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
     """
     span = f"{least} or more" if most is None else f"from {least} to {most}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise KerasxaiError(f"{name} must be a whole number, {span}, not {value!r}")
+        raise KerasxaiError(f"{name} must be a whole number, {span}, got {value!r}")
     number = int(value)
     if number < least or (most is not None and number > most):
         raise KerasxaiError(f"{name} must be {span}, got {value}")
@@ -39,7 +39,7 @@ def real(name: str, value: object, above: float = -math.inf, below: float = math
     ends = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
     span = " and ".join(ends) or "finite"
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise KerasxaiError(f"{name} must be a number, {span}, not {value!r}")
+        raise KerasxaiError(f"{name} must be a number, {span}, got {value!r}")
     number = float(value)
     if not above < number < below:
         raise KerasxaiError(f"{name} must be {span}, got {value}")
@@ -56,8 +56,7 @@ def within(name: str, value: object, least: float, most: float) -> float:
         >>> within("finetune_share", 0.5, 0, 1)
         0.5
     """
-    numeric = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not numeric or not least <= float(value) <= most:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not least <= float(value) <= most:
         raise KerasxaiError(f"{name} must be a number within {least:g} and {most:g}, got {value!r}")
     return float(value)
 

@@ -46,11 +46,11 @@ class Setting:
     Attributes:
         help: The text in `--help`, to which the default is added.
         group: The heading of the flag in `--help`.
-        limits: The range of a number; the field's type decides whether it is a whole one.
-        choices: The names that are allowed, such as a table; read when they are needed, so that rows can be added.
-        flag: Where it is not made of the field's name.
+        limits: The range of a number; whole numbers if the field is an int.
+        choices: The valid names, such as a table; read late, so that rows can be added to the table.
+        flag: The flag, if it is not derived from the name of the field.
         positional: Whether it is an argument without a flag.
-        nargs: How many words it takes, as for `argparse`; None for one.
+        nargs: The number of words, as for `argparse`; None: one.
         metavar: Placeholder of the value in `--help`.
         parse: Parser of the text of the flag, if it does not follow from the type and the limits.
         collect: Makes the value of the field from the values of a repeated flag; such a flag takes NAME=VALUE unless
@@ -76,6 +76,8 @@ class Description(TypedDict, total=False):
     limits: Limits | None
     choices: Collection[str]
     flag: str | None
+    positional: bool
+    nargs: str | None
     metavar: str | None
     parse: Callable[[str], Any] | None
     collect: Callable[[list[Any]], Any] | None
@@ -211,13 +213,13 @@ def _check_number(name: str, value: object, limits: Limits) -> None:
 
 @dataclass(frozen=True)
 class SettingsCommand:
-    """The arguments of a command, made of dataclasses.
+    """A command whose arguments are generated from dataclasses.
 
     Attributes:
-        summary: One line on what the command does.
-        examples: Commands to copy.
-        kinds: The dataclasses; of a field that two of them have, the first describes the flag.
-        leave_out: Fields that are no flags.
+        summary: One line about the command.
+        examples: Example command lines.
+        kinds: The dataclasses; if several have a field of the same name, the first describes the flag.
+        leave_out: Fields without a flag.
     """
 
     summary: str
