@@ -110,7 +110,7 @@ def throw(layer: Any) -> bool:
 
 def test_what_does_not_fit_is_told() -> None:
     for layers, message in (
-        ({"cnv1": AttentionDropout()}, "unknown layer 'cnv1'; nearest: conv1"),
+        ({"cnv1": AttentionDropout()}, "expected a known layer, got 'cnv1'; nearest: conv1"),
         ({"conv1": 3}, "expected a Keras layer .*, got int"),
         ({"conv1": L.Conv2D(3, 3, 2)}, "cannot insert layers into"),
         ({"conv1": L.Flatten()}, "cannot insert layers into"),

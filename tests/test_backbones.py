@@ -244,12 +244,16 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
     [
         ("expected a known backbone, got 'EfficientNetLite9'; nearest: EfficientNetLite", ("EfficientNetLite9", 3), {}),
         ("backbone must be a name", (7, 3), {}),
-        ("unknown head 'gp'; nearest: gap", ("EfficientNetLite0", 3, "gp"), {}),
+        ("expected a known head, got 'gp'; nearest: gap", ("EfficientNetLite0", 3, "gp"), {}),
         ("at least 2, or None, got 1", ("EfficientNetLite0", 1), {}),
         ("at least 2, or None, got True", ("EfficientNetLite0", True), {}),
         ("at least 2, or None, got 2.0", ("EfficientNetLite0", 2.0), {}),
         ("class_names must have 3 entries", ("EfficientNetLite0", 3), {"class_names": ["a"]}),
-        ("unknown option of head 'gap': 'erase_threshold'", ("EfficientNetLite0", 3), {"erase_threshold": 0.5}),
+        (
+            "expected a known option of head 'gap', got 'erase_threshold'",
+            ("EfficientNetLite0", 3),
+            {"erase_threshold": 0.5},
+        ),
         ("got one of 1 x 1 for images of 32 x 32", ("EfficientNetLite0", 3), {"input_size": 32, "weights": None}),
         ("input_size must be", ("EfficientNetLite0", 3), {"input_size": -1}),
         ("cannot build InceptionV3 for images of 32 x 32", ("InceptionV3", 3), {"input_size": 32, "weights": None}),

@@ -155,7 +155,10 @@ class TestBoxes:
     @pytest.mark.parametrize(
         ("rows", "message"),
         [
-            ([("test/a/9.png", 0, 0, 1, 1)], r"line 2: unknown image 'test/a/9.png'; nearest: test/a/3.png"),
+            (
+                [("test/a/9.png", 0, 0, 1, 1)],
+                r"line 2: expected a known image, got 'test/a/9.png'; nearest: test/a/3.png",
+            ),
             ([("test/a/0.png", 0, 0, 2, 3), ("test/a/1.png", 0, 0, "x", 1)], "line 3: x_max must be a number, got 'x'"),
             ([("test/a/0.png", 0, 0, 2)], "line 2: y_max must be a number, got None"),
             ([("test/a/0.png", 5, 0, 5, 3)], "line 2: expected a box with an area, got x 5 to 5"),

@@ -93,7 +93,7 @@ BOXES: list[tuple[str, bytes | str, str | None]] = [
     ("reversed", f"{HEADER}\ncats/0.png,9,1,1,9\n", "a box with an area"),
     ("outside", f"{HEADER}\ncats/0.png,1,1,99,9\n", "a box inside the image"),
     ("negative", f"{HEADER}\ncats/0.png,-0.5,0,0.5,1\n", "a box inside the image"),
-    ("unknown", f"{HEADER}\ncats/9.png,1,1,9,9\n", "unknown image 'cats/9.png'"),
+    ("unknown", f"{HEADER}\ncats/9.png,1,1,9,9\n", "expected a known image, got 'cats/9.png'"),
     ("empty name", f"{HEADER}\n,1,1,9,9\n", "filename must be that of an image"),
     ("short row", f"{HEADER}\ncats/0.png,1,1\n", "x_max must be a number"),
     ("empty", "", "the header must name"),

@@ -220,7 +220,7 @@ def test_segments_seed_and_top_change_the_result(method: str) -> None:
         ("lime", {"segmentation": LABELS * 1.0}, "whole-numbered labels"),
         ("lime", {"segmentation": np.stack([LABELS] * 3)}, r"got int64 of shape \(3, 12, 15\)"),
         ("kernelshap", {"samples": 11}, "samples must be 12 or more for 6 superpixels, got 11"),
-        ("kernelshap", {"fill": "blur"}, "unknown fill 'blur'"),
+        ("kernelshap", {"fill": "blur"}, "expected a known fill, got 'blur'"),
     ],
 )
 def test_bad_options_say_what_is_wrong(method: str, options: dict[str, Any], message: str) -> None:

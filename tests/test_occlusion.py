@@ -98,15 +98,15 @@ def test_every_option_changes_the_map(options: dict[str, Any]) -> None:
     ("options", "message"),
     [
         ({"patch": 10}, r"patch must be at most the image, \(9, 13\).*, got \(10, 10\)"),
-        ({"patch": 0}, "patch must be 1 or more, not 0"),
+        ({"patch": 0}, "patch must be 1 or more, got 0"),
         ({"patch": 2.5}, "patch must be a whole number, or one for each side"),
         ({"patch": (2, True)}, "patch must be a whole number"),
         ({"stride": 0}, "stride must be 1 or more"),
         ({"patch": 2, "stride": 3}, "stride must be at most the patch"),
-        ({"fill": "blak"}, "unknown fill 'blak'; nearest: black"),
+        ({"fill": "blak"}, "expected a known fill, got 'blak'; nearest: black"),
         ({"fill": [1, 2]}, "fill must be one of black, mean, gray, a number"),
         ({"fill": np.nan}, "of finite numbers"),
-        ({"explain": "logits"}, "unknown explain 'logits'; nearest: logit"),
+        ({"explain": "logits"}, "expected a known value of explain, got 'logits'; nearest: logit"),
         (
             {"explain": "logit", "score": lambda outputs, targets: outputs[:, 0]},
             "score= or explain=, got both",

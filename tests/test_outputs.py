@@ -265,7 +265,7 @@ def test_a_class_name_wins_over_a_number() -> None:
         ("a", ["a", "a"], None, "the name of classes 0, 1"),
         ("5", names, None, "target must be below the number of classes, 5, got 5"),
         ("2", None, 2, "target must be below the number of classes, 2, got 2"),
-        ("", names, None, "unknown class ''"),
+        ("", names, None, "expected a known class, got ''"),
     ]:
         with pytest.raises(kerasxai.KerasxaiError, match=message):
             class_index(text, known, count)

@@ -51,7 +51,7 @@ def test_the_recipe_decides_the_head_and_its_options_reach_it() -> None:
 @pytest.mark.parametrize(
     ("message", "values"),
     [
-        ("unknown recipe 'acoll'; nearest: acol", {"recipe": "acoll"}),
+        ("expected a known recipe, got 'acoll'; nearest: acol", {"recipe": "acoll"}),
         ("head must be 'acol' for recipe 'acol'", {"recipe": "acol", "head": "gap"}),
     ],
 )

@@ -157,12 +157,15 @@ def test_a_picture_for_each_image_goes_along_with_its_copies() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"smooth": "smooth"}, "unknown average of smooth 'smooth'; nearest: smoothgrad"),
+        ({"smooth": "smooth"}, "expected a known average of smooth, got 'smooth'; nearest: smoothgrad"),
         ({"smooth": {"samples": 3}}, "expected smooth with an average"),
-        ({"smooth": {"average": "vargrad", "sample": 3}}, "unknown option of smooth 'sample'; nearest: samples"),
-        ({"smooth": "smoothgrad", "samples": 0}, "samples must be 1 or more, not 0"),
-        ({"smooth": "vargrad", "samples": 1}, "samples must be 2 or more, not 1"),
-        ({"smooth": "smoothgrad", "sigma": 0}, "sigma must be above 0, not 0"),
+        (
+            {"smooth": {"average": "vargrad", "sample": 3}},
+            "expected a known option of smooth, got 'sample'; nearest: samples",
+        ),
+        ({"smooth": "smoothgrad", "samples": 0}, "samples must be 1 or more, got 0"),
+        ({"smooth": "vargrad", "samples": 1}, "samples must be 2 or more, got 1"),
+        ({"smooth": "smoothgrad", "sigma": 0}, "sigma must be above 0, got 0"),
         ({"smooth": "smoothgrad", "seed": 0.5}, "seed must be a whole number"),
         ({"samples": 3}, "expected a known option of saliency, got 'samples'"),
     ],

@@ -269,7 +269,7 @@ def test_the_call_of_a_shared_layer_has_to_be_chosen() -> None:
     for layer, message in (
         ("shared", "called 2 times in one pass; choose 'shared:0' to 'shared:1'"),
         ("shared:2", "expected the number of a call, got 'shared:2'; the layer is called 2 times"),
-        ("shred:1", "unknown layer"),
+        ("shred:1", "expected a known layer"),
     ):
         with pytest.raises(kerasxai.KerasxaiError, match=message):
             kerasxai.Explainer(twice, "gradcam", layer=layer)(noise(1, 9, 9, 3))

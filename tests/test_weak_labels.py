@@ -178,7 +178,7 @@ def test_losses_are_those_of_their_papers_on_class_numbers() -> None:
     soft = keras_loss("categorical_crossentropy", {"label_smoothing": 0.1}, soft_labels=True)
     assert isinstance(soft, keras.losses.CategoricalCrossentropy)
     for name, options, rows, message in [
-        ("crossentropy", {}, False, "unknown loss"),
+        ("crossentropy", {}, False, "expected a known loss"),
         ("categorical_generalized_cross_entropy", {"q": 2.0}, False, "cannot make the loss"),
         ("categorical_generalized_cross_entropy", {"p": 0.5}, False, "cannot make the loss"),
         ("categorical_generalized_cross_entropy", {}, True, "mixed labels"),

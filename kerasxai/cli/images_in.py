@@ -16,7 +16,7 @@ from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.data.finding import find_images, folded, no_images, written_names
 from kerasxai.data.images import SUFFIXES
-from kerasxai.tools.commands import tell
+from kerasxai.tools.commands import print_line
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 from kerasxai.tools.files import cannot, text_of
 

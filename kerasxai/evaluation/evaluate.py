@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         check_output_folder(out)
     except KerasxaiError as error:
         writable = False
-        tell(f"kerasxai evaluate: {error}; the figures are printed and not written")
+        print_line(f"kerasxai evaluate: {error}; the figures are printed and not written")
     evaluate(
         models.load_classifier(options.model, options.custom_objects),
         from_options(

@@ -84,8 +84,8 @@ def occlusion(
     shape = tuple(spatial_shape(images.shape))
     seventh = tuple(max(1, round(side / 7)) for side in shape)
     default = {2: 1, 4: min(seventh)}.get(images.shape.rank, seventh)
-    patch = per_side("patch", default if patch is None else patch, len(shape))
-    stride = per_side("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride, len(shape))
+    patch = per_axis("patch", default if patch is None else patch, len(shape))
+    stride = per_axis("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride, len(shape))
     _check_cover(patch, stride, shape)
     fills = fill_values(fill, images.numpy())
     crops = {"patch": patch if can_recompute_crops(model, images) else None}
@@ -122,6 +122,6 @@ def patch_corners(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[
 
 def _check_cover(patch: tuple[int, ...], stride: tuple[int, ...], shape: tuple[int, ...]) -> None:
     if any(length > side for length, side in zip(patch, shape, strict=True)):
-        raise KerasxaiError(f"patch must be at most the image, {shape} {SIDES[len(shape)]}, got {patch}")
+        raise KerasxaiError(f"patch must be at most the image, {shape} {SHAPES[len(shape)]}, got {patch}")
     if any(step > length for step, length in zip(stride, patch, strict=True)):
         raise KerasxaiError(f"stride must be at most the patch, {patch}, to cover all pixels, got {stride}")

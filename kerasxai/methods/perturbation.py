@@ -34,7 +34,7 @@ def explained_quantity(model: ScoreModel, explain: str | None, default: str = "l
         return default if model.score is None and model.has_graph else "logit"
     if model.score is not None:
         raise KerasxaiError(f"expected score= or explain=, got both ({explain!r}); omit explain=")
-    return choice("explain", explain, ("logit", "probability"))
+    return choice("value of explain", explain, ("logit", "probability"))
 
 
 def masked_images(masks: tf.Tensor, images: tf.Tensor) -> tf.Tensor:

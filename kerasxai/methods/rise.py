@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.methods.perturbation import explained_quantity, masked_images
-from kerasxai.tools.options import per_side, real, whole
+from kerasxai.tools.options import per_axis, real, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.forward_pass import Forward
@@ -113,7 +113,7 @@ def rise(
     """
     explain = explained_quantity(model, explain, "probability")
     masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
-    grid, probability = per_side("grid", grid, batch.images.shape.rank - 2), real("probability", probability, 0, 1)
+    grid, probability = per_axis("grid", grid, batch.images.shape.rank - 2), real("probability", probability, 0, 1)
     batch = batch.with_targets(model.resolve(batch, explain).targets)
 
     def batches() -> Iterator[tuple[Any, ...]]:
