@@ -30,7 +30,6 @@ UNREVISED = {
     "kerasxai/explainer.py",
     "kerasxai/localization.py",
     "kerasxai/methods",
-    "kerasxai/refinements",
     "kerasxai/scores.py",
 }
 

@@ -13,10 +13,10 @@ def stretched(image: NDArray) -> NDArray:
 
 
 def slic_superpixels(image: NDArray, segments: int, compactness: float = 10.0) -> NDArray[np.int64]:
-    """Return the labels `(H, W)` of SLIC for an image `(H, W, C)` of any range, 0 to d - 1 without gaps.
+    """Return the labels of SLIC for an image of any range, 0 to d - 1 without gaps.
 
     Args:
-        image: `(H, W, C)`, or a series `(T, C)`, which is segmented as an image with one row.
+        image: `(H, W, C)`; a volume `(D, H, W, C)`; or a series `(T, C)`, segmented as an image with one row.
         segments: The approximate number of superpixels.
         compactness: Low values follow colors, high values give squares.
     """

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from skimage.segmentation import quickshift, slic
+from skimage.segmentation import quickshift
 
 from kerasxai.methods.perturbation import visible_images
+from kerasxai.methods.segmentation import segment_means, slic_superpixels, stretched, without_gaps
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, whole
 
@@ -75,10 +76,12 @@ def superpixels_of(
     images = np.asarray(batch.images)
     if not isinstance(segmentation, str):
         labels = _given_labels(model.report.count, batch, np.asarray(segmentation))
-        return [_without_gaps(one) for one in labels]
+        return [without_gaps(one) for one in labels]
     choice("segmentation", segmentation, ("slic", "quickshift"))
     whole("segments", segments, 2)
-    return [_without_gaps(_segmented(_stretched(image), segmentation, segments)) for image in images]
+    if segmentation == "slic":
+        return [slic_superpixels(image, segments) for image in images]
+    return [without_gaps(_quickshift(stretched(image))) for image in images]
 
 
 def _given_labels(count: int | None, batch: Samples, labels: NDArray) -> NDArray[np.int64]:
@@ -94,18 +97,7 @@ def _given_labels(count: int | None, batch: Samples, labels: NDArray) -> NDArray
     return labels if batch.indices is None else labels[batch.indices]
 
 
-def _stretched(image: NDArray) -> NDArray:
-    """Returns an image stretched to [0, 1], whatever the input range of the model is."""
-    low, high = float(image.min()), float(image.max())
-    return (image - low) / (high - low) if high > low else np.zeros_like(image)
-
-
-def _segmented(image: NDArray, segmentation: str, segments: int) -> NDArray[np.int64]:
-    if segmentation == "slic":
-        # A series is segmented as an image with one row.
-        plane = image[None] if image.ndim == 2 else image
-        labels = slic(plane, n_segments=segments, compactness=10, sigma=1, start_label=0, channel_axis=-1)
-        return labels.reshape(image.shape[:-1])
+def _quickshift(image: NDArray) -> NDArray[np.int64]:
     if image.ndim != 3:
         raise KerasxaiError(f"expected an image (H, W, C) for quickshift, got shape {image.shape}; use slic")
     # Without three colors Lab is impossible; its values go to 100, so this keeps the weight of color against distance.
@@ -114,15 +106,9 @@ def _segmented(image: NDArray, segmentation: str, segments: int) -> NDArray[np.i
     return quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=colors, rng=0)
 
 
-def _without_gaps(labels: NDArray) -> NDArray[np.int64]:
-    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-
-
 def mean_colors(image: NDArray, superpixels: NDArray) -> NDArray[np.float64]:
     """Returns an image `(H, W, C)` with each superpixel in its mean color."""
-    flat = superpixels.ravel()
-    sums = [np.bincount(flat, channel.ravel()) for channel in np.moveaxis(image, -1, 0)]
-    return (np.stack(sums, -1) / np.bincount(flat)[:, None])[superpixels]
+    return segment_means(image, superpixels)[superpixels]
 
 
 def top_superpixels(weights: NDArray, superpixels: NDArray, count: int) -> NDArray[np.bool_]:

@@ -30,7 +30,7 @@ _COMMAS = re.compile(r",(?![^\[(]*[\])])")
 
 @dataclass(frozen=True)
 class Step:
-    """One refinement of a chain with its options; one of a preset is left out where it cannot work."""
+    """One refinement of a chain with its options; a step of a preset is skipped where it is impossible."""
 
     row: Refinement
     options: dict[str, Any] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Step:
 
 
 def parsed(refine: Refine) -> tuple[Step, ...]:
-    """Reads a chain of refinements.
+    """Parse a chain of refinements.
 
     Args:
         refine: None; names with commas between, `"flip,walker"`, each perhaps with options, `"walker:beta=90:low=0.2"`;
@@ -46,7 +46,7 @@ def parsed(refine: Refine) -> tuple[Step, ...]:
             REFINEMENTS or of PRESETS.
 
     Returns:
-        The steps, in the order in which they are done.
+        The steps, in the order of the chain.
 
     Raises:
         KerasxaiError: An unknown name or option.
@@ -79,7 +79,7 @@ def _named(text: str) -> tuple[str, dict[str, Any]]:
         raise KerasxaiError(f"expected a refinement as NAME or NAME:OPTION=VALUE, got {text!r}") from error
 
 
-def _steps(name: str, options: Any) -> list[Step]:
+def _steps(name: str, options: Mapping[str, Any] | None) -> list[Step]:
     if name in PRESETS:
         if options:
             raise KerasxaiError(
@@ -98,7 +98,7 @@ def _steps(name: str, options: Any) -> list[Step]:
 
 
 def checked_for(model: keras.Model | Callable[..., Any], steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """Returns the steps that are possible with a model.
+    """Return the steps that are possible with a model.
 
     Raises:
         KerasxaiError: A step needs a Keras model, the model is only a function, and the step is not of a preset.
@@ -112,7 +112,7 @@ def checked_for(model: keras.Model | Callable[..., Any], steps: tuple[Step, ...]
 
 
 def refined(steps: tuple[Step, ...], explain: ModelExplain, model: ScoreModel, batch: Samples) -> NDArray[np.float32]:
-    """Explains a batch through a chain of refinements.
+    """Explain a batch through a chain of refinements.
 
     Args:
         steps: Of `parsed`.
@@ -133,7 +133,7 @@ def refined(steps: tuple[Step, ...], explain: ModelExplain, model: ScoreModel, b
 
 
 def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray) -> ModelExplain:
-    """Returns the method without a second pass for the unchanged batch, and without diagnostics of changed copies."""
+    """Return the method without a second pass for the unchanged batch, and without diagnostics of changed copies."""
 
     def remembered(model: ScoreModel, changed: Samples) -> NDArray:
         if changed.images is batch.images and not model.alterations:
@@ -148,7 +148,7 @@ def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray) -> Mo
 
 
 def _after(step: Step, explain: ModelExplain) -> ModelExplain:
-    """Returns the method that a refinement makes of a method."""
+    """Return the method that explains with a method and then refines."""
     function, options = step.row.function, step.options
 
     def refined_once(model: ScoreModel, batch: Samples) -> NDArray:

@@ -1,4 +1,4 @@
-"""The main direction in the feature map, where the class has evidence."""
+"""The first principal component of the feature map, weighted by the evidence for the class."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]:
-    """The features' projection on their first principal component, places weighted by the evidence.
+    """The projection of the features on their first principal component, positions weighted by the evidence.
 
-    With features `a_p` at the places `p`, `m` their mean and `e_p >= 0` the evidence, the component `v` is the first
+    With features `a_p` at the positions `p`, `m` their mean and `e_p >= 0` the evidence, the component `v` is the first
     right singular vector of the rows `sqrt(e_p) (a_p - m)`, and the map is `(a_p - m) . v`, with the sign that agrees
     with the evidence.
 
@@ -29,22 +29,23 @@ def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]
         evidence: `(h, w)`; below 0 counts as 0.
 
     Returns:
-        `(h, w)`; zeros where there is no evidence.
+        `(h, w)`; zeros if there is no evidence.
     """
     a = np.asarray(features, np.float64).reshape(-1, features.shape[-1])
     e = np.maximum(np.asarray(evidence, np.float64).ravel(), 0)
     if e.sum() <= 0:
         return np.zeros(features.shape[:2])
     centered = a - a.mean(0)
-    # The rows' products are a small matrix, (places, places); its first vector gives the same direction.
+    # The Gram matrix (positions, positions) is smaller than the covariance (K, K) and has the same first component.
     rows = np.sqrt(e / e.sum())[:, None] * centered
     direction = rows.T @ np.linalg.eigh(rows @ rows.T)[1][:, -1]
-    shown = centered @ (direction / max(np.linalg.norm(direction), 1e-300))
-    return (shown * np.sign(shown @ (e - e.mean()) or 1.0)).reshape(features.shape[:2])
+    projected = centered @ (direction / max(np.linalg.norm(direction), 1e-300))
+    # The sign of a component is arbitrary.
+    return (projected * np.sign(projected @ (e - e.mean()) or 1.0)).reshape(features.shape[:2])
 
 
 def pc1(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np.float32]:
-    """The first principal component of the feature map within the class's evidence, brought to the heatmap's maximum.
+    """The first principal component of the feature map within the class's evidence, scaled to the heatmap's maximum.
 
     Args:
         model: The model.
@@ -52,13 +53,13 @@ def pc1(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np
         batch: The images and their classes.
 
     Returns:
-        `(N, H, W)` float32; 0 where an image has no evidence.
+        `(N, H, W)` float32; 0 for an image without evidence.
 
     Raises:
         KerasxaiError: The model has no feature map.
 
     Paper: Kim et al. 2023, "CAM back again: Large Kernel CNNs from a Weakly Supervised Object Localization
-    Perspective", arXiv:2309.06022. Departure: there the component is of all places alike, with no class.
+    Perspective", arXiv:2309.06022. Departure: there all positions have the same weight, without a class.
     """
     heatmaps = explain(model, batch)
     answer = model.evaluate(layer_activations, batch.as_floats())
@@ -66,6 +67,6 @@ def pc1(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     maps = np.stack([first_component(f, e) for f, e in zip(features, evidence, strict=True)]).astype(np.float32)
     size = batch.images.shape[1:3]
-    shown = resized(maps, size) if extents is None else laid_over(maps, size, extents[0]).numpy()
-    highest = shown.max((1, 2), keepdims=True)
-    return np.where(highest > 0, shown / np.where(highest > 0, highest, 1) * heatmaps.max((1, 2), keepdims=True), 0)
+    large = resized(maps, size) if extents is None else laid_over(maps, size, extents[0]).numpy()
+    highest = large.max((1, 2), keepdims=True)
+    return np.where(highest > 0, large / np.where(highest > 0, highest, 1) * heatmaps.max((1, 2), keepdims=True), 0)

@@ -102,15 +102,15 @@ def discriminant(
         model: The model.
         explain: The method; its positive values are the evidence.
         batch: The images and their classes.
-        factor: How much the image is enlarged where features are read.
-        high: Share of the maximum from which a place is the object's for sure.
-        low: Share of the maximum below which a place is the background's for sure.
-        ridge: How little the discriminant may follow single places.
-        level: What the discriminant must say, 0 background to 1 object, for a pixel to come above 20 % of the maximum.
+        factor: The factor by which images are enlarged to compute the features.
+        high: Share of the maximum from which a position has the full weight of the object.
+        low: Share of the maximum below which a position has the full weight of the background.
+        ridge: The regularization of the discriminant.
+        level: The value of the discriminant, 0 for background to 1 for object, that is mapped to 20 % of the maximum.
 
     Returns:
-        `(N, H, W)` float32, 0 to the heatmap's maximum. A heatmap that points nowhere, or leaves no place for one
-        side, stays as it is.
+        `(N, H, W)` float32, 0 to the heatmap's maximum. A heatmap without evidence, or without positions for one of the
+        classes, does not change.
 
     Raises:
         KerasxaiError: An option out of range, or a model without a feature map or of one size only.
@@ -126,7 +126,7 @@ def discriminant(
     real("ridge", ridge, above=0)
     real("level", level, above=0, below=1)
     if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):
-        raise KerasxaiError(f"low must be above 0 and at most a tenth of high, not {low} and {high}")
+        raise KerasxaiError(f"low must be above 0 and at most a tenth of high, got {low} and {high}")
     heatmaps = explain(model, batch)
     with enlarged(model, batch, factor) as (larger, scaled):
         answer = larger.evaluate(earlier_map, scaled.as_floats())

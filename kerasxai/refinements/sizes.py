@@ -14,7 +14,7 @@ from kerasxai.engine.keras_internals import INPUT_CHECK
 from kerasxai.engine.layers import walk
 from kerasxai.engine.score_model import Alteration
 from kerasxai.engine.tracing import intercepted, skipped
-from kerasxai.refinements.averages import resized
+from kerasxai.refinements.averages import resized, scaled_to
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import real
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def of_any_size(model: keras.Model) -> Iterator[None]:
-    """Lets a model take images of other sizes than it was built for, for the length of a block.
+    """Allow images of other sizes than the model was built for, within a block.
 
     Convolutions and global pooling work for maps of any size; only the check of a functional model compares the input
     with the size that it was built for.
@@ -44,7 +44,7 @@ def of_any_size(model: keras.Model) -> Iterator[None]:
 def enlarge(
     model: TracedModel, explain: ModelExplain, batch: Samples, *, factors: float | Sequence[float] = (1.5, 2.0)
 ) -> NDArray[np.float32]:
-    """The mean of the heatmaps of the image enlarged by factors, each brought to the same maximum.
+    """The mean of the heatmaps of enlarged images, each scaled to the same maximum.
 
     A map of stride 32 has 7 x 7 positions at 224 pixels and 14 x 14 at 448, where each covers half as much of the
     object: a box around the region above a low threshold fits the object more closely, and small objects are no longer
@@ -54,13 +54,13 @@ def enlarge(
         model: The model.
         explain: The method.
         batch: The images and their classes.
-        factors: Sizes as multiples of the image's.
+        factors: Multiples of the image's size.
 
     Returns:
         `(N, H, W)` float32, with the maximum of the heatmap of the first factor.
 
     Raises:
-        KerasxaiError: A factor is no positive number, or the model takes images of one size only.
+        KerasxaiError: A factor is not a positive number, or the model takes images of one size only.
 
     Example:
         >>> kerasxai.Explainer(model, "cam", refine="enlarge:factors=2")(images).heatmaps
@@ -70,14 +70,10 @@ def enlarge(
     """
     sizes = [real("factors", f, above=0) for f in np.atleast_1d(np.asarray(factors, object)).tolist()]
     if not sizes:
-        raise KerasxaiError("factors must be one number above 0 or several, not none")
+        raise KerasxaiError(f"factors must be one number above 0 or several, got {factors!r}")
     maps = [_at_size(model, explain, batch, factor) for factor in sizes]
-    highest = [one.max((1, 2), keepdims=True) for one in maps]
-    scaled = [
-        one * np.divide(highest[0], own, out=np.ones_like(own), where=(own > 0) & (highest[0] > 0))
-        for one, own in zip(maps, highest, strict=True)
-    ]
-    return np.mean(scaled, axis=0, dtype=np.float32)
+    # The units of gradient methods depend on the size, so that maxima would otherwise be weights.
+    return np.mean([scaled_to(maps[0], one) for one in maps], axis=0, dtype=np.float32)
 
 
 def _at_size(model: TracedModel, explain: ModelExplain, batch: Samples, factor: float) -> NDArray[np.float32]:
@@ -87,7 +83,7 @@ def _at_size(model: TracedModel, explain: ModelExplain, batch: Samples, factor: 
 
 @contextlib.contextmanager
 def enlarged(model: TracedModel, batch: Samples, factor: float) -> Iterator[tuple[TracedModel, Samples]]:
-    """Yields a model that takes images of any size, and the enlarged images; translates its errors in the block.
+    """Yield a model that takes images of any size, and the enlarged images; errors in the block name the size.
 
     Args:
         model: The model.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import keras
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def at_stride(model: Any, stride: int, shape: tuple[int, ...]) -> Iterator[list[str]]:
+def at_stride(model: keras.Model, stride: int, shape: tuple[int, ...]) -> Iterator[list[str]]:
     """Limit the output stride of a model to `stride`, within a block.
 
     The change of each layer is planned from one traced pass of the unchanged model. Beyond the limit a strided layer
@@ -67,31 +68,31 @@ def _changed(change: Change) -> contextlib.AbstractContextManager[None]:
     kind = next(name for pooling, name in POOLINGS.items() if isinstance(change.layer, pooling))
     padding = change.settings.get("padding", change.layer.padding)
 
-    def pooled(original: Any, maps: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
+    def pooled(original: Callable[..., Any], maps: tf.Tensor, *args: Any, **kwargs: Any) -> tf.Tensor:
         return dilated_pool(maps, kind, window_of(change.layer), change.dilation, padding)
 
     return intercepted(change.layer, pooled)
 
 
 def stride(model: TracedModel, explain: ModelExplain, batch: Samples, *, stride: int = 16) -> NDArray:
-    """The method on a finer feature map: it sees the network with an output stride of 16 or 8 in place of 32.
+    """The method on a finer feature map: the network has an output stride of 16 or 8 instead of 32.
 
-    The map is that of `kerasxai.models.with_output_stride`; every second (fourth, ...) place of it is a place of the
-    old one, but for networks with squeeze-and-excitation, which weighs channels by their mean over the finer map, and
-    for those that a warning names.
+    The map is that of `kerasxai.models.with_output_stride`; every second (fourth, ...) position of it equals a position
+    of the old one, except in networks with squeeze-and-excitation, which weights channels by their mean over the finer
+    map, and those named in a warning.
 
     Args:
         model: The model.
         explain: The method.
         batch: The images and their classes.
-        stride: How many pixels of the image a place of the finest map stands for, a power of 2.
+        stride: The size of the image divided by the size of the last map, a power of 2.
 
     Returns:
         `(N, H, W)` float32.
 
     Raises:
-        KerasxaiError: It is no power of 2, the model is no Keras model, no layer of it takes strides beyond it, or one
-            that looks at several places cannot be spread.
+        KerasxaiError: It is not a power of 2, the model has no stride beyond it, or a layer that combines several
+            positions cannot be dilated.
 
     Example:
         >>> kerasxai.Explainer(model, "cam", refine="stride:stride=8")(images).heatmaps
@@ -99,7 +100,7 @@ def stride(model: TracedModel, explain: ModelExplain, batch: Samples, *, stride:
     Paper: Chen et al. 2018, "DeepLab", arXiv:1606.00915. Departure: at inference only, on weights trained at stride 32.
     """
     if whole("stride", stride, 1) & (stride - 1):
-        raise KerasxaiError(f"stride must be a power of 2, not {stride}")
+        raise KerasxaiError(f"stride must be a power of 2, got {stride}")
     if not model.takes_images_only:
         raise KerasxaiError("expected a model with images (N, H, W, C) as its only input, got another")
     shape = tuple(batch.images.shape[1:])
