@@ -26,7 +26,6 @@ UNREVISED = {
     "kerasxai/engine/coverage",
     "kerasxai/engine/feature_layer",
     "kerasxai/engine/images",
-    "kerasxai/evaluation",
     "kerasxai/explainer.py",
     "kerasxai/localization.py",
     "kerasxai/methods",
