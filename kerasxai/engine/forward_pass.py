@@ -85,7 +85,7 @@ class ForwardPass:
         self.rectifiers = 0
         self.clean = False
         self._read: dict[Any, tuple[tf.Tensor, MapLayout]] = {}
-        self._extents = MapExtents(self.images, tape)
+        self._extents = MapExtents(self.images)
         self.classes: ClassScores | None = None
         self.num_classes: int | None = None
         self.targets = self._resolved_targets()

@@ -2,7 +2,7 @@
 
 A map of a network covers the whole image only if nothing before it crops or pads. The effect of an operation on the
 rows and columns of a tensor is known for slices, padding, resizing and windows; that of any other operation that
-changes their number is measured by its gradient. Numbers that depend on the size of the image stay tensors.
+changes their number is measured with a ramp. Numbers that depend on the size of the image stay tensors.
 """
 
 from collections.abc import Callable

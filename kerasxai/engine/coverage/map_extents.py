@@ -9,6 +9,7 @@ import tensorflow as tf
 from kerasxai.engine.coverage.extents import Coverage, Interval, Number, extent_of, length, whole_input
 from kerasxai.engine.coverage.graph_reader import GraphReader
 from kerasxai.engine.coverage.rules import PIXELWISE, RULES, WINDOWS, unflattened
+from kerasxai.engine.graph import copied
 from kerasxai.engine.map_layout import spatial_shape
 from kerasxai.tools.errors import KerasxaiWarning
 
@@ -23,12 +24,10 @@ class MapExtents:
 
     Args:
         images: The explained input in the traced graph.
-        tape: Recorded the pass, persistent; None if the pass has no gradients.
     """
 
-    def __init__(self, images: tf.Tensor, tape: tf.GradientTape | None) -> None:
+    def __init__(self, images: tf.Tensor) -> None:
         self._images = images
-        self._tape = tape
         self._extents: dict[Any, tf.Tensor | None] = {}
 
     def add(self, tensor: tf.Tensor) -> None:
@@ -36,7 +35,7 @@ class MapExtents:
         # Tokens (B, T) have no geometry, and an array of a plain function has no graph.
         if tensor.ref() in self._extents or self._images.shape.rank < 3 or not hasattr(self._images, "op"):
             return
-        reader = CoverageReader(self._images, self._tape)
+        reader = CoverageReader(self._images)
         self._extents[tensor.ref()] = extent_of(reader.read(tensor), tensor)
         if reader.unread:
             unread = ", ".join(sorted(reader.unread))
@@ -62,15 +61,13 @@ class CoverageReader(GraphReader[Coverage]):
 
     Args:
         images: The explained input in the traced graph, `(B, *spatial, C)`.
-        tape: Recorded the pass, persistent; None if the pass has no gradients.
 
     Attributes:
         unread: The operations that may move what a map shows in a way that could not be read.
     """
 
-    def __init__(self, images: tf.Tensor, tape: tf.GradientTape | None) -> None:
+    def __init__(self, images: tf.Tensor) -> None:
         super().__init__(images, whole_input(images))
-        self._tape = tape
         self.unread: set[str] = set()
 
     def _read_output(self, tensor: tf.Tensor, inputs: list[tuple[tf.Tensor, Coverage]]) -> Coverage | None:
@@ -118,7 +115,7 @@ class CoverageReader(GraphReader[Coverage]):
         may_move = is_resized or op.type in {"If", "StatelessIf"}
         if coverage.behind_kernel or op.type in PIXELWISE or not may_move:
             return coverage
-        measured = None if self._tape is None else _measured(tensor, source, coverage, self._tape)
+        measured = _measured(tensor, source, coverage)
         if measured is None:
             self.unread.add(op.type)
         return measured or coverage
@@ -169,32 +166,35 @@ def _differ(one: tuple[tf.Tensor, Coverage], two: tuple[tf.Tensor, Coverage]) ->
     return False
 
 
-def _measured(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage, tape: tf.GradientTape) -> Coverage | None:
-    """Returns the coverage behind an operation from its gradient, which shows where it moves each position."""
+def _measured(tensor: tf.Tensor, source: tf.Tensor, coverage: Coverage) -> Coverage | None:
+    """Returns the coverage behind an operation, from where it moves each entry of a ramp."""
     if not (tensor.dtype.is_floating and source.dtype.is_floating):
         return None
-    # For each entry of the source, how much of it is in the output: the gradient of the sum of the output.
-    weights = tape.gradient(tensor, source, output_gradients=tf.ones_like(tensor))
-    if weights is None:
-        return None
+    # Operations before the first convolution are nearly always affine: f(x) - f(0) is linear. Their gradient would show
+    # the same, but no tape records them behind a cast of integers.
+    offset = copied(tensor, source, tf.zeros_like(source))
+    weights = copied(tensor, source, tf.ones_like(source)) - offset
 
     def along(interval: Interval, axis: int) -> Interval:
-        rest = [i for i in range(tensor.shape.rank) if i != axis]
-        numbers = tf.range(tf.cast(tf.shape(tensor)[axis], tensor.dtype))
-        ramp = tf.reshape(numbers, [-1 if i == axis else 1 for i in range(tensor.shape.rank)])
-        # With the output's positions as upstream gradient, the mean position at which each entry arrives.
-        ramped = tape.gradient(tensor, source, output_gradients=tf.ones_like(tensor) * ramp)
-        weight, total = (tf.cast(tf.reduce_sum(x, rest), tf.float32) for x in (weights, ramped))
+        ranks = range(tensor.shape.rank)
+        numbers = tf.range(tf.cast(tf.shape(source)[axis], source.dtype))
+        ramp = tf.ones_like(source) * tf.reshape(numbers, [-1 if i == axis else 1 for i in ranks])
+        ramped = copied(tensor, source, ramp) - offset
+        weight, total = (
+            tf.cast(tf.reduce_sum(x, [i for i in ranks if i != axis]), tf.float32) for x in (weights, ramped)
+        )
+        # Padding does not respond.
         is_used = tf.cast(tf.abs(weight) > 1e-6 * tf.reduce_max(tf.abs(weight)), tf.float32)
-        count, index = length(source, axis), tf.range(tf.cast(tf.shape(source)[axis], tf.float32))
         position = is_used * tf.math.divide_no_nan(total, weight)
-        # A least-squares line through (index in the source, position in the output).
+        # A least-squares line through (index in the output, position in the source).
+        index = tf.range(tf.cast(tf.shape(tensor)[axis], tf.float32))
         mean_index, mean_position = (tf.reduce_sum(is_used * x) / tf.reduce_sum(is_used) for x in (index, position))
         spread = tf.reduce_sum(is_used * tf.square(index - mean_index))
         covariance = tf.reduce_sum(is_used * (index - mean_index) * (position - mean_position))
         slope = tf.where(spread > 0, tf.math.divide_no_nan(covariance, spread), 1.0)
-        # The line backwards: where the edges of the output are among the positions of the source, and on the input.
-        edges = ((end - mean_position) / slope + mean_index for end in (-0.5, length(tensor, axis) - 0.5))
+        # Where the edges of the output are among the positions of the source, and from there on the input.
+        edges = ((end - mean_index) * slope + mean_position for end in (-0.5, length(tensor, axis) - 0.5))
+        count = length(source, axis)
         whole = interval.with_padding(count)
         each = (whole.end - whole.start) / count
         start, end = (whole.start + (edge + 0.5) * each for edge in edges)

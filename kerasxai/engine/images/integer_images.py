@@ -1,18 +1,21 @@
-"""Models whose explained input is of whole numbers, such as uint8 images that the model casts itself.
+"""Models whose explained input is of integers, such as uint8 images that the model casts itself.
 
-Two passes are possible. For scores and maps the model is given whole numbers, so that what methods make up (noise,
-masked and enlarged images) is rounded and kept within the range. For gradients at the input the model is given floating
-numbers in place of the whole ones, so that its own cast changes nothing and the gradient is that behind the cast.
+Two passes are possible. For scores and maps the model gets integers: images that methods change (noise, masks,
+resizing) are rounded and clipped to the range. For gradients at the input the model gets floating numbers instead, so
+that its own cast changes nothing and the gradient is that behind the cast.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kerasxai.engine.keras_internals import INPUT_CONVERSION, converts_inputs, declared_inputs, functional_of
 from kerasxai.engine.tracing import intercepted
@@ -25,35 +28,36 @@ if TYPE_CHECKING:
     from kerasxai.engine.traced_model import TracedModel
 
 
-def takes_whole_numbers(spec: Any) -> bool:
-    """Returns whether an input is an image (or series, volume) of whole numbers; tokens `(N, T)` are looked up.
+def takes_whole_numbers(spec: tf.TensorSpec | None) -> TypeGuard[tf.TensorSpec]:
+    """Returns whether an input is an image (or series, volume) of integers, which tokens `(N, T)` are not.
 
     Args:
-        spec: What the model says of the input, a `tf.TensorSpec` or None.
+        spec: The spec of the input, or None if the model has none.
     """
     return spec is not None and spec.dtype.is_integer and spec.shape.rank is not None and spec.shape.rank > 2
 
 
-def range_of(spec: Any) -> tuple[float, float]:
-    """Returns the lowest and the highest number that an input takes; without an end where it takes floating numbers."""
+def range_of(spec: tf.TensorSpec | None) -> tuple[float, float]:
+    """Returns the lowest and the highest number that an input accepts, infinite for floating numbers."""
     return (float(spec.dtype.min), float(spec.dtype.max)) if takes_whole_numbers(spec) else (-np.inf, np.inf)
 
 
-def as_taken(images: Any, dtype: Any) -> Any:
-    """Returns float32 images in the type that a model takes: rounded and kept within its range if it is of integers.
+def as_taken(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns float32 images in the dtype of a model's input, rounded and clipped if it is of integers.
 
-    A cast alone would cut off the fraction, and turn -3 into 253. Tokens `(B, T)` are never made up.
+    A cast alone would truncate the fraction, and turn -3 into 253.
 
     Args:
         images: A float32 tensor.
-        dtype: A `tf.DType`.
+        dtype: The dtype of the input.
     """
-    made_up = dtype.is_integer and images.shape.rank > 2
-    return tf.saturate_cast(tf.round(images), dtype) if made_up else tf.cast(images, dtype)
+    # Tokens (B, T) are never changed by a method, and large ids lose nothing by a plain cast.
+    is_image = dtype.is_integer and images.shape.rank > 2
+    return tf.saturate_cast(tf.round(images), dtype) if is_image else tf.cast(images, dtype)
 
 
-def check_whole(images: Any, spec: Any) -> None:
-    """Checks that images for an input of whole numbers are such, and within its range.
+def check_whole(images: NDArray, spec: tf.TensorSpec | None) -> None:
+    """Checks that images for an input of integers are whole numbers within its range.
 
     Raises:
         KerasxaiError: They are fractions, such as pixels in [0, 1], or too large or too small.
@@ -95,35 +99,38 @@ def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], as_floats
 
 
 @contextlib.contextmanager
-def given_floats(layers: Iterable[tuple[str, Any]]) -> Iterator[None]:
-    """Lets functional and sequential models take floating numbers where they declare whole ones, for a block.
+def given_floats(layers: Iterable[tuple[str, keras.Layer]]) -> Iterator[None]:
+    """Makes functional and sequential models accept floating numbers for declared integers, in a block.
 
     Args:
         layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
     """
-
     every = [layer for _, layer in layers]
     graphs = [graph for layer in every for graph in (layer, functional_of(layer))]
     policies = [layer.dtype_policy for layer in every]
     with contextlib.ExitStack() as stack:
         for graph in {id(one): one for one in graphs if converts_inputs(one)}.values():
-
-            def kept(original: Any, flat: list[Any], graph: Any = graph) -> list[Any]:
-                triples = zip(flat, declared_inputs(graph), original(flat), strict=True)
-                return [x if _is_real_for_whole(x, tensor.dtype) else made for x, tensor, made in triples]
-
-            stack.enter_context(intercepted(graph, kept, method=INPUT_CONVERSION))
-        # A sequential model converts what it is called with even before.
+            stack.enter_context(intercepted(graph, functools.partial(_convert_inputs, graph), method=INPUT_CONVERSION))
+        # A sequential model converts its input by its dtype policy, before its functional model does.
         for policy in {id(one): one for one in policies}.values():
-
-            def unconverted(original: Any, x: Any, autocast: bool, dtype: Any) -> Any:
-                return x if _is_real_for_whole(x, dtype) else original(x, autocast, dtype)
-
-            stack.enter_context(intercepted(policy, unconverted, method="convert_input"))
+            stack.enter_context(intercepted(policy, _convert_input, method="convert_input"))
         yield
 
 
-def _is_real_for_whole(given: Any, declared: Any) -> bool:
+def _convert_inputs(
+    graph: keras.Model, original: Callable[[list[tf.Tensor]], list[tf.Tensor]], flat: list[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Replaces a functional model's conversion of its flat inputs to the declared dtypes."""
+    triples = zip(flat, declared_inputs(graph), original(flat), strict=True)
+    return [x if _is_float_for_integer(x, declared.dtype) else converted for x, declared, converted in triples]
+
+
+def _convert_input(original: Callable[..., tf.Tensor], x: tf.Tensor, autocast: bool, dtype: str) -> tf.Tensor:
+    """Replaces a dtype policy's conversion of an input."""
+    return x if _is_float_for_integer(x, dtype) else original(x, autocast, dtype)
+
+
+def _is_float_for_integer(given: tf.Tensor, declared: str | tf.DType) -> bool:
     return isinstance(given, tf.Tensor) and given.dtype.is_floating and tf.as_dtype(declared).is_integer
 
 
@@ -162,9 +169,9 @@ def check_takes_floats(model: TracedModel, batch: Samples) -> None:
     model.checked.add("floats")
 
 
-def no_gradient(spec: Any, reason: str) -> KerasxaiError:
-    """Returns the error for a model whose own arithmetic with whole numbers lets no gradient through."""
+def no_gradient(spec: tf.TensorSpec, reason: str) -> KerasxaiError:
+    """Returns the error for a model whose arithmetic on integers has no gradient."""
     return KerasxaiError(
         f"expected a model that casts its {spec.dtype.name} input to floating numbers before all else, got {reason}; "
-        "explain it with a method that only asks for scores, such as occlusion, rise, lime or kernelshap, or at a layer"
+        "explain it with a method that needs only scores, such as occlusion, rise, lime or kernelshap, or at a layer"
     )
