@@ -23,9 +23,6 @@ ROOMS = sorted(
 UNREVISED = {
     "kerasxai/cli",
     "kerasxai/engine",
-    "kerasxai/engine/coverage",
-    "kerasxai/engine/feature_layer",
-    "kerasxai/engine/images",
     "kerasxai/explainer.py",
     "kerasxai/localization.py",
     "kerasxai/methods",

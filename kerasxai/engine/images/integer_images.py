@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import keras
 import numpy as np
@@ -73,17 +73,19 @@ def check_whole(images: NDArray, spec: tf.TensorSpec | None) -> None:
 
 
 @contextlib.contextmanager
-def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], as_floats: bool) -> Iterator[Any]:
-    """Gives what a model is called with in a block, of float32 images: whole numbers where its input is of such.
+def model_input(
+    images: tf.Tensor, spec: tf.TensorSpec | None, layers: list[tuple[str, keras.Layer]], as_floats: bool
+) -> Iterator[tf.Tensor]:
+    """Yields float32 images in the dtype of a model's input, for a call of the model in the block.
 
     Args:
         images: A float32 tensor.
-        spec: What the model says of the input, a `tf.TensorSpec` or None.
-        layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
-        as_floats: Whether the model is given the floating images instead.
+        spec: The spec of the input, or None if the model has none.
+        layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` yields them.
+        as_floats: Whether the model gets the floating images instead.
 
     Raises:
-        KerasxaiError: The model takes no floating images.
+        KerasxaiError: The model accepts no floating images.
     """
     if not as_floats or not takes_whole_numbers(spec):
         yield as_taken(images, tf.float32 if spec is None else spec.dtype)
@@ -94,6 +96,7 @@ def model_input(images: Any, spec: Any, layers: list[tuple[str, Any]], as_floats
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         if isinstance(error, KerasxaiError):
             raise
+        # Keras wraps errors in several lines, of which the first says what failed.
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise no_gradient(spec, f"operations that take no others ({reason})") from error
 
@@ -105,6 +108,7 @@ def given_floats(layers: Iterable[tuple[str, keras.Layer]]) -> Iterator[None]:
     Args:
         layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
     """
+    # Models share functional models and policies, which are patched once each.
     every = [layer for _, layer in layers]
     graphs = [graph for layer in every for graph in (layer, functional_of(layer))]
     policies = [layer.dtype_policy for layer in every]
