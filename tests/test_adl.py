@@ -45,7 +45,8 @@ def test_at_inference_the_map_passes() -> None:
 def test_half_precision_and_bad_options() -> None:
     output = AttentionDropout(1.0, dtype="mixed_float16")(MAPS, training=True)
     assert keras.backend.standardize_dtype(output.dtype) == "float16"
-    for options in ({"drop_rate": 1.5}, {"gamma": 0.0}):
+    wrong: list[dict[str, Any]] = [{"drop_rate": 1.5}, {"gamma": 0.0}]
+    for options in wrong:
         with pytest.raises(KerasxaiError):
             AttentionDropout(**options)
 

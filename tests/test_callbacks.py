@@ -265,8 +265,9 @@ def test_images_come_in_any_form() -> None:
     for form in (IMAGES, tf.constant(IMAGES), list(IMAGES), dataset(IMAGES), dataset(IMAGES).batch(2)):
         callback = ExplanationCallback(form, "true", labels=one_hot)
         np.testing.assert_array_equal(callback.images, IMAGES)
-    assert len(ExplanationCallback(zoo.images(20)).images) == 20
-    assert len(ExplanationCallback(dataset(zoo.images(20))).images) == 16
+    for data, count in ((zoo.images(20), 20), (dataset(zoo.images(20)), 16)):
+        kept: Any = ExplanationCallback(data).images
+        assert len(kept) == count
 
 
 def test_a_dataset_that_shuffles_anew_is_warned_of() -> None:

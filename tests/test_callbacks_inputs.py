@@ -160,7 +160,8 @@ def test_a_pydataset_is_read_as_fit_reads_it(tmp_path: Path) -> None:
     embedded = EmbeddingCallback(Batches(IMAGES, LABELS, np.ones(8)), neighbors=2)
     history = fit(compiled(), whole, read, embedded).history
     assert read.results == whole.results and history["val_knn_accuracy"]
-    assert len(ExplanationCallback(Endless(), log_dir=tmp_path, count=5).images) == 5
+    kept: Any = ExplanationCallback(Endless(), log_dir=tmp_path, count=5).images
+    assert len(kept) == 5
     for endless in (Endless(), tf.data.Dataset.from_tensor_slices(ARRAYS).repeat()):
         with pytest.raises(KerasxaiError, match="without an end"):
             LocalizationCallback(endless)

@@ -111,7 +111,8 @@ def test_frozen_questions_are_answered_side_by_side(
 
         return meet
 
-    model, options = zoo.build("functional"), {"masks": 16, "grid": 4, "batch_size": 4}
+    model = zoo.build("functional")
+    options: dict[str, Any] = {"masks": 16, "grid": 4, "batch_size": 4}
     live = kerasxai.Explainer(model, "rise", fold=False, **options)(zoo.images(1), targets=1)
     monkeypatch.setattr(freezing, "with_constant_weights", met)
     monkeypatch.setattr(view, "max_concurrent", lambda: at_once)

@@ -91,7 +91,7 @@ def test_a_class_map_of_a_1x1_convolution_has_the_logit_as_its_mean() -> None:
         explanation = explain(zoo.images(2, size=size), targets=[1, 3])
         assert explanation.layer == "class_maps"
         np.testing.assert_allclose(explanation.heatmaps.mean((1, 2)), explanation.scores, rtol=1e-5)
-    assert len(explain._model._traces) <= 2
+    assert len(zoo.traced_model(explain)._traces) <= 2
 
 
 def test_cam_refuses_a_model_without_such_a_head_and_names_gradcam(deep: Any) -> None:

@@ -73,14 +73,14 @@ def test_off_is_off(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None
     def operations() -> set[str]:
         return {op.type for _, trace in traces.items() for op in trace.concrete.graph.get_operations()}
 
-    traces = explain._model._traces
+    traces = zoo.traced_model(explain)._traces
     with fast.disabled():
         assert not fast.enabled()
         assert (fast.fitting(32, 2**30), fast.fitting(32, 0, factor=4), fast.max_concurrent()) == (32, 32, 1)
         explain(zoo.images(1, SIZE), targets=1)
         assert windowed_scores not in {query for (query, *_), _ in traces.items()}
         assert "FusedBatchNormV3" in operations() or "Rsqrt" in operations()
-        assert not explain._model._constant_weights._candidates
+        assert not zoo.traced_model(explain)._constant_weights._candidates
         # Other threads go on as they were.
         found: list[bool] = []
         thread = threading.Thread(target=lambda: found.append(fast.enabled()))
@@ -90,7 +90,7 @@ def test_off_is_off(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None
     assert fast.enabled()
     explain(zoo.images(1, SIZE), targets=1)
     assert windowed_scores in {query for (query, *_), _ in traces.items()}
-    assert explain._model._constant_weights._candidates
+    assert zoo.traced_model(explain)._constant_weights._candidates
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_channels_and_neurons(kind: str) -> None:
         maps = kerasxai.features.activations(model, found.images / 127.5 - 1, layer, channels=[alive])[0, ..., 0]
         value = maps.mean() if place is None else maps[place]
         assert found.scores[-1, 0] <= value * 1.05 + 0.05 and found.scores[-1, 0] > found.scores[0, 0]
-    assert channel.layer.split("/")[-1] == layer
+    assert channel.layer is not None and channel.layer.split("/")[-1] == layer
     # What the neuron cannot see stays as gray as it began.
     x0, y0, x1, y1 = kerasxai.features.receptive_field(model, layer, 16).box(1, 6)
     options |= {"parametrization": "pixel", "start": "gray", "strength": 0.0, "position": (1, 6)}

@@ -81,9 +81,9 @@ def test_each_image_is_explained_with_its_own_question(method: str) -> None:
         expected = alone(images[i : i + 1], targets=i)
         np.testing.assert_allclose(explanation.heatmaps[i], expected.heatmaps[0], rtol=2e-5, atol=2e-6)
         np.testing.assert_allclose(explanation.scores[i], expected.scores[0], rtol=1e-5)
-    traces = len(explain._model._traces)
+    traces = len(zoo.traced_model(explain)._traces)
     others = explain([WORDS[::-1], images], targets=[0, 1, 2, 3])
-    assert len(explain._model._traces) == traces
+    assert len(zoo.traced_model(explain)._traces) == traces
     if kerasxai.METHODS[method].class_specific:
         assert not np.allclose(others.heatmaps, explanation.heatmaps)
 
@@ -160,7 +160,7 @@ def test_a_subclassed_model_and_a_plain_function_take_the_same_structure() -> No
         def call(self, inputs: Any) -> Any:
             return inner(inputs)
 
-    settings = {"patch": 5, "stride": 4, "explain": "probability"}
+    settings: dict[str, Any] = {"patch": 5, "stride": 4, "explain": "probability"}
     expected = kerasxai.Explainer(inner, "occlusion", **settings)(given("dict", images, WORDS))
     outer = kerasxai.Explainer(Outer(), "occlusion", **settings)(given("dict", images, WORDS))
     np.testing.assert_allclose(outer.heatmaps, expected.heatmaps, atol=1e-6)

@@ -156,7 +156,7 @@ def test_several_layers_are_fused(method: str, fuse: str) -> None:
 def test_several_layers_cost_one_pass() -> None:
     explain = kerasxai.Explainer(zoo.build("logits"), "layercam", layer=["convolutions_first", "convolutions_last"])
     explain(zoo.images(2))
-    ((_, trace),) = explain._model._traces.items()
+    ((_, trace),) = zoo.traced_model(explain)._traces.items()
     assert sum(op.type == "Conv2D" for op in trace.concrete.graph.get_operations()) == 2
 
 
@@ -185,7 +185,9 @@ def test_ablationcam_takes_channels_out_behind_a_pooling(
     model, images = pooled(pooling, around), zoo.images(2, size=9)
     explain = kerasxai.Explainer(model, "ablationcam", layer="map")
     heatmaps = explain(images, targets=1).heatmaps
-    (settings,) = [key[1] for key, _ in explain._model._traces.items() if key[0].__name__ == "ablated_scores"]
+    (settings,) = [
+        key[1] for key, _ in zoo.traced_model(explain)._traces.items() if key[0].__name__ == "ablated_scores"
+    ]
     assert ("layer", fed) in settings
 
     def itself(self: ForwardPass, feature_map: Any) -> Any:
@@ -218,7 +220,7 @@ def test_a_model_with_channels_first_is_explained_as_the_same_model_with_channel
     first.set_weights(last.get_weights())
     images = np.random.default_rng(0).uniform(size=(2, 12, 10, 3)).astype("float32")
     for method in ("cam", "gradcam", "eigencam", "saliency", "integrated_gradients", "occlusion", "ablationcam"):
-        options = {"steps": 6} if method == "integrated_gradients" else {}
+        options: dict[str, Any] = {"steps": 6} if method == "integrated_gradients" else {}
         expected = kerasxai.Explainer(last, method, **options)(images, targets=1)
         explain = kerasxai.Explainer(first, method, **options)
         explanation = explain(np.moveaxis(images, -1, 1), targets=1)

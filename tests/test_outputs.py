@@ -21,7 +21,7 @@ from kerasxai.engine.outputs.kinds import Predictions, class_count, class_index
 
 layers, ops = keras.layers, keras.ops
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 3)).astype("float32")
-PATCHES = {"patch": 4, "stride": 4}
+PATCHES: dict[str, Any] = {"patch": 4, "stride": 4}
 
 
 def dense(units: int, activation: Any = None) -> Callable[[Any], Any]:

@@ -263,7 +263,7 @@ def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: An
     images, masks, heatmaps = disc()
     big = [resized(np.asarray(x, np.float32), (32, 32)) for x in (images, heatmaps)]
     mask = resized(masks.astype(np.float32), (32, 32)) > 0.5
-    view = kerasxai.Explainer(twins[0], "cam")._model
+    view = zoo.traced_model(kerasxai.Explainer(twins[0], "cam"))
 
     batch = Samples.of(big[0], np.zeros(2))
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -109,7 +109,10 @@ def test_the_captioner_is_one_model_from_pixels_to_words(captioned: tuple[Path, 
 
 
 def test_a_captioner_that_says_nothing_has_no_heatmaps() -> None:
-    assert caption_module._heatmaps(None, np.zeros((2, SIDE, SIDE, 3)), np.full((2, 9), PADDING)).shape[0] == 0
+    assert (
+        caption_module._heatmaps(cast("Any", None), np.zeros((2, SIDE, SIDE, 3)), np.full((2, 9), PADDING)).shape[0]
+        == 0
+    )
 
 
 def test_words_to_come_do_not_change_what_is_said_before(captioned: tuple[Path, dict[str, Any]], folder: Path) -> None:
@@ -247,7 +250,7 @@ def test_each_word_of_a_caption_is_measured_on_its_own_object() -> None:
     said = numbered(
         [f"{WORDS[START]} a striped star left of a spotted arrow", f"{WORDS[START]} a striped heart above a"], WORDS, 9
     )
-    batch = {
+    batch: dict[str, Any] = {
         "caption": [b"a spotted arrow right of a striped star", b"a striped star above a spotted arrow"],
         "forms": np.array([[1, 0], [0, 1]]),
         "patterns": np.array([[1, 0], [0, 1]]),

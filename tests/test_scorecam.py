@@ -137,7 +137,7 @@ def ablated_graph(view: TracedModel) -> Any:
 def test_what_lies_below_the_layer_is_pruned(kind: str) -> None:
     explain = kerasxai.Explainer(zoo.build(kind), "ablationcam")
     explain(zoo.images(2))
-    graph = ablated_graph(explain._model)
+    graph = ablated_graph(zoo.traced_model(explain))
     reached = ancestors(*graph.outputs)
     assert graph.inputs[0].ref() not in {x for x in reached if x.deref().op.type != "Shape"}
     assert not [x for x in reached if x.deref().op.type == "Conv2D"]

@@ -204,7 +204,7 @@ def test_words_and_sentences_are_explained_by_their_log_probability() -> None:
     expected = [logs[0, 3, 6], logs[1, 0, 1], logs[2, 15].max()]
     np.testing.assert_allclose(explain(IMAGES, pairs).scores, expected, rtol=1e-4)
     explain(IMAGES[:2], [[1, 1], [2, 2]])
-    assert len(explain._model._traces) == 1, "another word of another place is no other trace"
+    assert len(zoo.traced_model(explain)._traces) == 1, "another word of another place is no other trace"
     said = np.random.default_rng(0).integers(0, 7, (3, 16))
     per_word = np.take_along_axis(logs, said[..., None], -1)[..., 0]
     np.testing.assert_allclose(

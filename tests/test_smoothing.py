@@ -89,9 +89,9 @@ def test_a_map_does_not_depend_on_the_batch_or_the_place_in_it(method: str, mode
     for size in (1, 3, 32):
         explain = kerasxai.Explainer(model, method, smooth="smoothgrad", samples=7, batch_size=size, **options)
         first = explain(images, targets=1).heatmaps
-        traces = len(explain._model._traces)
+        traces = len(zoo.traced_model(explain)._traces)
         backwards = explain(images[::-1], targets=np.full(5, 1)).heatmaps[::-1]
-        assert len(explain._model._traces) == traces
+        assert len(zoo.traced_model(explain)._traces) == traces
         expected = first if expected is None else expected
         np.testing.assert_allclose(first, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
         np.testing.assert_allclose(backwards, first, rtol=1e-3, atol=1e-5 * np.abs(expected).max())

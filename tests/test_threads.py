@@ -51,7 +51,7 @@ def test_threads_share_an_explainer() -> None:
     found = at_once(8, lambda number: shared(IMAGES[: 1 + number % 4], targets=number % 3))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.heatmaps, other, rtol=1e-5, atol=1e-7)
-    assert len(shared._model._traces) == 1
+    assert len(zoo.traced_model(shared)._traces) == 1
     assert state(model) == before
 
 

@@ -137,11 +137,11 @@ def test_traces_of_many_sizes_are_dropped_with_their_graphs() -> None:
     for number in range(3 * MOST_SIZES):
         explain(pictures(1, (20 + number, 20)))
         if number % MOST_SIZES == MOST_SIZES - 1:
-            assert len(explain._model._traces) == MOST_SIZES
+            assert len(zoo.traced_model(explain)._traces) == MOST_SIZES
             counts.append(graphs())
     assert counts[0] == counts[1] == counts[2]
     explain(pictures(2, (20 + number, 20)))
-    assert len(explain._model._traces) == MOST_SIZES, "a kept size is not traced again"
+    assert len(zoo.traced_model(explain)._traces) == MOST_SIZES, "a kept size is not traced again"
 
 
 def test_the_size_asked_longest_ago_is_dropped_with_all_its_questions() -> None:

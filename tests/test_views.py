@@ -76,7 +76,8 @@ def test_a_flat_volume_is_explained_as_its_image(method: str) -> None:
         values = noise(2, 6, 5, 2)
         patch = [2, 2]
         patch.insert(flat - 1, 1)
-        options, deep = ({"patch": 2}, {"patch": tuple(patch)}) if method == "occlusion" else ({}, {})
+        options: dict[str, Any] = {"patch": 2} if method == "occlusion" else {}
+        deep: dict[str, Any] = {"patch": tuple(patch)} if method == "occlusion" else {}
         found = kerasxai.Explainer(volume, method, **deep)(np.expand_dims(values, flat)).heatmaps
         expected = kerasxai.Explainer(image, method, **options)(values).heatmaps
         np.testing.assert_allclose(np.squeeze(found, flat), expected, atol=2e-4 * np.abs(expected).max())
@@ -400,7 +401,7 @@ def test_a_grid_of_tokens_may_be_given_and_is_checked() -> None:
     with pytest.raises(kerasxai.KerasxaiError, match=r"expected tokens that fill the token_grid \(5, 5\)"):
         kerasxai.Explainer(model, "gradcam", layer="tokens", token_grid=(5, 5))(values)
     with pytest.raises(kerasxai.KerasxaiError, match="token_grid must be"):
-        kerasxai.Explainer(model, "gradcam", token_grid=4)
+        kerasxai.Explainer(model, "gradcam", token_grid=4)  # type: ignore[arg-type]
     odd = keras.Model(
         inputs, layers.Dense(2)(layers.Flatten()(layers.Dense(4, name="odd")(layers.Reshape((48, 16))(inputs))))
     )

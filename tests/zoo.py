@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasxai.engine.traced_model import TracedModel
+from kerasxai.explainer import Explainer
+
 CLASSES = 4
 SIZE = 16
 layers = keras.layers
@@ -158,3 +161,9 @@ def with_weights(make: Callable[[], Any]) -> Any:
 
 def images(count: int = 5, size: int = SIZE, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (count, size, size, 3)).astype("float32")
+
+
+def traced_model(explainer: Explainer) -> TracedModel:
+    """The traced model behind an explainer of a Keras model, for tests of its caches."""
+    assert isinstance(explainer._model, TracedModel)
+    return explainer._model

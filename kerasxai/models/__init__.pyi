@@ -1,0 +1,16 @@
+from .acol import ACoLHead as ACoLHead
+from .acol import ACoLModel as ACoLModel
+from .adl import AttentionDropout as AttentionDropout
+from .attended_evidence import AttendedEvidence as AttendedEvidence
+from .build import build_classifier as build_classifier
+from .heads import Predictions as Predictions
+from .loading import check_image_model as check_image_model
+from .loading import load as load
+from .loading import load_classifier as load_classifier
+from .names import class_names as class_names
+from .names import imagenet_names as imagenet_names
+from .output_stride import with_output_stride as with_output_stride
+from .tables import BACKBONES as BACKBONES
+from .tables import HEADS as HEADS
+from .tables import Backbone as Backbone
+from .tables import Head as Head
