@@ -111,8 +111,9 @@ def test_training_pairs_take_labels_from_outside(photos: Path) -> None:
 
 
 def test_few_labels_then_pseudo_labels_and_a_killed_run_ends_at_the_same_weights(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", logger="kerasxai")
     whole = train(config, tmp_path / "whole", methods=(), verbose=0)
     rows = RunFolder(tmp_path / "whole").rows
     assert [row["phase"] for row in rows] == ["head", "head", "finetune", "pseudo"]
@@ -124,7 +125,7 @@ def test_few_labels_then_pseudo_labels_and_a_killed_run_ends_at_the_same_weights
     assert counts["wrong"] == 0
     assert counts["pseudo"] == len(taken) > 0
     assert counts["pseudo_right"] == sum(line["pseudo"] == line["true"] for line in taken)
-    assert f"12 of 48 training images have one; {len(taken)} of the others" in capsys.readouterr().out
+    assert f"12 of 48 training images have one; {len(taken)} of the others" in caplog.text
 
     # Killed in the last phase, between the model and its row: pseudo-labels are not made anew.
     write = RunFolder._write_rows

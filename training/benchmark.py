@@ -3,8 +3,8 @@
 Run it as `kerasxai benchmark ...` or `python -m kerasxai.training.benchmark ...`.
 """
 
-import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,18 +22,19 @@ from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.metrics import MaxBoxAccV2
 from kerasxai.metrics.baselines import centered_gaussian
 from kerasxai.metrics.protocols import WSOL
-from kerasxai.tools.commands import run_module
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import json_text, read_json, write_json
 from kerasxai.tools.folders import locked
-from kerasxai.tools.settings import from_options
-from kerasxai.training.benchmark_config import BENCHMARK, BenchmarkConfig
+from kerasxai.tools.lazy import resolve
+from kerasxai.training.benchmark_config import BenchmarkConfig
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.train import check_apart, image_size, loss_of, train
+
+_LOG = logging.getLogger(__name__)
 
 _OWN = ("recipe", "recipe_options", "head", "seed", "label_fraction", "label_noise", "loss")
 """The settings in which runs differ."""
@@ -107,13 +108,6 @@ def rows_of(
     return found
 
 
-def run(options: argparse.Namespace) -> None:
-    """Run `kerasxai benchmark`: train, measure, and print the table and the path of the results."""
-    config = from_options(TrainConfig, options, recipe_options={})
-    _benchmark(config, from_options(BenchmarkConfig, options), options.out, verbose=2)
-    print(f"tables and pictures: {options.out}")
-
-
 class BenchmarkSettings(TypedDict, total=False):
     """The fields of `BenchmarkConfig` that are keywords of `benchmark`."""
 
@@ -162,10 +156,11 @@ def benchmark(
     Example:
         >>> benchmark(TrainConfig("shapes"), ["gap", "acol"], 3, "runs/b")["rows"]["acol"]["body_recall"]["mean"]
     """
-    return _benchmark(config, BenchmarkConfig(recipes, seeds, **settings), Path(out), verbose)
+    return run_benchmark(config, BenchmarkConfig(recipes, seeds, **settings), Path(out), verbose)
 
 
-def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbose: int | str) -> dict[str, Any]:
+def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbose: int | str) -> dict[str, Any]:
+    """Train and measure as `benchmark` does."""
     check_apart(out, config.data)
     with locked(out):
         # All settings and the data are checked first: a mistake in the last recipe must not be found after hours.
@@ -198,12 +193,11 @@ def _benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbos
         )
         for number, ((row, seed), one) in enumerate(configs.items()):
             left = report.time_left(len(configs) - number)
-            print(f"\n[{number + 1}/{len(configs)}] {row.name}, seed {seed}{left}", flush=True)
+            _LOG.info("\n[%d/%d] %s, seed %d%s", number + 1, len(configs), row.name, seed, left)
             report.add(row.name, seed, *_run(one, out / row.folder / f"seed_{seed}", measuring, verbose))
             # After each run, so that a stopped benchmark has tables of what is finished.
             report.write()
 
-        report.print()
         report.draw(dataset.examples("test", side, compared.sheet_images), dataset.class_names)
         return report.content()
 
@@ -290,4 +284,4 @@ def gaussian_max_box_acc_v2(dataset: data.ImageDataset, side: int, limit: int | 
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.benchmark", BENCHMARK, run))
+    sys.exit(resolve("kerasxai.cli:main")(["benchmark", *sys.argv[1:]]))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kerasxai import viz
-from kerasxai.evaluation.tables import print_rows
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_csv, write_json, write_text
 from kerasxai.training.benchmark_pictures import contact_sheet, threshold_plot
@@ -165,12 +164,6 @@ class BenchmarkReport:
             ["", "seed", *(key.replace("_", " ") for key in head)],
             [[name, str(seed), *(_number(labels.get(key)) for key in head)] for name, seed, labels in weak],
         )
-
-    def print(self) -> None:
-        """Print the main table, transposed so that it fits a terminal."""
-        head, lines = table_of(self.rows() | self.baselines())
-        rows = [[label, *(line[column] for line in lines)] for column, label in enumerate(head[1:], start=1)]
-        print_rows(["", *(line[0] for line in lines)], rows)
 
     def draw(self, samples: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
         """Draw accuracy against threshold, and the samples with the first seed of each row."""

@@ -1,9 +1,7 @@
 """The demo on the embedded data: explain photographs, train and measure three heads, and write one report."""
 
-import argparse
+import logging
 import os
-import time
-import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from kerasxai.evaluation.tables import FIGURES, coverage, evaluation_rows
 from kerasxai.explainer import Explainer
 from kerasxai.tools.files import read_text, write_json
 from kerasxai.tools.folders import locked
-from kerasxai.tools.settings import from_options
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo_config import DemoConfig
 from kerasxai.training.lifecycle import Clock, evaluated
 from kerasxai.training.train import train
+
+_LOG = logging.getLogger(__name__)
 
 PHOTOGRAPHS = {"cat": skimage.data.chelsea, "coffee cup": skimage.data.coffee, "rocket": skimage.data.rocket}
 HEADS: dict[str, dict[str, Any]] = {
@@ -34,16 +33,6 @@ HEADS: dict[str, dict[str, Any]] = {
 FEATURES = "block3b_add"
 """Stride 8, receptive field 67 pixels: smaller than the objects, so that maps can separate their parts."""
 METHODS = ("cam", "gradcam")
-
-
-def run(options: argparse.Namespace) -> None:
-    """Run `kerasxai demo`, and print the path of the report."""
-    started = time.monotonic()
-    config = from_options(DemoConfig, options)
-    report = _demo(config)
-    print(f"\nreport: {report.resolve()}  ({(time.monotonic() - started) / 60:.1f} minutes)")
-    if config.open:
-        webbrowser.open(report.resolve().as_uri())
 
 
 def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
@@ -61,10 +50,11 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
     Returns:
         The path of the report.
     """
-    return _demo(DemoConfig(Path(out), head_epochs, epochs, data_dir, seed))
+    return make_demo(DemoConfig(Path(out), head_epochs, epochs, data_dir, seed))
 
 
-def _demo(config: DemoConfig) -> Path:
+def make_demo(config: DemoConfig) -> Path:
+    """Make the demo as `demo` does."""
     with locked(config.out):
         return _write_report(config)
 
@@ -96,7 +86,7 @@ def _write_report(config: DemoConfig) -> Path:
             data_dir=config.data_dir,
             seed=config.seed,
         )
-        print(f"\n{head}")
+        _LOG.info("\n%s", head)
         folder = out / head
         path = clock.measure(f"train {head}", train, training, folder, METHODS, 8, 1, 100)
         evaluations[head] = clock.measure(

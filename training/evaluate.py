@@ -2,14 +2,13 @@
 
 import sys
 
-from kerasxai.evaluation.evaluate import evaluate, run
-from kerasxai.evaluation.evaluate_options import EVALUATE
-from kerasxai.tools.commands import run_module
+from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.tools.deprecation import warn_deprecated
+from kerasxai.tools.lazy import resolve
 
-__all__ = ["evaluate", "run"]
+__all__ = ["evaluate"]
 
 warn_deprecated("kerasxai.training.evaluate", "kerasxai.evaluation.evaluate")
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.evaluate", EVALUATE, run))
+    sys.exit(resolve("kerasxai.cli:main")(["evaluate", *sys.argv[1:]]))

@@ -3,8 +3,8 @@
 Run it as `kerasxai train ...` or `python -m kerasxai.training.train ...`.
 """
 
-import argparse
 import contextlib
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 from kerasxai import data, models, viz
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.evaluation.data_check import check_splits
-from kerasxai.tools.commands import run_module
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
+from kerasxai.tools.lazy import resolve
 from kerasxai.tools.printable import printable
-from kerasxai.tools.settings import from_options
-from kerasxai.training.config import TRAIN, Drawing, TrainConfig
+from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.labels import Labels
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.optimizers import optimizer_of
@@ -33,6 +32,8 @@ from kerasxai.training.recipe_parts import augmentation, has_soft_labels, insert
 from kerasxai.training.recipes import share_options, taken_by
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 from kerasxai.training.weak_labels import RunLabels, is_weak
+
+_LOG = logging.getLogger(__name__)
 
 PHASES = ("head", "finetune", "pseudo")
 """The last one exists only if labels are missing."""
@@ -67,12 +68,6 @@ class _Run:
     def steps(self) -> int:
         """Steps of an epoch: as many as with all labels, so that runs with fewer labels train as long."""
         return -(-self.dataset.info.splits["train"] // self.config.batch_size)
-
-
-def run(options: argparse.Namespace) -> None:
-    """Run `kerasxai train`: train, and print the path of the results."""
-    _train_into(from_options(TrainConfig, options), options.out, from_options(Drawing, options), "auto")
-    print(f"trained model and heatmaps: {options.out}")
 
 
 def train(
@@ -110,10 +105,11 @@ def train(
         >>> train(TrainConfig(data="shapes", head="gap"), "runs/gap")
     """
     drawing = Drawing(tuple(methods), explain_images, explain_every, localize_images)
-    return _train_into(config, Path(out), drawing, verbose)
+    return train_into(config, Path(out), drawing, verbose)
 
 
-def _train_into(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
+def train_into(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
+    """Train as `train` does."""
     check_apart(out, config.data)
     # Locked, because two processes that continue the same run would overwrite each other's checkpoints.
     with locked(out):
@@ -208,7 +204,7 @@ def _run_phase(run: _Run, phase: str, model: keras.Model | None) -> None:
     given = None
     if run.labels is not None:
         given = run.labels.of_phase(phase, lambda: _probabilities(run))
-        print(run.labels.summary(), flush=True)
+        _LOG.info(run.labels.summary())
         # Without a confident prediction the last phase would repeat the one before.
         if phase == "pseudo" and not run.labels.counts()["pseudo"]:
             return
@@ -395,4 +391,4 @@ def _callbacks(
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.train", TRAIN, run))
+    sys.exit(resolve("kerasxai.cli:main")(["train", *sys.argv[1:]]))

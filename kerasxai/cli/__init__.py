@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kerasxai.cli.terminal import printed_log
 from kerasxai.tools.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
 from kerasxai.tools.lazy import resolve
 from kerasxai.tools.settings import SettingsCommand
@@ -33,12 +34,12 @@ COMMANDS: dict[str, Command] = {
     "explain": Command("kerasxai.cli.explain_config:EXPLAIN", "kerasxai.cli.explain:run"),
     "localize": Command("kerasxai.cli.localize_config:LOCALIZE", "kerasxai.cli.localize:run"),
     "inspect": Command("kerasxai.cli.inspect_config:INSPECT", "kerasxai.cli.inspect:run"),
-    "train": Command("kerasxai.training.config:TRAIN", "kerasxai.training.train:run"),
-    "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.evaluation.evaluate:run"),
-    "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.training.benchmark:run"),
-    "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.training.words.caption:run"),
-    "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.training.words.vqa:run"),
-    "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.training.demo:run"),
+    "train": Command("kerasxai.training.config:TRAIN", "kerasxai.cli.train:run"),
+    "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
+    "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),
+    "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),
+    "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.cli.words:run_vqa"),
+    "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.cli.demo:run"),
     "layers": Command("kerasxai.cli.layers:LAYERS", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.lists:METHODS_COMMAND", "kerasxai.cli.lists:print_methods", tensorflow=False),
     "backbones": Command(
@@ -105,4 +106,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(command: Command, options: argparse.Namespace) -> int | None:
     if command.tensorflow:
         import_tensorflow()
-    return resolve(command.run)(options)
+    with printed_log():
+        return resolve(command.run)(options)

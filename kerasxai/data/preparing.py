@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
@@ -14,6 +13,8 @@ from kerasxai.data import DATASETS, DatasetRow
 from kerasxai.data.information import StrPath
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
+
+_LOG = logging.getLogger(__name__)
 
 _PROBE = ("storage.googleapis.com", 443)
 
@@ -91,7 +92,8 @@ def prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
         )
     try:
         if makes_itself:
-            print(f"Making the data set {name!r} in {builder.data_dir}; this is done once.", file=sys.stderr)
+            # A warning, so that it is visible without any logging set up: it may take minutes.
+            _LOG.warning("Making the data set %r in %s; this is done once.", name, builder.data_dir)
         # TFDS announces a download of unknown size, although nothing is downloaded; its progress bars go to stderr.
         with contextlib.redirect_stdout(io.StringIO()) if makes_itself else contextlib.nullcontext():
             builder.download_and_prepare()

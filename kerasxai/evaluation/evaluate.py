@@ -3,7 +3,6 @@
 Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...`.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,70 +21,19 @@ from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
-from kerasxai.evaluation.evaluate_options import EVALUATE
-from kerasxai.evaluation.saved_results import folder_of_figures, free_folder, settings_of_figures
-from kerasxai.evaluation.tables import print_evaluation
+from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import WSOL, protocol_of
-from kerasxai.tools.commands import command_line, print_line, run_module
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
-from kerasxai.tools.folders import check_output_folder
-from kerasxai.tools.input_range import name_of_range, preprocessing
-from kerasxai.tools.settings import from_options
+from kerasxai.tools.input_range import name_of_range
+from kerasxai.tools.lazy import resolve
 
 PARTS = {"head": 1, "body": 2, "tail": 3}
 """The values in the part masks of the embedded data."""
-
-
-def run(options: argparse.Namespace) -> int:
-    """Run `kerasxai evaluate`: evaluate, print the tables and the path of the results.
-
-    Returns:
-        0, or 2 if the folder for the results cannot be written to: an error is printed first, then the figures.
-    """
-    # Refuse a mistake before the model is loaded.
-    preprocessing(options.input_range)
-    out = _default_folder(options) if options.out is None else options.out
-    folders: list[Path] = []
-
-    def choose_folder(settings: dict[str, Any]) -> Path:
-        # The default folder may get a number; a folder that the user named is refused if it contains other figures.
-        folders.append(free_folder(out, settings) if options.out is None else out)
-        return folders[0]
-
-    writable = True
-    try:
-        check_output_folder(out)
-    except KerasxaiError as error:
-        writable = False
-        print_line(f"kerasxai evaluate: {error}; the figures are printed and not written")
-    evaluate(
-        models.load_classifier(options.model, options.custom_objects),
-        from_options(
-            EvaluateConfig,
-            options,
-            image_size=options.image_size,
-            preprocess=options.input_range,
-            method_options=dict(options.option),
-        ),
-        out=choose_folder if writable else None,
-        show=print_evaluation,
-    )
-    if not writable:
-        return 2
-    print(f"figures and pictures: {folders[0]}")
-    return 0
-
-
-def _default_folder(options: argparse.Namespace) -> Path:
-    """Return a folder next to the model file, or in the working directory for a model without a file."""
-    if options.model.startswith("imagenet:"):
-        return Path("evaluation")
-    return Path(options.model).parent / f"evaluation_{options.method}"
 
 
 def evaluate(
@@ -280,4 +228,4 @@ def _text(name: bytes | str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.evaluation.evaluate", EVALUATE, run))
+    sys.exit(resolve("kerasxai.cli:main")(["evaluate", *sys.argv[1:]]))

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_json
 from kerasxai.tools.folders import locked
 from kerasxai.tools.input_range import name_of_range, source_of_range
+
+_LOG = logging.getLogger(__name__)
 
 FILES = ("evaluation.json", "records.json", "cases.png", "threshold.png")
 """The files of `kerasxai evaluate`; the first contains the settings."""
@@ -122,7 +125,7 @@ def keep_former(paths: Sequence[Path]) -> None:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             path.replace(_former(path, number))
-    print(f"{paths[0]} was made with other settings; it is kept as {_former(paths[0], number)}", flush=True)
+    _LOG.info("%s was made with other settings; it is kept as %s", paths[0], _former(paths[0], number))
 
 
 def _former(path: Path, number: int) -> Path:

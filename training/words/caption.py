@@ -19,7 +19,7 @@ from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import CAPTION_LENGTH, CAPTION_WORDS, NOBODY, swapped
 from kerasxai.data.shapes.pairs import PATTERN_NAMES
 from kerasxai.explainer import Explainer
-from kerasxai.tools.commands import run_module
+from kerasxai.tools.lazy import resolve
 from kerasxai.training.words.attention_reader import (
     END,
     PADDING,
@@ -33,7 +33,6 @@ from kerasxai.training.words.attention_reader import (
 )
 from kerasxai.training.words.pointing_accuracy import Case, point
 from kerasxai.training.words.reader_training import Batch, ReaderParts, maps_of
-from kerasxai.training.words.scene_config import CAPTION
 from kerasxai.training.words.word_metrics import ExplainedBatch
 from kerasxai.training.words.word_task import WordTask
 
@@ -165,7 +164,6 @@ def _cases(batch: Batch, captions: NDArray, heatmaps: NDArray) -> ExplainedBatch
 TASK = WordTask("caption", "words", ReaderParts(build_reader, _read, assemble), scores.token(), explain_batch)
 caption = TASK.train_and_measure
 train = TASK.train
-run = TASK.run
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.words.caption", CAPTION, run))
+    sys.exit(resolve("kerasxai.cli:main")(["caption", *sys.argv[1:]]))

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from kerasxai import scores
 from kerasxai.data.shapes.language import ANSWERS, KINDS, NOBODY, QUESTION_LENGTH, QUESTION_WORDS
 from kerasxai.explainer import Explainer
-from kerasxai.tools.commands import run_module
+from kerasxai.tools.lazy import resolve
 from kerasxai.training.words.attention_reader import SIDE, attend, numbered, predictions, read_map, vocabulary
 from kerasxai.training.words.pointing_accuracy import Case, point
 from kerasxai.training.words.reader_training import Batch, ReaderParts
-from kerasxai.training.words.scene_config import VQA
 from kerasxai.training.words.word_metrics import ExplainedBatch
 from kerasxai.training.words.word_task import WordTask
 
@@ -99,7 +98,6 @@ def _cases(batch: Batch, answers: NDArray, heatmaps: NDArray) -> ExplainedBatch:
 TASK = WordTask("vqa", "questions", ReaderParts(build_reader, _read, assemble), scores.log_probability(), explain_batch)
 vqa = TASK.train_and_measure
 train = TASK.train
-run = TASK.run
 
 if __name__ == "__main__":
-    sys.exit(run_module("kerasxai.training.words.vqa", VQA, run))
+    sys.exit(resolve("kerasxai.cli:main")(["vqa", *sys.argv[1:]]))

@@ -1,5 +1,6 @@
 """Measure and draw where captioners and answerers look, on the test images."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,17 @@ from numpy.typing import NDArray
 from kerasxai import viz
 from kerasxai.engine.scores import Score
 from kerasxai.evaluation.saved_results import keep_former
-from kerasxai.evaluation.tables import print_rows
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import read_json
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.words.attention_reader import EVIDENCE
-from kerasxai.training.words.pointing_accuracy import COLUMNS, Case, by_group, rows
-from kerasxai.training.words.reader_training import Batch, Verbosity, scene_batches
+from kerasxai.training.words.pointing_accuracy import Case, by_group
+from kerasxai.training.words.reader_training import Batch, scene_batches
 from kerasxai.training.words.scene_config import SceneConfig, WordMeasurement
+
+_LOG = logging.getLogger(__name__)
 
 _NOTE = "the highest evidence of each map has the brightest color; maps are not comparable in strength"
 
@@ -52,9 +54,8 @@ def measure(
     explain_batch: Callable[[Batch], ExplainedBatch],
     groups: str,
     measurement: WordMeasurement,
-    verbose: Verbosity,
 ) -> dict[str, Any]:
-    """Explain the test images, count the positions of the maxima, and write and print the figures.
+    """Explain the test images, count the positions of the maxima, and write the figures.
 
     Args:
         config: Settings of the training.
@@ -62,7 +63,6 @@ def measure(
         explain_batch: Explains a batch.
         groups: The key of the result for the groups of cases, such as "words".
         measurement: The explainer, and the number of measured and drawn images.
-        verbose: 0 prints nothing.
 
     Returns:
         The content of `evaluation_METHOD.json`.
@@ -89,9 +89,7 @@ def measure(
         **totals,
         groups: by_group(cases),
     }
-    if verbose:
-        print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in totals.items()))
-        print_rows(COLUMNS, rows(result[groups]))
+    _LOG.info(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in totals.items()))
     figures, pictures = folder.path / f"evaluation_{method}.json", folder.path / f"gallery_{method}.png"
     # Figures of another number of images are kept under another name.
     if figures.exists() and read_json(figures).get("images") != images:
@@ -99,8 +97,6 @@ def measure(
     folder.write_json(figures.name, result)
     if gallery:
         viz.save_png(pictures, sheet(gallery, method))
-    if verbose:
-        print(f"model, figures and pictures: {out}")
     return result
 
 

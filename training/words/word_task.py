@@ -1,6 +1,5 @@
-"""One training, one measurement and one command for captioning and question answering."""
+"""One training and one measurement for captioning and question answering."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ import keras
 from kerasxai.engine.scores import Score
 from kerasxai.explainer import Explainer
 from kerasxai.tools.folders import locked
-from kerasxai.tools.settings import from_options
 from kerasxai.training.words.reader_training import Batch, ReaderParts, Verbosity, train_reader
 from kerasxai.training.words.scene_config import SceneConfig, WordMeasurement
 from kerasxai.training.words.word_metrics import ExplainedBatch, explainer_of, measure
@@ -61,7 +59,7 @@ class WordTask:
             method: A name in `kerasxai.METHODS` that explains any score.
             limit: Number of measured test images; None: all.
             gallery: Number of drawn test images.
-            verbose: As for `keras.Model.fit`; 0 prints nothing.
+            verbose: As for `keras.Model.fit`.
 
         Returns:
             The content of `evaluation_METHOD.json`.
@@ -79,13 +77,4 @@ class WordTask:
                 lambda batch: self.explain_batch(model, explainer, batch),
                 self.groups,
                 WordMeasurement(method, limit, gallery),
-                verbose,
             )
-
-    def run(self, options: argparse.Namespace) -> None:
-        """Run the command of the task."""
-        config = from_options(SceneConfig, options, task=self.name)
-        measurement = from_options(WordMeasurement, options)
-        self.train_and_measure(
-            config, options.out, measurement.method, limit=measurement.limit, gallery=measurement.gallery
-        )

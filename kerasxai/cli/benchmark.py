@@ -1,0 +1,21 @@
+"""The work of `kerasxai benchmark`."""
+
+import argparse
+
+from kerasxai.cli.terminal import print_figures
+from kerasxai.tools.settings import from_options
+from kerasxai.training.benchmark import run_benchmark
+from kerasxai.training.benchmark_config import BenchmarkConfig
+from kerasxai.training.benchmark_tables import table_of
+from kerasxai.training.config import TrainConfig
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train and measure, and print the main table and the path of the results."""
+    config = from_options(TrainConfig, options, recipe_options={})
+    found = run_benchmark(config, from_options(BenchmarkConfig, options), options.out, verbose=2)
+    head, lines = table_of(found["rows"] | found["baselines"])
+    # Transposed, so that it fits a terminal.
+    rows = [[label, *(line[column] for line in lines)] for column, label in enumerate(head[1:], start=1)]
+    print_figures(["", *(line[0] for line in lines)], rows)
+    print(f"tables and pictures: {options.out}")
