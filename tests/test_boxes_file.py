@@ -106,10 +106,10 @@ def test_other_ways_to_write_the_file(imagenet: Load, tmp_path: Path, text: str)
 
 
 def test_folders_are_compared_where_names_alone_do_not_tell(tmp_path: Path) -> None:
-    from kerasxai.data.boxes import BoxTable
+    from kerasxai.data.boxes import BoxLookup
 
     (tmp_path / "boxes.csv").write_text("val2/0/1.jpeg,0,0,1,1\nval2/1/1.jpeg,0,0,0.5,1\nval2/1/2.jpeg,0,0,0.5,0.5\n")
-    table, image = BoxTable(tmp_path / "boxes.csv"), tf.zeros((4, 4, 3), tf.uint8)
+    table, image = BoxLookup(tmp_path / "boxes.csv"), tf.zeros((4, 4, 3), tf.uint8)
     for name, expected in (("1/1.jpeg", [[0, 0, 0.5, 1]]), ("x/0/1.jpeg", [[0, 0, 1, 1]]), ("1.jpeg", None)):
         np.testing.assert_allclose(table.find(tf.constant(name), image), np.reshape(expected or [], (-1, 4)))
 

@@ -328,3 +328,28 @@ class TestTrainingPairs:
         )
         np.testing.assert_array_equal(first[0][0], again[0][0])
         assert set(first[0][1][:20]) == {0, 1}, "classes are not mixed"
+
+
+class TestOpen:
+    def test_one_data_set_serves_all_readers(self, folder: Path) -> None:
+        dataset = kerasxai.data.open(folder)
+        assert dataset.info == kerasxai.data.info(folder)
+        batch = next(iter(dataset.batches("test", 8, 4)))
+        same = next(iter(kerasxai.data.load(folder, "test", 8, batch_size=4)))
+        sample = next(iter(dataset.samples("test", 8)))
+        assert set(batch) == set(same) == set(sample)
+        np.testing.assert_array_equal(batch["image"], same["image"])
+        np.testing.assert_array_equal(batch["image"][0], sample["image"])
+        labels = [int(sample["label"]) for sample in dataset.samples("val", 8)]
+        assert dataset.labels("val").tolist() == kerasxai.data.read_labels(folder, "validation").tolist() == labels
+        pairs = dataset.training_pairs("test", kerasxai.data.PairSettings(8, batch_size=4))
+        np.testing.assert_array_equal(next(iter(pairs))[0], batch["image"])
+        dataset.check_images(["train", "val"])
+        assert dataset.unreadable_images("train") == {}
+
+    @pytest.mark.parametrize(
+        "settings", [{"crop": 0}, {"batch_size": 0}, {"image_size": 9, "resize": 8}, {"resize": 1.5}]
+    )
+    def test_settings_of_pairs_are_checked(self, settings: dict[str, Any]) -> None:
+        with pytest.raises(KerasxaiError, match=f"{list(settings)[-1]} must be"):
+            kerasxai.data.PairSettings(**settings)

@@ -72,6 +72,13 @@ def test_files_stay_small(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 420
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_commands_print(path: Path) -> None:
+    if floor_of(path) not in ("cli", "tools"):
+        names = [node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
+        assert not {"print", "print_table"} & set(names), "log, or return what a command can print"
+
+
 def test_a_room_imports_only_rooms_above_it_in_the_table() -> None:
     names = [room.name for room in ROOMS]
     for number, room in enumerate(ROOMS):

@@ -161,7 +161,7 @@ def _end(name: str, parts: int) -> str:
     return "/".join(name.split("/")[-parts:])
 
 
-class BoxTable:
+class BoxLookup:
     """Boxes from a file for a data set without boxes, looked up by the image's file name inside a `tf.data` map.
 
     The file is as in `read_boxes`, or the `localization.txt` of wsolevaluation. Names are compared from their end, with

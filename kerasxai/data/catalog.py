@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from numpy.typing import NDArray
 
 from kerasxai.data import DatasetRow, masks
-from kerasxai.data.boxes import BoxTable
+from kerasxai.data.boxes import BoxLookup
 from kerasxai.data.information import DatasetInfo, StrPath
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 from kerasxai.tools.errors import KerasxaiError, unknown
@@ -180,7 +180,7 @@ class TfdsSource:
             citation=self.row.citation or self.builder.info.citation.strip(),
         )
 
-    def _joined(self, name: str, boxes_file: StrPath) -> BoxTable:
+    def _joined(self, name: str, boxes_file: StrPath) -> BoxLookup:
         if self.features.name is None:
             raise KerasxaiError(
                 f"expected a data set with the names of its image files to join a file of boxes by, got {name}, which "
@@ -191,7 +191,7 @@ class TfdsSource:
                 f"expected a data set with one class for each image to join a file of boxes to, got {name}, whose "
                 "classes are those of its own boxes; omit the file of boxes"
             )
-        return BoxTable(boxes_file)
+        return BoxLookup(boxes_file)
 
     def count(self, expression: str) -> int:
         """Return the number of samples of a TFDS split expression."""

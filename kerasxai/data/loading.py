@@ -54,7 +54,7 @@ def load(
         batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
         data_dir: Where TFDS keeps its data; None for its default.
         boxes_csv: Boxes of a folder of images, see `kerasxai.data.boxes.read_boxes`; or for a data set by the names of
-            its image files, see `kerasxai.data.boxes.BoxTable`, in place of its own boxes.
+            its image files, see `kerasxai.data.boxes.BoxLookup`, in place of its own boxes.
         with_annotations: Whether boxes and masks are read; if not, they are not even decoded.
         shuffle: Whether to shuffle, differently at each reading.
         seed: Seed of the order.
