@@ -21,7 +21,6 @@ ROOMS = sorted(
 )
 
 UNREVISED = {
-    "kerasxai/cli",
     "kerasxai/engine",
     "kerasxai/explainer.py",
     "kerasxai/localization.py",

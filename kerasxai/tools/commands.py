@@ -28,7 +28,6 @@ __all__ = [
     "import_tensorflow",
     "parse_option",
     "print_line",
-    "run_module",
 ]
 
 _TRACEBACK = "KERASXAI_TRACEBACK"
@@ -207,14 +206,6 @@ def check_backend() -> None:
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {requested!r}; {remedy}") from error
     if backend != "tensorflow":
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
-
-
-def run_module(name: str, command: SettingsCommand, run: Callable[[argparse.Namespace], object]) -> int:
-    """Run a command that was started as a module, `python -m NAME`, and return its exit status."""
-    prog = f"python -m {name}"
-    prepare_streams()
-    parsed = command_parser(prog, command).parse_args()
-    return exit_status(prog, lambda: run(parsed))
 
 
 def command_line(words: Sequence[str] | None = None) -> str:
