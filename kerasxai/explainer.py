@@ -49,10 +49,9 @@ class Explanation:
     """Heatmaps and what they explain.
 
     Attributes:
-        heatmaps: `(N, H, W)` float32, at image size unless `resize=False`, as the method defines them: signed where it
-            is, never normalized.
-        targets: `(N,)` int64, the class explained.
-        scores: `(N,)` float32, the score explained, by default the logit of that class.
+        heatmaps: `(N, H, W)` float32, at image size unless `resize=False`; signed if the method is, never normalized.
+        targets: `(N,)` int64, the explained class.
+        scores: `(N,)` float32, the explained score, by default the logit of that class.
         method: The method's name.
         layer: The path of the explained layer or the name of the operation, None if the method uses no layer.
         notes: Diagnostics of the method, by name.
@@ -84,62 +83,57 @@ class _ModelSettings:
 class Explainer:
     """Explains decisions of an image classifier with one method.
 
-    The model is traced at the first call and asked from then on; its weights are read live and nothing in it is
-    changed, so that one explainer made before training serves until after it. Batch normalization and dropout always
-    run as at inference.
+    The model is traced at the first call. Weights are read live and the model is never changed, so one explainer stays
+    valid throughout training. Batch normalization and dropout always run in inference mode.
 
     Threads may share an explainer, and explain one model with several. A model that takes images of any size is traced
-    for each size, and traces are kept for the 8 sizes explained last: images of many sizes are explained fastest when
-    they are brought to few.
+    once per size, and traces are kept for the last 8 sizes: bring images to a few sizes for speed.
 
     Args:
-        model: Any Keras model: functional, sequential, nested, subclassed, under any dtype policy. For the methods
-            that only ask for scores also any function from `(N, H, W, C)` to `(N, classes)`, both NumPy; what it
-            returns is explained as it is.
+        model: Any Keras model: functional, sequential, nested, subclassed, under any dtype policy. For methods that
+            only need scores also any function from `(N, H, W, C)` to `(N, classes)`, both NumPy; its outputs are
+            explained unchanged.
         method: A name in `kerasxai.METHODS`.
         layer: The layer to explain, for layer-based methods: a path such as `"backbone/top_activation"`, a name that
             only one layer has, the layer itself, or the name of an operation such as `"stage3/add (operation)"`. None
-            takes the last map with more than one position that every path from the image to the score passes, and
-            names it in `Explanation.layer`. Where branches run in parallel to the end, the last maps of all branches
-            are fused like those of a list of layers, and `notes["parallel_layers"]` names them. For VGG16 the default
-            is the last pooling, `"block5_pool"`; the literature explains `"block5_conv3"`, which is twice as fine.
-            For a list of layers, one pass gives all maps; each map is resized to the image and divided by its maximum,
-            then `fuse` takes the `"mean"` or `"max"`.
-        score: What is explained: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the logit
-            of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
-            explained by its logit, 0 by minus it.
-        image_input: Of a model with several inputs the one that is explained: its name or path (`"picture"`,
-            `"scene/0"`) or index. None takes the only one of four dimensions (of five or three, where there are
-            no images). The others go along with their images.
-        batch_size: How many images are explained at once, at most, and how many of their own making methods run at
-            once. After the first batch a CPU takes as many as its memory serves best.
-        progress: Whether long calls show a bar on stderr; None shows it where stderr is a terminal.
-        smooth: None, or the average over noisy copies of each image that any method can be put under: `"smoothgrad"`,
-            `"squaregrad"` or `"vargrad"`; see `kerasxai.methods.smoothing`. Its settings `samples=50`, `sigma=0.15` and
-            `seed=0` stand beside it; where the method has options of these names, in a dict:
+            takes the last map with more than one position on every path from the image to the score, and names it in
+            `Explanation.layer`. If branches run in parallel to the end, the last maps of all branches are fused like
+            those of a list of layers, and `notes["parallel_layers"]` names them. For VGG16 the default is the last
+            pooling, `"block5_pool"`; the literature explains `"block5_conv3"`, which is twice as fine. For a list of
+            layers, one pass computes all maps; each map is resized to the image and divided by its maximum, then `fuse`
+            takes the `"mean"` or `"max"`.
+        score: The score to explain: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the
+            logit of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
+            explained by its logit, 0 by minus its logit.
+        token_grid: The grid of tokens, `(rows, columns)`, for a layer of tokens whose grid cannot be found.
+        image_input: The explained input of a model with several inputs: its name or path (`"picture"`, `"scene/0"`) or
+            index. None takes the only input with four dimensions (or five or three, if there are no images). Every
+            other input has one row per image, or one row shared by all.
+        batch_size: The most images per pass. After the first batch, a CPU uses the size that suits its memory best.
+        progress: Whether long calls show a progress bar on stderr; None shows it if stderr is a terminal.
+        smooth: None, or an average over noisy copies of each image, for any method: `"smoothgrad"`, `"squaregrad"` or
+            `"vargrad"`; see `kerasxai.methods.smoothing`. Its settings `samples=50`, `sigma=0.15` and `seed=0` are
+            keywords as well; if the method has options of these names, pass a dict:
             `smooth={"average": "smoothgrad", "samples": 20}`.
         fuse: How the maps of several layers become one; see `layer`.
-        fold: Whether batch normalizations are folded, in the traced pass alone, into the convolutions before them: up
-            to a third less time, and logits that differ by rounding (about 1e-6 of their size). Methods of many passes
-            are then also asked of a copy of the graph whose weights are constants, where that pays; the copy is
-            compared with the model before each loop, and never stale. And occlusion computes early layers anew only
-            around the patch. False leaves all passes as the model has them.
-        resize: Whether heatmaps are brought to image size, bilinearly; False leaves them as the method makes them, for
-            a layer's maps at the layer's size, as measures want them that resize in their own way. The maps of a model
-            that crops or pads its input cover a part of the image, or more than it: with True they are laid where they
-            belong, 0 outside; with False they stay as they are, and `map_extent` in the notes says where they belong.
-        refine: What is done to the heatmaps after the method: a chain of `kerasxai.REFINEMENTS` such as
-            `"flip,walker:beta=90"`, a list of names, a dict `{name: options}`, or a preset such as `"best"`.
-        preprocess: What becomes of the images before all else, for a model without rescaling of its own, so that images
-            in [0, 255] can be given: `"0,1"`, `"-1,1"`, `"caffe"`, `"imagenet"`, `"module:function"`, or a function of
-            images `(N, H, W, C)` that keeps their shape. Everything is explained at the preprocessed images: gradients
-            are taken there, and values that options name, such as the fill of a perturbation, are in their range.
-            None hands images to the model unchanged.
-        outputs: What the model's outputs are, `"logits"` or `"probabilities"`. None reads it from the model: a final
-            softmax or sigmoid is undone, and averages, clips and other mixtures of such are probabilities. Where the
-            model does not show it, as a function does not, and it matters, the values suggest it, and a warning asks
-            for this argument.
-        **options: The method's own options.
+        fold: Whether passes may be rewritten to be faster. Batch normalizations are folded into the convolutions before
+            them: up to a third less time, and logits that differ by rounding (about 1e-6 of their size). Methods of
+            many passes also use a copy of the graph with constant weights if that pays; it is compared with the model
+            before each loop and never stale. Occlusion recomputes early layers only around the patch.
+        resize: Whether heatmaps are resized to the image, bilinearly; False keeps the size of the layer, for measures
+            that resize in their own way. The maps of a model that crops or pads its input cover a part of the image,
+            or more than it: with True they are placed where they belong, 0 outside; with False `map_extent` in the
+            notes is the part that they cover.
+        refine: Refinements of the heatmaps: a chain of `kerasxai.REFINEMENTS` such as `"flip,walker:beta=90"`, a list
+            of names, a dict `{name: options}`, or a preset such as `"best"`.
+        preprocess: Preprocessing of the images, for a model without rescaling layers, so that images in [0, 255] can be
+            given: `"0,1"`, `"-1,1"`, `"caffe"`, `"imagenet"`, `"module:function"`, or a function of images
+            `(N, H, W, C)` that keeps their shape. The preprocessed images are explained: gradients are taken there, and
+            options such as the fill of a perturbation are in their range. None passes images to the model unchanged.
+        outputs: The kind of the model's outputs, `"logits"` or `"probabilities"`. None reads it from the model: a final
+            softmax or sigmoid is undone, and averages, clips and other mixtures of these are probabilities. If the
+            model does not show its kind, as a function does not, and it matters, the values suggest it, with a warning.
+        **options: Options of the method.
 
     Raises:
         KerasxaiError: An unknown method, layer or option.
@@ -205,12 +199,12 @@ class Explainer:
         """Explains images.
 
         Args:
-            images: `(N, H, W, C)`, or `(N, C, H, W)` for a model that takes it, NumPy or tensor, with the pixel range
-                that the model takes (0 to 255 for models made by `build_classifier`), or that `preprocess=` takes.
-                Without it nothing is rescaled. For a model of several inputs the list, tuple or dict that it takes,
-                also nested; of what is not explained one for each image, or one, with a batch of 1, for all.
+            images: `(N, H, W, C)`, or `(N, C, H, W)` for a model with channels first, NumPy or tensor, in the pixel
+                range of the model (0 to 255 for models made by `build_classifier`), or of `preprocess=`. For a model
+                with several inputs the list, tuple or dict of inputs, also nested; every input that is not explained
+                has one row per image, or one row shared by all.
             targets: The classes to explain: None for the predicted ones, one int for all, or `(N,)` ints. With `score=`
-                also any array `(N, ...)`, such as masks or the words of a sentence, which the score is given.
+                also any array `(N, ...)`, such as masks or the words of a sentence, which are passed to the score.
 
         Returns:
             An `Explanation` of `N` heatmaps at image size.
@@ -246,7 +240,7 @@ class Explainer:
         )
 
     def predict(self, images: Inputs) -> Predictions:
-        """Predicts the classes of images, as they are explained: `classes` holds the targets that None stands for.
+        """Predicts the classes of images; `classes` are the targets that a call uses for None.
 
         Args:
             images: As for a call.
@@ -289,11 +283,13 @@ class Explainer:
     def _check_kind(self, rank: int) -> None:
         if rank == 2 and not self.method.takes_tokens:
             able = ", ".join(row.name for row in METHODS.values() if row.takes_tokens)
-            raise KerasxaiError(f"{self.method.name} does not explain tokens (N, T); methods that do: {able}")
+            raise KerasxaiError(
+                f"expected a method that explains tokens (N, T), got {self.method.name}; use one of {able}"
+            )
         if rank == 2 and self.noise is not None:
-            raise KerasxaiError("smooth adds noise to values, and tokens (N, T) have none; leave it out")
+            raise KerasxaiError("expected values (N, ..., C) to add noise to, got tokens (N, T); omit smooth=")
         if rank != 4 and self._steps:
-            raise KerasxaiError("refine works on heatmaps of images (N, H, W, C) alone; leave it out")
+            raise KerasxaiError(f"expected images (N, H, W, C) for refine=, got {rank} dimensions; omit refine=")
 
     def _preprocessed(self, batch: Samples) -> Samples:
         return batch if self._preprocess is None else batch.with_images(preprocessed(self._preprocess, batch.images))
@@ -313,7 +309,7 @@ class Explainer:
         return {"heatmaps": heatmaps, **{name: _to_numpy(value) for name, value in notes.items()}}
 
     def _heatmaps(self, model: ScoreModel, batch: Samples) -> NDArray[np.float32]:
-        """Returns the heatmaps of a batch by the method alone, `(B, h, w)`, at image size if they are resized."""
+        """Returns the unrefined heatmaps of a batch, `(B, h, w)`, at image size if they are resized."""
         batch = batch.as_floats()
         if self.noise is None:
             maps = self.method.function(model, batch, **self.options)
@@ -334,7 +330,7 @@ class Explainer:
         check_maps(heatmaps, first, self.method.name, settings)
 
     def _warn(self, model: ScoreModel, stacklevel: int, without: tuple[str, ...] = ()) -> None:
-        """Warns of what the model's outputs are taken for, once."""
+        """Warns about the assumed kind of the model's outputs, once."""
         for text in model.outputs.warnings:
             if text not in self._warned and text not in without:
                 self._warned.add(text)

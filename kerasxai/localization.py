@@ -70,7 +70,7 @@ def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:
 
     Args:
         heatmap: `(H, W)`, any real numbers; negative values count as 0.
-        rule: A fraction in [0, 1), which comes back as it is, or a name: `"otsu"` parts the values into two classes of
+        rule: A fraction in [0, 1), returned unchanged, or a name: `"otsu"` splits the values into two classes of
             least variance (Otsu 1979, doi:10.1109/TSMC.1979.4310076); `"multiotsu"` into three, and takes the lower
             border, so that half-warm surroundings of a hot spot belong to the object; `"area"` marks the third of the
             image that is highest, about what an object takes up.

@@ -1,23 +1,27 @@
-"""What can be explained beside the logit of a class: ready-made scores for `Explainer(model, ..., score=...)`.
+"""Scores to explain other than the logit of a class, for `Explainer(model, ..., score=...)`.
 
-A score is any function `(outputs, targets) -> (B,)` of what a model gives and of what the caller asks for. Wherever an
-output ends in a softmax or a sigmoid, those of this module use the logits before it.
+A score is any function `(outputs, targets) -> (B,)` of the outputs of a model and the targets of the call. If an output
+ends in a softmax or a sigmoid, the scores of this module use the logits before it.
 
 Every `output=` names one of several outputs: its key, its path (`"heads/size"`), its index, or, in a functional model,
 the name of its layer.
 
-An answer that is chosen from a list is a class: `class_logit` or `log_probability`. One that is spelled out is a
-`sentence`.
+An answer chosen from a list is a class: `class_logit` or `log_probability`. An answer of several words is a `sentence`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
 
+from kerasxai.engine.inputs import Inputs
 from kerasxai.engine.scores import (
     PREDICTED,
+    OutputName,
     Score,
     checked_kind,
     chosen_output,
@@ -39,32 +43,32 @@ from kerasxai.tools.errors import KerasxaiError
 
 @dataclass(frozen=True)
 class _OfClass:
-    """A score of one class of one output; where the caller names none, the predicted class is meant."""
+    """A score of one class of one output, by default the predicted class."""
 
-    output: Any = None
+    output: OutputName = None
 
-    def chosen(self, outputs: Any, targets: Any) -> tuple[Any, int]:
-        """Returns the classes `(B,)` with predicted ones put in, and how many classes there are."""
+    def chosen(self, outputs: Inputs, targets: tf.Tensor) -> tuple[tf.Tensor, int]:
+        """Returns the classes `(B,)` with the predicted ones filled in, and the number of classes."""
         logits = self._logits(outputs)
         checked_kind(chosen_output(outputs, self.output), targets)
         classes = max(2, logits.shape[-1])
         predicted = tf.cast(self._predicted(logits), tf.int64)
         return in_range(tf.where(targets == PREDICTED, predicted, targets), classes), classes
 
-    def _logits(self, outputs: Any) -> Any:
+    def _logits(self, outputs: Inputs) -> tf.Tensor:
         return of_rank(2, "(batch, classes)", logits_of(chosen_output(outputs, self.output)))
 
-    def _predicted(self, logits: Any) -> Any:
+    def _predicted(self, logits: tf.Tensor) -> tf.Tensor:
         return predicted_class(logits)
 
 
 @dataclass(frozen=True)
 class _ClassLogit(_OfClass):
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         return logit_of_class(self._logits(outputs), targets)
 
 
-def class_logit(output: Any = None) -> Score:
+def class_logit(output: OutputName = None) -> Score:
     """The logit of the target class, of a model with one output or several; also of one label of several.
 
     Args:
@@ -81,16 +85,16 @@ def class_logit(output: Any = None) -> Score:
 
 @dataclass(frozen=True)
 class _LogProbability(_OfClass):
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logs = log_probabilities(chosen_output(outputs, self.output))
         return tf.gather(logs, targets, batch_dims=1)
 
 
-def log_probability(output: Any = None) -> Score:
+def log_probability(output: OutputName = None) -> Score:
     """The logarithm of the target class's probability: unlike the logit it also rises when other classes fall.
 
     Args:
-        output: Which output, see the module. Where neither the model nor `outputs=` shows what it is, rows that are a
+        output: Which output, see the module. If neither the model nor `outputs=` shows its kind, rows that are a
             distribution are taken for probabilities and others for logits of a softmax.
 
     Returns:
@@ -106,7 +110,7 @@ def log_probability(output: Any = None) -> Score:
 class _Margin(_OfClass):
     other: int | None = None
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logits = tf.cast(self._logits(outputs), tf.float32)
         if logits.shape[-1] == 1:
             return 2 * logit_of_class(logits, targets)
@@ -117,11 +121,11 @@ class _Margin(_OfClass):
         return logit_of_class(logits, targets) - logit_of_class(logits, against)
 
 
-def margin(other: int | None = None, output: Any = None) -> Score:
-    """The logit of the target class minus that of another: what speaks for the one and against the other.
+def margin(other: int | None = None, output: OutputName = None) -> Score:
+    """The logit of the target class minus the logit of another class.
 
     Args:
-        other: The other class; None takes the strongest of all others. Of a single unit it is the other of two.
+        other: The other class; None takes the strongest other class. With a single unit it is the other of two.
         output: Which output, see the module.
 
     Returns:
@@ -135,24 +139,24 @@ def margin(other: int | None = None, output: Any = None) -> Score:
 
 @dataclass(frozen=True)
 class _Negative:
-    score: Any
+    score: Score
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         return -self.score(outputs, targets)
 
 
 @dataclass(frozen=True)
 class _NegativeOfClass(_Negative):
-    def chosen(self, outputs: Any, targets: Any) -> tuple[Any, int]:
-        """Returns the classes that the score itself chooses."""
-        return self.score.chosen(outputs, targets)
+    def chosen(self, outputs: Inputs, targets: tf.Tensor) -> tuple[tf.Tensor, int]:
+        """Returns the classes that the score chooses."""
+        return cast(_OfClass, self.score).chosen(outputs, targets)
 
 
 def negative(score: Score) -> Score:
-    """Minus a score: Grad-CAM then shows what would have to go for the score to rise, the counterfactual.
+    """Minus a score: Grad-CAM then shows the regions whose removal would raise the score (counterfactual).
 
     Args:
-        score: Any score, of this module or your own.
+        score: Any score, also a custom one.
 
     Returns:
         A score with the same targets.
@@ -167,21 +171,21 @@ def negative(score: Score) -> Score:
 
 @dataclass(frozen=True)
 class _Value:
-    output: Any
+    output: OutputName
     unit: int
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         values = chosen_output(outputs, self.output)
         if values.shape.rank == 1:
             return values
         units = of_rank(2, "(batch,) or (batch, units)", values).shape[-1]
         if not -units <= self.unit < units:
-            raise KerasxaiError(f"unit {self.unit} is out of range: the output has {units} units")
+            raise KerasxaiError(f"unit must be from {-units} to {units - 1}, got {self.unit}")
         return values[:, self.unit]
 
 
-def value(output: Any = None, unit: int = 0) -> Score:
-    """The value of one unit as the model gives it: a regression, an age, a coordinate.
+def value(output: OutputName = None, unit: int = 0) -> Score:
+    """The value of one output unit: a regression, an age, a coordinate.
 
     Args:
         output: Which output, see the module.
@@ -199,12 +203,12 @@ def value(output: Any = None, unit: int = 0) -> Score:
 @dataclass(frozen=True)
 class _MaskMean:
     class_index: int
-    output: Any
+    output: OutputName
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logits = pixel_logits(outputs, self.output)
         if targets.shape.rank != logits.shape.rank - 1:
-            raise KerasxaiError(f"mask_mean needs targets that are masks (N, height, width), not {targets.shape}")
+            raise KerasxaiError(f"targets must be masks (N, height, width) for mask_mean, got {targets.shape}")
         in_range(tf.constant([self.class_index], tf.int64), max(2, logits.shape[-1]))
         masks = tf.cast(targets, tf.float32)
         if logits.shape.rank == 4:
@@ -213,11 +217,11 @@ class _MaskMean:
         return mean_within(of_pixels(logits, classes), masks)
 
 
-def mask_mean(class_index: int = 1, output: Any = None) -> Score:
-    """The mean logit of a class over the pixels of a mask: why is this region given to that class?
+def mask_mean(class_index: int = 1, output: OutputName = None) -> Score:
+    """The mean logit of a class over the pixels of a mask: why is this region labeled as that class?
 
     Args:
-        class_index: The class. Of a single output channel 1 is what it finds, 0 the rest.
+        class_index: The class. With a single output channel, 1 is the foreground and 0 the background.
         output: Which output `(B, h, w, classes)`, see the module.
 
     Returns:
@@ -232,29 +236,30 @@ def mask_mean(class_index: int = 1, output: Any = None) -> Score:
 
 @dataclass(frozen=True)
 class _PredictedRegion(_OfClass):
-    def _logits(self, outputs: Any) -> Any:
+    def _logits(self, outputs: Inputs) -> tf.Tensor:
         return pixel_logits(outputs, self.output)
 
-    def _predicted(self, logits: Any) -> Any:
+    def _predicted(self, logits: tf.Tensor) -> tf.Tensor:
         """Returns the class of most pixels."""
         votes = tf.one_hot(predicted_class(logits), max(2, logits.shape[-1]))
         return tf.argmax(tf.reduce_sum(votes, list(range(1, votes.shape.rank - 1))), -1)
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logits = self._logits(outputs)
         ones = [-1] + [1] * (logits.shape.rank - 2)
         region = tf.cast(predicted_class(logits), tf.int64) == tf.reshape(targets, ones)
         return mean_within(of_pixels(logits, targets), tf.stop_gradient(tf.cast(region, tf.float32)))
 
 
-def predicted_region(output: Any = None) -> Score:
-    """The mean logit of a class over the pixels that the model itself gives to the class.
+def predicted_region(output: OutputName = None) -> Score:
+    """The mean logit of a class over the pixels that the model assigns to the class.
 
     Args:
         output: Which output `(B, h, w, classes)`, see the module.
 
     Returns:
-        A score whose targets are classes `(N,)`; None explains the class of most pixels. A class of no pixel scores 0.
+        A score whose targets are classes `(N,)`; None explains the class of most pixels. A class without pixels
+        scores 0.
 
     Example:
         >>> kerasxai.Explainer(model, "gradcam", score=kerasxai.scores.predicted_region())(images, targets=4)
@@ -267,33 +272,33 @@ def predicted_region(output: Any = None) -> Score:
 
 @dataclass(frozen=True)
 class _Box(_OfClass):
-    def _logits(self, outputs: Any) -> Any:
+    def _logits(self, outputs: Inputs) -> tf.Tensor:
         logits = logits_of(chosen_output(outputs, self.output))
         if logits.shape.rank is None or logits.shape.rank < 3:
-            raise KerasxaiError(f"box needs an output (batch, boxes, classes), not {tuple(logits.shape)}")
+            raise KerasxaiError(f"expected an output (batch, boxes, classes) for box, got {tuple(logits.shape)}")
         return tf.reshape(logits, (tf.shape(logits)[0], -1, logits.shape[-1]))
 
-    def _predicted(self, logits: Any) -> Any:
+    def _predicted(self, logits: tf.Tensor) -> tf.Tensor:
         best = tf.reduce_max(logits, 1)
         return tf.ones_like(best[:, 0], tf.int64) if best.shape[-1] == 1 else tf.argmax(best, -1)
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logits = tf.cast(self._logits(outputs), tf.float32)
         if targets.shape.rank == 1:
             return tf.reduce_max(of_pixels(logits, targets), 1)
         if targets.shape.rank != 2 or targets.shape[1] != 2:
             raise KerasxaiError(
-                f"box needs targets that are classes (N,) or pairs (box, class) (N, 2), not {targets.shape}"
+                f"targets must be classes (N,) or pairs (box, class) (N, 2) for box, got {targets.shape}"
             )
         return logit_of_class(tf.gather(logits, targets[:, 0], batch_dims=1), tf.cast(targets[:, 1], tf.int64))
 
 
-def box(output: Any = None) -> Score:
+def box(output: OutputName = None) -> Score:
     """The class logit of one box of a detector, or of one of its queries.
 
     Args:
-        output: Which output, see the module: class scores `(B, boxes, classes)`, or `(B, h, w, classes)` whose places
-            are then counted row by row.
+        output: Which output, see the module: class scores `(B, boxes, classes)`, or `(B, h, w, classes)`, whose
+            positions are then counted row by row.
 
     Returns:
         A score whose targets are pairs (number of the box, class) `(N, 2)`, or classes `(N,)`, which stand for the box
@@ -307,27 +312,27 @@ def box(output: Any = None) -> Score:
 
 @dataclass(frozen=True)
 class _Token:
-    output: Any
+    output: OutputName
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logs = word_log_probabilities(outputs, self.output)
         if targets.shape.rank != 2 or targets.shape[1] != 2:
-            raise KerasxaiError(f"token needs targets that are pairs (place, word) (N, 2), not {targets.shape}")
+            raise KerasxaiError(f"targets must be pairs (position, word) (N, 2) for token, got {targets.shape}")
         here = tf.gather(logs, targets[:, 0], batch_dims=1)
         word = tf.cast(targets[:, 1], tf.int64)
         word = tf.where(word == PREDICTED, tf.argmax(here, -1), word)
         return tf.gather(here, word, batch_dims=1)
 
 
-def token(output: Any = None) -> Score:
-    """The log-probability of one word at one place of a sentence.
+def token(output: OutputName = None) -> Score:
+    """The log-probability of one word at one position of a sentence.
 
     Args:
         output: Which output `(B, T, words)`, see the module.
 
     Returns:
-        A score whose targets are pairs (place, word) `(N, 2)`, both counted from 0; word -1 stands for the likeliest.
-        Because place and word are targets, one explainer serves all words of all captions; see `repeated`.
+        A score whose targets are pairs (position, word) `(N, 2)`, both counted from 0; word -1 is the most probable.
+        Because position and word are targets, one explainer serves all words of all captions; see `repeated`.
 
     Example:
         >>> explain = kerasxai.Explainer(captioner, "gradcam", score=kerasxai.scores.token(), image_input="image")
@@ -339,25 +344,25 @@ def token(output: Any = None) -> Score:
 @dataclass(frozen=True)
 class _Sentence:
     padding: int | None
-    output: Any
+    output: OutputName
 
-    def __call__(self, outputs: Any, targets: Any) -> Any:
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
         logs = word_log_probabilities(outputs, self.output)
         if targets.shape.rank != 2 or targets.shape[1] != logs.shape[1]:
             raise KerasxaiError(
-                f"sentence needs targets that are words (N, {logs.shape[1]}), one for each place, not {targets.shape}"
+                f"targets must be words (N, {logs.shape[1]}), one per position, for sentence, got {targets.shape}"
             )
         of_words = tf.gather(logs, targets, batch_dims=2)
         counts = tf.ones_like(of_words) if self.padding is None else tf.cast(targets != self.padding, tf.float32)
         return tf.reduce_sum(of_words * counts, 1)
 
 
-def sentence(padding: int | None = 0, output: Any = None) -> Score:
-    """The log-probability of a whole sentence, a caption or a spelled-out answer: the sum over its words.
+def sentence(padding: int | None = 0, output: OutputName = None) -> Score:
+    """The log-probability of a whole sentence, a caption or an answer: the sum over its words.
 
     Args:
-        padding: The word that fills up short sentences and does not count; None counts all.
-        output: Which output `(B, T, words)`, see the module; place t says what word t of the targets should be.
+        padding: The word that pads short sentences, which does not count; None counts all words.
+        output: Which output `(B, T, words)`, see the module; position t predicts word t of the targets.
 
     Returns:
         A score whose targets are words `(N, T)`.
@@ -369,34 +374,34 @@ def sentence(padding: int | None = 0, output: Any = None) -> Score:
     return _Sentence(padding, output)
 
 
-def repeated(images: Any, targets: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+def repeated(images: Any, targets: tf.Tensor) -> tuple[Any, np.ndarray, np.ndarray]:
     """Repeats each image for each of its targets, where several maps of an image are wanted: labels, words, boxes.
 
     Args:
-        images: `(N, H, W, C)`, or the list, tuple or dict that the model takes.
+        images: `(N, H, W, C)`, or the list, tuple or dict of inputs of the model.
         targets: For each image a list of targets, of any lengths: `[[0, 3], [1]]`.
 
     Returns:
-        The images with a batch of M, the targets `(M, ...)`, and of which image each is, `(M,)`.
+        The repeated images, M in all, their targets `(M, ...)`, and the index of each image, `(M,)`.
 
     Raises:
-        KerasxaiError: There are not as many lists as images, or no target at all.
+        KerasxaiError: The number of lists is not that of images, or there are no targets.
 
     Example:
-        >>> shown, labels, rows = kerasxai.scores.repeated(images, [[0, 3], [1]])
-        >>> heatmaps = kerasxai.Explainer(model, "gradcam")(shown, labels).heatmaps
+        >>> copies, labels, rows = kerasxai.scores.repeated(images, [[0, 3], [1]])
+        >>> heatmaps = kerasxai.Explainer(model, "gradcam")(copies, labels).heatmaps
         >>> heatmaps[rows == 0]  # the two maps of the first image
     """
-    rows = np.repeat(np.arange(len(targets)), [len(own) for own in targets])
+    rows = np.repeat(np.arange(len(targets)), [len(np.asarray(own)) for own in targets])
     if len(rows) == 0:
-        raise KerasxaiError("there are no targets to explain")
+        raise KerasxaiError("expected targets to explain, got none")
 
-    def taken(array: Any) -> np.ndarray:
-        array = np.asarray(array)
+    def repeat(given: ArrayLike) -> NDArray[Any]:
+        array = np.asarray(given)
         if len(array) not in (1, len(targets)):
-            raise KerasxaiError(f"there are {len(targets)} lists of targets for {len(array)} images; give one for each")
+            raise KerasxaiError(f"expected a list of targets for each of {len(array)} images, got {len(targets)} lists")
         return array[rows] if len(array) == len(targets) else array
 
     several = isinstance(images, (dict, list, tuple))
-    shown = tf.nest.map_structure(taken, images) if several else taken(images)
-    return shown, np.concatenate([np.asarray(own) for own in targets if len(own)]), rows
+    copies = tf.nest.map_structure(repeat, images) if several else repeat(cast(ArrayLike, images))
+    return copies, np.concatenate([values for values in map(np.asarray, targets) if len(values)]), rows

@@ -20,13 +20,7 @@ ROOMS = sorted(
     if (path.is_dir() or (path.suffix == ".py" and pattern == "kerasxai/*")) and path.name != "__pycache__"
 )
 
-UNREVISED = {
-    "kerasxai/engine",
-    "kerasxai/explainer.py",
-    "kerasxai/localization.py",
-    "kerasxai/methods",
-    "kerasxai/scores.py",
-}
+UNREVISED: set[str] = set()
 
 # Parts of names, split at underscores, and the word that stands for each now. None may appear as a name in the code.
 OLD_NAMES = {
@@ -38,7 +32,6 @@ OLD_NAMES = {
     "fed": "inputs, feed",
     "held": "overridden, cached",
     "hidden": "to_model",
-    "notes": "diagnostics",
     "others": "other_inputs, rest",
     "places": "positions",
     "posed": "prepared",

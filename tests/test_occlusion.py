@@ -179,7 +179,7 @@ def test_a_bar_is_shown_only_when_wanted_and_only_for_long_calls(
 ) -> None:
     explain(patch=4, stride=1, progress=True)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("kerasxai.tools.progress._PATIENCE", 0)
+    monkeypatch.setattr("kerasxai.tools.progress._DELAY", 0)
     explain(patch=4, stride=1, progress=True, batch_size=4)
     assert "occlusion" in capsys.readouterr().err
     for progress in (False, None):

@@ -176,10 +176,10 @@ def test_what_cannot_be_spread_is_refused() -> None:
     shifted = keras.Model(image, L.AveragePooling2D(1, 2)(L.Cropping2D(((1, 0), (1, 0)))(x)), name="nasnet")
     uneven = keras.Model(image, L.Conv2D(4, 3, (2, 1), "same")(image), name="uneven")
     for model, stride, message in (
-        (flat, 2, r"layer 'flatten.*' \(Flatten\) cannot be spread"),
+        (flat, 2, r"layer 'flatten.*' \(Flatten\), which cannot be dilated"),
         (enlarged, 2, "UpSampling2D"),
         (shifted, 4, "Cropping2D"),
-        (uneven, 1, r"has strides \(2, 1\)"),
+        (uneven, 1, r"got \(2, 1\) in layer"),
         (keras.Model(image, x), 16, "got 16; the last map has stride 4"),
         (keras.Model(image, x), 0, "must be a whole number"),
     ):

@@ -1,33 +1,40 @@
 """Reading a traced graph: which tensor is the logit, what feeds the head, what a score depends on.
 
-A traced pass is a graph whatever kind of model it came from, so that what is read here is found in functional,
-sequential, nested and subclassed models alike.
+Every traced pass is a graph, so functional, sequential, nested and subclassed models are read alike.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from kerasxai.engine.inputs import Inputs
+
+Reference: TypeAlias = "tf.types.experimental.TensorLike"
+"""The hashable `tensor.ref()`."""
 
 SAME_VALUE = {"Identity", "Cast", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"}
 SAME_ORDER = SAME_VALUE | {"Reshape", "Squeeze", "ExpandDims"}
 _ADDITIONS = {"BiasAdd", "AddV2", "Add"}
 
 
-def origin(tensor: Any, through: Iterable[str] = SAME_VALUE) -> Any:
-    """Returns the tensor that `tensor` only passes on: what stands before identities and casts."""
+def origin(tensor: tf.Tensor, through: Iterable[str] = SAME_VALUE) -> tf.Tensor:
+    """Returns the tensor before identities and casts."""
     through = set(through)
     while tensor.op.type in through:
         tensor = tensor.op.inputs[0]
     return tensor
 
 
-def before_last_activation(outputs: Any) -> Any | None:
-    """Returns the logits under a final softmax or sigmoid, or None where there is no such operation at the end.
+def before_last_activation(outputs: tf.Tensor) -> tf.Tensor | None:
+    """Returns the logits before a final softmax or sigmoid, or None if there is none.
 
     Args:
-        outputs: A model's output in a traced graph, `(B, C)` or with places, `(B, ..., C)`.
+        outputs: A model's output in a traced graph, `(B, C)` or with positions, `(B, ..., C)`.
 
     Returns:
         The input of the softmax, its logarithm or the sigmoid, which may be followed by identities, casts and reshapes.
@@ -41,28 +48,30 @@ def before_last_activation(outputs: Any) -> Any | None:
     return tf.ensure_shape(tf.reshape(logits, tf.shape(outputs)), outputs.shape)
 
 
-def last_activation(outputs: Any) -> str | None:
-    """Returns `"Softmax"`, `"LogSoftmax"` or `"Sigmoid"` where outputs end in one, else None."""
+def last_activation(outputs: tf.Tensor) -> str | None:
+    """Returns `"Softmax"`, `"LogSoftmax"` or `"Sigmoid"` if outputs end in one, else None."""
     last = _last_activation(outputs)
     return None if last is None else last.type
 
 
-def _last_activation(outputs: Any) -> Any | None:
+def _last_activation(outputs: tf.Tensor) -> tf.Operation | None:
     last = origin(outputs, SAME_ORDER).op
     if last.type in {"Softmax", "LogSoftmax"}:
-        # A softmax over other numbers than the last ones of the output is none over its classes.
+        # A softmax over another axis is not over classes.
         return last if last.outputs[0].shape[-1] == outputs.shape[-1] else None
     return last if last.type == "Sigmoid" else None
 
 
-def ancestors(*tensors: Any, differentiable: bool = False, shapes: bool = True, without: Any = None) -> set[Any]:
-    """Returns the references of all tensors in the same graph that `tensors` are computed from, with their own.
+def ancestors(
+    *tensors: tf.Tensor, differentiable: bool = False, shapes: bool = True, without: tf.Tensor | None = None
+) -> set[Reference]:
+    """Returns the references of tensors and of everything in their graph that they are computed from.
 
     Args:
         *tensors: Tensors of one traced graph.
-        differentiable: Leaves out what lies behind integers, booleans and stopped gradients.
-        shapes: Whether what only gives its shape counts.
-        without: A tensor that is left out, with what lies behind it alone; None leaves out none.
+        differentiable: Whether to stop at integers, booleans and stopped gradients.
+        shapes: Whether a tensor of which only the shape is used counts.
+        without: A tensor to exclude, with everything that is only reached through it.
     """
     ends = {"StopGradient"} if differentiable else set()
     ends |= set() if shapes else {"Shape", "ShapeN", "Size", "Rank"}
@@ -78,20 +87,20 @@ def ancestors(*tensors: Any, differentiable: bool = False, shapes: bool = True, 
     return found
 
 
-def copied(output: Any, source: Any, instead: Any) -> Any:
-    """Returns what a tensor would be with another in place of a source, from a copy of the operations between.
+def copied(output: tf.Tensor, source: tf.Tensor, instead: tf.Tensor) -> tf.Tensor:
+    """Returns a copy of a tensor, computed from another tensor in place of a source.
 
     Args:
         output: The tensor.
         source: A tensor of the same graph that it is computed from.
-        instead: What takes the place of `source`, in the same graph.
+        instead: The replacement of `source`, in the same graph.
 
     Raises:
-        ValueError: An operation does not take `instead`.
+        ValueError: An operation does not accept `instead`.
     """
     copies = between(source, output)
     definition = tf.compat.v1.GraphDef(versions=output.graph.graph_def_versions)
-    given: dict[str, Any] = {}
+    given: dict[str, tf.Tensor] = {}
     for op in copies.values():
         node = definition.node.add()
         node.CopyFrom(op.node_def)
@@ -101,13 +110,13 @@ def copied(output: Any, source: Any, instead: Any) -> Any:
     return tf.graph_util.import_graph_def(definition, given, [output.name], name="copied")[0]
 
 
-def replaced(outputs: Any, source: Any, instead: Any) -> Any:
-    """Returns a structure of tensors as it would be with another tensor in place of a source; see `copied`."""
+def replaced(outputs: Inputs, source: tf.Tensor, instead: tf.Tensor) -> Inputs:
+    """Returns a structure of tensors, computed from another tensor in place of a source; see `copied`."""
     return tf.nest.map_structure(lambda x: copied(x, source, instead) if source.ref() in ancestors(x) else x, outputs)
 
 
-def between(source: Any, output: Any) -> dict[str, Any]:
-    """Returns the operations that `output` is computed by from `source`, by name, in the order of the graph."""
+def between(source: tf.Tensor, output: tf.Tensor) -> dict[str, tf.Operation]:
+    """Returns the operations between `source` and `output` by name, in the order of the graph."""
     needed = ancestors(output)
     after = {source.ref()}
     found = {}
@@ -118,14 +127,14 @@ def between(source: Any, output: Any) -> dict[str, Any]:
     return found
 
 
-def without_surroundings(node: Any) -> None:
-    """Takes from an operation's definition where it stood and what it waited for, which may be left out of a copy."""
+def without_surroundings(node: tf.compat.v1.NodeDef) -> None:
+    """Removes colocation and control inputs from the definition of an operation, since a copy may lack them."""
     node.attr.pop("_class", None)
     node.input[:] = [name for name in node.input if not name.startswith("^")]
 
 
-def descendants(tensor: Any) -> set[Any]:
-    """Returns the references of all tensors in the same graph that are computed from one, with its own."""
+def descendants(tensor: tf.Tensor) -> set[Reference]:
+    """Returns the references of a tensor and of everything in its graph that is computed from it."""
     found = {tensor.ref()}
     waiting = [tensor]
     while waiting:
@@ -137,19 +146,19 @@ def descendants(tensor: Any) -> set[Any]:
     return found
 
 
-def _is_weight(tensor: Any) -> bool:
+def _is_weight(tensor: tf.Tensor) -> bool:
     return origin(tensor, SAME_ORDER).op.type in {"ReadVariableOp", "Const", "Placeholder"}
 
 
-def _without_bias(tensor: Any) -> Any:
+def _without_bias(tensor: tf.Tensor) -> tf.Tensor:
     tensor = origin(tensor)
     while tensor.op.type in _ADDITIONS and _is_weight(tensor.op.inputs[1]):
         tensor = origin(tensor.op.inputs[0])
     return tensor
 
 
-def pooled_map(tensor: Any) -> Any | None:
-    """Returns the feature map `(B, *sides, K)` that was averaged over its places to give `tensor`, or None.
+def pooled_map(tensor: tf.Tensor) -> tf.Tensor | None:
+    """Returns the feature map `(B, *positions, K)` whose mean over its positions is `tensor`, or None.
 
     Args:
         tensor: The output of a global average pooling, `(B, K)`, perhaps reshaped, cast or passed through a dropout.
@@ -166,15 +175,15 @@ def pooled_map(tensor: Any) -> Any | None:
     return tf.transpose(pooled.op.inputs[0], (0, *range(2, rank), 1)) if first else None
 
 
-def pooled_then_dense(logits: Any) -> tuple[Any, Any] | None:
+def pooled_then_dense(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor] | None:
     """Finds a global average pooling and one dense layer at the end of a traced graph.
 
     Args:
         logits: The class scores before softmax or sigmoid, `(B, C)`.
 
     Returns:
-        The feature map `(B, h, w, K)` and the kernel `(K, C)`, read live from the variable, or None where the model
-        does not end so. A bias may follow the kernel; a dropout may stand between.
+        The feature map `(B, h, w, K)` and the kernel `(K, C)`, read live from the variable, or None if the model
+        has another end. A bias may follow the kernel, and a dropout may be in between.
     """
     product = _without_bias(logits).op
     if product.type != "MatMul":

@@ -209,10 +209,10 @@ def _lacks_color_axis(shape: tuple[int, ...], spec: tf.TensorSpec | None) -> boo
     known = None if spec is None else spec.shape
     if known is None or known.rank in (None, 2) or len(shape) != known.rank - 1 or known[-1] != 1:
         return False
-    sides = tuple(known[1:-1])
-    fits = all(side in (None, given) for side, given in zip(sides, shape[1:], strict=True))
-    # A single image (28, 28, 1) has as many dimensions; of open sides only its last one says so.
-    return fits and not (shape[-1] == 1 and sides[-1] != 1)
+    spatial = tuple(known[1:-1])
+    fits = all(side in (None, given) for side, given in zip(spatial, shape[1:], strict=True))
+    # A single image (28, 28, 1) has as many dimensions; of open spatial only its last one says so.
+    return fits and not (shape[-1] == 1 and spatial[-1] != 1)
 
 
 def _missing_axes(shape: tuple[int, ...], spec: tf.TensorSpec | None, name: str) -> str:

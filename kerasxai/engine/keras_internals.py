@@ -47,32 +47,32 @@ def takes_training(layer: keras.Layer) -> bool:
     return bool(layer._call_has_training_arg)
 
 
-def functional_of(model: Any) -> Any:
+def functional_of(model: keras.Model) -> Any:
     """Returns the functional model that a sequential one builds inside itself; other models are returned unchanged."""
     return getattr(model, "_functional", None) or model
 
 
-def converts_inputs(layer: Any) -> bool:
+def converts_inputs(layer: keras.Operation) -> bool:
     """Returns whether a layer is a functional model, which casts its inputs by the method `INPUT_CONVERSION`."""
     return hasattr(layer, INPUT_CONVERSION)
 
 
-def declared_inputs(functional: Any) -> list[keras.KerasTensor]:
+def declared_inputs(functional: keras.Model) -> list[keras.KerasTensor]:
     """Returns the flat symbolic inputs in the order in which a functional model casts them."""
     return list(functional._inputs)
 
 
-def input_structure(model: Any) -> Any:
+def input_structure(model: keras.Model) -> Any:
     """Returns the structure (list, tuple, dict) of a functional model's inputs, or None for any other model."""
     return getattr(model, "_inputs_struct", None)
 
 
-def output_structure(model: Any) -> Any:
+def output_structure(model: keras.Model) -> Any:
     """Returns the structure of a functional model's outputs, or None for any other model."""
     return getattr(model, "_outputs_struct", None)
 
 
-def nodes_by_depth(functional: Any) -> Mapping[int, list[Any]]:
+def nodes_by_depth(functional: keras.Model) -> Mapping[int, list[Any]]:
     """Returns the nodes of a functional model by their distance from the outputs."""
     return functional._nodes_by_depth
 
@@ -85,7 +85,7 @@ def called_graph(tensor: tf.Tensor) -> Any:
         return None
 
 
-def forget_custom_gradients(graph: Any) -> None:
+def forget_custom_gradients(graph: tf.Graph) -> None:
     """Removes the custom gradients of a finished trace from TensorFlow's registry.
 
     Each call of a function with a custom gradient, such as swish, registers one for the life of the process, and with
@@ -128,7 +128,7 @@ def uses_onednn() -> bool:
     return bool(getattr(_pywrap_util_port, "IsMklEnabled", bool)())
 
 
-def is_reshuffled(dataset: Any) -> bool:
+def is_reshuffled(dataset: tf.data.Dataset) -> bool:
     """Returns whether a `tf.data.Dataset` changes its order at each iteration; False where that cannot be read."""
     if any(getattr(dataset, name, None) for name in _RESHUFFLING):
         return True

@@ -1,7 +1,9 @@
-"""Layers of a model: their paths, how to find one, and what a model says of its inputs."""
+"""Layers of a model: their paths, how to find one, and the specs of its inputs."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -10,6 +12,9 @@ from kerasxai.engine.keras_internals import child_layers, input_structure
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError, unknown
 
+if TYPE_CHECKING:
+    from kerasxai.engine.inputs import Specs
+
 LayerName: TypeAlias = "str | keras.Layer | tuple[str | keras.Layer, int]"
 """A path, a name, the layer itself, or one of several calls of it, `(layer, number)`."""
 
@@ -17,36 +22,36 @@ OPERATION = " (operation)"
 """Ends the name of an operation that is no layer: `"stage3/add (operation)"`."""
 
 
-def walk(model: Any) -> Iterator[tuple[str, Any]]:
+def walk(model: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
     """Yields `(path, layer)` for every layer of a model at any depth, the model itself last, with the path "".
 
     A path joins layer names with "/": `"backbone/top_activation"`. Where two layers of one parent have the same name,
-    the later ones get "_1", "_2", ... behind it. A layer that is shared is listed once, where it stands first.
+    the later ones get "_1", "_2", ... appended. A shared layer is listed once, at its first position.
 
     Args:
-        model: Any Keras model or layer.
+        model: keras.Layer Keras model or layer.
     """
     yield from _walk(model, "", {id(model)})
     yield "", model
 
 
-def _walk(parent: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk(parent: keras.Layer, prefix: str, visited: set[int]) -> Iterator[tuple[str, keras.Layer]]:
     names: dict[str, int] = {}
     for layer in child_layers(parent):
         count = names.get(layer.name, 0)
         names[layer.name] = count + 1
         path = f"{prefix}{layer.name}" + (f"_{count}" if count else "")
-        if id(layer) not in seen:
-            seen.add(id(layer))
-            yield from _walk(layer, f"{path}/", seen)
+        if id(layer) not in visited:
+            visited.add(id(layer))
+            yield from _walk(layer, f"{path}/", visited)
             yield path, layer
 
 
-def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
+def find_layer(model: keras.Layer, layer: str | keras.Layer) -> tuple[str, keras.Layer]:
     """Finds a layer by its path, by a name that only one layer has, or by the layer itself.
 
     Args:
-        model: The model that holds it, at any depth.
+        model: The model.
         layer: A path such as `"backbone/top_activation"`, a name, a layer object, or the attributes that lead to one in
             a subclassed model, `"encoder/blocks/2"` or `"encoder.blocks[2]"`.
 
@@ -54,7 +59,7 @@ def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
         The full path and the layer.
 
     Raises:
-        KerasxaiError: No layer or several layers answer; the message lists near names.
+        KerasxaiError: No layer or several layers match; the message lists similar names.
     """
     layers = dict(walk(model))
     del layers[""]
@@ -62,43 +67,43 @@ def find_layer(model: Any, layer: Any) -> tuple[str, Any]:
         for path, candidate in layers.items():
             if candidate is layer:
                 return path, candidate
-        raise KerasxaiError(f"layer {getattr(layer, 'name', layer)!r} does not belong to the model {model.name!r}")
+        raise KerasxaiError(f"expected a layer of the model {model.name!r}, got {getattr(layer, 'name', layer)!r}")
     if layer in layers:
         return layer, layers[layer]
     same = [path for path in layers if path.endswith(f"/{layer}")]
     if len(same) > 1:
-        raise KerasxaiError(f"several layers are called {layer!r}; give one of the paths {', '.join(same)}")
+        raise KerasxaiError(f"expected the name of one layer, got {layer!r}; choose one of {', '.join(same)}")
     if same:
         return same[0], layers[same[0]]
-    held = _by_attributes(model, layer)
+    attribute = _by_attributes(model, layer)
     for path, candidate in layers.items():
-        if candidate is held:
+        if candidate is attribute:
             return path, candidate
     raise unknown("layer", layer, layers)
 
 
-def _by_attributes(model: Any, path: str) -> Any:
-    """Follows attributes, places in lists and keys of dicts, as in `"encoder.blocks[2]"`; None where they end."""
-    held = model
+def _by_attributes(model: keras.Layer, path: str) -> object:
+    """Follows attributes, indices of lists and keys of dicts, as in `"encoder.blocks[2]"`; None if there is none."""
+    found: Any = model
     for part in path.replace("[", "/").replace("]", "").replace(".", "/").split("/"):
-        if isinstance(held, dict):
-            held = held.get(part)
-        elif isinstance(held, (list, tuple)):
-            held = held[int(part)] if part.isdecimal() and int(part) < len(held) else None
+        if isinstance(found, dict):
+            found = found.get(part)
+        elif isinstance(found, (list, tuple)):
+            found = found[int(part)] if part.isdecimal() and int(part) < len(found) else None
         else:
-            held = getattr(held, part, None)
-    return held
+            found = getattr(found, part, None)
+    return found
 
 
-def find_call(model: Any, layer: Any) -> tuple[str, Any, int | None]:
+def find_call(model: keras.Layer, layer: LayerName) -> tuple[str, keras.Layer | None, int | None]:
     """Finds a layer as `find_layer` does, and which of its calls is meant.
 
     Args:
-        model: The model that holds it.
+        model: The model.
         layer: As for `find_layer`; for one of several calls, counted from 0, `"shared:1"` or `("shared", 1)`.
 
     Returns:
-        The path, with the number behind a colon where there is one; the layer; the number or None. The name of an
+        The path, with `:number` if one call is meant; the layer; the number or None. The name of an
         operation is looked up when the model is traced; its layer is None.
     """
     if isinstance(layer, str) and layer.endswith(OPERATION):
@@ -113,67 +118,66 @@ def find_call(model: Any, layer: Any) -> tuple[str, Any, int | None]:
     return f"{path}:{int(number)}", found, int(number)
 
 
-def places(tensor: Any, first: bool = False) -> int | None:
-    """Returns how many places a map `(B, *sides, K)` has, or None where its size is not known before the run."""
-    sides = tensor.shape[2:] if first else tensor.shape[1:-1]
-    return sides.num_elements()
+def positions(tensor: tf.Tensor, first: bool = False) -> int | None:
+    """Returns how many positions a map `(B, ..., K)` has, or None if its size is known only when the model runs."""
+    shape = tensor.shape[2:] if first else tensor.shape[1:-1]
+    return shape.num_elements()
 
 
-def is_feature_map(tensor: Any, first: bool = False, rank: int = 4) -> bool:
-    """Tells whether a traced tensor is a floating map `(B, *sides, K)` with more than one place.
+def is_feature_map(tensor: object, first: bool = False, rank: int = 4) -> bool:
+    """Whether a traced tensor is a floating map `(B, ..., K)` with more than one position.
 
     Args:
-        tensor: Anything a layer gave.
-        first: Whether channels come first, `(B, K, *sides)`.
+        tensor: Any output of a layer.
+        first: Whether channels are first, `(B, K, ...)`.
         rank: How many dimensions it must have: 3 for series, 4 for images, 5 for volumes.
     """
     return (
         isinstance(tensor, tf.Tensor)
         and tensor.dtype.is_floating
         and tensor.shape.rank == rank
-        and places(tensor, first) not in (0, 1)
+        and positions(tensor, first) not in (0, 1)
     )
 
 
-def hidden_layers(calls: list[Call]) -> KerasxaiError | None:
-    """Returns the error for a model that was loaded from a SavedModel, whose layers cannot be looked at, or None."""
+def opaque_model_error(calls: list[Call]) -> KerasxaiError | None:
+    """Returns the error for a model that was loaded from a SavedModel, which hides its layers, or None."""
     if not any(isinstance(call.layer, keras.layers.TFSMLayer) for call in calls):
         return None
     return KerasxaiError(
-        "keras.layers.TFSMLayer hides the layers of the model that it loaded; explain it with a method that only asks "
-        "for scores, such as occlusion, rise, lime or kernelshap, or load the .keras file"
+        "expected a model with layers, got a keras.layers.TFSMLayer, which hides them; use a method that only needs "
+        "scores, such as occlusion, rise, lime or kernelshap, or load the .keras file"
     )
 
 
-def no_map(last: str | None, sides: int = 2, calls: Sequence[Call] = ()) -> KerasxaiError:
-    """Returns the error for a model in which no map can be explained by default.
+def no_map(last: str | None, axes: int = 2, calls: Sequence[Call] = ()) -> KerasxaiError:
+    """Returns the error for a model without a map to explain by default.
 
     Args:
-        last: The name of the last map, if attention works on unreadable tokens behind it.
-        sides: How many sides a map has.
+        last: The name of the last map, if attention on tokens follows that are not on a clear grid.
+        axes: How many spatial axes a map has.
         calls: The calls of the traced pass.
     """
-    hidden = hidden_layers(list(calls))
-    if last is None and hidden is not None:
-        return hidden
+    opaque = opaque_model_error(list(calls))
+    if last is None and opaque is not None:
+        return opaque
     if last is None:
-        form = ("steps", "height, width", "depth, height, width")[min(sides, 3) - 1]
+        form = ("steps", "height, width", "depth, height, width")[min(axes, 3) - 1]
         return KerasxaiError(
-            f"the model has no feature map: no layer that the score depends on gives (batch, {form}, channels) "
-            "with more than one place; methods that need a layer cannot explain it"
+            f"expected a layer with a feature map (batch, {form}, channels) of more than one position, got a model "
+            "that has no feature map; use a method that needs no layer"
         )
     return KerasxaiError(
-        f"the model works on tokens after its last map {last!r}, which is then no more than an embedding of "
-        "patches, and none of its token layers lies on a clear grid; name a layer with layer=, and its grid with "
-        "token_grid="
+        f"expected token layers on a clear grid after the map {last!r}, which only embeds patches, got none; choose a "
+        "layer with layer=, and its grid with token_grid="
     )
 
 
-def input_specs(model: Any) -> Any:
-    """Returns what a model takes as a structure of `tf.TensorSpec` with an open batch, or None if it says nothing.
+def input_specs(model: keras.Layer) -> Specs:
+    """Returns the inputs of a model as a structure of `tf.TensorSpec` with any batch size, or None if it has none.
 
     Args:
-        model: A built Keras model. Subclassed models know no input shape.
+        model: A built Keras model. Subclassed models have no input shape.
     """
     try:
         # Only a functional model keeps the structure (list, dict) of its inputs; a sequential one has a list of one.
@@ -187,7 +191,7 @@ def input_specs(model: Any) -> Any:
     return tf.nest.map_structure(lambda spec: tf.TensorSpec((None, *spec.shape[1:]), spec.dtype), inputs)
 
 
-def input_names(model: Any) -> list[str]:
+def input_names(model: keras.Layer) -> list[str]:
     """Returns the names of a model's inputs in the order of `tf.nest.flatten(input_specs(model))`, or an empty list."""
     try:
         return [tensor.name for tensor in tf.nest.flatten(model.input)] if input_structure(model) is not None else []
@@ -195,8 +199,8 @@ def input_names(model: Any) -> list[str]:
         return []
 
 
-def listed_layers(layer: Any) -> list[Any]:
-    """Returns the layers that a user names: none, one, one of several calls `(layer, number)`, or a list."""
+def listed_layers(layer: LayerName | Sequence[LayerName] | None) -> list[LayerName]:
+    """Returns the layers that a user chose: none, one, one of several calls `(layer, number)`, or a list."""
     if layer is None:
         return []
     one = not isinstance(layer, (list, tuple)) or (len(layer) == 2 and isinstance(layer[1], int))

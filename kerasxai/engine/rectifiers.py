@@ -1,18 +1,19 @@
-"""Rules of one's own for the way back through rectifiers, as guided backpropagation and the deconvnet need them.
+"""Custom backward rules for ReLUs, as guided backpropagation and the deconvnet need them.
 
 A traced pass marks its `Relu` and `Relu6` operations, whichever layer or function made them: `activation="relu"`,
-layers, `keras.ops.relu` nodes, nested models, a bare `tf.nn.relu`. What happens to a gradient there is decided when the
-gradient is built, so that one pass serves plain and ruled gradients.
+layers, `keras.ops.relu` nodes, nested models, a bare `tf.nn.relu`. The rule is chosen when a gradient is built, so one
+pass serves plain and ruled gradients.
 
-Leaky and smooth activations (LeakyReLU, PReLU, ELU, swish, GELU) are no rectifiers: they pass negative values on, and
-keep their own gradient. So do the gates made of ReLU6, hard sigmoid and hard swish.
+Leaky and smooth activations (LeakyReLU, PReLU, ELU, swish, GELU) are not rectifiers: negative values pass, and their
+gradient is kept. The same holds for gates made of ReLU6, hard sigmoid and hard swish.
 """
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any
 
 import tensorflow as tf
 
@@ -22,7 +23,7 @@ from kerasxai.tools.errors import KerasxaiError
 RULES = ("guided", "deconvnet")
 _TYPES = {"Relu": "KerasxaiRelu", "Relu6": "KerasxaiRelu6"}
 _rule: ContextVar[str | None] = ContextVar("rule", default=None)
-_reached: ContextVar[list[Any]] = ContextVar("reached")
+_reached: ContextVar[list[tf.Operation]] = ContextVar("reached")
 
 
 def marked() -> AbstractContextManager[None]:
@@ -31,17 +32,17 @@ def marked() -> AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def ruled(rule: str | None) -> Iterator[list[Any]]:
+def ruled(rule: str | None) -> Iterator[list[tf.Operation]]:
     """Sets the rule of the gradients that are built in the block.
 
     Args:
         rule: `"guided"` passes `relu(dy) * (0 < x)`, for ReLU6 also `* (x < 6)`; `"deconvnet"` passes `relu(dy)`; None
-            passes what the derivative says.
+            passes the derivative.
 
     Yields:
         The rectifiers that the gradients went through, filled by the end of the block.
     """
-    reached: list[Any] = []
+    reached: list[tf.Operation] = []
     tokens = _rule.set(rule), _reached.set(reached)
     try:
         yield reached
@@ -51,16 +52,16 @@ def ruled(rule: str | None) -> Iterator[list[Any]]:
 
 
 @tf.RegisterGradient("KerasxaiRelu")
-def _relu(op: Any, upstream: Any) -> Any:
+def _relu(op: tf.Operation, upstream: tf.Tensor) -> tf.Tensor:
     return _ruled(op, upstream, tf.raw_ops.ReluGrad)
 
 
 @tf.RegisterGradient("KerasxaiRelu6")
-def _relu6(op: Any, upstream: Any) -> Any:
+def _relu6(op: tf.Operation, upstream: tf.Tensor) -> tf.Tensor:
     return _ruled(op, upstream, tf.raw_ops.Relu6Grad)
 
 
-def _ruled(op: Any, upstream: Any, derivative: Any) -> Any:
+def _ruled(op: tf.Operation, upstream: tf.Tensor, derivative: Callable[..., tf.Tensor]) -> tf.Tensor:
     rule = _rule.get()
     if rule is not None and _is_rectifier(op):
         _reached.get().append(op)
@@ -70,12 +71,12 @@ def _ruled(op: Any, upstream: Any, derivative: Any) -> Any:
     return derivative(gradients=upstream, features=op.outputs[0])
 
 
-def _is_rectifier(op: Any) -> bool:
+def _is_rectifier(op: tf.Operation) -> bool:
     return not _is_hard_sigmoid(op) and not _is_leaky(op)
 
 
-def _is_hard_sigmoid(op: Any) -> bool:
-    """`relu6(x + 3)`, which a sixth is then taken of."""
+def _is_hard_sigmoid(op: tf.Operation) -> bool:
+    """`relu6(x + 3)`, which is then divided by 6."""
     before = op.inputs[0].op
     if op.type != "Relu6" or before.type not in {"Add", "AddV2"}:
         return False
@@ -83,23 +84,23 @@ def _is_hard_sigmoid(op: Any) -> bool:
     return any(value is not None and value.size == 1 and value.item() == 3 for value in added)
 
 
-def _is_leaky(op: Any) -> bool:
-    """`relu(x)` and `relu(-x)` of one x, added up with weights, as PReLU is made."""
+def _is_leaky(op: tf.Operation) -> bool:
+    """A weighted sum of `relu(x)` and `relu(-x)`, of which PReLU is made."""
     source = op.inputs[0]
     if source.op.type == "Neg":
-        others = source.op.inputs[0].consumers()
+        siblings = source.op.inputs[0].consumers()
     else:
-        others = [relu for negative in source.consumers() if negative.type == "Neg" for relu in _next(negative)]
+        siblings = [relu for negative in source.consumers() if negative.type == "Neg" for relu in _next(negative)]
     sums = _sums(op)
-    return any(other.type in _TYPES and other is not op and _sums(other) & sums for other in others)
+    return any(other.type in _TYPES and other is not op and _sums(other) & sums for other in siblings)
 
 
-def _next(op: Any) -> list[Any]:
+def _next(op: tf.Operation) -> list[tf.Operation]:
     return [consumer for output in op.outputs for consumer in output.consumers()]
 
 
-def _sums(op: Any) -> set[str]:
-    """Returns the names of the sums that an operation's output goes into, perhaps weighted or negated before."""
+def _sums(op: tf.Operation) -> set[str]:
+    """Returns the names of the sums of an operation's output, perhaps weighted or negated."""
     found, waiting = set(), _next(op)
     while waiting:
         after = waiting.pop()
@@ -115,8 +116,8 @@ def ruled_gradients(
 ) -> tuple[list[tf.Tensor | None], list[tf.Operation]]:
     """Returns the gradients of traced scores under a rule, and the rectifiers that the rule acted on.
 
-    `tf.gradients` and not a tape: a tape takes the gradient of an operation by its type when it records it, so that a
-    bare `tf.nn.relu` inside the `call` of a foreign layer could not be given another one.
+    This is `tf.gradients` and not a tape, because a tape looks up the gradient of an operation by its type when it
+    records it, so a bare `tf.nn.relu` inside the `call` of a foreign layer could not be given another one.
 
     Args:
         score: `(B,)`.
@@ -134,33 +135,31 @@ def ruled_gradients(
     return gradients, reached
 
 
-def check_reached(score: Any, sources: list[Any], reached: list[Any], rule: str) -> None:
-    """Makes sure that a rule was not silently left out somewhere.
+def check_reached(score: tf.Tensor, sources: list[tf.Tensor], reached: list[tf.Operation], rule: str) -> None:
+    """Checks that a rule acted on every rectifier.
 
     Args:
         score: The traced score.
         sources: The tensors whose gradients were taken.
-        reached: What `ruled` gave.
+        reached: The rectifiers that `ruled` yielded.
         rule: The rule's name, for the message.
 
     Raises:
-        KerasxaiError: No rectifier lies on the way, or one does where the rule cannot reach it.
+        KerasxaiError: There is no rectifier on the path, or one that the rule cannot reach.
     """
     between = ancestors(score, differentiable=True)
     below = ancestors(*sources)
-    on_the_way = {
-        x.op.name for x in (y.deref() for y in between - below) if x.op.type in _TYPES and _is_rectifier(x.op)
-    }
-    missed = len(on_the_way - {op.name for op in reached})
+    on_path = {x.op.name for x in (y.deref() for y in between - below) if x.op.type in _TYPES and _is_rectifier(x.op)}
+    missed = len(on_path - {op.name for op in reached})
     functions = tf.compat.v1.get_default_graph().as_graph_def().library.function
-    hidden = sum(node.op in _TYPES for function in functions for node in function.node_def)
-    if missed or hidden:
+    unreachable = sum(node.op in _TYPES for function in functions for node in function.node_def)
+    if missed or unreachable:
         raise KerasxaiError(
-            f"{missed + hidden} rectifiers lie inside a tf.function, a loop or a gradient of its own (as "
-            f"keras.RematScope makes) in the model's call, where the {rule} rule cannot reach them"
+            f"expected rectifiers that the {rule} rule can reach, got {missed + unreachable} inside a tf.function, a "
+            "loop or a custom gradient (such as that of keras.RematScope) in the model's call"
         )
     if not reached:
         raise KerasxaiError(
-            f"the model has no rectifiers (ReLU or ReLU6) where the {rule} rule could act; with swish, GELU or leaky "
-            "activations it would be the plain gradient: use saliency"
+            f"expected a model with rectifiers (ReLU or ReLU6) for the {rule} rule, got one without; with swish, GELU "
+            "or leaky activations it would be the plain gradient, use saliency"
         )

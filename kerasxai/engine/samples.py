@@ -20,7 +20,7 @@ class Samples:
 
     Attributes:
         images: `(B, H, W, C)`; for a series `(B, T, C)`, for volumes `(B, D, H, W, C)`, for tokens `(B, T)`.
-        targets: `(B,)` int64 classes; `PREDICTED` stands for the predicted one.
+        targets: `(B,)` int64 classes; `PREDICTED` for the predicted one.
         other_inputs: The inputs that are not explained, `(B, ...)` each, in the order of the model.
         custom_targets: Targets that are not classes, `(B, ...)`, which the user's score is given; else None.
         indices: `(B,)` int64, which image of the call each sample is; None inside a traced pass.

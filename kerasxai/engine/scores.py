@@ -5,18 +5,21 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from kerasxai.engine.graph import before_last_activation, last_activation
-from kerasxai.engine.inputs import paths_of
+from kerasxai.engine.inputs import Inputs, paths_of
 from kerasxai.engine.outputs.bounds import bounds_of
 from kerasxai.tools.errors import KerasxaiError
 
-Score = Callable[[Any, Any], Any]
+Score: TypeAlias = Callable[..., tf.Tensor]
+"""`(outputs, targets) -> (B,)`: what is explained of each image."""
+OutputName: TypeAlias = "int | str | Sequence[int | str] | None"
+"""One of several outputs: its key, path, index or name; None for the only one."""
 PREDICTED = -1
-"""Stands in a tensor of targets for "the class that the model predicts"."""
+"""The target for the class that the model predicts."""
 
 _LEAST = 1e-30
 _ROUNDING = 1e-3
@@ -26,7 +29,7 @@ _declared: ContextVar[str | None] = ContextVar("declared", default=None)
 
 @contextlib.contextmanager
 def described_outputs(names: Sequence[str], declared: str | None) -> Iterator[None]:
-    """Gives the scores in a block the names of the model's outputs, and what the user says that they are."""
+    """Makes the names of the model's outputs, and their declared kind, known to the scores in a block."""
     tokens = _output_names.set(names), _declared.set(declared)
     try:
         yield
@@ -35,12 +38,12 @@ def described_outputs(names: Sequence[str], declared: str | None) -> Iterator[No
         _declared.reset(tokens[1])
 
 
-def chosen_output(outputs: Any, output: Any = None) -> Any:
+def chosen_output(outputs: Inputs, output: OutputName = None) -> tf.Tensor:
     """Returns one of a model's outputs.
 
     Args:
-        outputs: What the model gives: a tensor, or a list, tuple or dict of tensors, also nested.
-        output: Its key, path or index, or the name that the model has for it; None for the only one.
+        outputs: The outputs of the model: a tensor, or a list, tuple or dict of tensors, also nested.
+        output: Its key, path or index, or its name in the model; None for the only one.
 
     Raises:
         KerasxaiError: There is no such output, or there are several and none was named.
@@ -48,8 +51,8 @@ def chosen_output(outputs: Any, output: Any = None) -> Any:
     paths, leaves = paths_of(outputs)
     names = list(_output_names.get())
     names = names if len(names) == len(paths) and not isinstance(outputs, dict) else paths
-    wanted = "/".join(map(str, output)) if isinstance(output, (tuple, list)) else str(output)
-    found = [i for i, both in enumerate(zip(paths, names, strict=True)) if wanted in both]
+    path = "/".join(map(str, output)) if isinstance(output, (tuple, list)) else str(output)
+    found = [i for i, both in enumerate(zip(paths, names, strict=True)) if path in both]
     if output is None and len(leaves) == 1:
         return leaves[0]
     if len(found) == 1:
@@ -60,12 +63,12 @@ def chosen_output(outputs: Any, output: Any = None) -> Any:
         f"{path!r} {'' if path == name else f'({name}) '}{tuple(leaf.shape)}"
         for path, name, leaf in zip(paths, names, leaves, strict=True)
     )
-    what = "which output is explained? Say output=" if output is None else f"there is no output {output!r}"
-    raise KerasxaiError(f"{what}; the model's outputs are {listed}")
+    name = "several" if output is None else repr(output)
+    raise KerasxaiError(f"output must be one of the model's outputs, {listed}, got {name}")
 
 
-def logits_of(outputs: Any) -> Any:
-    """Returns the class scores before a final softmax or sigmoid, else the outputs as they are; see `read_classes`.
+def logits_of(outputs: tf.Tensor) -> tf.Tensor:
+    """Returns the class scores before a final softmax or sigmoid, else the outputs; see `read_classes`.
 
     A single unit that is a probability gives those of class 0 and class 1, so that its threshold is 1/2.
     """
@@ -73,16 +76,16 @@ def logits_of(outputs: Any) -> Any:
     return classes.all_classes() if classes.are_probabilities else classes.scores
 
 
-def predicted_class(logits: Any) -> Any:
+def predicted_class(logits: tf.Tensor) -> tf.Tensor:
     """Returns the class that `(..., C)` logits predict; of a single unit whether it is above 0."""
     return logits[..., 0] > 0 if logits.shape[-1] == 1 else tf.argmax(logits, -1)
 
 
-def checked_kind(outputs: Any, targets: Any) -> None:
+def checked_kind(outputs: tf.Tensor, targets: tf.Tensor) -> None:
     """Checks that it is known what a single unit is, where the class or its score depends on it.
 
     Raises:
-        KerasxaiError: Neither the graph nor the user tells.
+        KerasxaiError: Neither the graph nor the user declares it.
     """
     known = tf.get_static_value(targets)
     if outputs.shape[-1] == 1 and read_classes(outputs).kind == "unknown" and (known is None or (known != 1).any()):
@@ -100,10 +103,10 @@ class ClassScores:
         outputs: `(B, ..., C)`, as the model gives them.
         scores: What is explained, of the same shape: logits, or probabilities where there are no logits to be had.
         kind: `"softmax"`, `"log_softmax"` or `"sigmoid"`, the activation behind the logits; `"logits"` or
-            `"probabilities"` for outputs without one; `"unknown"` where neither the graph nor the user tells.
+            `"probabilities"` for outputs without one; `"unknown"` if neither the graph nor the user declares it.
     """
 
-    outputs: Any
+    outputs: tf.Tensor
     scores: Any
     kind: str
 
@@ -112,7 +115,7 @@ class ClassScores:
         """Whether the scores are probabilities."""
         return self.kind == "probabilities"
 
-    def predicted(self) -> Any:
+    def predicted(self) -> tf.Tensor:
         """Returns the predicted class of `(..., C)`; of a single unit 1 above logit 0 or above probability 1/2."""
         if self.scores.shape[-1] != 1:
             return tf.argmax(self.scores, -1)
@@ -120,18 +123,18 @@ class ClassScores:
             return tf.ones_like(self.scores[..., 0], tf.int64)
         return tf.cast(self.scores[..., 0] > (0.5 if self.are_probabilities else 0), tf.int64)
 
-    def chosen(self, targets: Any) -> Any:
+    def chosen(self, targets: tf.Tensor) -> tf.Tensor:
         """Puts the predicted class where a target is `PREDICTED`; a single output unit means the classes 0 and 1."""
         return tf.where(targets == PREDICTED, self.predicted(), targets)
 
-    def of(self, targets: Any) -> Any:
+    def of(self, targets: tf.Tensor) -> tf.Tensor:
         """Returns the score of each target class, `(B,)` float32; see `class_logit`."""
         if self.are_probabilities and self.scores.shape[-1] == 1:
             first = tf.cast(self.scores[:, 0], tf.float32)
             return tf.where(targets == 1, first, 1 - first)
         return class_logit(self.scores, targets)
 
-    def all_classes(self) -> Any:
+    def all_classes(self) -> tf.Tensor:
         """Returns the scores of all classes, `(B, C)` float32; of a single unit those of class 0 and 1."""
         scores = tf.cast(self.scores, tf.float32)
         if scores.shape[-1] != 1:
@@ -140,7 +143,7 @@ class ClassScores:
             return tf.concat([tf.zeros_like(scores), tf.ones_like(scores)], -1)
         return tf.concat([1 - scores if self.are_probabilities else -scores, scores], -1)
 
-    def probabilities(self) -> Any:
+    def probabilities(self) -> tf.Tensor:
         """Returns the probabilities of all classes, `(B, C)` float32; of a single unit those of class 0 and 1.
 
         Rows of an unknown kind are taken as they are where they are a distribution, and else for logits.
@@ -155,7 +158,7 @@ class ClassScores:
             return tf.exp(outputs)
         return tf.nn.softmax(outputs) if self.kind == "logits" else outputs
 
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> dict[str, tf.Tensor]:
         """Returns for each row of `(B, C)`, `(B,)` bool, what shows whether its numbers are what they are taken for.
 
         `finite`: there is no NaN and no infinity but minus infinity, the logit of probability 0. `inside`: all lie in
@@ -170,17 +173,17 @@ class ClassScores:
         }  # fmt: skip
 
 
-def read_classes(outputs: Any, declared: str | None = None) -> ClassScores:
+def read_classes(outputs: tf.Tensor, declared: str | None = None) -> ClassScores:
     """Returns the scores of all classes, with the softmax or sigmoid at their end undone.
 
-    Softmax saturates: at a probability of 1.0 its gradient is rounding noise, so that logits are explained. They are
-    read off the traced graph. Of outputs without such an activation the graph tells whether they are probabilities:
-    whether they stay in [0, 1] whatever the weights are, see `outputs.bounds`. There is no graph behind a plain
+    Softmax saturates: at a probability of 1.0 its gradient is rounding noise, so logits are explained, read off the
+    traced graph. Outputs without such an activation are probabilities if the graph keeps them in [0, 1] whatever the
+    weights are, see `outputs.bounds`. There is no graph behind a plain
     function.
 
     Args:
         outputs: A model's output, `(B, ..., C)`.
-        declared: `"logits"` or `"probabilities"`, as the user says; None asks the graph.
+        declared: `"logits"` or `"probabilities"`, declared by the user; None reads the graph.
 
     Raises:
         KerasxaiError: Logits are declared, and the graph ends in a softmax or sigmoid.
@@ -193,14 +196,13 @@ def read_classes(outputs: Any, declared: str | None = None) -> ClassScores:
         return ClassScores(outputs, outputs, declared or _kind_of(outputs))
     if declared == "logits" and activation != "LogSoftmax":
         raise KerasxaiError(
-            f"expected a model that gives logits, got one that ends in a {activation.lower()}; "
-            'leave outputs="logits" out'
+            f'expected a model that returns logits, got one that ends in a {activation.lower()}; omit outputs="logits"'
         )
     kinds = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
     return ClassScores(outputs, before_last_activation(outputs), kinds[activation])
 
 
-def _kind_of(outputs: Any) -> str:
+def _kind_of(outputs: tf.Tensor) -> str:
     bounds = bounds_of(outputs)
     if bounds is None:
         return "unknown"
@@ -212,7 +214,7 @@ def _kind_of(outputs: Any) -> str:
     return "logits" if low < 0 < high or (endless and outputs.shape[-1] != 1) else "unknown"
 
 
-def in_range(targets: Any, classes: int) -> Any:
+def in_range(targets: tf.Tensor, classes: int) -> tf.Tensor:
     """Returns targets `(B,)`; where their values are known already, they must be among so many classes.
 
     Raises:
@@ -220,11 +222,11 @@ def in_range(targets: Any, classes: int) -> Any:
     """
     known = tf.get_static_value(targets)
     if known is not None and known.size and known.max() >= classes:
-        raise KerasxaiError(f"target {known.max()} is out of range: there are {classes} classes, 0 to {classes - 1}")
+        raise KerasxaiError(f"target must be from 0 to {classes - 1}, got {known.max()}; there are {classes} classes")
     return targets
 
 
-def class_weights(kernel: Any, targets: Any) -> Any:
+def class_weights(kernel: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Returns a kernel's `(K, C)` column for each target, `(B, K)` float32; for class 0 of a single unit, minus it."""
     columns = tf.transpose(tf.cast(kernel, tf.float32))
     if columns.shape[0] == 1:
@@ -232,7 +234,7 @@ def class_weights(kernel: Any, targets: Any) -> Any:
     return tf.gather(columns, targets)
 
 
-def class_logit(logits: Any, targets: Any) -> Any:
+def class_logit(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     """Returns the logit of each target class, `(B,)` float32; for a single unit its logit or, for class 0, minus it.
 
     Args:
@@ -245,7 +247,7 @@ def class_logit(logits: Any, targets: Any) -> Any:
     return tf.gather(logits, targets, batch_dims=1)
 
 
-def log_probabilities(outputs: Any) -> Any:
+def log_probabilities(outputs: tf.Tensor) -> tf.Tensor:
     """Returns the logarithms of the probabilities of all classes, `(..., C)` float32, of a single unit those of two.
 
     Args:
@@ -263,54 +265,56 @@ def log_probabilities(outputs: Any) -> Any:
     if classes.kind != "unknown":
         return tf.nn.log_softmax(logits)
     sure = is_distribution(logits)[..., None]
-    # The logarithm of what is no probability must not even be differentiated.
+    # Its gradient would be NaN even where the logarithm is not used.
     return tf.where(sure, tf.math.log(tf.maximum(tf.where(sure, logits, 1.0), _LEAST)), tf.nn.log_softmax(logits))
 
 
-def is_distribution(outputs: Any) -> Any:
-    """Tells of each row of `(B, C)` whether its numbers could be the probabilities of `C` classes, `(B,)` bool."""
+def is_distribution(outputs: tf.Tensor) -> tf.Tensor:
+    """For each row of `(B, C)`, whether it could be a probability distribution, `(B,)` bool."""
     total = tf.reduce_sum(tf.cast(outputs, tf.float32), -1)
     return (tf.abs(total - 1) < 1e-3) & tf.reduce_all(outputs >= 0, -1)
 
 
-def checked_score(score: Any, outputs: Any) -> Any:
-    """Returns a user's score as float32 `(B,)`, or says what came instead.
+def checked_score(score: tf.Tensor, outputs: Inputs) -> tf.Tensor:
+    """Returns a user's score as float32 `(B,)`.
 
     Raises:
-        KerasxaiError: The score is no tensor of rank 1 with one number for each image.
+        KerasxaiError: The score is not a tensor of rank 1 with one number for each image.
     """
     if not isinstance(score, tf.Tensor) or score.shape.rank != 1 or not score.dtype.is_floating:
-        came = f"{score.dtype.name} of shape {score.shape}" if isinstance(score, tf.Tensor) else type(score).__name__
+        got = f"{score.dtype.name} of shape {score.shape}" if isinstance(score, tf.Tensor) else type(score).__name__
         shapes = tf.nest.map_structure(lambda x: tuple(x.shape), outputs)
         raise KerasxaiError(
-            f"score must return one floating number for each image, shape (batch,); it returned {came} "
-            f"(the model's outputs have shapes {shapes})"
+            f"score must return one floating number for each image, shape (batch,), got {got}; the model's outputs "
+            f"have shapes {shapes}"
         )
     return tf.cast(score, tf.float32)
 
 
-def of_rank(rank: int, form: str, tensor: Any) -> Any:
-    """Returns a tensor that must have so many dimensions, which the message describes."""
+def of_rank(rank: int, form: str, tensor: tf.Tensor) -> tf.Tensor:
+    """Returns a tensor, checked for its number of dimensions."""
     if tensor.shape.rank != rank:
-        raise KerasxaiError(f"this score needs an output {form}, not {tuple(tensor.shape)}")
+        raise KerasxaiError(f"expected an output {form} for this score, got {tuple(tensor.shape)}")
     return tensor
 
 
-def pixel_logits(outputs: Any, output: Any) -> Any:
-    """Returns the logits `(B, h, w, C)` float32 of an output with places."""
+def pixel_logits(outputs: Inputs, output: OutputName) -> tf.Tensor:
+    """Returns the logits `(B, h, w, C)` float32 of an output with positions."""
     logits = logits_of(chosen_output(outputs, output))
     if logits.shape.rank is None or logits.shape.rank < 3:
-        raise KerasxaiError(f"this score needs an output (batch, height, width, classes), not {tuple(logits.shape)}")
+        raise KerasxaiError(
+            f"expected an output (batch, height, width, classes) for this score, got {tuple(logits.shape)}"
+        )
     return tf.cast(logits, tf.float32)
 
 
-def word_log_probabilities(outputs: Any, output: Any) -> Any:
+def word_log_probabilities(outputs: Inputs, output: OutputName) -> tf.Tensor:
     """Returns the log-probabilities `(B, T, words)` float32 of an output with words."""
-    return log_probabilities(of_rank(3, "(batch, places, words)", chosen_output(outputs, output)))
+    return log_probabilities(of_rank(3, "(batch, positions, words)", chosen_output(outputs, output)))
 
 
-def of_pixels(logits: Any, classes: Any) -> Any:
-    """Returns the logit of one class `(B,)` at every place of `(B, ..., C)`; of a single channel plus or minus it."""
+def of_pixels(logits: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """Returns the logit of one class `(B,)` at all positions of `(B, ..., C)`; of a single channel plus or minus it."""
     if logits.shape[-1] == 1:
         sign = tf.where(classes == 1, 1.0, -1.0)
         return tf.reshape(sign, [-1] + [1] * (logits.shape.rank - 2)) * logits[..., 0]
@@ -318,7 +322,7 @@ def of_pixels(logits: Any, classes: Any) -> Any:
     return tf.einsum("b...c,bc->b...", logits, chosen)
 
 
-def mean_within(values: Any, weights: Any) -> Any:
-    """Returns the weighted mean of `(B, ...)` over all places, `(B,)`; 0 where all weights are."""
+def mean_within(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Returns the weighted mean of `(B, ...)` over all positions, `(B,)`; 0 where all weights are."""
     axes = list(range(1, values.shape.rank))
     return tf.math.divide_no_nan(tf.reduce_sum(values * weights, axes), tf.reduce_sum(weights, axes))

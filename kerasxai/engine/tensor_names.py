@@ -22,7 +22,7 @@ _KINDS = {
     "avgpool": "average_pool",
     "maxpool": "max_pool",
 }
-# A gradient ends at a stopped one, so that what stands before it is another tensor to explain at.
+# Gradients stop here, so the tensor before a stopped gradient is explained separately.
 _SAME_GRADIENT = SAME_VALUE - {"StopGradient", "PreventGradient"}
 
 

@@ -1,42 +1,50 @@
-"""Changing what live layers do in one thread while a pass is traced there, and putting everything back.
+"""Patching live layers in one thread while a pass is traced, and restoring them.
 
 Cutting a model in two (`keras.Model(inputs, [layer.output, ...])`) fails on nested and subclassed models. Replacing
 methods of the live layers works on every kind, because Keras looks up `layer.call` at each call.
 
-A layer is shared by all threads, so its method is replaced by a hook that looks up the changes of the thread it runs
-in: any other thread gets the layer's own method, also if it looked the hook up just before it is removed. Attributes of
-a live layer are never set. Where a layer is to see other attributes, its method runs on a shallow copy that has them.
+A layer is shared by all threads, so its method is replaced by a hook that looks up the changes of the current thread:
+any other thread gets the layer's own method, even if it looked up the hook just before it is removed. Attributes of a
+live layer are never set: to change attributes, the method runs on a shallow copy of the layer.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
+import keras
 import tensorflow as tf
 
 from kerasxai.engine.images.video_frames import in_batch, is_time_distributed
 from kerasxai.engine.keras_internals import CLEAR_LOSSES
 from kerasxai.tools.errors import KerasxaiError
 
+if TYPE_CHECKING:
+    from kerasxai.engine.inputs import Inputs
+
 _MISSING = object()
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+Method: TypeAlias = Callable[..., Any]
+"""A method of a layer, such as its call."""
 _Key = tuple[int, str]
 
-# One lock for all models, because models share layers (wrappers, twins) and are built by their first pass. It is held
-# for a pass of the model alone, not for the user's score, so that a score may wait for other threads that explain.
+# One lock for all models, because models share layers (wrappers, copies) and are built by their first pass. It is held
+# only for a pass of the model, not for the user's score, so a score may wait for other threads that explain.
 _PASSES = threading.RLock()
 _HOOKS = threading.RLock()
 
 
 @dataclass(eq=False)
 class _Change:
-    """One change of one method of a layer; equal to itself alone."""
+    """One change of one method of a layer; compared by identity."""
 
-    layer: Any
+    layer: keras.Operation
     method: str
     around: Callable[..., Any] | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -49,9 +57,9 @@ class _Change:
 
 @dataclass(eq=False)
 class _Hook:
-    """A hook in place of a layer's method, what the layer had in its `__dict__` there, and the threads that need it."""
+    """A hook in place of a layer's method, the earlier entry of its `__dict__`, and the threads that need it."""
 
-    layer: Any
+    layer: keras.Operation
     method: str
     before: Any
     function: Callable[..., Any]
@@ -70,15 +78,15 @@ _hooks: dict[_Key, _Hook] = {}
 
 
 def one_pass_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Makes a function that changes layers wait until no other thread is in such a function.
+    """Makes a function that patches layers wait until no other thread is in such a function.
 
-    No change that is made within outlives the call, even if it is interrupted (Ctrl-C) while changes are taken back.
+    No patch outlives the call, even if it is interrupted (Ctrl-C) while patches are removed.
     """
 
     @functools.wraps(function)
     def alone(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        # An interrupt can be raised at the start of any Python function, `__exit__` of a context manager included. So
-        # the lock, a C object, is taken by `with`, and the loop that puts everything back stands in this very function.
+        # An interrupt can be raised at the start of any Python function, including `__exit__` of a context manager. So
+        # the lock, a C object, is taken by `with`, and the loop that restores everything is in this very function.
         with _PASSES:
             kept = {change for changes in _here.changes.values() for change in changes}
             try:
@@ -98,21 +106,21 @@ def one_pass_at_a_time(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 @one_pass_at_a_time
-def build(model: Any, inputs: Any) -> None:
-    """Makes the weights of a model that knows no input shape before its first call."""
+def build(model: keras.Model, inputs: Inputs) -> None:
+    """Makes the weights of a model that has no input shape before its first call."""
     if not model.built:
         model(inputs, training=False)
 
 
 @contextlib.contextmanager
-def patched(layer: Any, **attributes: Any) -> Iterator[None]:
-    """Lets the calls of a layer that this thread makes in a block see other attributes.
+def patched(layer: keras.Operation, **attributes: Any) -> Iterator[None]:
+    """Makes the calls of a layer by this thread in a block use other attributes.
 
-    The layer itself keeps its attributes: its call runs on a shallow copy, which shares weights, losses and sublayers.
+    The layer keeps its attributes: its call runs on a shallow copy, which shares weights, losses and sublayers.
 
     Args:
         layer: The layer (or model).
-        **attributes: What its call finds in place of its attributes of these names.
+        **attributes: The attributes and their values.
 
     Example:
         >>> layer = keras.layers.Dense(3, activation="softmax")
@@ -124,23 +132,22 @@ def patched(layer: Any, **attributes: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def intercepted(layer: Any, around: Callable[..., Any], method: str | None = None) -> Iterator[None]:
-    """Sends every call of a layer that this thread makes in a block through `around(original_call, *args, **kwargs)`.
+def intercepted(layer: keras.Operation, around: Method, method: str | None = None) -> Iterator[None]:
+    """Routes the calls of a layer by this thread in a block through `around(original_call, *args, **kwargs)`.
 
-    A quantized layer is called through `quantized_call`, so that one is wrapped where Keras would take it. A `call`
-    that is a `tf.function` is replaced by the plain function beneath it, because a function of its own would hide the
-    layers inside from the pass that is being traced.
+    For a quantized layer `quantized_call` is wrapped, which Keras calls. A `call` that is a `tf.function` is replaced
+    by its Python function, because a separate graph would hide the layers inside from the traced pass.
 
     Args:
         layer: The layer (or model, or `keras.Operation`).
-        around: Takes the original call and its arguments, and returns what the layer shall give.
+        around: Takes the original call and its arguments, and returns the output of the layer.
         method: Another method of the layer to wrap in place of its call.
 
     Example:
-        >>> seen = []
+        >>> outputs = []
         >>> def keep(call, *args, **kwargs):
-        ...     seen.append(call(*args, **kwargs))
-        ...     return seen[-1]
+        ...     outputs.append(call(*args, **kwargs))
+        ...     return outputs[-1]
         >>> with intercepted(layer, keep):
         ...     model(images, training=False)
     """
@@ -150,7 +157,7 @@ def intercepted(layer: Any, around: Callable[..., Any], method: str | None = Non
 
 @dataclass(eq=False)
 class Call:
-    """One call of one layer in a traced pass; equal to itself alone.
+    """One call of one layer in a traced pass; compared by identity.
 
     Attributes:
         path: The layer's path.
@@ -162,7 +169,7 @@ class Call:
     """
 
     path: str
-    layer: Any
+    layer: keras.Operation
     output: Any
     start: int = 0
     stop: int = 0
@@ -170,30 +177,30 @@ class Call:
 
 
 @contextlib.contextmanager
-def recorded(layers: Iterable[tuple[str, Any]], seen: Callable[[Call], None]) -> Iterator[None]:
-    """Reports each call of each given layer in this thread, innermost first, as `seen(Call(path, layer, output))`.
+def recorded(layers: Iterable[tuple[str, keras.Layer]], record: Callable[[Call], None]) -> Iterator[None]:
+    """Reports each call of each given layer in this thread, innermost first, as `record(Call(path, layer, output))`.
 
-    Losses that layers add in the block are dropped, and those of the last call of the model are kept: losses of a
-    traced pass would be tensors of its graph.
+    Losses that layers add in the block are dropped, because they would be tensors of the traced graph; the losses of
+    the last real call of the model are kept.
 
     Args:
         layers: Pairs of path and layer, as `kerasxai.engine.layers.walk` gives them.
-        seen: Called with every finished call, in the order in which the calls finish.
+        record: Called with every finished call, in the order in which the calls finish.
     """
     count = tf.compat.v1.get_default_graph().num_operations
     finished = [0]
     changes = []
     for path, layer in layers:
         if is_time_distributed(layer):
-            # In place of the layer's own call: what others put around that call stays around it.
+            # In place of the layer's own call, inside all other patches of that call.
             changes.append(_Change(layer, _call_of(layer), in_batch(layer), innermost=True))
 
-        def around(original: Any, *args: Any, path: str = path, layer: Any = layer, **kwargs: Any) -> Any:
+        def around(original: Method, *args: Any, path: str = path, layer: keras.Layer = layer, **kwargs: Any) -> Inputs:
             start, finished_before = count(), finished[0]
             output = original(*args, **kwargs)
             has_inner_calls = finished[0] > finished_before
             finished[0] += 1
-            seen(Call(path, layer, output, start, count(), has_inner_calls))
+            record(Call(path, layer, output, start, count(), has_inner_calls))
             return output
 
         changes.append(_Change(layer, _call_of(layer), around))
@@ -202,11 +209,11 @@ def recorded(layers: Iterable[tuple[str, Any]], seen: Callable[[Call], None]) ->
         yield
 
 
-def skipped(original: Any, *args: Any, **kwargs: Any) -> None:
+def skipped(original: Method, *args: object, **kwargs: object) -> None:
     """Does nothing in place of a method; for `intercepted`."""
 
 
-def _call_of(layer: Any) -> str:
+def _call_of(layer: keras.Operation) -> str:
     return "call" if getattr(layer, "quantization_mode", None) is None else "quantized_call"
 
 
@@ -229,20 +236,20 @@ def _make(change: _Change) -> None:
 
 
 def _take_back(changes: Iterable[_Change]) -> None:
-    """Ends changes in this thread; where one has ended already, or was another thread's, this does nothing."""
+    """Ends changes of this thread; those that ended already, or are of another thread, are ignored."""
     ended = set(changes)
     for key in {change.key for change in ended} & set(_here.changes):
         with _HOOKS:
             mine = _here.changes[key]
             mine[:] = [change for change in mine if change not in ended]
             if not mine:
-                # In this order an interrupted call can be repeated.
+                # In this order the call can be repeated after an interrupt.
                 _release(key)
                 _here.changes.pop(key, None)
 
 
 def _release(key: _Key) -> None:
-    """Takes a hook away that no thread needs any more."""
+    """Removes a hook that no thread needs any more."""
     hook = _hooks.get(key)
     if hook is not None:
         hook.threads.discard(threading.get_ident())
@@ -261,8 +268,8 @@ def _take_back_all_but(kept: set[_Change]) -> None:
                 _here.changes.pop(key, None)
 
 
-def _hooked(layer: Any, method: str) -> _Hook:
-    """Puts a hook in place of a method, round Keras' `__setattr__`, which tracks and refuses attributes."""
+def _hooked(layer: keras.Operation, method: str) -> _Hook:
+    """Puts a hook in place of a method, bypassing Keras' `__setattr__`, which tracks and refuses attributes."""
     original, key = getattr(layer, method), (id(layer), method)
 
     def hook(*args: Any, **kwargs: Any) -> Any:
@@ -272,7 +279,7 @@ def _hooked(layer: Any, method: str) -> _Hook:
         return _as_changed(made, changes)(*args, **kwargs)
 
     made = _Hook(layer, method, vars(layer).get(method, _MISSING), hook, set())
-    # Keras explains errors by the signature of the function it called.
+    # Keras builds its error messages from the signature of the function.
     hook.__wrapped__ = original  # type: ignore[attr-defined]
     _hooks[key] = made
     object.__setattr__(layer, method, hook)
@@ -281,14 +288,14 @@ def _hooked(layer: Any, method: str) -> _Hook:
 
 def _unhook(hook: _Hook) -> None:
     if vars(hook.layer).get(hook.method) is not hook.function:
-        return  # Somebody set another method meanwhile.
+        return  # Other code has set another method meanwhile.
     if hook.before is _MISSING:
         object.__delattr__(hook.layer, hook.method)
     else:
         object.__setattr__(hook.layer, hook.method, hook.before)
 
 
-def _as_changed(hook: _Hook, changes: list[_Change]) -> Callable[..., Any]:
+def _as_changed(hook: _Hook, changes: list[_Change]) -> Method:
     """Returns a layer's own method with all changes around it."""
     attributes = {name: value for change in changes for name, value in change.attributes.items()}
     call = _plain(hook, _with_attributes(hook, attributes) if attributes else hook.layer)
@@ -298,15 +305,15 @@ def _as_changed(hook: _Hook, changes: list[_Change]) -> Callable[..., Any]:
     return call
 
 
-def _with_attributes(hook: _Hook, attributes: dict[str, Any]) -> Any:
+def _with_attributes(hook: _Hook, attributes: dict[str, Any]) -> keras.Operation:
     copy = object.__new__(type(hook.layer))
-    held = vars(hook.layer).copy()
-    held.pop(hook.method, None)
-    vars(copy).update(held | attributes)
+    own = vars(hook.layer).copy()
+    own.pop(hook.method, None)
+    vars(copy).update(own | attributes)
     return copy
 
 
-def _plain(hook: _Hook, layer: Any) -> Callable[..., Any]:
+def _plain(hook: _Hook, layer: keras.Operation) -> Method:
     """Returns the method of a layer or of its copy as a plain function."""
     function = getattr(type(layer), hook.method) if hook.before is _MISSING else hook.before
     if isinstance(function, tf.types.experimental.PolymorphicFunction):

@@ -27,9 +27,9 @@ class Method:
         needs: What the model must have.
         paper: Who proposed it, and where.
         summary: One line.
-        takes_layer: Whether it explains at a layer that the user may choose.
+        takes_layer: Whether it explains a layer that the user may choose.
         takes_score: Whether it explains any score, or only the logit of a class.
-        takes_function: Whether it only asks for scores, so that any function of images will do.
+        takes_function: Whether it only needs scores, so that any function of images will do.
         class_specific: Whether another class has another map.
         signed: What noise averages go over, `"module:function"`, where the method ends in an absolute value: the same
             before it, `(B, h, w, C)`.
@@ -150,7 +150,7 @@ _ROWS = [
         "kerasxai.methods.saliency:saliency",
         "gradients at the input",
         "Simonyan 2013, arXiv:1312.6034",
-        "How much the score hangs on each pixel: the gradient's size.",
+        "How sensitive the score is to each pixel: the size of the gradient.",
         even_in_score=True,
         signed="kerasxai.methods.saliency:input_gradients",
         finish="kerasxai.methods.saliency:strongest_color",

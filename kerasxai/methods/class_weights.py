@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from kerasxai.engine.graph import pooled_map, pooled_then_dense
-from kerasxai.engine.layers import hidden_layers
+from kerasxai.engine.layers import opaque_model_error
 from kerasxai.engine.scores import class_weights
 from kerasxai.tools.errors import KerasxaiError
 
@@ -31,7 +31,7 @@ def class_evidence(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
         if maps is None:
             maps, kernel = pooled_then_dense(fp.logits) or (None, None)
     if maps is None:
-        raise hidden_layers(fp.calls) or KerasxaiError(
+        raise opaque_model_error(fp.calls) or KerasxaiError(
             "expected a model that ends in global average pooling and one dense layer, a 1x1 convolution and global "
             "average pooling, or an ACoL head, got another; use gradcam, which needs no such head"
         )

@@ -105,12 +105,8 @@ def saliency(model: TracedModel, batch: Samples) -> tf.Tensor:
 def gradient_input(model: TracedModel, batch: Samples) -> tf.Tensor:
     """Gradient times input: `sum over colors of x dS/dx`, signed.
 
-    Args:
-        view: The model, as `kerasxai.engine.traced_model.TracedModel` shows it.
-        images: `(B, H, W, C)` float32. Where the model holds its own preprocessing, x is the raw image, so that a black
-            pixel gets 0 and a bright one much, whatever the network sees after the preprocessing. Of tokens `(B, T)` x
-            is what `keras.layers.Embedding` gives for each.
-        targets: `(B,)` int64 classes; -1 stands for the predicted one.
+    If the model contains its own preprocessing, x is the raw image: a black pixel gets 0 and a bright one a large
+    value, whatever the preprocessing makes of them. For tokens `(B, T)` x is the output of `keras.layers.Embedding`.
 
     Returns:
         Maps `(B, H, W)` float32, signed.

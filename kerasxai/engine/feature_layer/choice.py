@@ -12,7 +12,7 @@ from kerasxai.engine.feature_layer.readable_maps import MapReader, data_format, 
 from kerasxai.engine.feature_layer.score_paths import ScorePaths, nearest_common_dominator
 from kerasxai.engine.graph import ancestors, descendants, origin
 from kerasxai.engine.layers import find_call, no_map
-from kerasxai.engine.map_layout import MapLayout, form_of, spatial_shape
+from kerasxai.engine.map_layout import MapLayout, layout_of, spatial_shape
 from kerasxai.engine.tensor_names import TensorNames, is_operation
 from kerasxai.engine.tracing import Call
 from kerasxai.tools.errors import KerasxaiError
@@ -117,7 +117,7 @@ class Choice:
             if layout is not None:
                 return layout
         axes = data_format(tensor) if (tensor.shape.rank or 0) > 2 else "channels_last"
-        return None if axes is None else form_of(tensor, axes == "channels_first", self._spatial_shape, self._grid)
+        return None if axes is None else layout_of(tensor, axes == "channels_first", self._spatial_shape, self._grid)
 
     def is_map(self, tensor: tf.Tensor) -> bool:
         """Returns whether a tensor can be explained as a map of more than one position."""

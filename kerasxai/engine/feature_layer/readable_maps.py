@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from kerasxai.engine.feature_layer.score_paths import ScorePaths
 from kerasxai.engine.images.video_frames import frames_after
-from kerasxai.engine.map_layout import MOST_EXTRA_TOKENS, MapLayout, form_of
+from kerasxai.engine.map_layout import MOST_EXTRA_TOKENS, MapLayout, layout_of
 
 Shape = tuple[int | None, ...]
 # Conv1D is computed as Conv2D on a map of height 1, whose axis is added before and removed behind it.
@@ -113,13 +113,13 @@ class MapReader:
 
     def _layout_of_tokens(self, tensor: tf.Tensor, known: _Context) -> MapLayout | None:
         if self._grid is not None:
-            return form_of(tensor, False, self._spatial_shape, self._grid)
+            return layout_of(tensor, False, self._spatial_shape, self._grid)
         # Without a map before, the grid is guessed from the proportions of the image.
         if known.map_shape is None or known.map_shape == self._spatial_shape:
-            return form_of(tensor, False, self._spatial_shape, None)
+            return layout_of(tensor, False, self._spatial_shape, None)
         if None in known.map_shape:
             return None
-        layout = form_of(tensor, False, self._spatial_shape, tuple(n or 1 for n in known.map_shape))
+        layout = layout_of(tensor, False, self._spatial_shape, tuple(n or 1 for n in known.map_shape))
         return layout if layout is not None and layout.extra <= MOST_EXTRA_TOKENS else None
 
     def _context(self, tensor: tf.Tensor, layout: MapLayout | None, known: _Context) -> _Context:
