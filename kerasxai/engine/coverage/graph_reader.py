@@ -7,6 +7,9 @@ import tensorflow as tf
 
 Property = TypeVar("Property")
 
+REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "EuclideanNorm"}
+"""Operations that combine the entries along some axes to one."""
+
 # These read the shape of their input and not its values.
 _SHAPES = {"Shape", "ShapeN", "Size", "Rank"}
 

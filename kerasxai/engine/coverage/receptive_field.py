@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.engine.coverage.graph_reader import GraphReader
+from kerasxai.engine.coverage.graph_reader import REDUCTIONS, GraphReader
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -90,7 +90,6 @@ _ELEMENTWISE = frozenset(
     Minimum Mul MulNoNan NotEqual Pow RealDiv Select SelectV2 SquaredDifference Sub Xdivy
     """.split()  # noqa: SIM905
 )
-_REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "EuclideanNorm"}
 _PRODUCTS = {"Mul", "MulNoNan"}
 
 
@@ -120,7 +119,7 @@ class ReceptiveFieldReader(GraphReader[MapField]):
             return fields[0]
         if op.type in _ELEMENTWISE:
             return self._elementwise(tensor, fields)
-        rule = self._reduction if op.type in _REDUCTIONS else getattr(self, f"_{op.type.lower()}", None)
+        rule = self._reduction if op.type in REDUCTIONS else getattr(self, f"_{op.type.lower()}", None)
         if rule is None:
             raise _unreadable(op, f"a {op.type}")
         return rule(tensor, fields[0])

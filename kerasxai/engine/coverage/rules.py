@@ -9,6 +9,7 @@ from dataclasses import replace
 import tensorflow as tf
 
 from kerasxai.engine.coverage.extents import Coverage, Interval, Number, length, number_in
+from kerasxai.engine.coverage.graph_reader import REDUCTIONS
 
 Rule = Callable[[tf.Tensor, tf.Tensor, Coverage], Coverage | None]
 
@@ -22,7 +23,6 @@ PIXELWISE = set(
     Softsign Sqrt Square SquaredDifference StopGradient Sub Tanh Xdivy ZerosLike
     """.split()  # noqa: SIM905
 )
-_REDUCTIONS = {"Mean", "Sum", "Max", "Min", "Prod", "All", "Any", "EuclideanNorm"}
 WINDOWS = {
     *("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MaxPool", "MaxPoolV2", "MaxPool3D", "AvgPool", "AvgPool3D"),
     "ExtractImagePatches",
@@ -256,5 +256,5 @@ RULES: dict[str, Rule] = {
     "BatchToSpaceND": _batch_to_space,
     **dict.fromkeys(WINDOWS, _window),
     **dict.fromkeys(_RESIZES, _resize),
-    **dict.fromkeys(_REDUCTIONS, _reduce),
+    **dict.fromkeys(REDUCTIONS, _reduce),
 }
