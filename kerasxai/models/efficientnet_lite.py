@@ -88,6 +88,7 @@ def _block(
     x = _convolution(x, depthwise, f"{name}_dw")
     project = keras.layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_project_conv")
     x = _convolution(x, project, f"{name}_project", rectify=False)
+    # A shortcut is possible only if the block keeps the shape of the map.
     if stride == 1 and width == channels:
         x = keras.layers.Add(name=f"{name}_add")([x, before])
     return x

@@ -41,6 +41,7 @@ def guidance(maps: tf.Tensor, high: float, low: float) -> tuple[tf.Tensor, tf.Te
     Example:
         >>> mask, known = guidance(maps, 0.7, 0.1)
     """
+    # A teacher must not learn from its student.
     maps = ops.stop_gradient(ops.cast(maps, "float32"))
     above = maps > high
     share = ops.mean(ops.cast(above, "float32"), (1, 2), keepdims=True)
@@ -252,6 +253,7 @@ def spg(
         inputs.append(x)
     x = keras.layers.Dropout(dropout, name="head_dropout")(inputs[-1]) if dropout else inputs[-1]
     maps = keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer(seed, 2), name="class_maps")(x)
+    # The convolutions and the class maps before it use the seeds up to seed + 2.
     branches = None if seed is None else seed + 3
     maps = SelfProducedGuidance(width, thresholds, branches, name="guidance")(maps, *inputs)
     return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

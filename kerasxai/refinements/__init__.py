@@ -51,7 +51,7 @@ _ROWS = [
         "kerasxai.refinements.averages:flip",
         "method",
         "Wang 2020, arXiv:2004.04581",
-        "The mean of the heatmap and that of the mirrored image.",
+        "The mean of the heatmaps of the image and of the mirrored image.",
         cost="1 method",
     ),
     Refinement(
@@ -59,7 +59,7 @@ _ROWS = [
         "kerasxai.refinements.averages:shifts",
         "method",
         "Long 2015, arXiv:1411.4038 (shift and stitch)",
-        "The mean over the image moved by fractions of the network's stride: a finer map from any model.",
+        "The mean over shifts of the image by fractions of the network's stride: a finer map from any model.",
         cost="4 methods",
     ),
     Refinement(
@@ -75,7 +75,7 @@ _ROWS = [
         "kerasxai.refinements.sizes:enlarge",
         "model",
         "Ahn 2019, arXiv:1904.05044",
-        "The mean over enlarged images, whatever size the model was built for: a finer map that hugs the object.",
+        "The mean over enlarged images, whatever size the model was built for: a finer map that fits the object.",
         cost="6.25",
     ),
     Refinement(
@@ -83,7 +83,7 @@ _ROWS = [
         "kerasxai.refinements.strides:stride",
         "model",
         "Chen 2018, arXiv:1606.00915",
-        "The method on a finer map: late strides become dilations while it looks, weights unchanged.",
+        "The method on a finer map: late strides are replaced by dilations, with the same weights.",
         cost="1 to 4",
     ),
     Refinement(
@@ -99,7 +99,7 @@ _ROWS = [
         "kerasxai.refinements.discriminants:discriminant",
         "model",
         "Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x",
-        "A finer layer's features, parted into object and background as the heatmap's high and low places.",
+        "A linear discriminant of object and background in a finer layer's features, fitted to the heatmap.",
         cost="4",
     ),
     Refinement(
@@ -128,7 +128,7 @@ _ROWS = [
         "kerasxai.refinements.erasing:erase",
         "method",
         "Wei 2017, arXiv:1703.08448",
-        "Hide the most telling region, explain again, until the prediction falls; the union of the maps.",
+        "The union of the maps while the most important regions are hidden one after the other.",
         cost="up to 3 methods",
     ),
     Refinement(
@@ -136,7 +136,7 @@ _ROWS = [
         "kerasxai.refinements.levels:level",
         "heatmap",
         "Otsu 1979, doi:10.1109/TSMC.1979.4310076",
-        "Bends the heatmap so that a threshold chosen without boxes comes to lie at 20 % of its maximum.",
+        "Bends the heatmap so that an automatic threshold moves to 20 % of its maximum.",
     ),
 ]
 
@@ -146,6 +146,6 @@ PRESETS: dict[str, str] = {"best": "enlarge,discriminant"}
 """Named chains."""
 
 REFINE_HELP = (
-    "what is done to the heatmaps afterwards: a chain of names with commas between, options as NAME:OPTION=VALUE; "
+    "refinements of the heatmaps: a chain of names separated by commas, options as NAME:OPTION=VALUE; "
     f"a preset ({', '.join(PRESETS)}) or of: {', '.join(REFINEMENTS)} (default: nothing)"
 )
