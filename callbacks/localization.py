@@ -189,8 +189,9 @@ class LocalizationCallback(keras.callbacks.Callback):
         for fields in batches(self.data, self.batch_size, self._inputs):
             images = stacked(fields["image"])
             labels = class_indices(np.stack(fields["label"]))
-            heatmaps = self._explainer(images, labels).heatmaps
-            scores = self._explainer.predict(images).scores
+            explanation = self._explainer(images, labels)
+            heatmaps = explanation.heatmaps
+            scores = (explanation.outputs or self._explainer.predict(images)).scores
             masks = np.stack(fields["mask"]) if "pxap" in self.figures else None
             truth = Truth(labels, fields["boxes"], masks)
             # Checked once for all metrics, which then share the boxes of the heatmaps.

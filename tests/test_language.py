@@ -1,7 +1,4 @@
-"""The language of the code: two forms of messages, and none of the words that the second design replaced.
-
-A room that was not revised yet stands in `UNREVISED`; it may only lose rooms.
-"""
+"""The language of the code: two forms of messages, and none of the words that the second design replaced."""
 
 import ast
 import io
@@ -19,8 +16,6 @@ ROOMS = sorted(
     for path in ROOT.glob(pattern)
     if (path.is_dir() or (path.suffix == ".py" and pattern == "kerasxai/*")) and path.name != "__pycache__"
 )
-
-UNREVISED: set[str] = set()
 
 # Parts of names, split at underscores, and the word that stands for each now. None may appear as a name in the code.
 OLD_NAMES = {
@@ -121,7 +116,7 @@ def _old_words(source: str, public: Container[str] = ()) -> Iterator[tuple[int, 
                     yield token.start[0], phrase
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in UNREVISED])
+@pytest.mark.parametrize("room", ROOMS)
 def test_messages_have_one_of_the_forms(room: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line}: {message}"
@@ -132,7 +127,7 @@ def test_messages_have_one_of_the_forms(room: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in UNREVISED])
+@pytest.mark.parametrize("room", ROOMS)
 def test_no_old_words(room: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {word}"
@@ -140,10 +135,6 @@ def test_no_old_words(room: str) -> None:
         for line, word in _old_words(path.read_text(), PUBLIC_NAMES.get(str(path.relative_to(ROOT)), ()))
     ]
     assert not found, "\n".join(found)
-
-
-def test_unrevised_rooms_exist() -> None:
-    assert set(ROOMS) >= UNREVISED
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import zoo
 from PIL import Image
 from scipy import special
 
@@ -110,6 +111,40 @@ def test_shown_predicted_and_explained_classes_agree(name: str) -> None:
     np.testing.assert_allclose(
         explanation.scores, found.scores[np.arange(3), explanation.targets], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("cam", {}),
+        ("gradcam", {"smooth": "smoothgrad", "samples": 2}),
+        ("gradcam", {"refine": "flip"}),
+        ("scorecam", {"channels": 2, "layer": ["convolutions_first", "convolutions_last"]}),
+        ("integrated_gradients", {"steps": 2}),
+        ("occlusion", {"patch": 8}),
+        ("rise", {"masks": 3}),
+    ],
+)
+def test_an_explanation_has_the_predictions_of_its_images(method: str, options: dict[str, Any]) -> None:
+    explainer = kerasxai.Explainer(zoo.build("functional"), method, batch_size=2, **options)
+    images = zoo.images(3)
+    outputs, expected = explainer(images, targets=1).outputs, explainer.predict(images)
+    assert outputs is not None
+    np.testing.assert_allclose(outputs.scores, expected.scores, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs.probabilities, expected.probabilities, rtol=1e-5, atol=1e-7)
+
+
+def test_an_explanation_has_no_predictions_where_their_kind_is_unknown() -> None:
+    def function(images: np.ndarray) -> np.ndarray:
+        return np.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], 1)
+
+    images = zoo.images(2)
+    assert kerasxai.Explainer(function, "occlusion", patch=8)(images).outputs is None
+    known = kerasxai.Explainer(function, "occlusion", patch=8, outputs="logits")(images).outputs
+    assert known is not None
+    np.testing.assert_allclose(known.scores, function(images), rtol=1e-5)
+    score = kerasxai.scores.class_logit()
+    assert kerasxai.Explainer(zoo.build("functional"), "gradcam", score=score)(images).outputs is None
 
 
 @pytest.mark.parametrize("name", ENDS)
@@ -263,8 +298,8 @@ def test_a_class_name_wins_over_a_number() -> None:
         ("-1", names, None, "expected a known class, got '-1'"),
         ("CAT", names, None, "the name of classes 3, 4"),
         ("a", ["a", "a"], None, "the name of classes 0, 1"),
-        ("5", names, None, "target must be below the number of classes, 5, got 5"),
-        ("2", None, 2, "target must be below the number of classes, 2, got 2"),
+        ("5", names, None, "target must be from 0 to 4, got 5"),
+        ("2", None, 2, "target must be from 0 to 1, got 2"),
         ("", names, None, "expected a known class, got ''"),
     ]:
         with pytest.raises(kerasxai.KerasxaiError, match=message):

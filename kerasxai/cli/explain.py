@@ -75,8 +75,9 @@ def _explain(
 
     def explain(images: list[ImageIn]) -> tuple[list[list[tuple[str, float]]], list[Explanation]]:
         batch = model_input.batch([image.pixels for image in images])
-        predicted = top_predictions(explainers[0].predict(batch), classes, config.top)
-        return predicted, [explainer(batch, target) for explainer in explainers]
+        explanations = [explainer(batch, target) for explainer in explainers]
+        outputs = explanations[0].outputs or explainers[0].predict(batch)
+        return top_predictions(outputs, classes, config.top), explanations
 
     for turn, read in enumerate(with_channels(batches, model_input.channels, config.bits)):
         images, found = finite_images(read, explain, ledger)

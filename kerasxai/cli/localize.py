@@ -127,7 +127,7 @@ def _explained(
 ) -> Iterator[_Explained]:
     batch = model_input.batch([image.pixels for image in images])
     explanation = explainer(batch, target)
-    probabilities = explainer.predict(batch).probabilities
+    probabilities = (explanation.outputs or explainer.predict(batch)).probabilities
     for i, image in enumerate(images):
         heatmap = resized([explanation.heatmaps[i][..., None]], image.pixels.shape[:2])[0, ..., 0]
         explained = int(explanation.targets[i])

@@ -216,7 +216,7 @@ def add_batch(
     if "part_mask" in batch:
         parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}
     truth = Truth(labels, data.unpad_boxes(batch["boxes"]), batch.get("mask"), parts)
-    scores = explainer.predict(images).scores
+    scores = (explanation.outputs or explainer.predict(images)).scores
     measure = report.batch(explanation.heatmaps, scores, truth, batch["image"].shape[1:3])
     report.count(measure, [_text(name) for name in batch["name"]] if "name" in batch else None)
     return explanation, measure

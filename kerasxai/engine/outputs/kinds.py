@@ -193,9 +193,7 @@ def class_index(text: str, classes: Sequence[str] | None, count: int | None = No
         raise unknown("class", text, names)
     count = len(names) or count
     if count and int(text) >= count:
-        raise KerasxaiError(
-            f"target must be below the number of classes, {count}, got {text}; classes are counted from 0"
-        )
+        raise KerasxaiError(f"target must be from 0 to {count - 1}, got {text}; the model has {count} classes")
     return int(text)
 
 
