@@ -284,9 +284,14 @@ CHAINS = [*PRESETS, *REFINEMENTS, "flip,superpixels:segments=9,level:rule=area",
 SMALL = {"stride": "stride:stride=1", "shifts": "shifts:pixels=2", "superpixels": "superpixels:segments=9"}
 
 
+@pytest.fixture(scope="module")
+def nested() -> Any:
+    return zoo.build("nested")
+
+
 @pytest.mark.parametrize("refine", CHAINS, ids=str)
-def test_chains_leave_batches_and_models_as_they_were(refine: Any) -> None:
-    model, images = zoo.build("nested"), zoo.images(3)
+def test_chains_leave_batches_and_models_as_they_were(refine: Any, nested: Any) -> None:
+    model, images = nested, zoo.images(3)
     before = {id(layer): dict(vars(layer)) for layer in model._flatten_layers()}
     explainer = kerasxai.Explainer(
         model, "gradcam", refine=SMALL.get(refine, refine) if isinstance(refine, str) else refine
