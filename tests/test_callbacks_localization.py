@@ -50,14 +50,15 @@ MASKS = (np.random.default_rng(5).uniform(size=(COUNT, 16, 16)) < 0.3).astype("u
 
 @pytest.fixture
 def model() -> Any:
-    return compiled("functional")
+    # Compiled in a third of the time of Adam.
+    return compiled("functional", optimizer=keras.optimizers.SGD)
 
 
-def compiled(kind: str, seed: int = 1) -> Any:
+def compiled(kind: str, seed: int = 1, optimizer: type = keras.optimizers.Adam) -> Any:
     keras.utils.set_random_seed(seed)
     model = zoo.KINDS[kind]()
     loss = "binary_crossentropy" if kind == "single_sigmoid" else "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.Adam(3e-2), loss)
+    model.compile(optimizer(3e-2), loss)
     return model
 
 
