@@ -1,11 +1,13 @@
 """Backbones: real weights without torch, preprocessing inside and once, feature maps found in any graph."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+import zoo
 
 from kerasxai.models import BACKBONES, build_classifier, class_names, imagenet_names, load
 from kerasxai.models.build import _named_model
@@ -31,7 +33,15 @@ MODULES = {
     "VGG16": "vgg16",
     "Xception": "xception",
 }
-LARGE = ["InceptionResNetV2", "InceptionV3", "MobileNetV2", "NASNetMobile", "ResNet50", "ResNet50V2", "Xception"]
+# Of each kind of preprocessing, those that are quickly built and run.
+SMALL = ["MobileNet", "MobileNetV3Small", "VGG16"]
+
+
+@functools.cache
+def without_top(name: str) -> keras.Model:
+    """Building one takes seconds."""
+    side = BACKBONES[name].input_size
+    return _named_model(BACKBONES[name], None, (side, side, 3), top=False)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +78,7 @@ def test_missing_weights_package_names_the_command(monkeypatch: pytest.MonkeyPat
         build_classifier("EfficientNetLite0", 3)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name not in LARGE])
+@pytest.mark.parametrize("name", zoo.mostly(SMALL, MODULES))
 def test_preprocessing_inside_is_that_of_keras_applications(name: str) -> None:
     """The model with its preprocessing gives what preprocess_input and the bare model with the same weights give."""
     row = BACKBONES[name]
@@ -87,16 +97,22 @@ def test_preprocessing_inside_is_that_of_keras_applications(name: str) -> None:
         assert np.abs(raw - expected).max() > 0.01 * np.abs(expected).max(), "preprocessing must matter here"
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in SMALL])
 def test_preprocessing_inside_large_models(name: str) -> None:
-    """As above up to the first layer of the bare model only, because these take seconds to build twice and to run."""
-    model = _named_model(BACKBONES[name], None, (96, 96, 3), top=False)
-    scaled = keras.Model(model.input, model.get_layer("preprocessing").output)
-    images = np.random.default_rng(0).uniform(0, 255, (1, 96, 96, 3)).astype("float32")
+    """As above, up to the first layer of the bare model only: it is neither built nor run."""
+    model, side = without_top(name), BACKBONES[name].input_size
+    images = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype("float32")
     expected = getattr(keras.applications, MODULES[name]).preprocess_input(images.copy())
+    scaling = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)
+    ]
+    if BACKBONES[name].preprocessing == "built-in":
+        np.testing.assert_array_equal(expected, images)
+        assert scaling and "preprocessing" not in {layer.name for layer in model.layers}
+        return
+    scaled = keras.Model(model.input, model.get_layer("preprocessing").output)
     np.testing.assert_allclose(scaled(images), expected, atol=1e-4)
-    scaling = (keras.layers.Rescaling, keras.layers.Normalization)
-    assert sum(isinstance(layer, scaling) for layer in model.layers) == 1
+    assert len(scaling) == 1
 
 
 @pytest.mark.parametrize(
@@ -111,7 +127,7 @@ def test_preprocessing_inside_large_models(name: str) -> None:
 )
 def test_features_by_stride_are_whole_maps(name: str, expected: dict[int, str]) -> None:
     row = BACKBONES[name]
-    model = _named_model(row, None, (row.input_size, row.input_size, 3), top=False)
+    model = without_top(name)
     for stride in expected:
         output = find_features(model, stride)
         assert output.name == expected[stride]
@@ -146,7 +162,9 @@ def test_features_of_lite0() -> None:
         find_features(model, "block5c_ad")
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "MobileNetV3Small", "EfficientNetV2B0"])
+@pytest.mark.parametrize(
+    "name", ["MobileNet", "MobileNetV3Small", pytest.param("EfficientNetV2B0", marks=pytest.mark.exhaustive)]
+)
 def test_imagenet_head_of_keras_applications_is_kept(name: str) -> None:
     row = BACKBONES[name]
     keras.utils.set_random_seed(0)

@@ -280,13 +280,13 @@ FIRST_BLOCKS: dict[str, Callable[[], Network]] = {
         before="convnext_tiny_stage_1_block_2_depthwise_conv",
         whole=False,
     ),
+    "MobileNetV3Small": lambda: application("MobileNetV3Small", "expanded_conv_4_add", True, whole=False),
     "Xception": lambda: application("Xception", "block3_pool", True, (72, 72), whole=False),
     "InceptionV3": lambda: application("InceptionV3", "mixed0", True, (80, 80), whole=False),
 }
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     "VGG16": WHOLE_APPLICATIONS["VGG16"],
-    "MobileNetV3Small": WHOLE_APPLICATIONS["MobileNetV3Small"],
     "vision transformer": vision_transformer,
     "U-Net": u_net,
     "detector": detector,
