@@ -69,7 +69,8 @@ class Alone(keras.Model):
         return self.inner(given(self.structure, images, words))
 
 
-@pytest.mark.parametrize("method", kerasxai.METHODS)
+# Methods that run the model in one of the ways of others take along what belongs to an image as those do.
+@pytest.mark.parametrize("method", zoo.mostly([*zoo.ONE_OF_EACH, "rise", "lime", "kernelshap"], kerasxai.METHODS))
 def test_each_image_is_explained_with_its_own_question(method: str) -> None:
     """In batches of two, by every method, as each image would be by a model of one input with the question in it."""
     model, images = model_of("list"), zoo.images(4)

@@ -78,7 +78,7 @@ def test_the_loss_falls(recipe: str, runs: dict[str, Path]) -> None:
 
 
 # SGD with shares of the rate; an augmentation; a layer that throws coins.
-@pytest.mark.parametrize("recipe", ["gap", "cutmix", "adl"])
+@pytest.mark.parametrize("recipe", [pytest.param("gap", marks=pytest.mark.exhaustive), "cutmix", "adl"])
 def test_a_killed_run_goes_on_to_the_same_weights(
     recipe: str, runs: dict[str, Path], config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,8 +35,22 @@ AVERAGES = {
 }
 
 
-@pytest.mark.parametrize("average", AVERAGES)
-@pytest.mark.parametrize("method", ["gradcam", "gradient*input", "occlusion"])
+AVERAGED = ("gradcam", "gradient*input", "occlusion")
+
+
+@pytest.mark.parametrize(
+    ("method", "average"),
+    [
+        *((method, "smoothgrad") for method in AVERAGED),
+        *(("gradcam", average) for average in AVERAGES if average != "smoothgrad"),
+        *(
+            pytest.param(method, average, marks=pytest.mark.exhaustive)
+            for method in AVERAGED[1:]
+            for average in AVERAGES
+            if average != "smoothgrad"
+        ),
+    ],
+)
 def test_maps_of_noisy_copies_are_averaged(method: str, average: str, model: Any) -> None:
     images = zoo.images(2) * np.array([1, 7]).reshape(-1, 1, 1, 1)
     settings = zoo.CHEAPER.get(method, {})

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import zoo
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -153,7 +154,8 @@ def test_without_a_confident_label_the_last_phase_is_left_out(config: TrainConfi
     assert [row["phase"] for row in RunFolder(tmp_path / "run").rows] == ["head", "finetune"]
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+# The first one is that of all other tests of training.
+@pytest.mark.parametrize("loss", zoo.mostly(list(LOSSES)[1:], LOSSES))
 def test_noise_trains_acol_with_each_loss(config: TrainConfig, tmp_path: Path, loss: str) -> None:
     noisy = replace(
         config, label_fraction=1.0, label_noise=0.25, loss=loss, head="acol", head_options={"width": 8}, head_epochs=1,

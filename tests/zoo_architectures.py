@@ -274,7 +274,6 @@ WHOLE_APPLICATIONS: dict[str, Callable[[], Network]] = {
 FIRST_BLOCKS: dict[str, Callable[[], Network]] = {
     "ResNet50V2": lambda: application("ResNet50V2", "conv2_block3_out", True, (32, 32), whole=False),
     "DenseNet121": lambda: application("DenseNet121", "conv3_block1_concat", True, (32, 32), whole=False),
-    "EfficientNetV2B0": lambda: application("EfficientNetV2B0", "block4b_add", True, whole=False),
     "ConvNeXtTiny": lambda: application(
         *("ConvNeXtTiny", "add_4 (operation)", True, (32, 32)),
         before="convnext_tiny_stage_1_block_2_depthwise_conv",
