@@ -8,6 +8,7 @@ import pytest
 
 from kerasxai.cli import main
 from kerasxai.data.shapes import builder
+from kerasxai.training import demo
 from kerasxai.training.demo import HEADS
 
 
@@ -36,7 +37,9 @@ def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
 ) -> None:
     # With weights of the same seed it is the first one's function, and takes as long as the others.
     monkeypatch.delitem(HEADS, "conv1x1")
-    monkeypatch.setattr(builder, "COUNTS", {"train": 32, "validation": 16, "test": 16})
+    # Three blocks of the backbone instead of five.
+    monkeypatch.setattr(demo, "FEATURES", "block2b_add")
+    monkeypatch.setattr(builder, "COUNTS", {"train": 16, "validation": 8, "test": 16})
     words = ["demo", "--out", str(tmp_path / "demo"), "--data-dir", str(tmp_path / "data")]
     words += ["--head-epochs", "1", "--epochs", "1"]
     assert main(words) == 0
