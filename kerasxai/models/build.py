@@ -115,7 +115,7 @@ def _head(name: str, options: Iterable[str]) -> Head:
     known = [*inspect.signature(resolve(row.builder)).parameters][2:]
     for option in options:
         if option not in known:
-            raise unknown(f"option of head {name!r}:", option, known)
+            raise unknown(f"option of head {name!r}", option, known)
     return row
 
 
