@@ -38,7 +38,7 @@ from kerasxai.tools.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.tools.options import choice
 from kerasxai.tools.progress import Bar
 
-Classifier: TypeAlias = "keras.Model | Callable[[NDArray], Any]"
+Classifier: TypeAlias = "keras.Model | Callable[[NDArray[Any]], Any]"
 """A Keras model, or any function from images to class scores."""
 
 _M = TypeVar("_M", bound=ScoreModel)
@@ -321,7 +321,7 @@ class Explainer:
             heatmaps = over_input(heatmaps, shape, model.report.diagnostics.get("extents"))
         return heatmaps.numpy()
 
-    def _check_finite(self, model: ScoreModel, batch: Samples, heatmaps: NDArray) -> None:
+    def _check_finite(self, model: ScoreModel, batch: Samples, heatmaps: NDArray[Any]) -> None:
         first = batch.first_index
         scores = np.asarray(model.report.diagnostics["scores"])
         if not np.isfinite(scores).all():

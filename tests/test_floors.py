@@ -79,6 +79,36 @@ def test_only_commands_print(path: Path) -> None:
         assert not {"print", "print_table"} & set(names), "log, or return what a command can print"
 
 
+# Keyword arguments of public names, which stay, and the settings of methods, which are their options.
+MANY_PARAMETERS = {
+    "Explainer.__init__",
+    "ExplanationCallback.__init__",
+    "EmbeddingCallback.__init__",
+    "LocalizationCallback.__init__",
+    "build_classifier",
+    "load",
+    "acol",
+    "ACoLHead.__init__",
+    "lime",
+    "kernelshap",
+}
+
+
+def test_functions_have_eight_parameters_at_most() -> None:
+    many = set()
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        owners = {
+            id(item): node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for item in node.body
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                if len([one for one in given if one.arg not in ("self", "cls")]) > 8:
+                    many.add(f"{owners[id(node)]}.{node.name}" if id(node) in owners else node.name)
+    assert many == MANY_PARAMETERS
+
+
 def test_a_room_imports_only_rooms_above_it_in_the_table() -> None:
     names = [room.name for room in ROOMS]
     for number, room in enumerate(ROOMS):

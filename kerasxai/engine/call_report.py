@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerasxai.engine.map_layout import MapLayout
 from kerasxai.tools.progress import Bar
 
-Diagnostic: TypeAlias = "tf.Tensor | NDArray | list[NDArray] | tuple[int, ...] | str | float | bool"
+Diagnostic: TypeAlias = "tf.Tensor | NDArray[Any] | list[NDArray[Any]] | tuple[int, ...] | str | float | bool"
 """What a method reports besides its maps."""
 
 

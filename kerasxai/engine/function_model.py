@@ -43,7 +43,7 @@ class FunctionModel(ScoreModel):
 
     def __init__(
         self,
-        function: Callable[[NDArray], Any],
+        function: Callable[[NDArray[Any]], Any],
         score: Score | None = None,
         batch_size: int = 32,
         outputs: str | None = None,
@@ -52,7 +52,7 @@ class FunctionModel(ScoreModel):
         self.outputs.of_function = True
         self._lock = threading.RLock()
 
-    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> Answer:
+    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any) -> Answer:
         """Answers a query about one batch; see `ScoreModel.evaluate`."""
         taken = self.outputs.taken
         answer = self._answer(query, batch, *tensors, **options)
@@ -69,7 +69,9 @@ class FunctionModel(ScoreModel):
         """Answers a query about one batch after the other; see `ScoreModel.evaluate_each`."""
         return (self.reported(self._answer(query, *arguments, **options), None) for arguments in batches)
 
-    def _answer(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> dict[str, Any]:
+    def _answer(
+        self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any
+    ) -> dict[str, Any]:
         passes: list[ForwardPass] = []
         whole = batch.as_tensors()
 

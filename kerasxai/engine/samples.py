@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-_T = TypeVar("_T", tf.Tensor, NDArray)
+_T = TypeVar("_T", tf.Tensor, NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Samples:
     indices: NDArray[np.int64] | None = None
 
     @classmethod
-    def of(cls, images: NDArray | tf.Tensor, targets: NDArray | tf.Tensor) -> Samples:
+    def of(cls, images: NDArray[Any] | tf.Tensor, targets: NDArray[Any] | tf.Tensor) -> Samples:
         """Returns the samples of a call that has no more images than these."""
         return cls(
             tf.convert_to_tensor(images, tf.float32),
@@ -69,11 +69,11 @@ class Samples:
             custom_targets=None if self.custom_targets is None else tf.convert_to_tensor(self.custom_targets),
         )
 
-    def with_images(self, images: NDArray | tf.Tensor) -> Samples:
+    def with_images(self, images: NDArray[Any] | tf.Tensor) -> Samples:
         """Returns the samples with other images, one for each."""
         return replace(self, images=images)
 
-    def with_targets(self, targets: NDArray | tf.Tensor) -> Samples:
+    def with_targets(self, targets: NDArray[Any] | tf.Tensor) -> Samples:
         """Returns the samples with other classes, one for each."""
         return replace(self, targets=targets)
 

@@ -118,7 +118,7 @@ class ScoreModel(abc.ABC):
         return self.batch_size
 
     @abc.abstractmethod
-    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> Answer:
+    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any) -> Answer:
         """Answers a query about one batch.
 
         Args:
@@ -170,11 +170,11 @@ class ScoreModel(abc.ABC):
         """Record diagnostics; the first value in a batch wins."""
         self.report.record(**values)
 
-    def join(self, images: tf.Tensor | NDArray, other_inputs: Sequence[tf.Tensor | NDArray]) -> Inputs:
+    def join(self, images: tf.Tensor | NDArray[Any], other_inputs: Sequence[tf.Tensor | NDArray[Any]]) -> Inputs:
         """Returns the inputs of the model: the explained images among the other inputs."""
         return images if self.layout is None else self.layout.join(images, other_inputs)
 
-    def check_targets(self, targets: tf.Tensor | NDArray, num_classes: int | None) -> None:
+    def check_targets(self, targets: tf.Tensor | NDArray[Any], num_classes: int | None) -> None:
         """Checks that classes are among those of the model, where it is known how many there are.
 
         Raises:

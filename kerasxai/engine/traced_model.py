@@ -117,7 +117,7 @@ class TracedModel(ScoreModel):
         with self._constant_weights.loop(math.ceil(count * max(images, left)) if self.accelerated else 0):
             yield from super().chunks(count, images, size)
 
-    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any) -> Answer:
+    def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any) -> Answer:
         """Answers a query about one batch; see `ScoreModel.evaluate`."""
         taken = self.outputs.taken
         function, given, layer_name = self._prepare(query, batch, *tensors, **options)
@@ -165,7 +165,7 @@ class TracedModel(ScoreModel):
         return super().reported(answer, layer)
 
     def _prepare(
-        self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray, **options: Any
+        self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any
     ) -> tuple[Callable[..., dict[str, Any]], list[tf.Tensor], str | None]:
         """Returns the function that answers a query about one batch, its arguments, and the path of the layer."""
         with self._traces.lock:
@@ -177,7 +177,7 @@ class TracedModel(ScoreModel):
         return function, [tf.convert_to_tensor(x) for x in given], trace.layer_name
 
     def _trace_for(
-        self, query: Query, options: dict[str, Any], batch: Samples, tensors: tuple[tf.Tensor | NDArray, ...]
+        self, query: Query, options: dict[str, Any], batch: Samples, tensors: tuple[tf.Tensor | NDArray[Any], ...]
     ) -> Trace:
         settings = (
             self.layout.key if self.layout else None,
@@ -196,7 +196,7 @@ class TracedModel(ScoreModel):
         return self._traces.get(self.report.trace_size, key, lambda: self._trace(query, options, batch, tensors))
 
     def _trace(
-        self, query: Query, options: dict[str, Any], batch: Samples, tensors: tuple[tf.Tensor | NDArray, ...]
+        self, query: Query, options: dict[str, Any], batch: Samples, tensors: tuple[tf.Tensor | NDArray[Any], ...]
     ) -> Trace:
         build(self.model, self.join(batch.images[:1], [x[:1] for x in batch.other_inputs]))
         passes: list[ForwardPass] = []
@@ -223,7 +223,7 @@ class TracedModel(ScoreModel):
         first = passes[0]
         return Trace(concrete, first.layer_name, first.num_classes, first.layouts)
 
-    def _image_spec(self, images: tf.Tensor | NDArray) -> tf.TensorSpec:
+    def _image_spec(self, images: tf.Tensor | NDArray[Any]) -> tf.TensorSpec:
         """Returns the spec of images in a trace, with their spatial shape even if the model leaves it open.
 
         Whatever depends on the size (which layer gives a map, how windows and paddings fall) is then decided as for a
@@ -253,6 +253,6 @@ class TracedModel(ScoreModel):
         return takes_channels_first(self.model, tuple(shape))
 
 
-def _batch_spec(tensor: tf.Tensor | NDArray) -> tf.TensorSpec:
+def _batch_spec(tensor: tf.Tensor | NDArray[Any]) -> tf.TensorSpec:
     """Returns the spec of a tensor or array with any batch size."""
     return tf.TensorSpec((None, *tensor.shape[1:]), tf.as_dtype(tensor.dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
     from kerasxai.engine.traced_model import TracedModel
 
-Baseline: TypeAlias = "str | float | NDArray"
+Baseline: TypeAlias = "str | float | NDArray[Any]"
 """See `integrated_gradients`."""
 
 BASELINES = ("black", "mean", "blurred", "random")
@@ -56,7 +56,7 @@ def quadrature_points(quadrature: str, steps: int) -> tuple[NDArray[np.float32],
 
 
 def baseline_images(
-    baseline: Baseline, images: NDArray, indices: NDArray[np.int64] | None, seed: int
+    baseline: Baseline, images: NDArray[Any], indices: NDArray[np.int64] | None, seed: int
 ) -> NDArray[np.float32]:
     """Returns the baseline of each image, `(B, H, W, C)` float32.
 

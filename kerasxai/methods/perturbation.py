@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,7 @@ from kerasxai.tools.options import choice
 if TYPE_CHECKING:
     from kerasxai.engine.score_model import ScoreModel
 
-Fill: TypeAlias = "str | float | NDArray | Sequence[float]"
+Fill: TypeAlias = "str | float | NDArray[Any] | Sequence[float]"
 """The fill of hidden pixels; see `fill_values`."""
 
 FILLS = ("black", "mean", "gray")
@@ -65,7 +65,7 @@ def _as_images(flat: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     return tf.reshape(flat, (-1, *shape[1:]))
 
 
-def fill_values(fill: Fill, images: NDArray, mean: NDArray | None = None) -> NDArray[np.float32]:
+def fill_values(fill: Fill, images: NDArray[Any], mean: NDArray[Any] | None = None) -> NDArray[np.float32]:
     """Returns the fill of hidden pixels, `(B, 1, 1, C)` or `(B, H, W, C)` float32.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -92,7 +92,7 @@ def scorecam(
     return tf.convert_to_tensor(maps)
 
 
-def varying_channels(layer: NDArray, most: int) -> NDArray[np.int64]:
+def varying_channels(layer: NDArray[Any], most: int) -> NDArray[np.int64]:
     """Returns the channels of `(*positions, K)` that vary most, at most so many, and none that is constant."""
     positions = layer.reshape(-1, layer.shape[-1])
     spread = positions.std(0, dtype=np.float64)

@@ -1,18 +1,20 @@
 """Superpixels of SLIC, and means within superpixels."""
 
+from typing import Any
+
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 from skimage.segmentation import slic
 
 
-def stretched(image: NDArray) -> NDArray:
+def stretched(image: NDArray[Any]) -> NDArray[Any]:
     """Return an image stretched to [0, 1], because segmentation must not depend on the input range of the model."""
     low, high = float(image.min()), float(image.max())
     return (image - low) / (high - low) if high > low else np.zeros_like(image)
 
 
-def slic_superpixels(image: NDArray, segments: int, compactness: float = 10.0) -> NDArray[np.int64]:
+def slic_superpixels(image: NDArray[Any], segments: int, compactness: float = 10.0) -> NDArray[np.int64]:
     """Return the labels of SLIC for an image of any range, 0 to d - 1 without gaps.
 
     Args:
@@ -25,12 +27,12 @@ def slic_superpixels(image: NDArray, segments: int, compactness: float = 10.0) -
     return without_gaps(labels).reshape(image.shape[:-1])
 
 
-def without_gaps(labels: NDArray) -> NDArray[np.int64]:
+def without_gaps(labels: NDArray[Any]) -> NDArray[np.int64]:
     """Return labels renumbered from 0 to d - 1, in their order."""
     return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
 
 
-def segment_means(values: NDArray, labels: NDArray) -> NDArray[np.float64]:
+def segment_means(values: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     """Return the mean `(d, C)` of values `(..., C)` within each segment of labels `(...)` from 0 to d - 1."""
     index = np.arange(labels.max() + 1)
     return np.stack([scipy.ndimage.mean(channel, labels, index) for channel in np.moveaxis(values, -1, 0)], -1)

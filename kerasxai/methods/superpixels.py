@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -84,7 +84,7 @@ def superpixels_of(
     return [without_gaps(_quickshift(stretched(image))) for image in images]
 
 
-def _given_labels(count: int | None, batch: Samples, labels: NDArray) -> NDArray[np.int64]:
+def _given_labels(count: int | None, batch: Samples, labels: NDArray[Any]) -> NDArray[np.int64]:
     shape = tuple(batch.images.shape[1:-1])
     each = (len(batch) if count is None else count, *shape)
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (shape, each):
@@ -97,7 +97,7 @@ def _given_labels(count: int | None, batch: Samples, labels: NDArray) -> NDArray
     return labels if batch.indices is None else labels[batch.indices]
 
 
-def _quickshift(image: NDArray) -> NDArray[np.int64]:
+def _quickshift(image: NDArray[Any]) -> NDArray[np.int64]:
     if image.ndim != 3:
         raise KerasxaiError(f"expected an image (H, W, C) for quickshift, got shape {image.shape}; use slic")
     # Without three colors Lab is impossible; its values go to 100, so this keeps the weight of color against distance.
@@ -106,12 +106,12 @@ def _quickshift(image: NDArray) -> NDArray[np.int64]:
     return quickshift(image, kernel_size=4, max_dist=200, ratio=0.2, convert2lab=colors, rng=0)
 
 
-def mean_colors(image: NDArray, superpixels: NDArray) -> NDArray[np.float64]:
+def mean_colors(image: NDArray[Any], superpixels: NDArray[Any]) -> NDArray[np.float64]:
     """Returns an image `(H, W, C)` with each superpixel in its mean color."""
     return segment_means(image, superpixels)[superpixels]
 
 
-def top_superpixels(weights: NDArray, superpixels: NDArray, count: int) -> NDArray[np.bool_]:
+def top_superpixels(weights: NDArray[Any], superpixels: NDArray[Any], count: int) -> NDArray[np.bool_]:
     """Returns the mask `(H, W)` bool of the superpixels with the largest positive weights."""
     best = np.argsort(-weights, kind="stable")[:count]
     return np.isin(superpixels, best[weights[best] > 0])

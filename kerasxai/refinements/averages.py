@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import real, whole
 
-Explain: TypeAlias = Callable[[NDArray, NDArray], NDArray]
+Explain: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 """`(images (N, H, W, C), targets (N,)) -> heatmaps (N, H, W)`."""
 
 
-def resized(arrays: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
+def resized(arrays: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize `(N, H, W)` or `(N, H, W, C)` bilinearly, with half-pixel centers, and antialiasing if it gets smaller."""
     stacked = arrays if arrays.ndim == 4 else arrays[..., None]
     out = tf.image.resize(tf.cast(stacked, tf.float32), size, antialias=True).numpy()
     return out if arrays.ndim == 4 else out[..., 0]
 
 
-def flip(explain: Explain, images: NDArray, targets: NDArray) -> NDArray[np.float32]:
+def flip(explain: Explain, images: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.float32]:
     """The mean of each heatmap and the mirrored heatmap of the mirrored image: `(M(x) + mirror(M(mirror(x)))) / 2`.
 
     Args:
@@ -40,10 +40,10 @@ def flip(explain: Explain, images: NDArray, targets: NDArray) -> NDArray[np.floa
     Paper: Wang et al. 2020, "Self-supervised Equivariant Attention Mechanism for Weakly Supervised Semantic
     Segmentation", arXiv:2004.04581, at inference.
     """
-    return (explain(images, targets) + explain(images[:, :, ::-1], targets)[:, :, ::-1]) / 2
+    return np.asarray((explain(images, targets) + explain(images[:, :, ::-1], targets)[:, :, ::-1]) / 2, np.float32)
 
 
-def shifts(explain: Explain, images: NDArray, targets: NDArray, *, pixels: int = 8) -> NDArray[np.float32]:
+def shifts(explain: Explain, images: NDArray[Any], targets: NDArray[Any], *, pixels: int = 8) -> NDArray[np.float32]:
     """The mean over the image and copies of it shifted by `pixels` toward each corner, with the heatmaps shifted back.
 
     Shifts sample a map of stride 32 between its positions as well. Pixels shifted in at a border repeat the border.
@@ -83,8 +83,8 @@ def _overlap(offset: int, length: int) -> tuple[slice, slice]:
 
 def scales(
     explain: Explain,
-    images: NDArray,
-    targets: NDArray,
+    images: NDArray[Any],
+    targets: NDArray[Any],
     *,
     factors: float | Sequence[float] = (1.0, 1.5),
     crops: bool = True,
@@ -126,19 +126,19 @@ def scales(
     return np.asarray(sum(maps) / len(maps), np.float32)
 
 
-def scaled_to(reference: NDArray, heatmaps: NDArray) -> NDArray:
+def scaled_to(reference: NDArray[Any], heatmaps: NDArray[Any]) -> NDArray[Any]:
     """Scale heatmaps `(N, H, W)` to the maxima of others, where both have evidence."""
     highest, own = (x.max((1, 2), keepdims=True) for x in (reference, heatmaps))
     return heatmaps * np.divide(highest, own, out=np.ones_like(own), where=(own > 0) & (highest > 0))
 
 
-def _of_whole(explain: Explain, images: NDArray, targets: NDArray, factor: float) -> NDArray:
+def _of_whole(explain: Explain, images: NDArray[Any], targets: NDArray[Any], factor: float) -> NDArray[Any]:
     height, width = images.shape[1:3]
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     return resized(explain(resized(images, size), targets), (height, width))
 
 
-def _of_crops(explain: Explain, images: NDArray, targets: NDArray, factor: float) -> NDArray:
+def _of_crops(explain: Explain, images: NDArray[Any], targets: NDArray[Any], factor: float) -> NDArray[Any]:
     height, width = images.shape[1:3]
     h, w = max(1, round(height / factor)), max(1, round(width / factor))
     steps = int(np.ceil(2 * factor - 1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Refine: TypeAlias = "str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None"
 """A chain of refinements; see `parsed`."""
-ModelExplain: TypeAlias = "Callable[[ScoreModel, Samples], NDArray]"
+ModelExplain: TypeAlias = "Callable[[ScoreModel, Samples], NDArray[Any]]"
 """A method: heatmaps `(B, H, W)` at image size of a batch."""
 _COMMAS = re.compile(r",(?![^\[(]*[\])])")
 """Commas between steps, not those within a list that is an option's value."""
@@ -132,10 +132,10 @@ def refined(steps: tuple[Step, ...], explain: ModelExplain, model: ScoreModel, b
     return np.asarray(explain(model, batch), np.float32)
 
 
-def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray) -> ModelExplain:
+def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray[Any]) -> ModelExplain:
     """Return the method without a second pass for the unchanged batch, and without diagnostics of changed copies."""
 
-    def remembered(model: ScoreModel, changed: Samples) -> NDArray:
+    def remembered(model: ScoreModel, changed: Samples) -> NDArray[Any]:
         if changed.images is batch.images and not model.alterations:
             return heatmaps
         copies = model.for_copies()
@@ -151,8 +151,8 @@ def _after(step: Step, explain: ModelExplain) -> ModelExplain:
     """Return the method that explains with a method and then refines."""
     function, options = step.row.function, step.options
 
-    def refined_once(model: ScoreModel, batch: Samples) -> NDArray:
-        def of_images(images: NDArray, targets: NDArray) -> NDArray:
+    def refined_once(model: ScoreModel, batch: Samples) -> NDArray[Any]:
+        def of_images(images: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
             if images is batch.images:
                 return explain(model, batch)
             images = np.ascontiguousarray(images)
@@ -169,7 +169,7 @@ def _after(step: Step, explain: ModelExplain) -> ModelExplain:
             case _:
                 return function(model, explain, batch, **options)
 
-    def refined_if_possible(model: ScoreModel, batch: Samples) -> NDArray:
+    def refined_if_possible(model: ScoreModel, batch: Samples) -> NDArray[Any]:
         try:
             return refined_once(model, batch)
         except KerasxaiError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kerasxai.refinements.chain import ModelExplain
 
 
-def first_component(features: NDArray, evidence: NDArray) -> NDArray[np.float64]:
+def first_component(features: NDArray[Any], evidence: NDArray[Any]) -> NDArray[np.float64]:
     """The projection of the features on their first principal component, positions weighted by the evidence.
 
     With features `a_p` at the positions `p`, `m` their mean and `e_p >= 0` the evidence, the component `v` is the first

@@ -1,7 +1,7 @@
 """Segmentation of the object by a graph cut on superpixels: color models, and the cheapest cut along image edges."""
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -109,7 +109,7 @@ def _object(
     return inside if inside.any() else None
 
 
-def likelihood(colors: NDArray, chosen: NDArray) -> NDArray[np.float64]:
+def likelihood(colors: NDArray[Any], chosen: NDArray[Any]) -> NDArray[np.float64]:
     """Return the log likelihood `(d,)` of colors `(d, C)` under a mixture of Gaussians fitted to the chosen ones."""
     fitted = colors[chosen]
     # Five components, as in GrabCut, unless there are too few superpixels to fit them.
@@ -121,7 +121,7 @@ def likelihood(colors: NDArray, chosen: NDArray) -> NDArray[np.float64]:
     return mixture.score_samples(colors)
 
 
-def borders(colors: NDArray, labels: NDArray, smooth: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def borders(colors: NDArray[Any], labels: NDArray[Any], smooth: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the pairs of adjacent superpixels, `(n, 2)`, and the costs of separating them, `(n,)`."""
     neighbors = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
     touching = np.concatenate([np.stack([one.ravel(), two.ravel()], 1) for one, two in neighbors])
@@ -132,7 +132,9 @@ def borders(colors: NDArray, labels: NDArray, smooth: float) -> tuple[NDArray[np
     return pairs, smooth * lengths / max(lengths.mean(), 1) * alike if len(lengths) else squares
 
 
-def cheapest_cut(inside: NDArray, outside: NDArray, pairs: NDArray, weights: NDArray) -> NDArray[np.bool_]:
+def cheapest_cut(
+    inside: NDArray[Any], outside: NDArray[Any], pairs: NDArray[Any], weights: NDArray[Any]
+) -> NDArray[np.bool_]:
     """Divide nodes into two sides with the least sum of costs, by maximum flow.
 
     Args:

@@ -43,7 +43,7 @@ def earlier_map(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
 
 
 def discriminant_map(
-    features: NDArray, evidence: NDArray, high: float = 0.5, low: float = 0.03, ridge: float = 0.06
+    features: NDArray[Any], evidence: NDArray[Any], high: float = 0.5, low: float = 0.03, ridge: float = 0.06
 ) -> NDArray[np.float64] | None:
     """How much the features at each position are those of the object rather than those of the background.
 
@@ -138,7 +138,7 @@ def discriminant(
     ]).astype(np.float32)  # fmt: skip
 
 
-def _drawn(heatmap: NDArray, found: NDArray | None, level: float, extents: Any) -> NDArray:
+def _drawn(heatmap: NDArray[Any], found: NDArray[Any] | None, level: float, extents: Any) -> NDArray[Any]:
     """Return a discriminant map at the size of the heatmap, bent so that `level` becomes the threshold of boxes."""
     if found is None or found.max() <= level:
         return heatmap

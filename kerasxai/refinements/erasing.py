@@ -1,5 +1,7 @@
 """Adversarial erasing: explain again with the most important region hidden."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +11,8 @@ from kerasxai.tools.options import real, whole
 
 def erase(
     explain: Explain,
-    images: NDArray,
-    targets: NDArray,
+    images: NDArray[Any],
+    targets: NDArray[Any],
     *,
     rounds: int = 2,
     threshold: float = 0.6,

@@ -1,6 +1,7 @@
 """Refinements with the image: superpixels, and random walks that edges slow down."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +38,7 @@ def check_seeds(high: float, low: float) -> None:
         )
 
 
-def lab(image: NDArray) -> NDArray[np.float64]:
+def lab(image: NDArray[Any]) -> NDArray[np.float64]:
     """Return colors with perceptual distances of about 0 to 1: Lab / 100 of RGB, other images only stretched."""
     image = stretched(np.asarray(image, np.float64))
     return rgb2lab(image) / 100 if image.shape[-1] == 3 else image
@@ -115,7 +116,9 @@ def walker(
     )
 
 
-def _walked(heatmap: NDArray, image: NDArray, high: float, low: float, beta: float, side: int) -> NDArray:
+def _walked(
+    heatmap: NDArray[Any], image: NDArray[Any], high: float, low: float, beta: float, side: int
+) -> NDArray[Any]:
     if not has_evidence(heatmap):
         return heatmap
     factor = min(1.0, side / max(heatmap.shape))

@@ -74,7 +74,7 @@ def _changed(change: Change) -> contextlib.AbstractContextManager[None]:
     return intercepted(change.layer, pooled)
 
 
-def stride(model: TracedModel, explain: ModelExplain, batch: Samples, *, stride: int = 16) -> NDArray:
+def stride(model: TracedModel, explain: ModelExplain, batch: Samples, *, stride: int = 16) -> NDArray[Any]:
     """The method on a finer feature map: the network has an output stride of 16 or 8 instead of 32.
 
     The map is that of `kerasxai.models.with_output_stride`; every second (fourth, ...) position of it equals a position

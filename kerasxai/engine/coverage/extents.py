@@ -7,7 +7,7 @@ changes their number is measured with a ramp. Numbers that depend on the size of
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -152,7 +152,7 @@ def extent_of(coverage: Coverage | None, tensor: tf.Tensor) -> tf.Tensor | None:
 
 
 def laid_over(
-    maps: tf.Tensor | NDArray, size: tuple[int, ...] | tf.Tensor, extent: tf.Tensor, outside: str = "zero"
+    maps: tf.Tensor | NDArray[Any], size: tuple[int, ...] | tf.Tensor, extent: tf.Tensor, outside: str = "zero"
 ) -> tf.Tensor:
     """Resizes maps bilinearly to the part of the input that they cover.
 
@@ -183,7 +183,7 @@ def laid_over(
     return result
 
 
-def cut_to(arrays: NDArray, extents: tf.Tensor | NDArray | None, axis: int = 0) -> NDArray:
+def cut_to(arrays: NDArray[Any], extents: tf.Tensor | NDArray[Any] | None, axis: int = 0) -> NDArray[Any]:
     """Crops arrays over the input to the part that the maps of one layer cover: the inverse of `over_input`.
 
     Args:
@@ -211,7 +211,7 @@ def extents_of(answer: object) -> tf.Tensor | None:
 
 
 def over_input(
-    maps: tf.Tensor | NDArray, size: tuple[int, ...] | tf.Tensor, extents: tf.Tensor | None = None
+    maps: tf.Tensor | NDArray[Any], size: tuple[int, ...] | tf.Tensor, extents: tf.Tensor | None = None
 ) -> tf.Tensor:
     """Resizes the maps of one layer to the input, `(B, *size)`, or to the part of it that they cover.
 
@@ -224,7 +224,7 @@ def over_input(
 
 
 def map_extent(
-    extents: tf.Tensor | NDArray | None, size: tuple[int, ...]
+    extents: tf.Tensor | NDArray[Any] | None, size: tuple[int, ...]
 ) -> dict[str, tuple[tuple[float, float], ...]]:
     """Returns the diagnostic `map_extent`: where the maps of one layer start and end on the input, in pixels.
 

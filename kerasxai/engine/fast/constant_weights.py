@@ -101,7 +101,7 @@ class _Candidate:
         self.constant: Function | None = None
         self._concrete = concrete
         self._reads = weight_reads(concrete)
-        self._weights: list[NDArray] = []
+        self._weights: list[NDArray[Any]] = []
         self._pixels = 0
 
     def prepare(self, pixels: int) -> None:
@@ -136,7 +136,7 @@ class WeightRead:
     source: tf.Tensor
     dtype: tf.DType
 
-    def value(self) -> NDArray:
+    def value(self) -> NDArray[Any]:
         """Returns the live value."""
         live = self.source
         if live.dtype == tf.resource:
@@ -166,7 +166,7 @@ def weight_reads(concrete: ConcreteFunction) -> list[WeightRead]:
     return reads
 
 
-def with_constant_weights(concrete: ConcreteFunction, weights: dict[WeightRead, NDArray]) -> ConcreteFunction:
+def with_constant_weights(concrete: ConcreteFunction, weights: dict[WeightRead, NDArray[Any]]) -> ConcreteFunction:
     """Returns a copy of a traced query with constants in place of its weights.
 
     Args:
@@ -208,6 +208,6 @@ def _definition(concrete: ConcreteFunction, names: set[str]) -> tf.compat.v1.Gra
     return definition
 
 
-def _has_same_bits(one: NDArray, other: NDArray) -> bool:
+def _has_same_bits(one: NDArray[Any], other: NDArray[Any]) -> bool:
     # As bytes: -0.0 equals 0.0, and NaN does not equal itself.
     return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import keras
 import numpy as np
@@ -56,7 +56,7 @@ def as_taken(images: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.saturate_cast(tf.round(images), dtype) if is_image else tf.cast(images, dtype)
 
 
-def check_whole(images: NDArray, spec: tf.TensorSpec | None) -> None:
+def check_whole(images: NDArray[Any], spec: tf.TensorSpec | None) -> None:
     """Checks that images for an input of integers are whole numbers within its range.
 
     Raises:

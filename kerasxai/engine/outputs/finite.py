@@ -15,7 +15,7 @@ _HALF = (
 )
 
 
-def check_inputs(name: str, array: NDArray) -> None:
+def check_inputs(name: str, array: NDArray[Any]) -> None:
     """Checks that inputs are finite numbers.
 
     Args:
@@ -31,7 +31,7 @@ def check_inputs(name: str, array: NDArray) -> None:
     raise NotFiniteError(f"{name} must be finite numbers, got {_bad(array[first])} in image {first}", first)
 
 
-def first_not_finite(array: NDArray) -> int:
+def first_not_finite(array: NDArray[Any]) -> int:
     """Returns the index of the first row of `(N, ...)` that holds a number that is not finite."""
     return int(np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))[0])
 
@@ -75,7 +75,7 @@ def outputs_error(model: object, image: int, what: str = "outputs") -> NotFinite
     return NotFiniteError(f"expected finite {what} of the model, got others for image {image}; {remedy}", image)
 
 
-def check_maps(heatmaps: NDArray, first: int, method: str, settings: dict[str, Any]) -> None:
+def check_maps(heatmaps: NDArray[Any], first: int, method: str, settings: dict[str, Any]) -> None:
     """Checks that heatmaps are finite numbers.
 
     Args:
@@ -99,5 +99,5 @@ def check_maps(heatmaps: NDArray, first: int, method: str, settings: dict[str, A
     )
 
 
-def _bad(values: NDArray) -> str:
+def _bad(values: NDArray[Any]) -> str:
     return "NaN" if np.isnan(values).any() else "infinity"
