@@ -113,6 +113,36 @@ def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
     assert not frozen, "batch normalization stays frozen in a pretrained backbone"
 
 
+def test_the_best_model_is_the_one_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phase that is repeated after a kill starts from the best model before it, not from its own first epoch."""
+
+    def model_of(value: float) -> keras.Model:
+        return keras.Sequential(
+            [keras.Input((2,)), keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(value))]
+        )
+
+    def best() -> float:
+        return float(weights_of(RunFolder(tmp_path).best)[0][0, 0])
+
+    row = {"phase": "head", "seconds": 1.0}
+    RunFolder(tmp_path).keep(model_of(1.0), {**row, "epoch": 0, "val_loss": 3.0})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "_write_rows", interrupted)
+        RunFolder(tmp_path).keep(model_of(2.0), {**row, "epoch": 1, "val_loss": 2.0})
+    assert best() == 1.0
+    for epoch, loss, expected in ((1, 2.0, 2.0), (2, 4.0, 2.0), (3, 1.0, 4.0)):
+        RunFolder(tmp_path).keep(model_of(epoch + 1.0), {**row, "epoch": epoch, "val_loss": loss})
+        assert best() == expected
+        assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    # A run that version 0.1.0 began.
+    RunFolder(tmp_path).best.rename(tmp_path / "checkpoints" / "best.keras")
+    assert best() == 4.0
+
+
+def interrupted(folder: RunFolder) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_killed_run_goes_on_to_the_same_weights(
     config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,8 +32,11 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model of the epoch with the lowest validation loss so far."""
-        return self.checkpoints / "best.keras"
+        """The model of the epoch with the lowest validation loss in the rows."""
+        epoch = min(self.rows, key=lambda row: row[MONITOR])["epoch"]
+        best = self._best(epoch)
+        # Runs that were begun with version 0.1.0 have no number in the name.
+        return best if best.exists() else self.checkpoints / "best.keras"
 
     @property
     def model(self) -> Path:
@@ -43,6 +46,9 @@ class RunFolder:
     def checkpoint(self, epoch: int) -> Path:
         """Return the path of the model of an epoch, which is kept until the next epoch."""
         return self.checkpoints / f"epoch_{epoch:04d}.keras"
+
+    def _best(self, epoch: int) -> Path:
+        return self.checkpoints / f"best_{epoch:04d}.keras"
 
     def rows_of(self, phase: str) -> list[dict[str, Any]]:
         """Return the rows of one phase, in order."""
@@ -60,8 +66,10 @@ class RunFolder:
         # repeats the epoch.
         with atomic_path(checkpoint) as temporary:
             model.save(temporary)
-        if all(row[MONITOR] < before[MONITOR] for before in self.rows):
-            with atomic_path(self.best) as temporary:
+        is_best = all(row[MONITOR] < before[MONITOR] for before in self.rows)
+        if is_best:
+            # The former best stays until the row is written, because a phase that is repeated starts from it.
+            with atomic_path(self._best(row["epoch"])) as temporary:
                 temporary.write_bytes(checkpoint.read_bytes())
         self.rows.append(row)
         self._write_rows()
@@ -69,6 +77,10 @@ class RunFolder:
         for old in self.checkpoints.glob("epoch_*.keras"):
             if old != checkpoint:
                 old.unlink()
+        if is_best:
+            for old in self.checkpoints.glob("best*.keras"):
+                if old != self._best(row["epoch"]):
+                    old.unlink()
 
     def finish(self, model: keras.Model | None = None) -> None:
         """Save the finished model and remove the checkpoints.
