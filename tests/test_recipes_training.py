@@ -77,8 +77,8 @@ def test_the_loss_falls(recipe: str, runs: dict[str, Path]) -> None:
     assert min(row["val_loss"] for row in rows) < (1.2 if RECIPES[recipe].head in ("acol", "spg") else 0.6)
 
 
-# SGD with shares of the rate; an augmentation; a layer that throws coins.
-@pytest.mark.parametrize("recipe", [pytest.param("gap", marks=pytest.mark.exhaustive), "cutmix", "adl"])
+# SGD with shares of the rate; an augmentation; a layer that draws random numbers.
+@pytest.mark.parametrize("recipe", ["gap", "cutmix", "adl"])
 def test_a_killed_run_goes_on_to_the_same_weights(
     recipe: str, runs: dict[str, Path], config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
