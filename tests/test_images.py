@@ -191,7 +191,7 @@ class TestDepth:
             read_image(write(tmp_path / "a.png", self.LEVELS), bits=10)
         for bits in (0, 7, 17, 12.0, True):
             with pytest.raises(KerasxaiError, match="bits must be a whole number from 8 to 16"):
-                read_image(tmp_path / "a.png", bits=bits)
+                read_image(tmp_path / "a.png", bits=bits)  # type: ignore[arg-type]
 
     @pytest.mark.parametrize("values", [np.zeros((3, 3), np.uint16), np.full((3, 3), 40000, np.uint16)])
     def test_black_and_bright_images_are_not_doubted(self, values: np.ndarray, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from numpy.typing import NDArray
 
-from kerasxai.data import DatasetRow, masks
+from kerasxai.data import masks
 from kerasxai.data.boxes import BoxLookup
 from kerasxai.data.information import DatasetInfo, StrPath
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
+from kerasxai.data.tables import DatasetRow
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
 

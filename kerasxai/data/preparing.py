@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
-from kerasxai.data import DATASETS, DatasetRow
+from kerasxai.data.tables import DATASETS, DatasetRow
 from kerasxai.data.information import StrPath
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
