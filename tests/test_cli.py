@@ -88,7 +88,7 @@ def test_explain_writes_overlays_maps_and_a_record(model_file: str, photo: str, 
     ("words", "message"),
     [
         (["--method", "gradcm"], "expected a known method, got 'gradcm'; nearest: gradcam"),
-        (["--target", "9"], "target must be below the number of classes, 4, got 9"),
+        (["--target", "9"], "target must be from 0 to 3, got 9"),
         (["--target", "tabby"], "carries no class names"),
         (["--layer", "convolutions_lst"], "expected a known layer, got 'convolutions_lst'; nearest: convolutions_last"),
         (["--option", "color=3"], "expected a known option of gradcam, got 'color'"),

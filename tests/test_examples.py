@@ -64,4 +64,4 @@ def test_a_training_draws_images_of_all_classes(photos: Path, tmp_path: Path) ->
     found = _callbacks(config, RunFolder(tmp_path), dataset, 16, "head", Drawing(("gradcam",), 6, 1, 0))
     drawn = next(one for one in found if isinstance(one, ExplanationCallback))
     assert isinstance(drawn, keras.callbacks.Callback)
-    assert np.bincount(drawn._followed.labels).tolist() == [2, 2, 2]
+    assert np.bincount(drawn._drawn.labels).tolist() == [2, 2, 2]

@@ -143,7 +143,7 @@ def test_models_without_a_map_or_with_tokens_after_it_are_refused() -> None:
     tokens = layers.Reshape((16, 8))(layers.Conv2D(8, 4, strides=4, name="patches")(inputs))
     halves = layers.MaxPooling1D()(tokens)
     x = layers.GlobalAveragePooling1D()(layers.MultiHeadAttention(2, 4)(halves, halves))
-    with pytest.raises(kerasxai.KerasxaiError, match="tokens after its last map 'patches'"):
+    with pytest.raises(kerasxai.KerasxaiError, match="token layers on a clear grid after the map 'patches'"):
         kerasxai.Explainer(keras.Model(inputs, layers.Dense(2)(x)), "gradcam")(zoo.images(1))
 
 

@@ -162,7 +162,7 @@ def _bare(path: Path) -> list[str]:
             continue
         call, words = ast.unparse(node.func), [ast.unparse(word) for word in node.args]
         binary = any("b'" in word for word in words)
-        elsewhere = call.split(".")[0] in {"Image", "os", "webbrowser"}
+        elsewhere = call.split(".")[0] in {"Image", "data", "os", "webbrowser"}
         opens = call == "open" or (call.endswith(".open") and not elsewhere)
         text = call.endswith((".read_text", ".write_text")) or call in {"json.dump", "json.load"}
         if (opens and not binary) or text:

@@ -25,7 +25,7 @@ _SHUFFLE_BUFFER = 1024
 _MOST_EXAMPLES = 4096
 
 
-def open(
+def open_dataset(
     name_or_path: StrPath,
     *,
     data_dir: StrPath | None = None,
@@ -46,7 +46,7 @@ def open(
         KerasxaiError: There is no such data set or folder, or it cannot be read or prepared.
 
     Example:
-        >>> dataset = open("shapes")
+        >>> dataset = kerasxai.data.open("shapes")
         >>> dataset.class_names[0], dataset.info.splits["test"]
         ('striped star', 400)
     """
@@ -64,8 +64,12 @@ def open(
     raise KerasxaiError(f"expected an existing folder of images, got {path}")
 
 
+# Modules that open files import the function by its longer name.
+open = open_dataset
+
+
 class ImageDataset:
-    """A data set that was opened by `open`.
+    """A data set that was opened by `kerasxai.data.open`.
 
     Attributes:
         info: Its classes, splits and kinds of annotation.
@@ -95,7 +99,7 @@ class ImageDataset:
         """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
 
         Example:
-            >>> sample = next(iter(open("shapes").samples("test", 160)))
+            >>> sample = next(iter(kerasxai.data.open("shapes").samples("test", 160)))
             >>> sample["image"].shape
             TensorShape([160, 160, 3])
         """
@@ -121,7 +125,7 @@ class ImageDataset:
         """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`.
 
         Example:
-            >>> batch = next(iter(open("shapes").batches("test", 160, 8)))
+            >>> batch = next(iter(kerasxai.data.open("shapes").batches("test", 160, 8)))
             >>> batch["image"].shape
             TensorShape([8, 160, 160, 3])
         """
@@ -151,7 +155,8 @@ class ImageDataset:
             KerasxaiError: There is no such split, or not one label for each sample.
 
         Example:
-            >>> images, labels = next(iter(open("shapes").training_pairs("train", PairSettings(160, batch_size=8))))
+            >>> pairs = kerasxai.data.open("shapes").training_pairs("train", PairSettings(160, batch_size=8))
+            >>> images, labels = next(iter(pairs))
             >>> images.shape, labels.shape
             (TensorShape([8, 160, 160, 3]), TensorShape([8]))
         """
@@ -178,7 +183,7 @@ class ImageDataset:
             seed: The same seed chooses the same samples.
 
         Example:
-            >>> [int(sample["label"]) for sample in open("shapes").examples("validation", 96, 8)]
+            >>> [int(sample["label"]) for sample in kerasxai.data.open("shapes").examples("validation", 96, 8)]
             [0, 1, 2, 3, 4, 5, 6, 7]
         """
         labels = self._source.labels(_full_name(split), _MOST_EXAMPLES)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.batching import Size
-from kerasxai.data.dataset import open
+from kerasxai.data.dataset import open_dataset
 from kerasxai.data.information import DatasetInfo, StrPath
 from kerasxai.data.training import PairSettings
 from kerasxai.tools.errors import KerasxaiError
@@ -75,7 +75,7 @@ def load(
     """
     if batch_size is not None and image_size is None:
         raise KerasxaiError("expected an image_size with batch_size, got None; give an image_size, or no batch_size")
-    dataset = open(
+    dataset = open_dataset(
         name_or_path,
         data_dir=data_dir,
         boxes_csv=boxes_csv,
@@ -134,7 +134,7 @@ def training_pairs(
         (TensorShape([8, 224, 224, 3]), TensorShape([8]))
     """
     pair_settings = PairSettings(image_size=image_size, batch_size=batch_size, **settings)
-    return open(name_or_path, data_dir=data_dir, split_seed=split_seed).training_pairs(
+    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).training_pairs(
         split, pair_settings, labels=labels
     )
 
@@ -157,7 +157,7 @@ def info(
         >>> info("shapes").class_names[0]
         'striped star'
     """
-    return open(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed).info
+    return open_dataset(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed).info
 
 
 def check_images(
@@ -177,7 +177,7 @@ def check_images(
     Example:
         >>> check_images("shapes", ["train", "validation"])
     """
-    open(name_or_path, data_dir=data_dir, split_seed=split_seed).check_images(splits)
+    open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).check_images(splits)
 
 
 def unreadable_images(
@@ -195,7 +195,7 @@ def unreadable_images(
         >>> unreadable_images("shapes", "test")
         {}
     """
-    return open(name_or_path, data_dir=data_dir, split_seed=split_seed).unreadable_images(split)
+    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).unreadable_images(split)
 
 
 def read_labels(
@@ -219,4 +219,4 @@ def read_labels(
         >>> read_labels("shapes", "train")[:4].tolist()
         [0, 1, 2, 3]
     """
-    return open(name_or_path, data_dir=data_dir, split_seed=split_seed).labels(split)
+    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).labels(split)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
-from kerasxai.data.tables import DATASETS, DatasetRow
 from kerasxai.data.information import StrPath
+from kerasxai.data.tables import DATASETS, DatasetRow
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.lazy import resolve
 
