@@ -82,11 +82,12 @@ def _cases(batch: Batch, answers: NDArray, heatmaps: NDArray) -> ExplainedBatch:
     counts = {name: 0 for kind in KINDS for name in (f"{kind}_questions", f"{kind}_right")}
     for image, number in np.ndindex(answers.shape):
         answer, kind = ANSWERS[answers[image, number]], KINDS[batch["kinds"][image, number]]
-        correct = answer == batch["answers"][image, number].decode()
+        correct = answer == bytes(batch["answers"][image, number]).decode()
         counts[f"{kind}_questions"] += 1
         counts[f"{kind}_right"] += correct
         heatmap = heatmaps[image, number]
-        drawn[image].append((f"{batch['questions'][image, number].decode()}? {answer}", heatmap))
+        question = bytes(batch["questions"][image, number]).decode()
+        drawn[image].append((f"{question}? {answer}", heatmap))
         # A question with the true answer "nothing" is about no object, and has no correct position.
         about = int(batch["about"][image, number])
         if about != NOBODY:
