@@ -55,6 +55,28 @@ def test_threads_share_an_explainer() -> None:
     assert state(model) == before
 
 
+@pytest.mark.parametrize(("method", "options"), [("occlusion", {"patch": 8}), ("lime", {"samples": 8, "segments": 4})])
+def test_each_thread_has_its_own_inputs_and_diagnostics(method: str, options: dict[str, Any]) -> None:
+    keras.utils.set_random_seed(5)
+    images, words = keras.Input((16, 16, 3)), keras.Input((4,))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(images))
+    mixed = keras.layers.Multiply()([pooled, keras.layers.Dense(4)(words)])
+    model = keras.Model([images, words], keras.layers.Dense(3)(mixed))
+    given = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+
+    def explained(explainer: kerasxai.Explainer, number: int) -> kerasxai.Explanation:
+        return explainer([zoo.images(2, seed=number), given[number : number + 1]], targets=number % 3)
+
+    expected = [explained(kerasxai.Explainer(model, method, **options), number) for number in range(8)]
+    shared = kerasxai.Explainer(model, method, **options)
+    for one, other in zip(at_once(8, lambda number: explained(shared, number)), expected, strict=True):
+        np.testing.assert_allclose(one.heatmaps, other.heatmaps, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
+        assert one.notes.keys() == other.notes.keys()
+        if method == "lime":
+            np.testing.assert_array_equal(one.notes["superpixels"], other.notes["superpixels"])
+
+
 @pytest.mark.parametrize("kind", ["functional", "subclassed"])
 def test_threads_explain_one_model_while_others_predict(kind: str) -> None:
     model = zoo.build(kind)

@@ -53,8 +53,8 @@ def ablated_scores(
 def ablationcam(model: TracedModel, batch: Samples, *, explain: str | None = None) -> tf.Tensor:
     """Ablation-CAM: `relu(sum_k w_k A_k)`, `w_k = (S - S without channel k) / S`, for all channels of a layer.
 
-    Only what lies above the layer is run again, which for the last feature map is next to nothing; where a global
-    pooling is all that follows the layer, only what lies above the pooling.
+    Only layers after the explained one run again, which for the last feature map costs next to nothing; if a global
+    pooling is all that follows it, only layers after the pooling.
 
     Args:
         explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
