@@ -12,11 +12,9 @@ An answer chosen from a list is a class: `class_logit` or `log_probability`. An 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.engine.inputs import Inputs
 from kerasxai.engine.scores import (
@@ -38,6 +36,7 @@ from kerasxai.engine.scores import (
 from kerasxai.engine.scores import (
     class_logit as logit_of_class,
 )
+from kerasxai.engine.targets import repeated as repeated
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -372,36 +371,3 @@ def sentence(padding: int | None = 0, output: OutputName = None) -> Score:
         >>> explain([images, captions[:, :-1]], targets=captions[:, 1:])
     """
     return _Sentence(padding, output)
-
-
-def repeated(images: Any, targets: tf.Tensor) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Repeats each image for each of its targets, where several maps of an image are wanted: labels, words, boxes.
-
-    Args:
-        images: `(N, H, W, C)`, or the list, tuple or dict of inputs of the model.
-        targets: For each image a list of targets, of any lengths: `[[0, 3], [1]]`.
-
-    Returns:
-        The repeated images, M in all, their targets `(M, ...)`, and the index of each image, `(M,)`.
-
-    Raises:
-        KerasxaiError: The number of lists is not that of images, or there are no targets.
-
-    Example:
-        >>> copies, labels, rows = kerasxai.scores.repeated(images, [[0, 3], [1]])
-        >>> heatmaps = kerasxai.Explainer(model, "gradcam")(copies, labels).heatmaps
-        >>> heatmaps[rows == 0]  # the two maps of the first image
-    """
-    rows = np.repeat(np.arange(len(targets)), [len(np.asarray(own)) for own in targets])
-    if len(rows) == 0:
-        raise KerasxaiError("expected targets to explain, got none")
-
-    def repeat(given: ArrayLike) -> NDArray[Any]:
-        array = np.asarray(given)
-        if len(array) not in (1, len(targets)):
-            raise KerasxaiError(f"expected a list of targets for each of {len(array)} images, got {len(targets)} lists")
-        return array[rows] if len(array) == len(targets) else array
-
-    several = isinstance(images, (dict, list, tuple))
-    copies = tf.nest.map_structure(repeat, images) if several else repeat(cast(ArrayLike, images))
-    return copies, np.concatenate([values for values in map(np.asarray, targets) if len(values)]), rows

@@ -1,8 +1,9 @@
 """Targets that a user gives: classes, or anything that a custom score is given."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.engine.scores import PREDICTED
@@ -51,3 +52,36 @@ def checked_classes(targets: ArrayLike | None, count: int) -> NDArray[np.int64]:
     if targets.min() < 0:
         raise KerasxaiError(f"targets must be 0 or more, got {targets.min()}; classes are counted from 0")
     return targets.astype(np.int64)
+
+
+def repeated(images: Any, targets: tf.Tensor) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Repeats each image for each of its targets, where several maps of an image are wanted: labels, words, boxes.
+
+    Args:
+        images: `(N, H, W, C)`, or the list, tuple or dict of inputs of the model.
+        targets: For each image a list of targets, of any lengths: `[[0, 3], [1]]`.
+
+    Returns:
+        The repeated images, M in all, their targets `(M, ...)`, and the index of each image, `(M,)`.
+
+    Raises:
+        KerasxaiError: The number of lists is not that of images, or there are no targets.
+
+    Example:
+        >>> copies, labels, rows = kerasxai.scores.repeated(images, [[0, 3], [1]])
+        >>> heatmaps = kerasxai.Explainer(model, "gradcam")(copies, labels).heatmaps
+        >>> heatmaps[rows == 0]  # the two maps of the first image
+    """
+    rows = np.repeat(np.arange(len(targets)), [len(np.asarray(own)) for own in targets])
+    if len(rows) == 0:
+        raise KerasxaiError("expected targets to explain, got none")
+
+    def repeat(given: ArrayLike) -> NDArray[Any]:
+        array = np.asarray(given)
+        if len(array) not in (1, len(targets)):
+            raise KerasxaiError(f"expected a list of targets for each of {len(array)} images, got {len(targets)} lists")
+        return array[rows] if len(array) == len(targets) else array
+
+    several = isinstance(images, (dict, list, tuple))
+    copies = tf.nest.map_structure(repeat, images) if several else repeat(cast(ArrayLike, images))
+    return copies, np.concatenate([values for values in map(np.asarray, targets) if len(values)]), rows
