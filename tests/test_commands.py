@@ -1,6 +1,7 @@
 """What surrounds a command: options that mean nothing, names of all kinds, streams, and errors that are not its own."""
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kerasxai.cli import COMMANDS, main, parser_of
+from kerasxai.cli.terminal import printed_log
 from kerasxai.tools import commands
 from kerasxai.tools.arguments import listed, method_option, number, parse_option, stride_or_layer, whole_number
 from kerasxai.tools.commands import exit_status
@@ -226,3 +228,17 @@ def test_another_backend_of_keras_is_refused() -> None:
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/bin/kerasxai", "explain", "a b.png", "x\udcff\ny'"])
     assert commands.command_line() == "kerasxai explain 'a b.png' $'x\\xff\\ny\\''"
+
+
+def test_messages_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if another library has given the root logger a handler."""
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        with printed_log():
+            logging.getLogger("kerasxai.training").info("epoch 1")
+            logging.getLogger("kerasxai.data").warning("no boxes")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert capsys.readouterr() == ("epoch 1\n", "no boxes\n")
+    assert logging.getLogger("kerasxai").propagate

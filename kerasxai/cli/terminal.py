@@ -20,14 +20,17 @@ class _Printer(logging.Handler):
 def printed_log() -> Iterator[None]:
     """Print what the library logs while a command runs."""
     logger, handler = logging.getLogger("kerasxai"), _Printer()
-    before = logger.level
+    before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
+    # Other libraries give the root logger a handler, which would print every message a second time.
+    logger.propagate = False
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
 
 
 def print_figures(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
