@@ -18,10 +18,11 @@ from kerasxai.callbacks.callback_list import (
     training_callbacks,
 )
 from kerasxai.callbacks.drawing import pictures_of
-from kerasxai.callbacks.inputs import InputName, Inputs, Samples, check_inputs, explained_input, inputs_of, rows_of
+from kerasxai.callbacks.inputs import Data, check_inputs, explained_input, inputs_of, rows_of
 from kerasxai.callbacks.schedule import Results, epoch_title, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import fields_of, first_images, warn_if_reshuffled
+from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.engine.layers import find_layer
 from kerasxai.features.capture import Capture
 from kerasxai.features.embedding import POOLS, pooled
@@ -85,7 +86,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data: Samples,
+        data: Data,
         layer: str | keras.Layer | None = None,
         log_dir: str | os.PathLike[str] | None = None,
         *,
@@ -98,7 +99,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
         class_names: Sequence[str] | None = None,
         thumbnails: bool = True,
         tensorboard: bool | None = None,
-        image_input: InputName | None = None,
+        image_input: InputName = None,
         batch_size: int = 32,
     ) -> None:
         super().__init__()
@@ -250,7 +251,7 @@ class EmbeddingCallback(keras.callbacks.Callback):
             self._sink.flush()
 
 
-def _first_images(data: Samples, count: int) -> tuple[Inputs, np.ndarray, dict[str, Any]]:
+def _first_images(data: Data, count: int) -> tuple[Inputs, np.ndarray, dict[str, Any]]:
     """Return images, labels and further fields of the first samples, see `first_images`."""
     fields = fields_of(data)
     if "label" not in fields:

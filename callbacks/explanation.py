@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.callbacks.callback_list import check_once, earlier_callbacks, same_folder, training_callbacks
 from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
-from kerasxai.callbacks.inputs import InputName, Inputs, Samples, check_inputs, explained_input, identity_of, inputs_of
+from kerasxai.callbacks.inputs import Data, check_inputs, explained_input, identity_of, inputs_of
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.callbacks.schedule import epoch_title, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import are_nested, class_indices, first_images, is_one_batch_of_inputs, warn_if_reshuffled
+from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError, unknown
@@ -82,7 +83,7 @@ class ExplanationCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: Samples,
+        images: Data,
         targets: str | int | ArrayLike | None = None,
         methods: str | Iterable[str] | Mapping[str, Mapping[str, Any]] = ("gradcam",),
         log_dir: str | os.PathLike[str] = "logs",
@@ -93,7 +94,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         count: int = 16,
         pictures: ArrayLike | Callable[[NDArray], ArrayLike] | None = None,
         layer: str | keras.Layer | None = None,
-        image_input: InputName | None = None,
+        image_input: InputName = None,
         png: bool = True,
         tensorboard: bool | None = None,
         batch_size: int = 32,
@@ -254,7 +255,7 @@ def _checked_methods(
 
 
 def _first_images(
-    images: Samples, count: int, read_labels: bool
+    images: Data, count: int, read_labels: bool
 ) -> tuple[Inputs, NDArray[np.int64] | None, dict[str, Any]]:
     """Return the images to explain, their labels and their further fields, see `first_images`."""
     # An array of series or of volumes; an array of rank 4 may be a batch of images, and goes through the reader.

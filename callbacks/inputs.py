@@ -10,19 +10,15 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.samples import are_nested
-from kerasxai.engine.inputs import split_inputs
+from kerasxai.engine.inputs import InputName, Inputs, split_inputs
 from kerasxai.engine.layers import input_names
 from kerasxai.tools.errors import KerasxaiError
 
-Inputs = ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike]
-"""An array of images, or the structure of arrays that a model of several inputs takes."""
-Samples = tf.data.Dataset | keras.utils.PyDataset | Sequence[object] | Mapping[str, object] | Inputs
+Data = tf.data.Dataset | keras.utils.PyDataset | Sequence[object] | Mapping[str, object] | ArrayLike
 """Images with labels and annotations, in any form that `kerasxai.data.samples` reads."""
-InputName = str | int
-"""An input of a model: its name in a dict, or its index in a list."""
 
 
-def explained_input(images: Inputs, image_input: InputName | None = None) -> NDArray:
+def explained_input(images: Inputs, image_input: InputName = None) -> NDArray:
     """Return the input that is explained, of an array or a structure of inputs.
 
     Args:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.callbacks.callback_list import check_order, free_prefix, training_callbacks
-from kerasxai.callbacks.inputs import InputName, Samples, check_inputs, fields_for
+from kerasxai.callbacks.inputs import Data, check_inputs, fields_for
 from kerasxai.callbacks.schedule import Results, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import (
@@ -24,6 +24,7 @@ from kerasxai.data.samples import (
     stacked,
     warn_if_reshuffled,
 )
+from kerasxai.engine.inputs import InputName
 from kerasxai.engine.keras_internals import is_reshuffled
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
@@ -101,7 +102,7 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        data: Samples,
+        data: Data,
         method: str = "cam",
         every: int = 1,
         prefix: str = "val_",
@@ -110,7 +111,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         figures: Iterable[str] = _DEFAULT,
         *,
         layer: str | keras.Layer | None = None,
-        image_input: InputName | None = None,
+        image_input: InputName = None,
         batch_size: int = 32,
         outputs: str | None = None,
         **options: Any,
@@ -240,7 +241,7 @@ def _checked_figures(figures: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _check_fields(data: Samples, figures: tuple[str, ...]) -> None:
+def _check_fields(data: Data, figures: tuple[str, ...]) -> None:
     """Refuse data without the fields that the figures need, before training begins."""
     fields = fields_of(data)
     needed = ["image", "label", "boxes", *(["mask"] if "pxap" in figures else [])]
@@ -260,7 +261,7 @@ def _check_fields(data: Samples, figures: tuple[str, ...]) -> None:
     _check_labels(data, fields["label"])
 
 
-def _check_labels(data: Samples, label: NDArray | tf.TensorSpec) -> None:
+def _check_labels(data: Data, label: NDArray | tf.TensorSpec) -> None:
     """Refuse labels of several classes before training, as far as the first batch contains them."""
     if isinstance(data, tf.data.Dataset):
         # Only rows of labels can have several classes. Reading a dataset that reshuffles would change its order.

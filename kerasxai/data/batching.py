@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerasxai.engine.images.image_input import Size
+
 Sample = dict[str, tf.Tensor]
-Size = int | tuple[int, int]
-"""Side of a square, or height and width."""
 
 _MASKS = ("mask", "part_mask")
 # No box begins or ends left of the image, so that rows of padding cannot be mistaken for boxes.

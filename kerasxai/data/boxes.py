@@ -11,9 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.data.images import BROKEN, image_size
-from kerasxai.data.information import StrPath
 from kerasxai.tools.errors import KerasxaiError, unknown
-from kerasxai.tools.files import read_text
+from kerasxai.tools.files import StrPath, read_text
 from kerasxai.tools.printable import printable
 
 COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")

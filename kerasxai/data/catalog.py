@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from kerasxai.data import masks
 from kerasxai.data.boxes import BoxLookup
-from kerasxai.data.information import DatasetInfo, StrPath
+from kerasxai.data.information import DatasetInfo
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 from kerasxai.data.tables import DatasetRow
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import StrPath
 from kerasxai.tools.lazy import resolve
 
 Feature: TypeAlias = tfds.features.FeatureConnector

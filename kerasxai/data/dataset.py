@@ -14,11 +14,12 @@ from kerasxai.data.batching import Size, padded_batches, resize_sample, set_shap
 from kerasxai.data.catalog import TfdsSource
 from kerasxai.data.choosing import spread_over_classes
 from kerasxai.data.folder import ALIASES, FolderSource
-from kerasxai.data.information import DatasetInfo, Source, StrPath, check_readable
+from kerasxai.data.information import DatasetInfo, Source, check_readable
 from kerasxai.data.preparing import is_dataset
 from kerasxai.data.tables import DATASETS
 from kerasxai.data.training import PairSettings, pairs_of, relabel
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import StrPath
 
 _SHUFFLE_BUFFER = 1024
 # Reading the labels of a data set of TFDS reads its images too.

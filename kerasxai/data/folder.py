@@ -14,8 +14,9 @@ from kerasxai.data.boxes import read_boxes
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
-from kerasxai.data.information import DatasetInfo, StrPath, check_readable
+from kerasxai.data.information import DatasetInfo, check_readable
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import StrPath
 from kerasxai.tools.printable import printable
 
 ALIASES = {"val": "validation", "valid": "validation"}

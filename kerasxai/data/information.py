@@ -1,6 +1,5 @@
 """What is known about a data set, and the interface of its sources."""
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from numpy.typing import NDArray
 
-StrPath = str | os.PathLike[str]
 
 _MOST_LISTED = 20
 

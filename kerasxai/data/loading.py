@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.batching import Size
 from kerasxai.data.dataset import open_dataset
-from kerasxai.data.information import DatasetInfo, StrPath
+from kerasxai.data.information import DatasetInfo
 from kerasxai.data.training import PairSettings
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import StrPath
 
 
 def load(

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_datasets as tfds
 
-from kerasxai.data.information import StrPath
 from kerasxai.data.tables import DATASETS, DatasetRow
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import StrPath
 from kerasxai.tools.lazy import resolve
 
 _LOG = logging.getLogger(__name__)

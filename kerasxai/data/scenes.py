@@ -6,9 +6,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerasxai.data.information import StrPath
 from kerasxai.data.preparing import make_builder, prepare, quiet, row_of
 from kerasxai.tools.errors import unknown
+from kerasxai.tools.files import StrPath
 
 NAME = "shapes_two"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 import keras
@@ -15,6 +15,7 @@ from kerasxai.engine.feature_layer.choice import Choice, ExplainedMap
 from kerasxai.engine.graph import ancestors, origin
 from kerasxai.engine.images.integer_images import no_gradient, takes_whole_numbers
 from kerasxai.engine.map_layout import MapLayout
+from kerasxai.engine.overrides import Value
 from kerasxai.engine.rectifiers import ruled_gradients
 from kerasxai.engine.scores import ClassScores, checked_score, described_outputs, read_classes
 from kerasxai.engine.tracing import Call
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from kerasxai.engine.score_model import ScoreModel
     from kerasxai.engine.traced_model import TracedModel
 
-Override: TypeAlias = tuple[str, tf.Tensor | Callable[[tf.Tensor], tf.Tensor]] | None
-"""The path of a layer, or the name of an operation, and the tensor in place of its output, or a function of that."""
+Override: TypeAlias = tuple[str, Value] | None
+"""The path of a layer, or the name of an operation, and the value in place of its output."""
 
 # Gradients of a float16 pass leave its range at the lower end; see `ForwardPass.gradient`.
 _HALF_PRECISION_SCALE = 1024.0
@@ -121,8 +122,7 @@ class ForwardPass:
         return self.classes.of(self.targets)
 
     def _described(self) -> contextlib.AbstractContextManager[None]:
-        names = getattr(self._model, "output_names", ())
-        return described_outputs(names, self._model.outputs.declared)
+        return described_outputs(self._model.output_names, self._model.outputs.declared)
 
     @property
     def logits(self) -> tf.Tensor | None:

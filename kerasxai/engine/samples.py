@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-
-_T = TypeVar("_T", tf.Tensor, NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,7 @@ class Samples:
 
     def take(self, rows: slice) -> Samples:
         """Returns a part of the batch."""
-        return Samples(
-            self.images[rows],
-            self.targets[rows],
-            tuple(x[rows] for x in self.other_inputs),
-            None if self.custom_targets is None else self.custom_targets[rows],
-            None if self.indices is None else self.indices[rows],
-        )
+        return self._each(lambda x: x[rows])
 
     def repeat(self, times: int | tf.Tensor, images: tf.Tensor | None = None) -> Samples:
         """Returns each sample so many times in a row.
@@ -94,24 +87,18 @@ class Samples:
             times: How many times; a tensor only inside a traced pass.
             images: The images of the copies, in place of repeated ones.
         """
-        return Samples(
-            tf.repeat(self.images, times, axis=0) if images is None else images,
-            tf.repeat(self.targets, times),
-            tuple(tf.repeat(x, times, axis=0) for x in self.other_inputs),
-            None if self.custom_targets is None else tf.repeat(self.custom_targets, times, axis=0),
-            None if self.indices is None else np.repeat(self.indices, times),
-        )
+        return self._each(lambda x: tf.repeat(x, times, axis=0), images)
 
     def tile(self, times: int | tf.Tensor, images: tf.Tensor | None = None) -> Samples:
         """Returns the whole batch so many times, one after the other; see `repeat` for the arguments."""
+        return self._each(lambda x: tf.tile(x, [times] + [1] * (len(x.shape) - 1)), images)
+
+    def _each(self, change: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor | None = None) -> Samples:
+        """Returns the samples with each of their arrays changed along the batch; `images` replace changed ones."""
         return Samples(
-            _tiled(self.images, times) if images is None else images,
-            _tiled(self.targets, times),
-            tuple(_tiled(x, times) for x in self.other_inputs),
-            None if self.custom_targets is None else _tiled(self.custom_targets, times),
-            None if self.indices is None else np.tile(self.indices, times),
+            change(self.images) if images is None else images,
+            change(self.targets),
+            tuple(map(change, self.other_inputs)),
+            None if self.custom_targets is None else change(self.custom_targets),
+            None if self.indices is None else np.asarray(change(self.indices)),
         )
-
-
-def _tiled(tensor: _T, times: int | tf.Tensor) -> tf.Tensor:
-    return tf.tile(tensor, tf.concat([[times], tf.ones(len(tensor.shape) - 1, tf.int32)], 0))

@@ -66,6 +66,7 @@ class ScoreModel(abc.ABC):
         accelerated: Whether passes may be rewritten to be faster; results differ by rounding at most.
         specs: The specs of all inputs, in their structure; None where the model has none.
         input_names: The names of all inputs, in their order; empty where the model has none.
+        output_names: The names of all outputs; empty where the model has none.
         input_spec: The spec of the explained input; None where the model has none.
     """
 
@@ -75,6 +76,7 @@ class ScoreModel(abc.ABC):
     input_spec: tf.TensorSpec | None = None
     specs: Specs = None
     input_names: Sequence[str] = ()
+    output_names: Sequence[str] = ()
 
     def __init__(self, model: Callable[..., Any], score: Score | None, batch_size: int, outputs: str | None) -> None:
         self.model: Any = model

@@ -1,13 +1,17 @@
 """Targets that a user gives: classes, or anything that a custom score is given."""
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
+from kerasxai.engine.inputs import Inputs
 from kerasxai.engine.scores import PREDICTED
 from kerasxai.tools.errors import KerasxaiError
+
+_Inputs = TypeVar("_Inputs", bound=Inputs)
 
 
 def are_custom(targets: ArrayLike | None) -> bool:
@@ -54,8 +58,8 @@ def checked_classes(targets: ArrayLike | None, count: int) -> NDArray[np.int64]:
     return targets.astype(np.int64)
 
 
-def repeated(images: Any, targets: tf.Tensor) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Repeats each image for each of its targets, where several maps of an image are wanted: labels, words, boxes.
+def repeated(images: _Inputs, targets: Sequence[ArrayLike]) -> tuple[_Inputs, NDArray[Any], NDArray[np.int64]]:
+    """Repeats each image for each of its targets, for several maps of one image: labels, words, boxes.
 
     Args:
         images: `(N, H, W, C)`, or the list, tuple or dict of inputs of the model.
@@ -82,6 +86,5 @@ def repeated(images: Any, targets: tf.Tensor) -> tuple[Any, np.ndarray, np.ndarr
             raise KerasxaiError(f"expected a list of targets for each of {len(array)} images, got {len(targets)} lists")
         return array[rows] if len(array) == len(targets) else array
 
-    several = isinstance(images, (dict, list, tuple))
-    copies = tf.nest.map_structure(repeat, images) if several else repeat(cast(ArrayLike, images))
+    copies = tf.nest.map_structure(repeat, images)
     return copies, np.concatenate([values for values in map(np.asarray, targets) if len(values)]), rows

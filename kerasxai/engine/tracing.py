@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MISSING = object()
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-Method: TypeAlias = Callable[..., Any]
+LayerMethod: TypeAlias = Callable[..., Any]
 """A method of a layer, such as its call."""
 _Key = tuple[int, str]
 
@@ -132,7 +132,7 @@ def patched(layer: keras.Operation, **attributes: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def intercepted(layer: keras.Operation, around: Method, method: str | None = None) -> Iterator[None]:
+def intercepted(layer: keras.Operation, around: LayerMethod, method: str | None = None) -> Iterator[None]:
     """Routes the calls of a layer by this thread in a block through `around(original_call, *args, **kwargs)`.
 
     For a quantized layer `quantized_call` is wrapped, which Keras calls. A `call` that is a `tf.function` is replaced
@@ -195,7 +195,9 @@ def recorded(layers: Iterable[tuple[str, keras.Layer]], record: Callable[[Call],
             # In place of the layer's own call, inside all other patches of that call.
             changes.append(_Change(layer, _call_of(layer), in_batch(layer), innermost=True))
 
-        def around(original: Method, *args: Any, path: str = path, layer: keras.Layer = layer, **kwargs: Any) -> Inputs:
+        def around(
+            original: LayerMethod, *args: Any, path: str = path, layer: keras.Layer = layer, **kwargs: Any
+        ) -> Inputs:
             start, finished_before = count(), finished[0]
             output = original(*args, **kwargs)
             has_inner_calls = finished[0] > finished_before
@@ -209,7 +211,7 @@ def recorded(layers: Iterable[tuple[str, keras.Layer]], record: Callable[[Call],
         yield
 
 
-def skipped(original: Method, *args: object, **kwargs: object) -> None:
+def skipped(original: LayerMethod, *args: object, **kwargs: object) -> None:
     """Does nothing in place of a method; for `intercepted`."""
 
 
@@ -295,7 +297,7 @@ def _unhook(hook: _Hook) -> None:
         object.__setattr__(hook.layer, hook.method, hook.before)
 
 
-def _as_changed(hook: _Hook, changes: list[_Change]) -> Method:
+def _as_changed(hook: _Hook, changes: list[_Change]) -> LayerMethod:
     """Returns a layer's own method with all changes around it."""
     attributes = {name: value for change in changes for name, value in change.attributes.items()}
     call = _plain(hook, _with_attributes(hook, attributes) if attributes else hook.layer)
@@ -313,7 +315,7 @@ def _with_attributes(hook: _Hook, attributes: dict[str, Any]) -> keras.Operation
     return copy
 
 
-def _plain(hook: _Hook, layer: keras.Operation) -> Method:
+def _plain(hook: _Hook, layer: keras.Operation) -> LayerMethod:
     """Returns the method of a layer or of its copy as a plain function."""
     function = getattr(type(layer), hook.method) if hook.before is _MISSING else hook.before
     if isinstance(function, tf.types.experimental.PolymorphicFunction):

@@ -19,6 +19,7 @@ _DEFAULT_SIDE = 224
 _LUMA = (0.299, 0.587, 0.114)
 
 Size = int | tuple[int, int]
+"""Side of a square, or height and width."""
 
 
 @dataclass(frozen=True)
