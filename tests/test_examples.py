@@ -13,8 +13,9 @@ from kerasxai import data
 from kerasxai.callbacks import ExplanationCallback
 from kerasxai.data.choosing import spread_over_classes
 from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.phases import callbacks_of
+from kerasxai.training.run_data import Run
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.train import _callbacks
 
 
 @settings(max_examples=60, deadline=None)
@@ -59,9 +60,9 @@ def test_examples_are_samples_of_the_split(photos: Path) -> None:
 
 
 def test_a_training_draws_images_of_all_classes(photos: Path, tmp_path: Path) -> None:
-    config = TrainConfig(data=str(photos), batch_size=4, seed=3)
-    dataset = data.open(photos)
-    found = _callbacks(config, RunFolder(tmp_path), dataset, 16, "head", Drawing(("gradcam",), 6, 1, 0))
+    config = TrainConfig(data=str(photos), batch_size=4, image_size=16, seed=3)
+    drawing = Drawing(("gradcam",), 6, 1, 0)
+    found = callbacks_of(Run(config, RunFolder(tmp_path), data.open(photos), None, drawing, 0), "head")
     drawn = next(one for one in found if isinstance(one, ExplanationCallback))
     assert isinstance(drawn, keras.callbacks.Callback)
     assert np.bincount(drawn._drawn.labels).tolist() == [2, 2, 2]

@@ -13,8 +13,8 @@ from kerasxai.tools.lazy import resolve
 from kerasxai.tools.settings import from_options
 from kerasxai.training import RECIPES
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.new_model import head_options
 from kerasxai.training.recipes import share_options
-from kerasxai.training.train import head_options
 
 
 def test_rows_are_whole() -> None:

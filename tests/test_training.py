@@ -17,10 +17,11 @@ import kerasxai
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
-from kerasxai.training import train as train_module
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.new_model import new_model
+from kerasxai.training.phases import epochs_of, prepare
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.train import epochs_of, train
+from kerasxai.training.train import train
 
 SIDE = 48
 
@@ -102,11 +103,11 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
 
 def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
     info = kerasxai.data.info(config.data)
-    model = train_module._new_model(config, info, SIDE)
-    train_module._prepare(model, config, "head", 3)
+    model = new_model(config, info, SIDE)
+    prepare(model, config, "head", 3)
     heads = {"head_conv1", "head_conv1_bn", "head_conv2", "head_conv2_bn", "logits"}
     assert {w.path.split("/")[0] for w in model.trainable_weights} == heads
-    train_module._prepare(model, config, "finetune", 3)
+    prepare(model, config, "finetune", 3)
     trained = {w.path for w in model.trainable_weights}
     assert 1 < len(trained) < len(model.weights)
     frozen = [path for path in trained if "bn" in path and not path.startswith("head_")]

@@ -17,8 +17,9 @@ import kerasxai
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.labels import corrupt, describe, keep_share, pseudo_labels
 from kerasxai.training.losses import LOSSES, keras_loss
+from kerasxai.training.phases import epochs_of
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.train import epochs_of, train
+from kerasxai.training.train import train
 
 SIDE = 32
 LABELS = st.lists(st.integers(0, 4), min_size=5, max_size=60).map(lambda found: np.array(found, np.int64))

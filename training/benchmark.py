@@ -31,8 +31,10 @@ from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
+from kerasxai.training.new_model import image_size
+from kerasxai.training.phases import loss_of
 from kerasxai.training.recipes import recipe_of
-from kerasxai.training.train import check_apart, image_size, loss_of, train
+from kerasxai.training.train import check_apart, train
 
 _LOG = logging.getLogger(__name__)
 

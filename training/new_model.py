@@ -1,0 +1,55 @@
+"""The model that a training run starts from."""
+
+from typing import Any
+
+import keras
+
+from kerasxai import data, models
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.recipe_parts import insertion
+from kerasxai.training.recipes import share_options, taken_by
+
+
+def image_size(config: TrainConfig, info: data.DatasetInfo) -> int:
+    """Return the side of the images: of the config, the data set, or the backbone."""
+    side = config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
+    if config.resize is not None and config.resize < side:
+        raise KerasxaiError(f"resize must be {side} or more, the size of the random crops, got {config.resize}")
+    return side
+
+
+def new_model(config: TrainConfig, info: data.DatasetInfo, size: int) -> keras.Model:
+    """Build the classifier of a run, with square images of a side."""
+    # On small images the last map of a backbone is too coarse for localization; data sets may recommend an earlier one.
+    features = config.features
+    if features is None and config.output_stride is None and info.feature_stride < 32:
+        features = info.feature_stride
+    return models.build_classifier(
+        config.backbone,
+        info.num_classes,
+        config.head,
+        weights=None if config.weights == "none" else config.weights,
+        input_size=size,
+        features=features,
+        output_stride=config.output_stride,
+        insert=insertion(config),
+        class_names=info.class_names,
+        seed=config.seed,
+        **head_options(config, features is not None),
+    )
+
+
+def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
+    """Return the options of the head: those of the config, of the recipe, and defaults for an early map.
+
+    Args:
+        config: The settings.
+        early: Whether the head is below the last map of the backbone.
+    """
+    taken = taken_by(models.HEADS[config.head].builder)
+    # Features of an early map do not represent classes yet: two convolutions combine them, for which 128 channels are
+    # enough.
+    defaults = {"depth": 2, "width": 128} if early else {}
+    defaults = {name: value for name, value in defaults.items() if name in taken}
+    return defaults | share_options(config.recipe, config.head, config.recipe_options)[1] | config.head_options

@@ -1,0 +1,142 @@
+"""The phases of a training run: the head alone, then the head and the upper backbone, then pseudo-labels."""
+
+import logging
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from kerasxai import data, models
+from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.losses import keras_loss
+from kerasxai.training.optimizers import optimizer_of
+from kerasxai.training.recipe_parts import has_soft_labels
+from kerasxai.training.run_data import Run, training_data, validation_data
+from kerasxai.training.run_folder import KeepEpochs
+
+_LOG = logging.getLogger(__name__)
+
+PHASES = ("head", "finetune", "pseudo")
+"""The last one exists only if labels are missing."""
+
+
+def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
+    """Train the epochs of a phase that are not completed.
+
+    Args:
+        run: The run.
+        phase: One of `PHASES`.
+        model: The new model of a run without epochs.
+    """
+    config, folder = run.config, run.folder
+    start, end = epochs_of(config, phase)
+    done = len(folder.rows_of(phase))
+    if done >= end - start or folder.stale(phase, config.patience):
+        return
+
+    given = None
+    if run.labels is not None:
+        given = run.labels.of_phase(phase, lambda: probabilities(run))
+        _LOG.info(run.labels.summary())
+        # Without a confident prediction the last phase would repeat the one before.
+        if phase == "pseudo" and not run.labels.counts()["pseudo"]:
+            return
+
+    if done:
+        # Continue: the checkpoint of the last epoch, with the state of its optimizer.
+        model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
+    else:
+        # A phase starts from the best epoch so far, not from the last one, with a new optimizer.
+        model = models.load(folder.best) if folder.rows or model is None else model
+        prepare(model, config, phase, run.steps * (end - start))
+
+    pairs, validation = training_data(run, given), validation_data(run)
+    # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a continued
+    # run see the batches that it would have seen.
+    first = start + done
+    model.fit(
+        pairs.skip(run.steps * first),
+        steps_per_epoch=run.steps,
+        initial_epoch=first,
+        epochs=end,
+        validation_data=validation,
+        shuffle=False,  # already shuffled
+        callbacks=callbacks_of(run, phase),
+        verbose=run.verbose,
+    )
+
+
+def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
+    """Return the first epoch of a phase and the one after its last, counted over all phases."""
+    first = 0
+    for name in PHASES:
+        length = config.epochs
+        if name == "head":
+            length = 0 if config.weights == "none" else config.head_epochs
+        elif name == "pseudo":
+            length = config.epochs if config.label_fraction < 1 else 0
+        if name == phase:
+            break
+        first += length
+    return first, first + length
+
+
+def loss_of(config: TrainConfig) -> keras.losses.Loss:
+    """Return the Keras loss of a run."""
+    return keras_loss(config.loss, config.loss_options, has_soft_labels(config))
+
+
+def probabilities(run: Run) -> NDArray[np.float32]:
+    """Return the predictions of the best model so far for all training images, in their order."""
+    settings = data.PairSettings(run.size, run.config.batch_size, shuffle=False)
+    pairs = run.dataset.training_pairs("train", settings)
+    return models.load(run.folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
+
+
+def prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:
+    """Set the trainable layers of a phase, and compile."""
+    backbone = model.get_layer("backbone")
+    from_scratch = config.weights == "none"
+    backbone.trainable = from_scratch or phase != "head"
+    if backbone.trainable and not from_scratch:
+        # Only the upper layers, and no batch normalization: the statistics of ImageNet are better than those of few
+        # images.
+        lowest = round(len(backbone.layers) * (1 - config.finetune_share))
+        for number, layer in enumerate(backbone.layers):
+            layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
+    rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
+    model.compile(
+        optimizer_of(config, model, rate, steps),
+        loss_of(config),
+        metrics=["accuracy"],
+        # On a CPU, XLA makes depthwise convolutions several times slower.
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+    )
+
+
+def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that measure, draw and save the epochs of a phase."""
+    config, dataset, drawing, size = run.config, run.dataset, run.drawing, run.size
+    measured = drawing.measured
+    # The order matters: KeepEpochs saves the figures that the others put into the logs.
+    callbacks: list[keras.callbacks.Callback] = []
+    if dataset.info.has_boxes and measured != 0:
+        annotated = dataset.batches("validation", size, config.batch_size)
+        callbacks.append(
+            LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
+        )
+    if drawing.methods and drawing.images:
+        callbacks.append(
+            ExplanationCallback(
+                dataset.examples("validation", size, drawing.images, seed=config.seed),
+                "true",
+                drawing.methods,
+                run.folder.path,
+                every=drawing.every,
+                class_names=dataset.class_names,
+                count=drawing.images,
+            )
+        )
+    return [*callbacks, KeepEpochs(run.folder, phase, config.patience)]

@@ -1,0 +1,99 @@
+"""The images and labels of a training run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import tensorflow as tf
+
+from kerasxai import data
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.printable import printable
+from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.labels import Labels
+from kerasxai.training.new_model import image_size
+from kerasxai.training.recipe_parts import augmentation, has_soft_labels, one_hot
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.weak_labels import RunLabels
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all phases of a run have in common.
+
+    Attributes:
+        config: The settings.
+        folder: Completed epochs and checkpoints.
+        dataset: The data.
+        labels: Weak labels, or None for the labels of the data.
+        drawing: Heatmaps and measurements of each epoch.
+        verbose: As for `keras.Model.fit`.
+    """
+
+    config: TrainConfig
+    folder: RunFolder
+    dataset: data.ImageDataset
+    labels: RunLabels | None
+    drawing: Drawing
+    verbose: int | str
+
+    @property
+    def size(self) -> int:
+        """Side of the images."""
+        return image_size(self.config, self.dataset.info)
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch: as many as with all labels, so that runs with fewer labels train as long."""
+        return -(-self.dataset.info.splits["train"] // self.config.batch_size)
+
+
+def check_images(config: TrainConfig, info: data.DatasetInfo, splits: Iterable[str]) -> None:
+    """Refuse splits without images."""
+    for split in splits:
+        if not info.splits[split]:
+            raise KerasxaiError(
+                f"expected images to train and to validate on, got none for {split} in {printable(config.data)}; of a "
+                "folder a tenth of each class is held out to validate and a tenth to test, at least one image where "
+                "a class has two: give some class three images, or a validation folder"
+            )
+
+
+def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
+    """Return endless batches of training images and labels.
+
+    Args:
+        run: The run.
+        given: Weak labels, or None for the labels of the data.
+    """
+    config, info = run.config, run.dataset.info
+    settings = data.PairSettings(
+        image_size=run.size,
+        # With weak labels batches are made after repeating: a few labeled images then still fill each batch.
+        batch_size=config.batch_size if given is None else None,
+        flip=True,
+        cache=_fits_in_memory(info, config.resize or run.size),
+        resize=config.resize,
+        seed=config.seed,
+    )
+    pairs = run.dataset.training_pairs("train", settings, labels=given).repeat()
+    if given is not None:
+        pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+    change = augmentation(config, info.num_classes)
+    # Another seed than that of the order, or the augmentation would depend on the order.
+    return pairs if change is None else data.augmented(pairs, change, config.seed + 1)
+
+
+def validation_data(run: Run) -> tf.data.Dataset:
+    """Return the validation images and labels; they are never augmented, and their labels are never weakened."""
+    settings = data.PairSettings(run.size, run.config.batch_size, seed=run.config.seed)
+    validation = run.dataset.training_pairs("validation", settings)
+    if has_soft_labels(run.config):
+        # The loss of mixed labels takes rows of shares.
+        validation = validation.map(partial(one_hot, num_classes=run.dataset.info.num_classes))
+    return validation
+
+
+def _fits_in_memory(info: data.DatasetInfo, size: int) -> bool:
+    """Return whether the resized training images may be cached: up to 1 GiB of bytes."""
+    return info.splits["train"] * size * size * 3 <= 2**30
