@@ -35,15 +35,15 @@ from kerasxai.tools.options import BOX_THRESHOLD
 
 FIGURES = (
     "gt_known_loc",
+    "best_gt_known_loc",
     "top1_loc",
     "mean_iou",
     "pointing_game",
     "top5_loc",
-    "best_gt_known_loc",
     "best_threshold",
     "pxap",
 )
-_DEFAULT = FIGURES[:4]
+_DEFAULT = FIGURES[:5]
 _SWEPT = {"best_gt_known_loc", "best_threshold"}
 
 
@@ -72,10 +72,12 @@ class LocalizationCallback(keras.callbacks.Callback):
         every: Number of epochs between measurements; the first and the last planned epoch are measured anyway.
         prefix: Prefix of the figures in `logs`. Two callbacks in one training need different ones; otherwise the
             second warns, and adds the name of its method: `val_saliency_gt_known_loc`.
-        threshold: Fraction of the maximum of a heatmap, in [0, 1).
+        threshold: Fraction of the maximum of a heatmap, in [0, 1), for all figures but the best.
         iou_threshold: Minimum IoU of a hit.
-        figures: Any of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; and, slower because all
-            thresholds are swept, `best_gt_known_loc` and `best_threshold`; and `pxap` (percent), which needs masks.
+        figures: Any of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; `best_gt_known_loc`, at the
+            threshold that is best for the measured images in this epoch, and that `best_threshold`, because heads
+            differ in the threshold that fits their maps; and `pxap` (percent), which needs masks. The default is all
+            but `top5_loc`, `best_threshold` and `pxap`. Without the best figures only one threshold is measured.
         layer: As for `kerasxai.Explainer`.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         batch_size: Number of images explained at once.
