@@ -6,7 +6,7 @@ above it. Zero stays zero: the map is divided by its maximum, never stretched fr
 least negative pixel of a map without evidence into the object).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.ndimage
@@ -21,6 +21,8 @@ EIGHT_NEIGHBORS = np.ones((3, 3), bool)
 CONSTANT = 1e-6
 OBJECT_AREA = 1 / 3
 """The share of the image that the rule `"area"` takes for the object."""
+AUTO_RULE = "otsu"
+"""The rule of the threshold `"auto"` where there are no boxes to choose it with."""
 
 
 def checked_heatmap(heatmap: ArrayLike) -> NDArray[np.float64]:
@@ -63,6 +65,27 @@ RULES: dict[str, Callable[[NDArray[np.float64]], float]] = {
     "area": lambda shares: float(np.quantile(shares, 1 - OBJECT_AREA)),
 }
 """Thresholds by name: from shares of the maximum, 0 to 1, to a fraction of the maximum."""
+
+
+def common_threshold(heatmaps: Iterable[ArrayLike], rule: str = AUTO_RULE) -> float:
+    """Return one threshold for all heatmaps of a model, without any box: the median of what a rule chooses for each.
+
+    Args:
+        heatmaps: Several `(H, W)`, any real numbers; those without evidence do not count.
+        rule: As for `chosen_threshold`.
+
+    Returns:
+        A fraction of the maximum in whole percent, in [0, 1); 0.2 if no heatmap has evidence.
+
+    Raises:
+        KerasxaiError: An unknown rule.
+
+    Example:
+        >>> common_threshold([[[0.0, 0.1], [0.9, 1.0]], [[0.0, 0.2], [1.0, 1.0]]], "area")
+        0.9
+    """
+    chosen = [chosen_threshold(one, rule) for one in map(checked_heatmap, heatmaps) if has_evidence(one)]
+    return min(round(float(np.median(chosen)), 2), 0.99) if chosen else BOX_THRESHOLD
 
 
 def chosen_threshold(heatmap: ArrayLike, rule: float | str) -> float:

@@ -1,7 +1,7 @@
 """The localization report: figures by hand, baselines, groups, merging, saving."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,13 @@ import pytest
 
 from kerasxai.cli import parser_of
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.localization import heatmap_to_boxes
+from kerasxai.evaluation.tables import evaluation_rows
+from kerasxai.evaluation.thresholds import Thresholds
+from kerasxai.localization import common_threshold, heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.baselines import centered_box, centered_gaussian
+from kerasxai.metrics.batch import Truth
+from kerasxai.metrics.records import RecordsAt
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.settings import described
 
@@ -193,6 +197,51 @@ def test_whole_image_and_centered_box_are_what_they_say() -> None:
         assert report.records[0]["baselines"]["whole_image"] == expected
         assert report.records[1]["baselines"]["centered_box"] == expected
         assert report.records[1]["baselines"]["whole_image"] < 0.5
+
+
+@pytest.mark.parametrize("protocol", ["kerasxai", "wsolevaluation"])
+def test_records_at_another_threshold_are_those_of_a_report_made_with_it(protocol: str) -> None:
+    data, first = random_batch(), LocalizationReport(iou_threshold=0.3, protocol=protocol, class_names=["a", "b", "c"])
+    truth = Truth(data["labels"], data["boxes"], relative=False)
+    chosen = RecordsAt(0.45, 0.31, first.protocol, 0.3, first.class_names)
+    batch = first.batch(data["heatmaps"], data["scores"], truth, SIZE)
+    first.count(batch, data["names"])
+    chosen.count(batch, first.records)
+    expected = LocalizationReport(0.45, 0.3, protocol, ["a", "b", "c"])
+    expected.count(batch, data["names"])
+    assert [record | {"baselines": None} for record in chosen.records if "iou" in record] == [
+        record | {"baselines": None} for record in expected.records if "iou" in record
+    ]
+    result, at = chosen.result(), expected.result()
+    for name in ("gt_known_loc", "top1_loc", "mean_iou", "pointing_game", "top1_accuracy"):
+        assert result[name] == at[name]
+        assert {key: it[name] for key, it in result["by_size"].items()} == {
+            key: it[name] for key, it in at["by_size"].items()
+        }
+    assert result["baselines"]["centered_gaussian"]["gt_known_loc"] == expected.gaussian.at(0.31)
+    assert result["baselines"]["centered_box"] == at["baselines"]["centered_box"]
+
+
+def test_a_threshold_without_boxes_is_chosen_by_a_rule() -> None:
+    data, config = random_batch(), EvaluateConfig("photos", tune_split=None)
+    report = LocalizationReport()
+    thresholds = Thresholds(config, report.protocol)
+    thresholds.look_at(report.batch(data["heatmaps"], data["scores"], Truth(data["labels"], [[]] * 9)))
+    choice = thresholds.choose(None, ["a"])
+    assert choice.best == common_threshold(data["heatmaps"])
+    assert choice.records.threshold == choice.best and not choice.tuned
+    with pytest.raises(KerasxaiError, match="'auto' or a number"):
+        Thresholds(replace(config, threshold="otsu"), report.protocol)
+
+
+def test_rows_are_named_after_method_and_refinements() -> None:
+    figures = {"gt_known_loc": 0.5}
+    evaluation = {"method": "cam", "refine": "best", "threshold": 0.2, **figures}
+    evaluation["chosen"] = {"threshold": 0.34, "source": "boxes of validation", "baselines": {}, **figures}
+    assert [row[:2] for row in evaluation_rows(evaluation)] == [
+        ["cam + best", "0.340"],
+        ["cam + best, at 20%", "0.200"],
+    ]
 
 
 def test_records_hold_boxes_that_belong_to_their_iou(report: LocalizationReport) -> None:

@@ -102,7 +102,7 @@ def test_figures_of_other_settings_stay(place: Path, tmp_path: Path, capsys: pyt
     boxes = tmp_path / "boxes.csv"
     boxes.write_text((place / "boxes.csv").read_text().replace("15,15", "14,14"))
     for words, told in (
-        (["--threshold", "0.3"], "threshold was 0.2, is 0.3"),
+        (["--threshold", "0.3"], "threshold was 'auto', is 0.3"),
         (["--split", "validation", "--tune-split", "none"], "split was 'test', is 'validation'"),
         (["--boxes", boxes], "boxes have changed"),
     ):

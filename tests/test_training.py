@@ -230,6 +230,17 @@ def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_p
     result = evaluate(model, config.data, method="cam", boxes_csv=config.boxes_csv, out=tmp_path, batch_size=3)
     assert result["images"] == 8
     assert result["tuned"]["split"] == "validation"
+    chosen, fixed = result["chosen"], evaluate(model, config.data, boxes_csv=config.boxes_csv, threshold=0.2)
+    assert chosen["source"] == "boxes of validation"
+    assert {name: chosen[name] for name in result["tuned"] if name != "split"} == {
+        name: value for name, value in result["tuned"].items() if name != "split"
+    }
+    gaussian = chosen["baselines"]["centered_gaussian"]
+    tuned = result["baselines"]["centered_gaussian"]["tuned"]
+    assert (gaussian["threshold"], gaussian["gt_known_loc"]) == (tuned["threshold"], tuned["gt_known_loc"])
+    assert result["threshold"] == 0.2 and fixed["chosen"]["source"] == "given"
+    for name in ("gt_known_loc", "mean_iou", "top1_loc"):
+        assert fixed["chosen"][name] == fixed[name] == result[name]
     assert set(result["by_class"]) == {"0", "1"}
     assert set(result["baselines"]) == {"whole_image", "centered_box", "centered_gaussian"}
     outputs = np.concatenate(
@@ -249,6 +260,7 @@ def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_p
     limited = evaluate(model, config.data, boxes_csv=config.boxes_csv, limit=5, batch_size=3, tune_split=None)
     assert limited["images"] == 5
     assert "tuned" not in limited
+    assert limited["chosen"]["source"] == "otsu on heatmaps of test"
 
 
 def test_evaluate_measures_as_the_reference_does(finished: Path, config: TrainConfig, tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settin
         and written.exists()
         and min(written.stat().st_mtime, kept.stat().st_mtime) > model.stat().st_mtime
         and read_json(kept) == requested
+        and "chosen" in (figures := read_json(written))  # Not from a version without a chosen threshold.
     ):
-        return read_json(written)
+        return figures
     if written.exists():
         keep_former([out])
     evaluation = evaluate(models.load(model), data, out=out, progress=progress, **settings)

@@ -9,7 +9,7 @@ from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.evaluation.saved_results import free_folder
-from kerasxai.evaluation.tables import FIGURES, evaluation_rows, shares
+from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
@@ -71,13 +71,11 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
     )
+    chosen = evaluation["chosen"]
+    print(f"threshold {chosen['threshold']:.3f} of the maximum ({chosen['source']})")
     print_figures(["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
     for key, title in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
         if key in evaluation:
             print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
     for key, title in (("by_size", "object size"), ("by_class", "class")):
-        rows = [
-            [str(it.get("name", name)), str(it["images"]), f"{it['top1_accuracy']:.3f}", *shares(it)]
-            for name, it in evaluation[key].items()
-        ]
-        print_figures([title, "images", "top-1", *FIGURES.values()], rows)
+        print_figures(*group_table(evaluation, key, title))

@@ -9,24 +9,27 @@ from numpy.typing import NDArray
 
 from kerasxai import viz
 from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.evaluation.tables import name_of
 from kerasxai.explainer import Explainer
-from kerasxai.metrics import LocalizationReport
+from kerasxai.metrics.records import RecordsAt
 
 
 def draw_cases(
-    report: LocalizationReport,
+    report: RecordsAt,
     explainer: Explainer,
     samples: Iterable[Mapping[str, Any]],
     taken: ImageInput,
+    name: str,
     count: int = 6,
 ) -> NDArray[np.uint8]:
     """Draw the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
 
     Args:
-        report: The report on these images, in their order.
+        report: The records of these images, in their order, at the threshold of the boxes.
         explainer: The explainer that the report was made with.
         samples: Of `kerasxai.data.load`, one by one.
         taken: Converts images to the input of the model.
+        name: The method with its refinements.
         count: How many of each kind.
 
     Returns:
@@ -38,7 +41,7 @@ def draw_cases(
     # Read only up to the last image that is drawn, and keep only drawn images in memory.
     numbered = itertools.islice(enumerate(samples), max(needed) + 1)
     images = {number: sample["image"] for number, sample in numbered if number in needed}
-    names = report.options["class_names"]
+    names = report.class_names or []
 
     def cell(record: dict[str, Any]) -> NDArray[np.uint8]:
         image = images[order[id(record)]]
@@ -50,16 +53,19 @@ def draw_cases(
         [[cell(record) for record in row] for row in chosen],
         row_labels=["best", "worst"],
         captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
-        title=f"{explainer.method.name}: boxes at {report.options['threshold']:.0%} of the maximum",
+        title=f"{name}: boxes at {report.threshold:.0%} of the maximum",
         legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
     )
 
 
 def draw_curve(evaluation: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """Draw GT-known Loc against the threshold, with the fixed and the tuned threshold marked."""
-    curve, marks = evaluation["curve"], {"fixed": evaluation["threshold"]}
+    """Draw GT-known Loc against the threshold, with the fixed and the chosen threshold marked."""
+    curve, chosen = evaluation["curve"], evaluation["chosen"]
+    marks = {"fixed": evaluation["threshold"]}
     if "tuned" in evaluation:
         marks["chosen on " + evaluation["tuned"]["split"]] = evaluation["tuned"]["threshold"]
+    elif chosen["source"] != "given":
+        marks[chosen["source"]] = chosen["threshold"]
     return viz.plot_curves(
-        curve["thresholds"], {evaluation["method"]: curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
+        curve["thresholds"], {name_of(evaluation): curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
     )

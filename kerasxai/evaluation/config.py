@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
-from kerasxai.tools.arguments import box_threshold, positive_int
+from kerasxai.tools.arguments import auto_or_threshold, positive_int
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import Preprocess
 from kerasxai.tools.model_settings import OUTPUTS, OUTPUTS_HELP
-from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:
@@ -33,8 +32,10 @@ class EvaluateConfig:
         method: A name in `kerasxai.METHODS`.
         layer: As for `kerasxai.Explainer`.
         refine: As for `kerasxai.Explainer`.
-        tune_split: The split on which the best threshold is chosen; None leaves it out.
-        threshold: The fixed threshold, in [0, 1).
+        tune_split: The split on which the best threshold is chosen; None: no split, so that only a rule can choose it.
+        threshold: `"auto"` for the model's own threshold: the best one on `tune_split`, or where it has no boxes, the
+            median of Otsu's thresholds of up to 64 heatmaps; a number in [0, 1) fixes it. With `"auto"` the figures at
+            20 % are given as well.
         limit: Measure at most so many images of each split.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
         preprocess: Input range or function, as for `kerasxai.Explainer`. None leaves images in [0, 255], with a
@@ -62,12 +63,19 @@ class EvaluateConfig:
     layer: "str | keras.Layer | None" = setting("layer to explain, for layer-based methods", METHOD, None, parse=str)
     refine: str | Sequence[object] | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]", parse=str)
     tune_split: str | None = setting(
-        "split on which the best threshold is chosen, other than the evaluated one; none: only the fixed threshold",
+        "split on which the best threshold is chosen, other than the evaluated one; none: by a rule, without boxes",
         DATA,
         "validation",
         parse=_split_or_none,
     )
-    threshold: float = setting("of a heatmap's maximum, for boxes and masks", BOXES, BOX_THRESHOLD, parse=box_threshold)
+    threshold: float | str = setting(
+        "of a heatmap's maximum, for boxes and masks; auto: the model's own, chosen on --tune-split, or by a rule if "
+        "that has no boxes",
+        BOXES,
+        "auto",
+        metavar="SHARE",
+        parse=auto_or_threshold,
+    )
     limit: int | None = setting("maximum number of measured images of each split", DATA, None, parse=positive_int)
     image_size: int | tuple[int, int] | None = None
     preprocess: str | Preprocess | None = None

@@ -5,7 +5,7 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
+from kerasxai.evaluation.tables import name_of
+from kerasxai.evaluation.thresholds import Thresholds
 from kerasxai.explainer import Explainer, Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.localization import IOU_LEVELS
 from kerasxai.metrics.protocols import WSOL, protocol_of
+from kerasxai.metrics.records import RecordsAt
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.input_range import name_of_range
@@ -49,8 +52,8 @@ def evaluate(
     """Measure accuracy and localization of a model on a split of a data set.
 
     The heatmap of each image's true class is thresholded at a fraction of its maximum, and the largest component's box
-    is compared with the true boxes. The best threshold is chosen on another split and applied here, because a threshold
-    chosen on the measured images is too optimistic.
+    is compared with the true boxes. Models and methods differ in the threshold that fits their heatmaps: the best one
+    is chosen on another split and applied here, because a threshold chosen on the measured images is too optimistic.
 
     Args:
         model: A Keras classifier with the classes of the data set.
@@ -64,10 +67,13 @@ def evaluate(
         **settings: Fields of `EvaluateConfig`; other keywords are options of the method.
 
     Returns:
-        The figures of `kerasxai.metrics.LocalizationReport.result`, and `tuned`: `threshold`, `gt_known_loc`,
-        `top1_loc`, `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian,
-        with its best threshold, in `baselines`; with `oracle`, `max_box_acc_v2` in percent, and
-        `max_box_acc_v2_at`, the same by IoU; under `"wsolevaluation"` also `max_box_acc`.
+        The figures of `kerasxai.metrics.LocalizationReport.result`, at the given threshold or at 20 % of the maximum.
+        `chosen`: all figures at the chosen threshold, which are the ones to report: `threshold`, `source` (where the
+        threshold is from), the same entries, `by_class`, `by_size`, and for each group `baselines`, the centered
+        Gaussian at the threshold chosen for it in the same way. `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
+        `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian, with its
+        best threshold, in `baselines`. With `oracle`, `max_box_acc_v2` in percent, and `max_box_acc_v2_at`, the same
+        by IoU; under `"wsolevaluation"` also `max_box_acc`.
 
     Raises:
         KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or `out` cannot be written
@@ -83,7 +89,7 @@ def evaluate(
     # The folder is locked and checked first, so that a long evaluation does not fail when it writes.
     with folder_of_figures(folder, stored):
         evaluator = _Evaluator(model, config, progress)
-        evaluation, report = evaluator.figures()
+        evaluation, report, chosen = evaluator.figures()
         evaluation["settings"] = stored
         # Shown before writing: the figures are not lost if the disk is full.
         if show is not None:
@@ -92,7 +98,7 @@ def evaluate(
             for name, content in (("evaluation", evaluation), ("records", report.records)):
                 write_json(folder / f"{name}.json", null_for_nan(content))
             viz.save_png(folder / "threshold.png", draw_curve(evaluation))
-            viz.save_png(folder / "cases.png", evaluator.cases(report))
+            viz.save_png(folder / "cases.png", evaluator.cases(chosen))
     return evaluation
 
 
@@ -120,6 +126,7 @@ class _Evaluator:
         check_classes(self.info, model, self.images)
         self.dataset.check_images(splits)
         self.protocol = protocol_of(config.protocol)
+        self.thresholds = Thresholds(config, self.protocol)
         # A refinement works on maps of the image's size; without one, the protocol does the resizing.
         raw: dict[str, Any] = {"resize": False} if self.protocol.resizes_method_maps and config.refine is None else {}
         given: dict[str, Any] = {name: getattr(config, name) for name in ("layer", "refine", "batch_size", "outputs")}
@@ -127,13 +134,16 @@ class _Evaluator:
         self.layer: str | None = None
         self._range_checked = False
 
-    def figures(self) -> tuple[dict[str, Any], LocalizationReport]:
-        """Measure the splits; return the figures and the report of the evaluated split."""
+    def figures(self) -> tuple[dict[str, Any], LocalizationReport, RecordsAt]:
+        """Measure the splits; return the figures, the report of the evaluated split, and its records as chosen."""
         config = self.config
         # The tuning split first: its best threshold is then applied to the evaluated split, which must not choose it.
-        tuning = None if config.tune_split is None else self.measure(config.tune_split).result()
+        tuning = None if config.tune_split is None else self.measure(config.tune_split)
+        if self.thresholds.needs_heatmaps and tuning is None:
+            self._look_at(config.split)
+        chosen = self.thresholds.choose(tuning, self.info.class_names)
         oracle = MaxBoxAccV2(protocol=WSOL.name) if config.oracle or self.protocol.reports_max_box_acc else None
-        report = self.measure(config.split, oracle)
+        report = self.measure(config.split, oracle, chosen.records)
         evaluation = report.result() | {
             "command": command_line(),
             "data": self.info.name,
@@ -150,38 +160,56 @@ class _Evaluator:
         if self.protocol.reports_max_box_acc:
             # MaxBoxAcc is the maximum of the same curve, in percent.
             evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
-        if tuning is not None:
-            tuned, blind = tuning["best_threshold"], tuning["baselines"]["centered_gaussian"]["best_threshold"]
+        if chosen.tuned:
+            tuned, blind = chosen.best, chosen.blind
             evaluation["tuned"] = {"split": config.tune_split, "threshold": tuned, **report.at(tuned)}
             gaussian = {"split": config.tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind)}
             evaluation["baselines"]["centered_gaussian"]["tuned"] = gaussian
-        return evaluation, report
+        evaluation["chosen"] = {"source": chosen.source, **chosen.records.result()}
+        return evaluation, report, chosen.records
 
-    def measure(self, split: str, oracle: MaxBoxAccV2 | None = None) -> LocalizationReport:
-        """Explain the images of a split and count them in a new report, and in `oracle` if there is one."""
-        config = self.config
-        report = LocalizationReport(config.threshold, 0.5, config.protocol, class_names=self.info.class_names)
-        source = self.dataset.batches(split, self.images.size, config.batch_size)
-        for batch in self._limited(source.as_numpy_iterator(), split):
+    def measure(
+        self, split: str, oracle: MaxBoxAccV2 | None = None, chosen: RecordsAt | None = None
+    ) -> LocalizationReport:
+        """Explain the images of a split and count them in a new report, and in `oracle` and `chosen` if given."""
+        threshold = self.thresholds.fixed
+        report = LocalizationReport(threshold, 0.5, self.config.protocol, class_names=self.info.class_names)
+        for batch in self._batches(split):
             explanation, measure = add_batch(report, self.explainer, batch, self.images)
-            if not self._range_checked:
-                # After the first batch: the check predicts, and a model that cannot explain the data should fail first.
-                self._range_checked = True
-                warn_of_range(self.model, self.images, config.preprocess)
+            self._check_range()
             self.layer = explanation.layer
+            if chosen is None:
+                self.thresholds.look_at(measure)
+            else:
+                chosen.count(measure, report.records[-len(measure.maps) :])
             if oracle is not None:
                 oracle.count_batch(measure)
         return report
 
-    def cases(self, report: LocalizationReport) -> NDArray[np.uint8]:
+    def _look_at(self, split: str) -> None:
+        """Show the first heatmaps of a split to the rule that chooses a threshold; boxes are not used."""
+        report = LocalizationReport(self.thresholds.fixed, 0.5, self.config.protocol)
+        for batch in self._batches(split, self.thresholds.images):
+            self.thresholds.look_at(add_batch(report, self.explainer, batch, self.images)[1])
+
+    def _check_range(self) -> None:
+        """Warn about the range of the images, after the first batch."""
+        # After it, because the check predicts, and a model that cannot explain the data should fail first.
+        if not self._range_checked:
+            self._range_checked = True
+            warn_of_range(self.model, self.images, self.config.preprocess)
+
+    def cases(self, records: RecordsAt) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
         samples = self.dataset.samples(self.config.split, self.images.size)
-        return draw_cases(report, self.explainer, samples.as_numpy_iterator(), self.images)
+        name = name_of(vars(self.config))
+        return draw_cases(records, self.explainer, samples.as_numpy_iterator(), self.images, name)
 
-    def _limited(self, batches: Iterable[dict[str, Any]], split: str) -> Iterator[dict[str, Any]]:
+    def _batches(self, split: str, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield batches up to the limit of images, with a progress bar."""
         count, size = self.info.splits[split], self.config.batch_size
-        left = count if self.config.limit is None else min(self.config.limit, count)
+        left = min([count, *(limit for limit in (self.config.limit, most) if limit is not None)])
+        batches = self.dataset.batches(split, self.images.size, size).as_numpy_iterator()
         title = f"explaining {escape(split)}"
         shown = track(batches, title, total=-(-left // size), transient=True, disable=not self.progress)
         for batch in shown:

@@ -1,5 +1,6 @@
 """The figures of an evaluation as rows of tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 FIGURES = {
@@ -12,19 +13,66 @@ FIGURES = {
 }
 
 
-def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
-    """Return the rows of the main table: the method at both thresholds, then the baselines."""
+def name_of(evaluation: Mapping[str, Any]) -> str:
+    """Return the name of a row, the method with its refinements.
 
-    def row(name: str, threshold: float | None, figures: dict[str, Any]) -> list[str]:
+    Example:
+        >>> name_of({"method": "cam", "refine": "best"}), name_of({"method": "cam", "refine": None})
+        ('cam + best', 'cam')
+    """
+    refine = evaluation.get("refine")
+    if not refine:
+        return str(evaluation["method"])
+    names = refine if isinstance(refine, str) else ",".join(map(str, refine))
+    return f"{evaluation['method']} + {names}"
+
+
+def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the main table: the method at its own and at the fixed threshold, then the baselines.
+
+    The first two rows are the method's. With a given threshold, the first is at this one and the second at the one that
+    was best on the tuning split, if there is one.
+    """
+
+    def row(name: str, threshold: float | None, figures: Mapping[str, Any]) -> list[str]:
         return [name, "" if threshold is None else f"{threshold:.3f}", *shares(figures)]
 
-    method = evaluation["method"]
-    rows = [row(method, evaluation["threshold"], evaluation)]
-    if "tuned" in evaluation:
+    name, chosen = name_of(evaluation), evaluation["chosen"]
+    rows = [row(name, chosen["threshold"], chosen)]
+    if chosen["source"] != "given":
+        rows.append(row(f"{name}, at {evaluation['threshold']:.0%}", evaluation["threshold"], evaluation))
+    elif "tuned" in evaluation:
         tuned = evaluation["tuned"]
-        rows.append(row(f"{method}, threshold from {tuned['split']}", tuned["threshold"], tuned))
-    rows += [row(f"baseline: {name.replace('_', ' ')}", None, it) for name, it in evaluation["baselines"].items()]
-    return rows
+        rows.append(row(f"{name}, threshold from {tuned['split']}", tuned["threshold"], tuned))
+    blind = chosen["baselines"].items()
+    return [*rows, *(row(f"baseline: {it.replace('_', ' ')}", ones.get("threshold"), ones) for it, ones in blind)]
+
+
+def group_table(evaluation: dict[str, Any], key: str, title: str) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows of a table of groups of images, at the chosen threshold.
+
+    The last columns are GT-known Loc at the fixed threshold and of the centered Gaussian.
+
+    Args:
+        evaluation: The result of `evaluate`.
+        key: `"by_size"` or `"by_class"`.
+        title: The heading of the first column.
+    """
+    chosen = evaluation["chosen"]
+    is_given = chosen["source"] == "given"
+    fixed = [] if is_given else [f"{FIGURES['gt_known_loc']} at {evaluation['threshold']:.0%}"]
+    rows = [
+        [
+            str(it.get("name", group)),
+            str(it["images"]),
+            f"{it['top1_accuracy']:.3f}",
+            *shares(it),
+            *([] if is_given else [_share(evaluation[key][group])]),
+            _share(it.get("baselines", {}).get("centered_gaussian", {})),
+        ]
+        for group, it in chosen[key].items()
+    ]
+    return [title, "images", "top-1", *FIGURES.values(), *fixed, "centered Gaussian"], rows
 
 
 def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
@@ -32,6 +80,10 @@ def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
     return evaluation["masks"]["coverage"][part][measure]["0.5"]
 
 
-def shares(figures: dict[str, Any]) -> list[str]:
+def shares(figures: Mapping[str, Any]) -> list[str]:
     """Return the cells of `FIGURES`; empty where there is no figure."""
-    return [f"{figures[key]:.3f}" if key in figures else "" for key in FIGURES]
+    return [_share(figures, key) for key in FIGURES]
+
+
+def _share(figures: Mapping[str, Any], key: str = "gt_known_loc") -> str:
+    return f"{figures[key]:.3f}" if key in figures else ""

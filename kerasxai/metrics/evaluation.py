@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from kerasxai.metrics import baselines
 from kerasxai.metrics.baselines import CENTERED_SIDE, GAUSSIAN_SIGMA, centered_box, centered_gaussian
 from kerasxai.metrics.protocols import protocol_of
-from kerasxai.metrics.report import SIZES, TOP_K, LocalizationReport
+from kerasxai.metrics.records import SIZES, TOP_K
+from kerasxai.metrics.report import LocalizationReport
 from kerasxai.tools.deprecation import warn_deprecated
 
 __all__ = [

@@ -16,13 +16,10 @@ from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, index_of
 from kerasxai.metrics.masks import MaskCoverage, PxAP
 from kerasxai.metrics.pointing import energy, hits
 from kerasxai.metrics.protocols import WSOL, protocol_of
+from kerasxai.metrics.records import TOP_K, ImageRecords
 from kerasxai.tools.deprecation import warn_deprecated
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD
-
-TOP_K = (1, 5)
-# By the largest true box's share of the image: as large as a square of a third, or of two thirds, of the side.
-SIZES = {"small": (0.0, 1 / 9), "medium": (1 / 9, 4 / 9), "large": (4 / 9, np.inf)}
 
 
 class ImageOptions(TypedDict, total=False):
@@ -40,7 +37,7 @@ def _image_options(
     return names, image_size, relative
 
 
-class LocalizationReport:
+class LocalizationReport(ImageRecords):
     """All metrics of `kerasxai evaluate` in one pass, with a record of every image.
 
     The heatmaps are of the true classes; Top-k Loc is then the true class among the k highest scores AND its box right
@@ -76,6 +73,7 @@ class LocalizationReport:
         protocol: str = "kerasxai",
         class_names: Sequence[str] | None = None,
     ) -> None:
+        super().__init__(float(iou_threshold), class_names)
         self.options: dict[str, Any] = {
             "threshold": float(threshold),
             "iou_threshold": float(iou_threshold),
@@ -83,7 +81,7 @@ class LocalizationReport:
             "class_names": None if class_names is None else [str(name) for name in class_names],
         }
         self.protocol = protocol_of(protocol)
-        self.records: list[dict[str, Any]] = []
+        self.class_names = self.options["class_names"]
         self.boxes = GTKnownLoc(threshold, iou_threshold, protocol)
         self.top = TopKLoc(TOP_K, threshold, iou_threshold, protocol)
         self.gaussian = GTKnownLoc(threshold, iou_threshold, protocol)
@@ -276,14 +274,6 @@ class LocalizationReport:
         }
         return {"gt_known_loc": self.boxes.at(threshold), **top}
 
-    def best(self, count: int = 8) -> list[dict[str, Any]]:
-        """Return the records of highest IoU, the highest first."""
-        return sorted((record for record in self.records if "iou" in record), key=lambda record: -record["iou"])[:count]
-
-    def worst(self, count: int = 8) -> list[dict[str, Any]]:
-        """Return the records of lowest IoU, the lowest first."""
-        return sorted((record for record in self.records if "iou" in record), key=lambda record: record["iou"])[:count]
-
     def result(self) -> dict[str, Any]:
         """Return all figures, ready for JSON.
 
@@ -328,48 +318,3 @@ class LocalizationReport:
         if self.masks.totals["images"][0]:
             pair[0]["mean_iou"] = float(self.masks.result())
         return pair[0], pair[1]
-
-    def summary(self, records: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the figures of some records; those of boxes only if there are boxes."""
-        entries: dict[str, Any] = {"images": len(records)}
-        for k in TOP_K:
-            entries[f"top{k}_accuracy"] = float(np.mean([record["place"] < k for record in records]))
-        located = [record for record in records if "iou" in record]
-        entries["images_with_boxes"] = len(located)
-        if not located:
-            return entries
-        entries |= self.hit_rates(located, [record["iou"] for record in located])
-        entries["pointing_game"] = float(np.mean([record["pointing"] for record in located]))
-        entries["energy_pointing_game"] = float(np.mean([record["energy"] for record in located]))
-        return entries
-
-    def hit_rates(self, records: list[dict[str, Any]], ious: list[float]) -> dict[str, float]:
-        """Return GT-known Loc, Top-k Loc and mean IoU."""
-        hit = np.array(ious) >= self.options["iou_threshold"]
-        rank = np.array([record["place"] for record in records])
-        top = {f"top{k}_loc": float((hit & (rank < k)).mean()) for k in TOP_K}
-        return {"gt_known_loc": float(hit.mean()), **top, "mean_iou": float(np.mean(ious))}
-
-    def baseline(self, name: str) -> dict[str, Any]:
-        """Return the figures of one baseline."""
-        located = [record for record in self.records if "iou" in record]
-        return self.hit_rates(located, [record["baselines"][name] for record in located])
-
-    def by_class(self) -> dict[str, dict[str, Any]]:
-        """Return the figures by label; the keys are class numbers, because two classes may share a name."""
-        names = self.options["class_names"] or []
-        groups: dict[int, list[dict[str, Any]]] = {}
-        for record in self.records:
-            groups.setdefault(record["label"], []).append(record)
-        return {
-            str(label): {"name": names[label] if label < len(names) else str(label), **self.summary(records)}
-            for label, records in sorted(groups.items())
-        }
-
-    def by_size(self) -> dict[str, dict[str, Any]]:
-        """Return the figures of small (share of the image below 1/9), medium (below 4/9) and large objects."""
-        return {
-            name: self.summary([r for r in self.records if low <= r.get("share", -1) < high])
-            for name, (low, high) in SIZES.items()
-            if any(low <= r.get("share", -1) < high for r in self.records)
-        }

@@ -65,6 +65,16 @@ open_fraction = number(above=0, below=1)
 box_threshold = number(least=0, below=1)
 
 
+def auto_or_threshold(text: str) -> float | str:
+    """Parse a threshold of boxes, or `auto`.
+
+    Example:
+        >>> auto_or_threshold("auto"), auto_or_threshold("0.3")
+        ('auto', 0.3)
+    """
+    return text if text == "auto" else box_threshold(text)
+
+
 def stride_or_layer(text: str) -> int | str:
     """Parse an output stride, or the name of a layer.
 
