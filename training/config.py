@@ -5,6 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.methods import METHODS
 from kerasxai.models import BACKBONES, HEADS
 from kerasxai.tools.arguments import comma_separated, stride_or_layer
@@ -189,9 +190,7 @@ class TrainConfig(RunConfig):
     loss_options: dict[str, Any] = setting("an option of the loss", TRAINING, flag="--loss-option", collect=dict)
     seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
     data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
-    boxes_csv: str | None = setting(
-        "CSV with boxes by file name, for measuring only", DATA, None, flag="--boxes", metavar="FILE"
-    )
+    boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
 
     def __post_init__(self) -> None:
         # The head is filled in, so that config.json says which one it is.

@@ -1,159 +1,183 @@
 """Boxes from a file, for a folder of images or for a data set without boxes."""
 
-import csv
-import io
 import itertools
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerasxai.data.box_files.annotations import Annotation, BoxFile, BoxFileWarning, counted
+from kerasxai.data.box_files.matching import ImageNames
+from kerasxai.data.box_files.reading import read_box_file
+from kerasxai.data.finding import folded
 from kerasxai.data.images import BROKEN, image_size
 from kerasxai.tools.errors import KerasxaiError, unknown
-from kerasxai.tools.files import StrPath, read_text
+from kerasxai.tools.files import StrPath
 from kerasxai.tools.printable import printable
 
-COLUMNS = ("filename", "x_min", "y_min", "x_max", "y_max")
-
-
-Row = tuple[int, str, list[float]]
-"""Line number, file name and the four numbers."""
-
-
-def _text(path: Path) -> str:
-    if path.exists() and not path.is_file():
-        raise KerasxaiError(f"expected a CSV file with boxes, got {printable(path)}, which is no regular file")
-    try:
-        text = read_text(path)
-    except KerasxaiError as error:
-        reason = str(error).rpartition(": ")[2]
-        raise KerasxaiError(f"cannot read the boxes in {printable(path)}: {reason}") from error
-    if "\0" in text:
-        raise KerasxaiError(f"cannot read the boxes in {printable(path)}: it is not UTF-8; save it as CSV UTF-8")
-    return text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
-
-
-def _rows(path: Path) -> list[Row]:
-    """Return line number, file name and the four numbers of each row."""
-    reader: csv.DictReader | None = None
-    try:
-        text = _text(path)
-        first_line = text[: 4 * csv.field_size_limit()].split("\n", 1)[0]
-        # Spreadsheets of many languages separate columns by semicolons, others by tabs.
-        delimiter = max(",;\t", key=first_line.count)
-        first = next(csv.reader([first_line], delimiter=delimiter, skipinitialspace=True), [])
-        # Without a header: name,x0,y0,x1,y1, as in the `localization.txt` of wsolevaluation.
-        bare = len(first) == len(COLUMNS) and all(_is_number(one) for one in first[1:])
-        stream = io.StringIO(text, newline="")
-        reader = csv.DictReader(stream, COLUMNS if bare else None, delimiter=delimiter, skipinitialspace=True)
-        return _checked_rows(path, reader, bare)
-    except csv.Error as error:
-        line = 1 if reader is None else reader.line_num + 1
-        raise KerasxaiError(
-            f"cannot read line {line} of {printable(path)}: {error}; expected {', '.join(COLUMNS)}"
-        ) from error
-
-
-def _checked_rows(path: Path, reader: csv.DictReader, bare: bool) -> list[Row]:
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
-        raise KerasxaiError(
-            f"{_line(path, 1)}: the header must name {', '.join(COLUMNS)}, got one without {', '.join(missing)}"
-        )
-    rows = []
-    for row in reader:
-        if not (row["filename"] or "").strip():
-            raise KerasxaiError(f"{_line(path, reader.line_num)}: filename must be that of an image, got nothing")
-        for column in COLUMNS[1:]:
-            if not _is_number(row[column] or ""):
-                raise KerasxaiError(f"{_line(path, reader.line_num)}: {column} must be a number, got {row[column]!r}")
-        x0, y0, x1, y1 = (float(row[column]) for column in COLUMNS[1:])
-        # The reference has boxes of no extent, which its IoU counts as one pixel wide.
-        if not (x0 < x1 and y0 < y1) and not (bare and x0 <= x1 and y0 <= y1):
-            raise KerasxaiError(
-                f"{_line(path, reader.line_num)}: expected a box with an area, got x {x0:g} to {x1:g}, "
-                f"y {y0:g} to {y1:g}"
-            )
-        name = str(row["filename"]).strip().replace("\\", "/").removeprefix("./")
-        rows.append((reader.line_num, name, [x0, y0, x1, y1]))
-    if not rows:
-        raise KerasxaiError(f"{printable(path)}: expected one or more boxes, got a header and no boxes")
-    return rows
-
-
-def _line(path: Path, number: int) -> str:
-    return f"{printable(path)}, line {number}"
-
-
-def _are_relative(path: Path, rows: list[Row]) -> bool:
-    """Return whether all boxes are fractions of width and height; a file must not mix them with pixels.
-
-    Raises:
-        KerasxaiError: Some rows hold fractions and others pixels.
-    """
-    pixels = next((line for line, _, numbers in rows if max(numbers) > 1.0), None)
-    if pixels is None:
-        return min(number for _, _, numbers in rows for number in numbers) >= 0.0
-    for line, _, numbers in rows:
-        if min(numbers) >= 0.0 and max(numbers) <= 1.0 and any(number % 1 for number in numbers):
-            raise KerasxaiError(
-                f"{printable(path)}: boxes must be all fractions or all pixels, got fractions in line {line} and "
-                f"pixels in line {pixels}"
-            )
-    return False
+# Labeling tools round, and let boxes leave the image by a little: in pixels, and as a share of a side.
+_PIXELS, _SHARE = 1.0, 0.01
 
 
 def read_boxes(path: StrPath, root: Path, names: Iterable[str]) -> Mapping[str, NDArray[np.float32]]:
-    """Read the boxes of a folder from a CSV file with the columns filename, x_min, y_min, x_max, y_max.
+    """Read the boxes of a folder of images from a file, or from a folder of files.
 
-    File names are relative to the folder, with "/" between folders. An image may have several rows, or none. If all
-    numbers of the file are in [0, 1], they are relative to width and height; otherwise they are pixels of the upright
-    image, and x_max and y_max are one past the last pixel. Further columns are ignored, and columns may also be
-    separated by semicolons or tabs. A file without a header has these five columns in this order.
+    * CSV with the columns filename, x_min, y_min, x_max, y_max. File names are relative to the folder, with "/" between
+      folders. If all numbers of the file are in [0, 1], they are relative to width and height; otherwise they are
+      pixels of the upright image, and x_max and y_max are one past the last pixel. Further columns are ignored, and
+      columns may also be separated by semicolons or tabs. A file without a header has these five columns in this order.
+    * `boxes.csv`, `boxes.json` or the whole folder of `kerasxai localize`.
+    * COCO JSON, Pascal VOC XML and YOLO text of labeling tools, see `kerasxai.data.box_files`.
+
+    An image may have several boxes, or none. In all formats but the first, file names are matched by
+    `kerasxai.data.box_files.matching.ImageNames`, boxes of files that are not among the images are left out with a
+    warning, and where the names of categories are names of the classes, an image keeps only boxes of its own class.
 
     Args:
-        path: The CSV file.
+        path: The file or folder.
         root: The folder of images.
-        names: The images in it.
+        names: The images in it, `.../class/image`.
 
     Returns:
         For each file name that has boxes `(k, 4)` float32 relative xyxy.
 
     Raises:
-        KerasxaiError: With the line where something is wrong: a column or a number is missing, the folder has no such
-            image, a box has no area or leaves the image, or fractions and pixels are mixed.
+        KerasxaiError: With the line or the object where something is wrong: a column or a number is missing, a box has
+            no area or leaves the image, fractions and pixels are mixed, a name is that of several images, or of none.
     """
-    path = Path(path)
-    rows = _rows(path)
-    relative = _are_relative(path, rows)
-    known = set(names)
+    file, names = read_box_file(path), list(names)
+    matched = _exact(file, names) if file.strict else _matched(file, names)
     sizes: dict[str, tuple[int, int]] = {}
     boxes: dict[str, list[NDArray[np.float32]]] = {}
-    for line, name, (x0, y0, x1, y1) in rows:
-        if name not in known:
-            raise KerasxaiError(": ".join([_line(path, line), str(unknown("image", name, sorted(known), most=3))]))
-        if not relative and name not in sizes:
-            try:
-                sizes[name] = image_size(root / name)
-            except BROKEN as error:
-                raise KerasxaiError(f"cannot read the image {printable(root / name)}: {error}") from error
-        width, height = (1, 1) if relative else sizes[name]
-        if min(x0, y0) < 0 or x1 > width or y1 > height:
-            raise KerasxaiError(
-                f"{_line(path, line)}: expected a box inside the image of {width} x {height}, got ({x0:g}, {y0:g}, "
-                f"{x1:g}, {y1:g})"
-            )
-        boxes.setdefault(name, []).append(np.array([x0 / width, y0 / height, x1 / width, y1 / height], np.float32))
+    for name, annotation in matched:
+        if not file.relative and name not in sizes:
+            sizes[name] = _size_of(root / name)
+        width, height = (1, 1) if file.relative else _frame(annotation, sizes[name])
+        boxes.setdefault(name, []).append(_fitted(annotation, width, height, file))
     return {name: np.stack(found) for name, found in boxes.items()}
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    try:
+        return image_size(path)
+    except BROKEN as error:
+        raise KerasxaiError(f"cannot read the image {printable(path)}: {error}") from error
+
+
+def _frame(annotation: Annotation, size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of the image that the pixels of a box refer to: of the file's, or of a scaled copy.
+
+    Raises:
+        KerasxaiError: The file of boxes states a size of another aspect.
+    """
+    stated = annotation.size
+    if stated is None or stated == size:
+        return size
+    # The same aspect, up to the rounding of one pixel.
+    if abs(stated[0] * size[1] - stated[1] * size[0]) > max(*stated, *size):
+        raise KerasxaiError(
+            f"{annotation.place}: expected boxes of an upright image of {size[0]} x {size[1]}, got a size of "
+            f"{stated[0]} x {stated[1]}; label the image that is read here"
+        )
+    return stated
+
+
+def _fitted(annotation: Annotation, width: int, height: int, file: BoxFile) -> NDArray[np.float32]:
+    """Return a box relative to width and height.
+
+    Raises:
+        KerasxaiError: It leaves the image, or in files of labeling tools, leaves it by more than rounding explains.
+    """
+    x0, y0, x1, y1 = annotation.box
+    room = 0.0 if file.strict else _SHARE if file.relative else max(_PIXELS, _SHARE * max(width, height))
+    if min(x0, y0) < -room or x1 > width + room or y1 > height + room:
+        raise KerasxaiError(
+            f"{annotation.place}: expected a box inside the image of {width} x {height}, got ({x0:g}, {y0:g}, "
+            f"{x1:g}, {y1:g})"
+        )
+    return np.clip(np.array([x0 / width, y0 / height, x1 / width, y1 / height], np.float32), 0, 1)
+
+
+def _exact(file: BoxFile, names: Sequence[str]) -> list[tuple[str, Annotation]]:
+    known = set(names)
+    for annotation in file.annotations:
+        if annotation.file_name not in known:
+            error = unknown("image", annotation.file_name, sorted(known), most=3)
+            message = f"{annotation.place}: {error}"
+            raise KerasxaiError(message)
+    return [(annotation.file_name, annotation) for annotation in file.annotations]
+
+
+def _matched(file: BoxFile, names: Sequence[str]) -> list[tuple[str, Annotation]]:
+    """Return the boxes of images in the folder, and warn of all others.
+
+    Raises:
+        KerasxaiError: No file name is that of an image, or one is that of several.
+    """
+    images = ImageNames(names)
+    found = {name: images.find(name, file.by_stem) for name in sorted({one.file_name for one in file.annotations})}
+    missing = [name for name, image in found.items() if image is None]
+    if len(missing) == len(found):
+        one = f"{missing[0]!r}" if missing else "no boxes"
+        raise KerasxaiError(
+            f"expected boxes of images in the folder in {printable(file.path)}, got "
+            f"{'file names of no image: ' if missing else ''}{printable(one)}; the folder has {printable(names[0])}"
+        )
+    _check_unique(file, found)
+    kept = [(image, one) for one in file.annotations if (image := found[one.file_name]) is not None]
+    notes = list(file.notes)
+    if missing:
+        notes.append(f"{len(missing)} of {counted(len(found), 'file name')} match no image, as {printable(missing[0])}")
+    kept = _of_own_class(kept, {PurePosixPath(name).parent.name for name in names}, notes)
+    if any(one.score is not None for _, one in kept):
+        notes.append("boxes have scores, so they are predictions; figures are agreement with them, not accuracy")
+    if notes:
+        warnings.warn(f"boxes of {printable(file.path)}: {'; '.join(notes)}", BoxFileWarning, stacklevel=3)
+    return kept
+
+
+def _check_unique(file: BoxFile, found: Mapping[str, str | None]) -> None:
+    first: dict[str, str] = {}
+    for name, image in found.items():
+        if image is not None and first.setdefault(image, name) != name:
+            raise KerasxaiError(
+                f"expected one file name for the image {printable(image)} in {printable(file.path)}, got "
+                f"{printable(first[image])} and {printable(name)}; remove one of them"
+            )
+
+
+def _class_key(name: str) -> str:
+    """Return a class name without case, and with spaces for the underscores that files cannot do without."""
+    return folded(name).replace("_", " ").strip()
+
+
+def _of_own_class(
+    matched: list[tuple[str, Annotation]], classes: Iterable[str], notes: list[str]
+) -> list[tuple[str, Annotation]]:
+    """Return the boxes of each image's own class, if the categories of the file are classes of the data."""
+    categories = Counter(one.category for _, one in matched)
+    known = {_class_key(name) for name in classes}
+    if not any(name is not None and _class_key(name) in known for name in categories):
+        if len(categories) > 1:
+            listed = ", ".join(printable(str(name)) for name in list(categories)[:3])
+            notes.append(f"no category ({listed}, ...) is a class of the data, so boxes count whatever their category")
+        return matched
+    kept = [
+        (image, one)
+        for image, one in matched
+        if one.category is None or _class_key(one.category) == _class_key(PurePosixPath(image).parent.name)
+    ]
+    if len(kept) < len(matched):
+        images = len({image for image, _ in matched} - {image for image, _ in kept})
+        notes.append(
+            f"{len(matched) - len(kept)} of {counted(len(matched), 'box', 'boxes')} are of another class than the "
+            f"image and left out, which leaves {counted(images, 'image')} without a box"
+        )
+    return kept
 
 
 def _end(name: str, parts: int) -> str:
@@ -166,23 +190,33 @@ class BoxLookup:
     The file is as in `read_boxes`, or the `localization.txt` of wsolevaluation. Names are compared from their end, with
     as many folders as make the names of the file unique: TFDS has `ILSVRC2012_val_00000001.JPEG` for what is
     `val/ILSVRC2012_val_00000001.JPEG` elsewhere. Names that the data set does not have are no mistake, since it is read
-    split by split.
+    split by split. As in `read_boxes`, boxes of another class than the image's are left out where the categories of the
+    file are classes of the data.
 
     Args:
         path: The file.
+        class_names: The classes of the data set.
 
     Raises:
         KerasxaiError: The file cannot be read, or a line is wrong.
     """
 
-    def __init__(self, path: StrPath) -> None:
-        rows = _rows(Path(path))
-        self.relative = _are_relative(Path(path), rows)
-        boxes: dict[str, list[list[float]]] = {}
-        for _, name, numbers in rows:
-            boxes.setdefault(name, []).append(numbers)
+    def __init__(self, path: StrPath, class_names: Sequence[str] = ()) -> None:
+        file = read_box_file(path)
+        self.relative, self.by_stem = file.relative, file.by_stem
+        boxes: dict[str, list[Annotation]] = {}
+        for one in file.annotations:
+            boxes.setdefault(one.file_name, []).append(one)
+        if not boxes:
+            raise KerasxaiError(f"{printable(file.path)}: expected one or more boxes, got none")
+        if file.notes:
+            warnings.warn(f"boxes of {printable(file.path)}: {'; '.join(file.notes)}", BoxFileWarning, stacklevel=2)
         self.parts = next(n for n in itertools.count(1) if len({_end(name, n) for name in boxes}) == len(boxes))
-        self.boxes = tf.constant([one for found in boxes.values() for one in found], tf.float32)
+        ordered = [one for found in boxes.values() for one in found]
+        self.boxes = tf.constant([one.box for one in ordered], tf.float32)
+        self.labels = tf.constant(_labels(ordered, class_names), tf.int64)
+        # Width and height that the file states; 0 where it states none.
+        self.sizes = tf.constant([one.size or (0, 0) for one in ordered], tf.float32)
         # The last entry is that of an image without boxes, which the lookup returns for other names.
         ends = np.cumsum([0, *(len(found) for found in boxes.values()), 0])
         self.ends = tf.constant(ends, tf.int64)
@@ -190,17 +224,43 @@ class BoxLookup:
         numbers = tf.range(len(boxes), dtype=tf.int64)
         self.numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, numbers), len(boxes))
 
-    def find(self, name: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
+    def find(self, name: tf.Tensor, image: tf.Tensor, label: tf.Tensor | None = None) -> tf.Tensor:
         """Return the boxes `(k, 4)` of an image, float32 relative xyxy; `(0, 4)` where the file has none.
 
         Boxes are clipped at the image's border. One that leaves the image by more than a tenth belongs to an image of
         another size; it is not clipped, so that metrics refuse it.
+
+        Args:
+            name: The image's file name.
+            image: `(H, W, 3)`.
+            label: The image's class; None keeps boxes of all classes.
         """
+        if self.by_stem:
+            name = tf.strings.regex_replace(name, r"\.[^./]*$", "")
         end = tf.strings.reduce_join(tf.strings.split(name, "/")[-self.parts :], separator="/")
         number = self.numbers.lookup(end)
-        found = self.boxes[self.ends[number] : self.ends[number + 1]]
+        rows = tf.range(self.ends[number], self.ends[number + 1])
+        if label is not None:
+            labels = tf.gather(self.labels, rows)
+            rows = tf.boolean_mask(rows, (labels < 0) | (labels == tf.cast(label, tf.int64)))
+        found = tf.gather(self.boxes, rows)
         if not self.relative:
             size = tf.cast(tf.shape(image)[1::-1], tf.float32)
-            found = found / tf.concat([size, size], axis=0)
+            stated = tf.gather(self.sizes, rows)
+            # A scaled copy of the same image, up to the rounding of one pixel; see `_frame`.
+            same = tf.abs(stated[:, 0] * size[1] - stated[:, 1] * size[0]) <= tf.maximum(
+                tf.reduce_max(stated, axis=1), tf.reduce_max(size)
+            )
+            frames = tf.where((same & (stated[:, 0] > 0))[:, None], stated, size)
+            found = found / tf.concat([frames, frames], axis=1)
         fits = tf.reduce_all((found > -0.1) & (found < 1.1), axis=1, keepdims=True)
         return tf.where(fits, tf.clip_by_value(found, 0.0, 1.0), found)
+
+
+def _labels(annotations: Iterable[Annotation], class_names: Sequence[str]) -> list[int]:
+    """Return the class of each box; -1 for any class, and the number of classes for a category that is none of them."""
+    numbers = {_class_key(name): number for number, name in enumerate(class_names)}
+    keys = [None if one.category is None else _class_key(one.category) for one in annotations]
+    if numbers.keys().isdisjoint(key for key in keys if key is not None):
+        return [-1] * len(keys)
+    return [-1 if key is None else numbers.get(key, len(class_names)) for key in keys]

@@ -193,7 +193,7 @@ class TfdsSource:
                 f"expected a data set with one class for each image to join a file of boxes to, got {name}, whose "
                 "classes are those of its own boxes; omit the file of boxes"
             )
-        return BoxLookup(boxes_file)
+        return BoxLookup(boxes_file, self.features.class_names)
 
     def count(self, expression: str) -> int:
         """Return the number of samples of a TFDS split expression."""
@@ -239,7 +239,7 @@ class TfdsSource:
         def sample(index: tf.Tensor, example: Example) -> dict[str, tf.Tensor]:
             adapted = adapt(index, example, found, mask_reader, annotations, split)
             if self.boxes is not None and annotations:
-                adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"])
+                adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"], adapted["label"])
             return adapted
 
         return dataset.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)

@@ -54,8 +54,9 @@ def load(
             pixel centers; masks by nearest neighbor), or None to keep their sizes.
         batch_size: Number of images in a batch; None for single samples. Needs an `image_size`.
         data_dir: Where TFDS keeps its data; None for its default.
-        boxes_csv: Boxes of a folder of images, see `kerasxai.data.boxes.read_boxes`; or for a data set by the names of
-            its image files, see `kerasxai.data.boxes.BoxLookup`, in place of its own boxes.
+        boxes_csv: A file of boxes (CSV, COCO JSON, Pascal VOC XML, YOLO text) of a folder of images, see
+            `kerasxai.data.boxes.read_boxes`; or for a data set by the names of its image files, see
+            `kerasxai.data.boxes.BoxLookup`, in place of its own boxes.
         with_annotations: Whether boxes and masks are read; if not, they are not even decoded.
         shuffle: Whether to shuffle, differently at each reading.
         seed: Seed of the order.

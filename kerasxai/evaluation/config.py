@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import auto_or_threshold, positive_int
@@ -81,7 +82,7 @@ class EvaluateConfig:
     preprocess: str | Preprocess | None = None
     data_dir: str | None = setting("where TensorFlow Datasets keeps its files", DATA, None)
     boxes_csv: str | None = setting(
-        "CSV with boxes by file name, or wsolevaluation's localization.txt",
+        BOXES_HELP,
         DATA,
         None,
         flag="--boxes",

@@ -19,7 +19,7 @@ def check_boxes(info: data.DatasetInfo) -> None:
     """
     if not info.has_boxes:
         raise KerasxaiError(
-            f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE.csv"
+            f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasxai.data.box_files.reading import digest as boxes_digest
 from kerasxai.data.finding import is_own_table
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_json
@@ -33,8 +34,9 @@ def settings_of_figures(model: keras.Model, given: Mapping[str, Any]) -> dict[st
     """
     settings = {name: _plain(value) for name, value in sorted(given.items())}
     boxes = given.get("boxes_csv")
-    if boxes is not None and Path(boxes).is_file():
-        settings["boxes_sha256"] = hashlib.sha256(Path(boxes).read_bytes()).hexdigest()
+    content = None if boxes is None else boxes_digest(boxes)
+    if content is not None:
+        settings["boxes_sha256"] = content
     if "preprocess" in given:
         settings["preprocess"] = name_of_range(given["preprocess"])
         source = source_of_range(settings["preprocess"])
