@@ -4,6 +4,8 @@ from .augmentation import hide_and_seek as hide_and_seek
 from .batching import unpad_boxes as unpad_boxes
 from .dataset import ImageDataset as ImageDataset
 from .dataset import open as open
+from .image_augmentation import AUGMENTATIONS as AUGMENTATIONS
+from .image_augmentation import ImageAugmentation as ImageAugmentation
 from .images import load_images as load_images
 from .images import read_image as read_image
 from .information import DatasetInfo as DatasetInfo

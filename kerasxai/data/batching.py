@@ -6,33 +6,45 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerasxai.engine.images.fit import fit_boxes, fit_image, fit_mask
 from kerasxai.engine.images.image_input import Size
 
 Sample = dict[str, tf.Tensor]
 
-_MASKS = ("mask", "part_mask")
+_MASKS = {"mask": 255, "part_mask": 0}
+"""The value of padding in each mask: to be ignored, or no part of the object."""
 # No box begins or ends left of the image, so that rows of padding cannot be mistaken for boxes.
 _PADDING = {"boxes": -1, "name": ""}
 
 
-def resize_sample(sample: Sample, size: Size) -> Sample:
-    """Resize image and masks of a sample to a square or to `size`.
+def height_and_width(size: Size) -> tuple[int, int]:
+    """Return the height and width of images of a size."""
+    return (size, size) if isinstance(size, int) else size
 
-    The aspect ratio is not kept, so that relative boxes stay right.
+
+def resize_sample(sample: Sample, size: Size, fit: str = "stretch") -> Sample:
+    """Fit image, boxes and masks of a sample to a square or to `size`.
+
+    Args:
+        sample: As `kerasxai.data.load` returns it.
+        size: Side of the square, or height and width.
+        fit: A name in `kerasxai.engine.images.fit.FITS`.
     """
-    height_width = (size, size) if isinstance(size, int) else size
-    image = tf.image.resize(sample["image"], height_width, method="bilinear", antialias=True)
+    target, shape = height_and_width(size), tf.shape(sample["image"])[:2]
+    image = fit_image(sample["image"], target, fit)
     # Rounded as image files are, so that evaluation and training get the same pixels.
     resized = {**sample, "image": tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)}
-    for key in _MASKS:
+    for key, padding in _MASKS.items():
         if key in sample:
-            resized[key] = tf.image.resize(sample[key][..., None], height_width, method="nearest")[..., 0]
+            resized[key] = fit_mask(sample[key], target, fit, padding)
+    if "boxes" in sample:
+        resized["boxes"] = fit_boxes(sample["boxes"], shape, target, fit)
     return resized
 
 
 def set_shapes(sample: Sample, size: Size | None) -> Sample:
     """Set the static shapes of a sample, which readers of files do not know and Keras needs."""
-    height_width = size if isinstance(size, tuple) else (size, size)
+    height_width = (None, None) if size is None else height_and_width(size)
     shapes = {"image": (*height_width, 3), "boxes": (None, 4), "mask": height_width, "part_mask": height_width}
     return {key: tf.ensure_shape(value, shapes.get(key, ())) for key, value in sample.items()}
 

@@ -18,6 +18,7 @@ from kerasxai.data.information import DatasetInfo, Source, check_readable
 from kerasxai.data.preparing import is_dataset
 from kerasxai.data.tables import DATASETS
 from kerasxai.data.training import PairSettings, pairs_of, relabel
+from kerasxai.engine.images.fit import checked_fit
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 
@@ -96,6 +97,7 @@ class ImageDataset:
         with_annotations: bool = True,
         shuffle: bool = False,
         seed: int = 0,
+        fit: str = "stretch",
     ) -> tf.data.Dataset:
         """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
 
@@ -107,7 +109,10 @@ class ImageDataset:
         samples = self._read(split, with_annotations, seed if shuffle else None)
         samples = samples.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
         if image_size is not None:
-            samples = samples.map(lambda sample: resize_sample(sample, image_size), num_parallel_calls=tf.data.AUTOTUNE)
+            checked_fit(fit)
+            samples = samples.map(
+                lambda sample: resize_sample(sample, image_size, fit), num_parallel_calls=tf.data.AUTOTUNE
+            )
         samples = samples.map(lambda sample: set_shapes(sample, image_size))
         if shuffle:
             samples = samples.shuffle(_SHUFFLE_BUFFER, seed=seed)
@@ -122,6 +127,7 @@ class ImageDataset:
         with_annotations: bool = True,
         shuffle: bool = False,
         seed: int = 0,
+        fit: str = "stretch",
     ) -> tf.data.Dataset:
         """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`.
 
@@ -130,7 +136,9 @@ class ImageDataset:
             >>> batch["image"].shape
             TensorShape([8, 160, 160, 3])
         """
-        samples = self.samples(split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed)
+        samples = self.samples(
+            split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed, fit=fit
+        )
         return padded_batches(samples, batch_size).prefetch(tf.data.AUTOTUNE)
 
     def training_pairs(
@@ -149,8 +157,7 @@ class ImageDataset:
                 label below 0 are dropped.
 
         Returns:
-            A `tf.data.Dataset` of `(image, label)`: `(B, image_size, image_size, 3)` float32 in [0, 255] and `(B,)`
-            int64.
+            A `tf.data.Dataset` of `(image, label)`: `(B, h, w, 3)` float32 in [0, 255] and `(B,)` int64.
 
         Raises:
             KerasxaiError: There is no such split, or not one label for each sample.
@@ -172,7 +179,9 @@ class ImageDataset:
         """Return the label of each sample of a split, `(N,)`, in the order of its samples."""
         return self._source.labels(_full_name(split))
 
-    def examples(self, split: str, image_size: Size | None, count: int, *, seed: int = 0) -> list[dict[str, NDArray]]:
+    def examples(
+        self, split: str, image_size: Size | None, count: int, *, seed: int = 0, fit: str = "stretch"
+    ) -> list[dict[str, NDArray]]:
         """Return samples for pictures, chosen by `spread_over_classes`.
 
         Of a data set of TFDS, they are chosen among the first 4,096.
@@ -182,6 +191,7 @@ class ImageDataset:
             image_size: As for `kerasxai.data.load`.
             count: The number of samples.
             seed: The same seed chooses the same samples.
+            fit: As for `kerasxai.data.load`.
 
         Example:
             >>> [int(sample["label"]) for sample in kerasxai.data.open("shapes").examples("validation", 96, 8)]
@@ -190,7 +200,7 @@ class ImageDataset:
         labels = self._source.labels(_full_name(split), _MOST_EXAMPLES)
         chosen = set(spread_over_classes(labels, count, seed).tolist())
         # Nothing is read beyond the last image that was chosen.
-        samples = self.samples(split, image_size).as_numpy_iterator()
+        samples = self.samples(split, image_size, fit=fit).as_numpy_iterator()
         numbered = enumerate(itertools.islice(samples, max(chosen, default=-1) + 1))
         return [sample for number, sample in numbered if number in chosen]
 

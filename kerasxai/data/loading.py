@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.batching import Size
 from kerasxai.data.dataset import open_dataset
+from kerasxai.data.image_augmentation import ImageAugmentation
 from kerasxai.data.information import DatasetInfo
 from kerasxai.data.training import PairSettings
 from kerasxai.tools.errors import KerasxaiError
@@ -29,6 +30,7 @@ def load(
     seed: int = 0,
     split_seed: int = 0,
     skip_unreadable: bool = False,
+    fit: str = "stretch",
 ) -> tf.data.Dataset:
     """Read a split of a data set for evaluation or for looking at it.
 
@@ -63,6 +65,10 @@ def load(
         split_seed: Seed of the split of a folder without split folders; training and evaluation need the same one.
         skip_unreadable: Whether images of a folder that cannot be read are left out, see `unreadable_images`; if not,
             they are an error.
+        fit: How images of another aspect ratio are fitted to `image_size`; boxes and masks follow. `"stretch"`: their
+            aspect ratio is not kept; `"crop"`: the largest centered part of the right aspect ratio is used, boxes are
+            clipped at its border, and boxes outside of it are left out; `"pad"`: they are padded with the mean color
+            of ImageNet, and masks with 255.
 
     Returns:
         A `tf.data.Dataset` of dicts.
@@ -85,8 +91,12 @@ def load(
         skip_unreadable=skip_unreadable,
     )
     if batch_size is None or image_size is None:
-        return dataset.samples(split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed)
-    return dataset.batches(split, image_size, batch_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed)
+        return dataset.samples(
+            split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed, fit=fit
+        )
+    return dataset.batches(
+        split, image_size, batch_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed, fit=fit
+    )
 
 
 class PairOptions(TypedDict, total=False):
@@ -99,12 +109,15 @@ class PairOptions(TypedDict, total=False):
     cache: bool
     drop_remainder: bool
     seed: int
+    augment: str | ImageAugmentation
+    fit: str
+    stored_pixels: int | None
 
 
 def training_pairs(
     name_or_path: StrPath,
     split: str = "train",
-    image_size: int = 224,
+    image_size: Size = 224,
     batch_size: int | None = 32,
     *,
     data_dir: StrPath | None = None,
@@ -117,7 +130,7 @@ def training_pairs(
     Args:
         name_or_path: As for `load`.
         split: As for `load`.
-        image_size: Side of the square images.
+        image_size: Side of the square images, or height and width.
         batch_size: Number of images in a batch; None for single pairs.
         data_dir: As for `load`.
         split_seed: As for `load`.

@@ -6,9 +6,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from kerasxai.data.batching import Sample, resize_sample, set_shapes
-from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.settings import COUNT, POSITIVE_SHARE, check_settings, setting
+from kerasxai.data.batching import Sample, height_and_width, resize_sample, set_shapes
+from kerasxai.data.image_augmentation import AUGMENTATIONS, ImageAugmentation, shrunk, stored_pixels
+from kerasxai.engine.images.fit import FITS
+from kerasxai.engine.images.image_input import Size
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.settings import COUNT, POSITIVE_SHARE, Limits, check_settings, setting
 
 _SHUFFLE_BUFFER = 4096
 _IMAGES, _AUGMENTATION = "images", "augmentation"
@@ -21,7 +24,7 @@ class PairSettings:
     """How images and labels are prepared for `model.fit`.
 
     Attributes:
-        image_size: Side of the square images.
+        image_size: Side of the square images, or height and width.
         batch_size: Number of images in a batch; None for single pairs.
         shuffle: Whether to shuffle, differently in each pass; None shuffles the split "train" only.
         flip: Whether to mirror images at random.
@@ -31,16 +34,22 @@ class PairSettings:
         cache: Whether to keep the resized images in memory after the first pass.
         drop_remainder: Whether to drop the last, smaller batch.
         seed: Seed of the order and of the augmentation.
+        augment: A name in `kerasxai.data.AUGMENTATIONS`, or an `ImageAugmentation`; instead of `flip`, `crop` and
+            `resize`.
+        fit: How images of another aspect ratio are fitted to the input: `"stretch"`, `"crop"` or `"pad"`.
+        stored_pixels: To how many pixels images are shrunk, and cached, before `augment` cuts crops from them; None:
+            so many that no crop is enlarged.
 
     Raises:
-        KerasxaiError: `crop` is not in (0, 1], or `resize` is below `image_size`.
+        KerasxaiError: A setting is out of range, `resize` is below `image_size`, or `augment` is combined with `flip`,
+            `crop` or `resize`.
 
     Example:
         >>> PairSettings(flip=True, resize=256).image_size
         224
     """
 
-    image_size: int = setting("side of the square images", _IMAGES, 224, limits=COUNT)
+    image_size: Size = setting("side of the square images, or height and width", _IMAGES, 224, limits=COUNT)
     batch_size: int | None = setting("images in a batch", _IMAGES, 32, limits=COUNT)
     shuffle: bool | None = None
     flip: bool = False
@@ -49,16 +58,46 @@ class PairSettings:
     cache: bool = False
     drop_remainder: bool = False
     seed: int = 0
+    augment: str | ImageAugmentation = "none"
+    fit: str = setting("how images are fitted to the input", _IMAGES, "stretch", choices=FITS)
+    stored_pixels: int | None = setting(
+        "pixels of images before they are augmented", _AUGMENTATION, None, limits=Limits(least=1)
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.resize is not None and self.resize < self.image_size:
+        if isinstance(self.augment, str) and self.augment not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augment, AUGMENTATIONS)
+        if self.augment != "none" and (self.flip or self.crop < 1 or self.resize is not None):
+            raise KerasxaiError("expected either augment, or flip, crop and resize, got both; omit one of them")
+        if self.resize is None:
+            return
+        if not isinstance(self.image_size, int):
+            raise KerasxaiError(f"image_size must be one side with resize, got {self.image_size}")
+        if self.resize < self.image_size:
             raise KerasxaiError(f"resize must be {self.image_size} or more, the image_size, got {self.resize}")
 
     @property
     def cut(self) -> int | None:
         """Side of the square that is cut out of larger images; None if none is."""
-        return None if self.resize in (None, self.image_size) else self.image_size
+        return None if self.resize in (None, self.image_size) else self.height_and_width[0]
+
+    @property
+    def height_and_width(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return height_and_width(self.image_size)
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether images are mirrored and not changed otherwise by `augment`."""
+        return self.flip or self.augment == "flip"
+
+    @property
+    def augmentation(self) -> ImageAugmentation | None:
+        """The augmentation that takes images of any size; None if images are resized before."""
+        if isinstance(self.augment, str):
+            return None if self.augment == "flip" else AUGMENTATIONS[self.augment]
+        return self.augment
 
 
 def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float, size: int | None = None) -> tf.Tensor:
@@ -94,11 +133,14 @@ def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float, size:
 
 def pairs_of(samples: tf.data.Dataset, settings: PairSettings, shuffle: bool) -> tf.data.Dataset:
     """Prepare samples of `image` and `label` as pairs for `model.fit`."""
-    stored = settings.resize or settings.image_size
+    stored, augmentation = settings.resize or settings.image_size, settings.augmentation
 
     def pair(sample: Sample) -> Pair:
+        if augmentation is not None:
+            most = settings.stored_pixels or stored_pixels(augmentation, settings.height_and_width)
+            return shrunk(sample["image"], most), sample["label"]
         # No other key of the sample is passed on, whatever the source read.
-        sized = resize_sample({key: sample[key] for key in ("image", "label")}, stored)
+        sized = resize_sample({key: sample[key] for key in ("image", "label")}, stored, settings.fit)
         sized = set_shapes(sized, stored)
         return sized["image"], sized["label"]
 
@@ -116,11 +158,15 @@ def pairs_of(samples: tf.data.Dataset, settings: PairSettings, shuffle: bool) ->
 
 def _augmented(pairs: tf.data.Dataset, settings: PairSettings) -> tf.data.Dataset:
     """Convert images to float, augmented if the settings say so."""
-    if not (settings.flip or settings.crop < 1.0 or settings.cut is not None):
+    augmentation = settings.augmentation
+    if augmentation is None and not (settings.mirrors or settings.crop < 1.0 or settings.cut is not None):
         return pairs.map(lambda image, label: (tf.cast(image, tf.float32), label))
 
     def change(pair: Pair, seed: tf.Tensor) -> Pair:
-        return augment(pair[0], seed, flip=settings.flip, crop=settings.crop, size=settings.cut), pair[1]
+        if augmentation is not None:
+            image = augmentation(pair[0], seed, settings.height_and_width, settings.fit)
+            return tf.ensure_shape(image, (*settings.height_and_width, 3)), pair[1]
+        return augment(pair[0], seed, flip=settings.mirrors, crop=settings.crop, size=settings.cut), pair[1]
 
     # Each sample draws from its own seed, so that the result does not depend on which thread comes first.
     seeds = tf.data.Dataset.random(seed=settings.seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)

@@ -192,7 +192,10 @@ def check_settings(config: Dataclass) -> None:
         if value is None and "None" in kinds:
             continue
         if row.limits is not None and "int" in kinds:
-            whole(name, value, int(row.limits.least), int(row.limits.most) if math.isfinite(row.limits.most) else None)
+            most = int(row.limits.most) if math.isfinite(row.limits.most) else None
+            # A size is one side, or height and width.
+            for one in value if isinstance(value, tuple | list) and "tuple" in kinds else (value,):
+                whole(name, one, int(row.limits.least), most)
         elif row.limits is not None:
             _check_number(name, value, row.limits)
         elif row.choices and value != item.default and value not in row.choices:
