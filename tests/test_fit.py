@@ -1,5 +1,7 @@
 """Fitting images to an input: pixels, masks, boxes and heatmaps go to the same positions, and back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,13 +23,17 @@ SIZES = [(60, 100), (100, 60), (37, 37), (9, 400), (33, 47)]
 INPUTS = [(32, 32), (24, 32), (40, 25)]
 
 
-def squares(size: tuple[int, int], box: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def squares(size: tuple[int, int], box: tuple[float, ...]) -> tuple[Any, Any, Any]:
     """A bright rectangle on black, its mask, and its box, in whole pixels."""
     height, width = size
     x0, y0, x1, y1 = (round(side * end) for side, end in zip((width, height) * 2, box, strict=True))
     image = np.zeros((*size, 3), np.uint8)
     image[y0:y1, x0:x1] = 255
-    return image, (image[..., 0] > 0).astype(np.uint8), np.float32([[x0 / width, y0 / height, x1 / width, y1 / height]])
+    return (
+        image,
+        (image[..., 0] > 0).astype(np.uint8),
+        np.array([[x0 / width, y0 / height, x1 / width, y1 / height]], np.float32),
+    )
 
 
 @pytest.mark.parametrize("fit", FITS)
