@@ -1,6 +1,7 @@
 """Random resized crops and color jitter: what they cut, and that a seed and the number of the pass decide."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +81,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_pass_depends_on_the_seed_and_its_number_alone(folder: str) -> None:
-    settings = {"cache": True, "augment": "strong", "seed": 3}
+    settings: dict[str, Any] = {"cache": True, "augment": "strong", "seed": 3}
 
-    def passes(count: int, **changes: object) -> np.ndarray:
+    def passes(count: int, **changes: Any) -> np.ndarray:
         pairs = training_pairs(folder, "train", (24, 32), 6, **(settings | changes)).repeat(count)
         return np.array([images for images, _ in pairs])
 
@@ -112,9 +113,9 @@ def test_stored_images_are_shrunk_to_the_pixels_that_were_allowed(folder: str) -
 
 def test_combinations_that_contradict_each_other_are_refused() -> None:
     assert PairSettings(augment="flip").mirrors
-    for wrong in ({"augment": "strange"}, {"augment": "light", "flip": True}, {"augment": "light", "resize": 256}):
+    for options in ({"augment": "strange"}, {"augment": "light", "flip": True}, {"augment": "light", "resize": 256}):
         with pytest.raises(KerasxaiError):
-            PairSettings(**wrong)
+            PairSettings(**options)  # type: ignore[arg-type]
     with pytest.raises(KerasxaiError, match="fit"):
         PairSettings(fit="squeeze")
     with pytest.raises(KerasxaiError, match="image_size"):
