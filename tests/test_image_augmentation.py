@@ -115,7 +115,7 @@ def test_combinations_that_contradict_each_other_are_refused() -> None:
     assert PairSettings(augment="flip").mirrors
     for options in ({"augment": "strange"}, {"augment": "light", "flip": True}, {"augment": "light", "resize": 256}):
         with pytest.raises(KerasxaiError):
-            PairSettings(**options)  # type: ignore[arg-type]
+            PairSettings(**options)
     with pytest.raises(KerasxaiError, match="fit"):
         PairSettings(fit="squeeze")
     with pytest.raises(KerasxaiError, match="image_size"):
