@@ -82,17 +82,17 @@ class ImageAugmentation:
         area = self.min_area + (1 - self.min_area) * draws[0]
         # No distortion without a crop.
         stretch = tf.exp((2 * draws[1] - 1) * math.log(_RATIO)) if self.min_area < 1 else tf.ones(())
-        sides = []
+        lengths = []
         for length, factor in ((whole.height, 1 / stretch), (whole.width, stretch)):
             side = tf.cast(tf.round(tf.cast(length, tf.float32) * tf.sqrt(area * factor)), tf.int32)
-            sides.append(tf.clip_by_value(side, 1, length))
+            lengths.append(tf.clip_by_value(side, 1, length))
         starts = [
             _start(start, length, side, extent, draw)
             for start, length, side, extent, draw in zip(
-                whole[:2], whole[2:], sides, tf.unstack(shape), tf.unstack(draws[2:]), strict=True
+                whole[:2], whole[2:], lengths, tf.unstack(shape), tf.unstack(draws[2:]), strict=True
             )
         ]
-        crop = cut(image, type(whole)(*starts, *sides), padding_of(3))
+        crop = cut(image, type(whole)(*starts, *lengths), padding_of(3))
         return tf.image.resize(crop, size, method="bilinear", antialias=True)
 
     def _jittered(self, image: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
