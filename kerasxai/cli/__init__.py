@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command("kerasxai.cli.inspect_config:INSPECT", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.cli.train:run"),
     "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
+    "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),
     "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.cli.words:run_vqa"),

@@ -17,12 +17,14 @@ _FIXED = {
     "evaluation.json": ("cases.png", "threshold.png"),
     "boxes.json": ("sheet.png",),
     "benchmark.json": ("thresholds.png", "sheet.png"),
+    "comparison.json": ("images.png",),
 }
 """The pictures with fixed names that belong to a table."""
 _TABLES = {
     "config.json": {"backbone", "epochs", "seed"},
     "evaluation.json": {"command", "method"},
     "benchmark.json": {"command", "rows"},
+    "comparison.json": {"command", "differences"},
     "inspection.json": {"command", "model"},
     "explanations.json": {"command", "images"},
     "boxes.json": {"info", "annotations"},
@@ -143,7 +145,14 @@ def written_names(folder: Path) -> set[str]:
         folder: It need not exist.
     """
     names: set[str] = set()
-    for pattern in ("explanations*.json", "boxes*.json", "inspection.json", "evaluation*.json", "benchmark.json"):
+    for pattern in (
+        "explanations*.json",
+        "boxes*.json",
+        "inspection.json",
+        "evaluation*.json",
+        "benchmark.json",
+        "comparison.json",
+    ):
         for path in folder.glob(pattern):
             if _unnumbered(path) in _TABLES and is_own_table(path):
                 names |= set(_FIXED.get(_unnumbered(path), ())) | set(_names_in(read_json(path)))

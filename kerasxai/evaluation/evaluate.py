@@ -5,7 +5,7 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +95,25 @@ def evaluate(
         if show is not None:
             show(evaluation)
         if folder is not None:
-            for name, content in (("evaluation", evaluation), ("records", report.records)):
+            for name, content in (("evaluation", evaluation), ("records", with_chosen(report.records, chosen.records))):
                 write_json(folder / f"{name}.json", null_for_nan(content))
             viz.save_png(folder / "threshold.png", draw_curve(evaluation))
             viz.save_png(folder / "cases.png", evaluator.cases(chosen))
     return evaluation
+
+
+def with_chosen(records: Sequence[dict[str, Any]], chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the records of images with the entries that depend on the threshold, as chosen, under `chosen`.
+
+    Args:
+        records: At the fixed threshold.
+        chosen: Of the same images, at the chosen one.
+    """
+    names = ("iou", "box", "baselines")
+    return [
+        record | ({"chosen": {name: its[name] for name in names}} if "iou" in its else {})
+        for record, its in zip(records, chosen, strict=True)
+    ]
 
 
 class _Evaluator:

@@ -76,12 +76,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 @contextlib.contextmanager
-def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator[None]:
+def folder_of_figures(out: Path | None, settings: Mapping[str, Any], files: Sequence[str] = FILES) -> Iterator[None]:
     """Lock a folder for figures, and refuse it if it contains others.
 
     Args:
         out: The folder; it need not exist. None does nothing.
         settings: The settings of the figures to be written.
+        files: The files to be written; the first contains the settings.
 
     Raises:
         KerasxaiError: The folder cannot be written to, or contains figures of other settings or foreign files.
@@ -90,17 +91,17 @@ def folder_of_figures(out: Path | None, settings: Mapping[str, Any]) -> Iterator
         yield
         return
     with locked(out):
-        problem = why_not(out, settings)
+        problem = why_not(out, settings, files)
         if problem is not None:
             raise KerasxaiError(f"expected a folder without other figures, got {out}, {problem}; choose another --out")
         yield
 
 
-def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
-    """Return why figures may not be written into a folder, or None if they may."""
-    main = out / FILES[0]
+def why_not(out: Path, settings: Mapping[str, Any], files: Sequence[str] = FILES) -> str | None:
+    """Return why figures may not be written into a folder, or None if they may; arguments as in `folder_of_figures`."""
+    main = out / files[0]
     if not is_own_table(main):
-        foreign = next((name for name in FILES if os.path.lexists(out / name)), None)
+        foreign = next((name for name in files if os.path.lexists(out / name)), None)
         return None if foreign is None else f"which holds a {foreign} of another origin"
     before = read_json(main).get("settings")
     if not isinstance(before, Mapping):
@@ -109,10 +110,10 @@ def why_not(out: Path, settings: Mapping[str, Any]) -> str | None:
     return f"whose figures were made with other settings ({'; '.join(differing)})" if differing else None
 
 
-def free_folder(out: Path, settings: Mapping[str, Any]) -> Path:
+def free_folder(out: Path, settings: Mapping[str, Any], files: Sequence[str] = FILES) -> Path:
     """Return the first of `out`, `out-2`, `out-3`, ... without figures of other settings."""
     folders = itertools.chain([out], (out.with_name(f"{out.name}-{number}") for number in itertools.count(2)))
-    return next(folder for folder in folders if why_not(folder, settings) is None)
+    return next(folder for folder in folders if why_not(folder, settings, files) is None)
 
 
 def keep_former(paths: Sequence[Path]) -> None:
