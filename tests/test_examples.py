@@ -14,6 +14,7 @@ from kerasxai.callbacks import ExplanationCallback
 from kerasxai.data.choosing import spread_over_classes
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.phases import callbacks_of
+from kerasxai.training.plan import plan_of
 from kerasxai.training.run_data import Run
 from kerasxai.training.run_folder import RunFolder
 
@@ -62,7 +63,9 @@ def test_examples_are_samples_of_the_split(photos: Path) -> None:
 def test_a_training_draws_images_of_all_classes(photos: Path, tmp_path: Path) -> None:
     config = TrainConfig(data=str(photos), batch_size=4, image_size=16, seed=3)
     drawing = Drawing(("gradcam",), 6, 1, 0)
-    found = callbacks_of(Run(config, RunFolder(tmp_path), data.open(photos), None, drawing, 0), "head")
+    found = callbacks_of(
+        Run(config, plan_of(config, 32), RunFolder(tmp_path), data.open(photos), None, drawing, 0), "head"
+    )
     drawn = next(one for one in found if isinstance(one, ExplanationCallback))
     assert isinstance(drawn, keras.callbacks.Callback)
     assert np.bincount(drawn._drawn.labels).tolist() == [2, 2, 2]

@@ -19,7 +19,8 @@ from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.new_model import new_model
-from kerasxai.training.phases import epochs_of, prepare
+from kerasxai.training.phases import prepare
+from kerasxai.training.plan import plan_of
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
@@ -104,10 +105,10 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
 def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
     info = kerasxai.data.info(config.data)
     model = new_model(config, info, SIDE)
-    prepare(model, config, "head", 3)
+    prepare(model, config, plan_of(config, 32), "head", 3)
     heads = {"head_conv1", "head_conv1_bn", "head_conv2", "head_conv2_bn", "logits"}
     assert {w.path.split("/")[0] for w in model.trainable_weights} == heads
-    prepare(model, config, "finetune", 3)
+    prepare(model, config, plan_of(config, 32), "finetune", 3)
     trained = {w.path for w in model.trainable_weights}
     assert 1 < len(trained) < len(model.weights)
     frozen = [path for path in trained if "bn" in path and not path.startswith("head_")]
@@ -221,8 +222,8 @@ def test_training_sees_parts_of_images_resized_larger(
 
 def test_random_weights_have_no_first_phase() -> None:
     config = TrainConfig(data="shapes", weights="none", head_epochs=3, epochs=2)
-    assert epochs_of(config, "head") == (0, 0)
-    assert epochs_of(config, "finetune") == (0, 2)
+    assert plan_of(config, 32).epochs_of("head") == (0, 0)
+    assert plan_of(config, 32).epochs_of("finetune") == (0, 2)
 
 
 def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import kerasxai
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.labels import corrupt, describe, keep_share, pseudo_labels
 from kerasxai.training.losses import LOSSES, keras_loss
-from kerasxai.training.phases import epochs_of
+from kerasxai.training.plan import plan_of
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
@@ -166,7 +166,7 @@ def test_noise_trains_acol_with_each_loss(config: TrainConfig, tmp_path: Path, l
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     told = lines(tmp_path / "run")
     assert sum(line["given"] != line["true"] for line in told) == 12
-    assert epochs_of(noisy, "pseudo") == (1, 1)
+    assert plan_of(noisy, 32).epochs_of("pseudo") == (1, 1)
     with pytest.raises(kerasxai.KerasxaiError, match=r"label_noise was 0\.25, is 0\.5"):
         train(replace(noisy, label_noise=0.5), tmp_path / "run", verbose=0)
 

@@ -33,6 +33,7 @@ from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.new_model import image_size
 from kerasxai.training.phases import loss_of
+from kerasxai.training.plan import plan_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.train import check_apart, train
 
@@ -164,11 +165,16 @@ def benchmark(
 def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, verbose: int | str) -> dict[str, Any]:
     """Train and measure as `benchmark` does."""
     check_apart(out, config.data)
+    if config.head_phase == "auto":
+        # The probe applies to some recipes only, and its defaults are others: the table would compare these.
+        config = replace(config, head_phase="epochs")
     with locked(out):
         # All settings and the data are checked first: a mistake in the last recipe must not be found after hours.
         rows = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
         configs = _configs(config, rows, compared.seeds, compared.recipe_options)
         dataset = _checked_dataset(config)
+        for one in configs.values():
+            loss_of(one, plan_of(one, dataset.info.feature_stride))
         measuring = {
             "method": compared.method,
             "threshold": compared.threshold,
@@ -225,17 +231,13 @@ def _configs(
     for name in [*(row.recipe for row in rows), *options]:
         recipe_of(name)
     # Seed by seed, so that an early table has all rows.
-    configs = {
+    return {
         (row, seed): replace(
             config, head="", recipe_options=dict(options.get(row.recipe, {})), seed=seed, **asdict(row)
         )
         for seed in range(seeds)
         for row in rows
     }
-    # All are checked before the first of many hours.
-    for one in configs.values():
-        loss_of(one)
-    return configs
 
 
 def _checked_dataset(config: TrainConfig) -> data.ImageDataset:

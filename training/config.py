@@ -1,9 +1,10 @@
 """Settings of a training run, and the arguments of `kerasxai train` made of them. Nothing here imports TensorFlow."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.methods import METHODS
@@ -29,6 +30,10 @@ from kerasxai.training.recipes import RECIPES, head_of
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
+HEAD_PHASES = ("auto", "probe", "epochs")
+CLASS_WEIGHTS = ("none", "balanced")
+MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_gt_known_loc", "val_best_gt_known_loc")
+"""Figures that choose the best epoch; the last two need boxes."""
 
 DATA, MODEL, TRAINING, WEAK, DRAWING, OUTPUT = "data", "model", "training", "weak labels", "drawing", "output"
 """Headings of `--help`."""
@@ -42,7 +47,14 @@ _RUN_FILES = ("model.keras", "history.csv", "history.png", "metrics.json", "labe
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Base class of the settings of a run, which are written into its folder and must not change afterwards."""
+    """Base class of the settings of a run, which are written into its folder and must not change afterwards.
+
+    Attributes:
+        older_defaults: Values of newer settings with which runs of older versions trained, where today's default is
+            another.
+    """
+
+    older_defaults: ClassVar[Mapping[str, object]] = {}
 
     def write(self, folder: Path) -> None:
         """Write `config.json`, and the exact command of the run to `command.txt`."""
@@ -66,8 +78,8 @@ class RunConfig:
             return
         kept = _settings_in(path)
         now = json.loads(json.dumps(asdict(self)))
-        # Settings that an older version did not have had the effect of today's defaults.
-        before = self._defaults() | kept
+        # Settings that an older version did not have had the effect of today's defaults, or of those named here.
+        before = self._defaults() | self.older_defaults | kept
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)
@@ -117,16 +129,22 @@ class TrainConfig(RunConfig):
         output_stride: The stride of the map of the head (8, 16, 32); None: the stride of the backbone.
         image_size: Side in pixels; None: the recommendation of the data set, or of the backbone.
         resize: Side in pixels of training images before a random crop of `image_size`; None: no crop.
-        head_epochs: Epochs of the first phase: the head alone, the backbone frozen.
-        epochs: Epochs of the second phase: the head and the upper backbone.
+        head_phase: The first phase, which trains the head alone: "probe", a logistic regression on the features of the
+            frozen backbone, computed once; "epochs"; "auto", the probe where it applies (see
+            `kerasxai.training.plan`), which also decides the defaults of the second phase.
+        head_epochs: Epochs of the first phase; 0: no first phase.
+        epochs: Epochs of the second phase: the head and the upper backbone; None: 10 after a probe, else 5.
         batch_size: Images in a step.
         learning_rate: The peak rate of the first phase.
-        finetune_rate: The same for the second phase.
-        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
+        finetune_rate: The same for the second phase; None: 1e-4 after a probe, else 3e-4.
+        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top; None: 0.6
+            after a probe, else 0.5.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
-        patience: Epochs without a lower validation loss after which a phase ends.
+        monitor: The validation figure that chooses the best epoch, one of `MONITORS`; those of localization need boxes,
+            which then choose the epoch, but are never trained on.
+        patience: Epochs without a better monitored figure after which a phase ends.
         mixed_precision: Compute in half precision, keep the weights in single.
         label_fraction: Share of training labels to use, chosen by the seed, evenly over the classes; below 1 a third
             phase trains with pseudo-labels, see `confidence`. An epoch has as many steps as with all labels.
@@ -134,10 +152,15 @@ class TrainConfig(RunConfig):
         label_noise: Share of the training labels to replace by another class, chosen by the seed.
         loss: A name in `kerasxai.training.losses.LOSSES`.
         loss_options: Options of its Keras class.
+        label_smoothing: Share of each training label that is spread over all classes (Szegedy 2016, arXiv:1512.00567);
+            None: 0.1 after a probe, else 0. Validation labels are not smoothed.
+        class_weights: "balanced" weights each training image by the inverse frequency of its class, "none" all alike.
         seed: Seed of weights, order, augmentation and weak labels.
         data_dir: The folder of TensorFlow Datasets.
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
     """
+
+    older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs"}
 
     data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
     backbone: str = setting("see `kerasxai backbones`", MODEL, "EfficientNetLite0", choices=BACKBONES)
@@ -159,13 +182,29 @@ class TrainConfig(RunConfig):
     )
     image_size: int | None = setting("side in pixels", DATA, None, limits=COUNT)
     resize: int | None = setting("side of training images before a random square crop", DATA, None, limits=COUNT)
-    head_epochs: int = setting("epochs of the first phase: the head alone", TRAINING, 3, limits=_EPOCHS)
-    epochs: int = setting("epochs of the second phase: head and upper backbone", TRAINING, 5, limits=_EPOCHS)
+    head_phase: str = setting(
+        "first phase, the head alone: probe (logistic regression on frozen features), epochs, or auto",
+        TRAINING,
+        "auto",
+        choices=HEAD_PHASES,
+    )
+    head_epochs: int = setting("epochs of the first phase, unless it is a probe", TRAINING, 3, limits=_EPOCHS)
+    epochs: int | None = setting(
+        "epochs of the second phase: head and upper backbone (default: 10 after a probe, else 5)",
+        TRAINING,
+        None,
+        limits=_EPOCHS,
+    )
     batch_size: int = setting("images in a step", TRAINING, 32, limits=COUNT)
     learning_rate: float = setting("peak rate of the first phase", TRAINING, 3e-3, limits=_RATE)
-    finetune_rate: float = setting("peak rate of the second phase", TRAINING, 3e-4, limits=_RATE)
-    finetune_share: float = setting(
-        "share of the backbone's layers that the second phase trains", TRAINING, 0.5, limits=SHARE
+    finetune_rate: float | None = setting(
+        "peak rate of the second phase (default: 1e-4 after a probe, else 3e-4)", TRAINING, None, limits=_RATE
+    )
+    finetune_share: float | None = setting(
+        "share of the backbone's layers that the second phase trains (default: 0.6 after a probe, else 0.5)",
+        TRAINING,
+        None,
+        limits=SHARE,
     )
     optimizer: str = setting(f"one of {', '.join(OPTIMIZERS)}", TRAINING, "adamw", choices=OPTIMIZERS)
     schedule: str = setting(f"learning rate schedule: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)
@@ -175,8 +214,11 @@ class TrainConfig(RunConfig):
         1.0,
         limits=Limits(above=0, most=1000),
     )
+    monitor: str = setting(
+        f"figure that chooses the best epoch: {', '.join(MONITORS)}", TRAINING, "val_loss", choices=MONITORS
+    )
     patience: int = setting(
-        "epochs without a lower validation loss after which a phase ends", TRAINING, 5, limits=_PATIENCE
+        "epochs without a better monitored figure after which a phase ends", TRAINING, 5, limits=_PATIENCE
     )
     mixed_precision: bool = setting("compute in half precision", TRAINING, False)
     label_fraction: float = setting(
@@ -188,6 +230,18 @@ class TrainConfig(RunConfig):
     )
     loss: str = setting(f"one of {', '.join(LOSSES)}", TRAINING, DEFAULT_LOSS, choices=LOSSES)
     loss_options: dict[str, Any] = setting("an option of the loss", TRAINING, flag="--loss-option", collect=dict)
+    label_smoothing: float | None = setting(
+        "share of each training label to spread over all classes (default: 0.1 after a probe, else 0)",
+        TRAINING,
+        None,
+        limits=Limits(least=0, below=1),
+    )
+    class_weights: str = setting(
+        "weight of the training images: none, or balanced, the inverse frequency of the class",
+        TRAINING,
+        "none",
+        choices=CLASS_WEIGHTS,
+    )
     seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
     data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
     boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
@@ -196,7 +250,7 @@ class TrainConfig(RunConfig):
         # The head is filled in, so that config.json says which one it is.
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         check_settings(self)
-        if self.head_epochs + self.epochs == 0:
+        if self.epochs is not None and self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
 
 

@@ -21,10 +21,7 @@ def image_size(config: TrainConfig, info: data.DatasetInfo) -> int:
 
 def new_model(config: TrainConfig, info: data.DatasetInfo, size: int) -> keras.Model:
     """Build the classifier of a run, with square images of a side."""
-    # On small images the last map of a backbone is too coarse for localization; data sets may recommend an earlier one.
-    features = config.features
-    if features is None and config.output_stride is None and info.feature_stride < 32:
-        features = info.feature_stride
+    features = features_of(config, info.feature_stride)
     return models.build_classifier(
         config.backbone,
         info.num_classes,
@@ -38,6 +35,19 @@ def new_model(config: TrainConfig, info: data.DatasetInfo, size: int) -> keras.M
         seed=config.seed,
         **head_options(config, features is not None),
     )
+
+
+def features_of(config: TrainConfig, feature_stride: int) -> int | str | None:
+    """Return the map that feeds the head, None for the last one of the backbone.
+
+    Args:
+        config: The settings.
+        feature_stride: The stride that the data set recommends.
+    """
+    # On small images the last map of a backbone is too coarse for localization; data sets may recommend an earlier one.
+    if config.features is None and config.output_stride is None and feature_stride < 32:
+        return feature_stride
+    return config.features
 
 
 def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:

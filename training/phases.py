@@ -9,17 +9,16 @@ from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
+from kerasxai.models.balanced_accuracy import BalancedAccuracy
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.optimizers import optimizer_of
-from kerasxai.training.recipe_parts import has_soft_labels
+from kerasxai.training.plan import Plan, rows_of_shares
+from kerasxai.training.probe_phase import run_probe
 from kerasxai.training.run_data import Run, training_data, validation_data
 from kerasxai.training.run_folder import KeepEpochs
 
 _LOG = logging.getLogger(__name__)
-
-PHASES = ("head", "finetune", "pseudo")
-"""The last one exists only if labels are missing."""
 
 
 def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
@@ -31,7 +30,7 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
         model: The new model of a run without epochs.
     """
     config, folder = run.config, run.folder
-    start, end = epochs_of(config, phase)
+    start, end = run.plan.epochs_of(phase)
     done = len(folder.rows_of(phase))
     if done >= end - start or folder.stale(phase, config.patience):
         return
@@ -50,7 +49,10 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     else:
         # A phase starts from the best epoch so far, not from the last one, with a new optimizer.
         model = models.load(folder.best) if folder.rows or model is None else model
-        prepare(model, config, phase, run.steps * (end - start))
+        prepare(model, config, run.plan, phase, run.steps * (end - start))
+    if phase == "head" and run.plan.probe:
+        run_probe(run, model, callbacks_of(run, phase))
+        return
 
     pairs, validation = training_data(run, given), validation_data(run)
     # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a continued
@@ -68,24 +70,9 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     )
 
 
-def epochs_of(config: TrainConfig, phase: str) -> tuple[int, int]:
-    """Return the first epoch of a phase and the one after its last, counted over all phases."""
-    first = 0
-    for name in PHASES:
-        length = config.epochs
-        if name == "head":
-            length = 0 if config.weights == "none" else config.head_epochs
-        elif name == "pseudo":
-            length = config.epochs if config.label_fraction < 1 else 0
-        if name == phase:
-            break
-        first += length
-    return first, first + length
-
-
-def loss_of(config: TrainConfig) -> keras.losses.Loss:
+def loss_of(config: TrainConfig, plan: Plan) -> keras.losses.Loss:
     """Return the Keras loss of a run."""
-    return keras_loss(config.loss, config.loss_options, has_soft_labels(config))
+    return keras_loss(config.loss, config.loss_options, rows_of_shares(config, plan))
 
 
 def probabilities(run: Run) -> NDArray[np.float32]:
@@ -95,7 +82,7 @@ def probabilities(run: Run) -> NDArray[np.float32]:
     return models.load(run.folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
 
 
-def prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> None:
+def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, steps: int) -> None:
     """Set the trainable layers of a phase, and compile."""
     backbone = model.get_layer("backbone")
     from_scratch = config.weights == "none"
@@ -103,14 +90,14 @@ def prepare(model: keras.Model, config: TrainConfig, phase: str, steps: int) -> 
     if backbone.trainable and not from_scratch:
         # Only the upper layers, and no batch normalization: the statistics of ImageNet are better than those of few
         # images.
-        lowest = round(len(backbone.layers) * (1 - config.finetune_share))
+        lowest = round(len(backbone.layers) * (1 - plan.share))
         for number, layer in enumerate(backbone.layers):
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
-    rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
+    rate = config.learning_rate if phase == "head" or from_scratch else plan.rate
     model.compile(
         optimizer_of(config, model, rate, steps),
-        loss_of(config),
-        metrics=["accuracy"],
+        loss_of(config, plan),
+        metrics=["accuracy", BalancedAccuracy(model.output_shape[-1])],
         # On a CPU, XLA makes depthwise convolutions several times slower.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )

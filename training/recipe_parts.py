@@ -44,3 +44,12 @@ def insertion(config: TrainConfig) -> Callable[[keras.Model], dict[str, keras.La
 def one_hot(images: tf.Tensor, labels: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the images, and the labels as rows of shares."""
     return images, tf.one_hot(labels, num_classes)
+
+
+def smoothed(images: tf.Tensor, labels: tf.Tensor, num_classes: int, share: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the images, and the labels as rows of shares, of which a share is spread over all classes.
+
+    Labels are smoothed here and not in the loss, so that the validation loss is that of the labels themselves.
+    """
+    rows = tf.one_hot(labels, num_classes) if len(labels.shape) == 1 else labels
+    return images, rows * (1 - share) + share / num_classes

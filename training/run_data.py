@@ -9,10 +9,12 @@ import tensorflow as tf
 from kerasxai import data
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
+from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.labels import Labels
 from kerasxai.training.new_model import image_size
-from kerasxai.training.recipe_parts import augmentation, has_soft_labels, one_hot
+from kerasxai.training.plan import Plan, rows_of_shares
+from kerasxai.training.recipe_parts import augmentation, one_hot, smoothed
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.weak_labels import RunLabels
 
@@ -23,6 +25,7 @@ class Run:
 
     Attributes:
         config: The settings.
+        plan: What follows from them.
         folder: Completed epochs and checkpoints.
         dataset: The data.
         labels: Weak labels, or None for the labels of the data.
@@ -31,6 +34,7 @@ class Run:
     """
 
     config: TrainConfig
+    plan: Plan
     folder: RunFolder
     dataset: data.ImageDataset
     labels: RunLabels | None
@@ -59,6 +63,19 @@ def check_images(config: TrainConfig, info: data.DatasetInfo, splits: Iterable[s
             )
 
 
+def check_monitor(config: TrainConfig, info: data.DatasetInfo, drawing: Drawing) -> None:
+    """Refuse a localization figure as monitor where none is measured.
+
+    Raises:
+        KerasxaiError: The data have no boxes, or no validation image is measured.
+    """
+    if config.monitor.endswith("_loc") and not (info.has_boxes and drawing.measured != 0):
+        raise KerasxaiError(
+            f"expected validation images with boxes for the monitor {config.monitor}, got "
+            f"{'data without boxes' if not info.has_boxes else 'localize_images of 0'}; choose another monitor"
+        )
+
+
 def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
     """Return endless batches of training images and labels.
 
@@ -80,15 +97,23 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
     if given is not None:
         pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
     change = augmentation(config, info.num_classes)
-    # Another seed than that of the order, or the augmentation would depend on the order.
-    return pairs if change is None else data.augmented(pairs, change, config.seed + 1)
+    if change is not None:
+        # Another seed than that of the order, or the augmentation would depend on the order.
+        pairs = data.augmented(pairs, change, config.seed + 1)
+    smoothing = run.plan.label_smoothing
+    if smoothing:
+        pairs = pairs.map(partial(smoothed, num_classes=info.num_classes, share=smoothing))
+    if config.class_weights == "balanced":
+        labels = run.dataset.labels("train") if given is None else given
+        pairs = with_weights(pairs, balanced_weights(labels, info.num_classes))
+    return pairs
 
 
 def validation_data(run: Run) -> tf.data.Dataset:
     """Return the validation images and labels; they are never augmented, and their labels are never weakened."""
     settings = data.PairSettings(run.size, run.config.batch_size, seed=run.config.seed)
     validation = run.dataset.training_pairs("validation", settings)
-    if has_soft_labels(run.config):
+    if rows_of_shares(run.config, run.plan):
         # The loss of mixed labels takes rows of shares.
         validation = validation.map(partial(one_hot, num_classes=run.dataset.info.num_classes))
     return validation

@@ -1,8 +1,10 @@
 """The folder of a training run: completed epochs, the best model, and the checkpoint to continue from."""
 
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 
@@ -11,6 +13,8 @@ from kerasxai.tools.files import atomic_path, null_for_nan, read_csv, write_csv,
 from kerasxai.tools.printable import printable
 
 MONITOR = "val_loss"
+Row: TypeAlias = "dict[str, Any]"
+"""The phase, the number, the seconds and the figures of an epoch."""
 
 
 class RunFolder:
@@ -18,10 +22,12 @@ class RunFolder:
 
     Args:
         path: The folder; created when the first file is written.
+        monitor: The figure that chooses the best epoch: the lowest of a loss, the highest of any other.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, monitor: str = MONITOR) -> None:
         self.path = path
+        self.monitor = monitor
         self.checkpoints = path / "checkpoints"
         self.rows = self._read_rows()
 
@@ -32,11 +38,15 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model of the epoch with the lowest validation loss in the rows."""
-        epoch = min(self.rows, key=lambda row: row[MONITOR])["epoch"]
-        best = self._best(epoch)
+        """The model of the best epoch in the rows."""
+        best = self._best(self.best_row["epoch"])
         # Runs that were begun with version 0.1.0 have no number in the name.
         return best if best.exists() else self.checkpoints / "best.keras"
+
+    @property
+    def best_row(self) -> Row:
+        """The row of the best epoch; the first of several that are equal."""
+        return self.best_of(self.rows)
 
     @property
     def model(self) -> Path:
@@ -47,26 +57,37 @@ class RunFolder:
         """Return the path of the model of an epoch, which is kept until the next epoch."""
         return self.checkpoints / f"epoch_{epoch:04d}.keras"
 
+    def best_of(self, rows: Sequence[Row]) -> Row:
+        """Return the best of some rows; the first of several that are equal."""
+        return min(rows, key=self._cost)
+
+    def _cost(self, row: Row) -> tuple[float, float]:
+        """Return what a better epoch has less of; the validation loss decides between equal accuracies."""
+        # A figure that could not be measured is worse than all others.
+        value = float(row.get(self.monitor, math.nan))
+        cost = value if self.monitor.endswith("loss") else -value
+        return math.inf if math.isnan(cost) else cost, float(row.get(MONITOR, math.inf))
+
     def _best(self, epoch: int) -> Path:
         return self.checkpoints / f"best_{epoch:04d}.keras"
 
-    def rows_of(self, phase: str) -> list[dict[str, Any]]:
+    def rows_of(self, phase: str) -> list[Row]:
         """Return the rows of one phase, in order."""
         return [row for row in self.rows if row["phase"] == phase]
 
     def stale(self, phase: str, patience: int) -> bool:
-        """Return whether the validation loss of a phase has not improved for `patience` epochs."""
-        losses = [row[MONITOR] for row in self.rows_of(phase)]
-        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+        """Return whether the monitored figure of a phase has not improved for `patience` epochs."""
+        costs = [self._cost(row) for row in self.rows_of(phase)]
+        return bool(costs) and len(costs) - 1 - costs.index(min(costs)) >= patience
 
-    def keep(self, model: keras.Model, row: dict[str, Any]) -> None:
+    def keep(self, model: keras.Model, row: Row) -> None:
         """Save the model and the row of an epoch."""
         checkpoint = self.checkpoint(row["epoch"])
         # The model first: a run that is killed in between continues from the last row, whose model must exist, and
         # repeats the epoch.
         with atomic_path(checkpoint) as temporary:
             model.save(temporary)
-        is_best = all(row[MONITOR] < before[MONITOR] for before in self.rows)
+        is_best = all(self._cost(row) < self._cost(before) for before in self.rows)
         if is_best:
             # The former best stays until the row is written, because a phase that is repeated starts from it.
             with atomic_path(self._best(row["epoch"])) as temporary:
@@ -99,8 +120,11 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any]:
         """Return the figures of the best epoch, and the epochs and seconds of the whole run."""
-        best = min(self.rows, key=lambda row: row[MONITOR])
-        return {"best": best, "epochs": len(self.rows), "seconds": round(sum(row["seconds"] for row in self.rows), 1)}
+        return {
+            "best": self.best_row,
+            "epochs": len(self.rows),
+            "seconds": round(sum(row["seconds"] for row in self.rows), 1),
+        }
 
     def write_json(self, name: str, content: object) -> None:
         """Write a JSON file into the folder; figures that are not finite, as in a diverged training, become null."""
@@ -110,7 +134,7 @@ class RunFolder:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         write_csv(self.history, columns, ([row.get(name, "") for name in columns] for row in self.rows))
 
-    def _read_rows(self) -> list[dict[str, Any]]:
+    def _read_rows(self) -> list[Row]:
         if not self.history.exists():
             return []
         rows = [

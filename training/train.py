@@ -4,8 +4,10 @@ Run it as `kerasxai train ...` or `python -m kerasxai.training.train ...`.
 """
 
 import contextlib
+import logging
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.new_model import image_size, new_model
-from kerasxai.training.phases import PHASES, loss_of, run_phase
+from kerasxai.training.phases import loss_of, run_phase
+from kerasxai.training.plan import PHASES, Plan, plan_of
 from kerasxai.training.recipe_parts import augmentation
-from kerasxai.training.run_data import Run, check_images
+from kerasxai.training.run_data import Run, check_images, check_monitor
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.weak_labels import RunLabels, is_weak
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -36,8 +41,9 @@ def train(
 ) -> Path:
     """Train a classifier; a stopped run continues, and ends with the same weights as without the stop.
 
-    Only images and labels are read for training, and the validation loss alone chooses the best epoch: boxes and masks
-    are only read for the localization figures in the history.
+    Only images and labels are read for training. The validation figure `monitor` of the config chooses the best epoch,
+    by default the loss; the probe, if there is one, counts as an epoch, so that fine-tuning cannot lose to it. Boxes
+    and masks are only read for the localization figures in the history.
 
     Args:
         config: The settings.
@@ -84,7 +90,7 @@ def check_apart(out: str | Path, folder: str) -> None:
 def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
     # A finished run is returned and a stopped one continues, both only with the settings of its first start.
     config.check_same(out)
-    folder = RunFolder(out)
+    folder = RunFolder(out, config.monitor)
     if folder.model.exists():
         return folder.model
 
@@ -94,27 +100,47 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
     check_splits(dataset.info, splits)
     check_images(config, dataset.info, splits)
     dataset.check_images(splits)
+    plan = plan_of(config, dataset.info.feature_stride)
+    check_monitor(config, dataset.info, drawing)
 
     # Seeds the weights and the layers; data and labels get their seeds from the config.
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):
         # All that may be refused is made before anything is written, so that a mistake leaves no folder behind.
         model = None if folder.rows else new_model(config, dataset.info, image_size(config, dataset.info))
-        loss_of(config)
+        loss_of(config, plan)
         labels = RunLabels(config, folder, dataset) if is_weak(config) else None
         augmentation(config, dataset.info.num_classes)
         config.write(out)
 
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
         for phase in PHASES:
-            run_phase(Run(config, folder, dataset, labels, drawing, verbose), phase, model)
+            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose), phase, model)
 
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
-    folder.write_json("metrics.json", folder.summary() | ({} if labels is None else {"labels": labels.counts()}))
+    figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)}
+    folder.write_json("metrics.json", figures | ({} if labels is None else {"labels": labels.counts()}))
     # Last, because the model marks the run as finished.
     folder.finish()
     return folder.model
+
+
+def _kept(folder: RunFolder, plan: Plan) -> str:
+    """Return the phase of the best epoch, "probe" for the probe, and log if fine-tuning did not improve it."""
+    best = folder.best_row
+    if not plan.probe or best["phase"] != "head":
+        return str(best["phase"])
+    rows = folder.rows_of("finetune")
+    if rows:
+        _LOG.warning(
+            "fine-tuning was not better on validation than the probe, which is kept: %s %.4g after the probe, %.4g in "
+            "the best epoch of fine-tuning",
+            folder.monitor,
+            best[folder.monitor],
+            folder.best_of(rows)[folder.monitor],
+        )
+    return "probe"
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:

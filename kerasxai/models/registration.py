@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-_NAMES = ("acol", "adl", "attended_evidence", "heads", "optimizers", "pooling", "positions", "preprocessing", "spg")
+_NAMES = (
+    "acol",
+    "adl",
+    "attended_evidence",
+    "balanced_accuracy",
+    "heads",
+    "optimizers",
+    "pooling",
+    "positions",
+    "preprocessing",
+    "spg",
+)
 MODULES = tuple(f"kerasxai.models.{name}" for name in _NAMES)
 
 

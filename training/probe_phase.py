@@ -1,0 +1,102 @@
+"""The first phase of a training run as a linear probe: the head fitted to the frozen backbone's pooled features."""
+
+import time
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, log_loss, recall_score
+
+from kerasxai import data
+from kerasxai.data.choosing import spread_over_classes
+from kerasxai.training.class_balance import balanced_weights
+from kerasxai.training.head_start import has_convolutions, start_head
+from kerasxai.training.pooled_features import PooledFeatures, pooled_features
+from kerasxai.training.probe import Probe, fit_probe
+from kerasxai.training.run_data import Run, validation_data
+
+_MOST_NUMBERS = 2**28
+"""Of the features that are kept in memory: 1 GiB of float32, 200,000 images of 1,280 channels."""
+
+
+def run_probe(run: Run, model: keras.Model, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Fit the head to the pooled features of the training images, and record it as one epoch.
+
+    Features are computed once, of images as they are in validation, and kept in the folder of the run until it is
+    finished, so that a stopped run continues where it was.
+
+    Args:
+        run: The run.
+        model: The new model, compiled.
+        callbacks: The callbacks of an epoch, which measure, draw and save.
+    """
+    listed = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=1, steps=1, verbose=0)
+    listed.on_train_begin()
+    listed.on_epoch_begin(0)
+    begun = time.monotonic()
+    training, probe = _fitted(run, model)
+    start_head(model, probe.weights, training)
+    figures = model.evaluate(validation_data(run), verbose=0, return_dict=True)
+    logs = _figures(training, probe, run.dataset.info.num_classes) | {f"val_{name}": figures[name] for name in figures}
+    run.folder.write_json(
+        "probe.json",
+        {
+            "C": probe.strength,
+            "validation_log_loss": {f"{strength:g}": loss for strength, loss in probe.validation_losses.items()},
+            "images": len(training.labels),
+            "seconds": round(time.monotonic() - begun, 1),
+        },
+    )
+    listed.on_epoch_end(0, logs)
+    listed.on_train_end()
+
+
+def _fitted(run: Run, model: keras.Model) -> tuple[PooledFeatures, Probe]:
+    """Return the features of the training images, and the probe that fits them."""
+    backbone = model.get_layer("backbone")
+    info = run.dataset.info
+    settings = data.PairSettings(run.size, run.config.batch_size, shuffle=False)
+    labels = run.dataset.labels("train")
+    most = max(1, _MOST_NUMBERS // backbone.output_shape[-1])
+    chosen = None if len(labels) <= most else _only(labels, spread_over_classes(labels, most, run.config.seed))
+    training = pooled_features(
+        backbone,
+        run.dataset.training_pairs("train", settings, labels=chosen),
+        min(len(labels), most),
+        run.folder.checkpoints / "probe_train.npz",
+        with_covariance=has_convolutions(model),
+        progress=run.verbose != 0,
+    )
+    validation = pooled_features(
+        backbone,
+        run.dataset.training_pairs("validation", settings),
+        info.splits["validation"],
+        run.folder.checkpoints / "probe_validation.npz",
+        progress=run.verbose != 0,
+    )
+    balanced = run.config.class_weights == "balanced"
+    weights = balanced_weights(training.labels, info.num_classes) if balanced else None
+    return training, fit_probe(training, validation, info.num_classes, weights)
+
+
+def _only(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the labels of the chosen images, -1 for the others."""
+    kept = np.full(len(labels), -1)
+    kept[chosen] = labels[chosen]
+    return kept
+
+
+def _figures(training: PooledFeatures, probe: Probe, num_classes: int) -> dict[str, float]:
+    """Return the figures of the probe on its training images."""
+    probabilities = softmax(training.means @ probe.weights, axis=1)
+    predicted = probabilities.argmax(1)
+    return {
+        "loss": float(log_loss(training.labels, probabilities, labels=np.arange(num_classes))),
+        "accuracy": float(accuracy_score(training.labels, predicted)),
+        "balanced_accuracy": float(
+            # The mean of the recalls; `balanced_accuracy_score` warns of predicted classes without an image.
+            recall_score(training.labels, predicted, labels=np.unique(training.labels), average="macro")
+        ),
+    }
