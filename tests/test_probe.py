@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -108,7 +109,7 @@ def test_features_are_the_same_after_a_kill(
     path, write = tmp_path / "features.npz", pooled_module._write
 
     def killed(*arguments: object) -> None:
-        write(*arguments)  # type: ignore[arg-type]
+        write(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -183,7 +184,7 @@ def test_a_monitor_without_boxes_is_refused(config: TrainConfig, tmp_path: Path)
     [("gap", {"depth": 2, "width": 9}), ("conv1x1", {}), ("acol", {"width": 8}), ("spg", {"normalize": False})],
 )
 def test_a_head_starts_with_the_maps_of_the_probe(
-    config: TrainConfig, features: PooledFeatures, head: str, options: dict[str, int]
+    config: TrainConfig, features: PooledFeatures, head: str, options: dict[str, Any]
 ) -> None:
     model = kerasxai.models.build_classifier("Tiny", 3, head, weights=None, input_size=SIDE, seed=0, **options)
     weights = np.random.default_rng(0).normal(size=(8, 3))
@@ -230,7 +231,7 @@ def test_training_mode_keeps_the_start(config: TrainConfig, features: PooledFeat
     ],
 )
 def test_where_the_first_phase_is_a_probe(change: dict[str, object], probe: bool) -> None:
-    settings = TrainConfig(data="photos", **change)  # type: ignore[arg-type]
+    settings = TrainConfig(data="photos", **change)
     plan = plan_of(settings, 32)
     assert plan.probe == probe
     assert (plan.epochs, plan.label_smoothing) == ((10, 0.1) if probe else (5, 0.0))

@@ -79,7 +79,7 @@ class RunConfig:
         kept = _settings_in(path)
         now = json.loads(json.dumps(asdict(self)))
         # Settings that an older version did not have had the effect of today's defaults, or of those named here.
-        before = self._defaults() | self.older_defaults | kept
+        before = self._defaults() | dict(self.older_defaults) | kept
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)

@@ -1,7 +1,7 @@
 """Pooled features of the frozen backbone, computed once and kept in the folder of the run while it is unfinished."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def pooled_features(
     return PooledFeatures(state["means"][:done], state["labels"][:done], center, covariance)
 
 
-def _compute(moments: "_Moments", batches: Iterator[Any], state: dict[str, NDArray], path: Path) -> None:
+def _compute(moments: "_Moments", batches: Iterable[Any], state: dict[str, NDArray], path: Path) -> None:
     saved, pause = time.monotonic(), _SAVE_SECONDS
     for images, labels in batches:
         means, sums, products, positions = moments(images)
@@ -139,4 +139,4 @@ def _read(path: Path) -> dict[str, NDArray] | None:
 
 def _write(path: Path, state: dict[str, NDArray]) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **state)
+        np.savez(file, allow_pickle=False, **state)
