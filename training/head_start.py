@@ -16,17 +16,17 @@ class _Branch:
     """Layers from a feature map to the logits.
 
     Attributes:
-        hidden: The 3x3 convolutions, each with its batch normalization or None.
+        convolutions: The 3x3 convolutions, each with its batch normalization or None.
         last: The dense layer or the 1x1 convolution with one output for each class.
     """
 
-    hidden: list[tuple[keras.layers.Conv2D, keras.layers.BatchNormalization | None]]
+    convolutions: list[tuple[keras.layers.Conv2D, keras.layers.BatchNormalization | None]]
     last: keras.layers.Dense | keras.layers.Conv2D
 
 
 def has_convolutions(model: keras.Model) -> bool:
     """Return whether the head has convolutions below its classifier."""
-    return any(branch.hidden for branch in _branches(model))
+    return any(branch.convolutions for branch in _branches(model))
 
 
 def start_head(model: keras.Model, weights: NDArray[np.float64], features: PooledFeatures) -> None:
@@ -58,21 +58,21 @@ def _branches(model: keras.Model) -> list[_Branch]:
 def _branch(layers: list[keras.Layer]) -> _Branch:
     kernels = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
     after = dict(itertools.pairwise(layers))
-    hidden = [
+    convolutions = [
         (layer, follower if isinstance(follower := after[layer], keras.layers.BatchNormalization) else None)
         for layer in kernels[:-1]
     ]
-    return _Branch(hidden, kernels[-1])
+    return _Branch(convolutions, kernels[-1])
 
 
 def _start(branch: _Branch, weights: NDArray[np.float64], features: PooledFeatures) -> None:
-    if branch.hidden:
-        pairs = min(convolution.filters for convolution, _ in branch.hidden) // 2
+    if branch.convolutions:
+        pairs = min(convolution.filters for convolution, _ in branch.convolutions) // 2
         directions = _directions(weights, features.covariance, pairs)
         weights = directions.T @ weights
         mean = directions.T @ features.center
         variance = np.einsum("kd,kl,ld->d", directions, features.covariance, directions, optimize=True)
-        for convolution, normalization in branch.hidden:
+        for convolution, normalization in branch.convolutions:
             _set_center(convolution, np.concatenate([directions, -directions], 1))
             if normalization is not None:
                 deviation = _set_normalization(normalization, mean, variance)

@@ -57,19 +57,19 @@ def fit_probe(
     # One factor for all channels, so that the grid fits every backbone; factors of their own would change the penalty.
     scale = float(np.sqrt(training.means.var(0, dtype=np.float64).mean())) or 1.0
     features, labels, weights = _with_all_classes(training, num_classes, class_weights)
-    features, held_out = features / scale, validation.means / scale
+    features, unseen = features / scale, validation.means / scale
     model = LogisticRegression(fit_intercept=False, max_iter=1000, warm_start=True)
     found: dict[float, float] = {}
     best: tuple[float, float, NDArray] | None = None
     for strength in GRID:
         model.C = strength
         with warnings.catch_warnings():
-            # Weak penalties may not converge within the limit; validation tells whether they serve.
+            # Weak penalties may not converge within the limit; validation decides.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features, labels, sample_weight=weights)
         loss = log_loss(
             validation.labels,
-            model.predict_proba(held_out),
+            model.predict_proba(unseen),
             labels=np.arange(num_classes),
             sample_weight=None if class_weights is None else class_weights[validation.labels],
         )
