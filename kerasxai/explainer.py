@@ -51,7 +51,7 @@ class Explanation:
     Attributes:
         heatmaps: `(N, H, W)` float32, at image size unless `resize=False`; signed if the method is, never normalized.
         targets: `(N,)` int64, the explained class.
-        scores: `(N,)` float32, the explained score, by default the logit of that class.
+        scores: `(N,)` float32, the explained score; see `score` of `Explainer`.
         method: The method's name.
         layer: The path of the explained layer or the name of the operation, None if the method uses no layer.
         notes: Diagnostics of the method, by name.
@@ -102,9 +102,12 @@ class Explainer:
             pooling, `"block5_pool"`; the literature explains `"block5_conv3"`, which is twice as fine. For a list of
             layers, one pass computes all maps; each map is resized to the image and divided by its maximum, then `fuse`
             takes the `"mean"` or `"max"`.
-        score: The score to explain: a function `(outputs, targets) -> (B,)` of the model's outputs, or None for the
-            logit of the target class, before a final softmax or sigmoid. A single output unit means two classes: 1 is
-            explained by its logit, 0 by minus its logit.
+        score: The score to explain. `"logit"`: the logit of the target class, before a final softmax or sigmoid.
+            `"relative"`: this logit minus the mean over all classes, because a softmax does not see what all logits
+            share; see `kerasxai.scores.relative_logit`. None: the relative logit if the model ends in a softmax over
+            several classes, or if `outputs="logits"` declares that one follows; else the logit. A single output unit
+            means two classes: 1 is explained by its logit, 0 by minus its logit. Any other score is a function
+            `(outputs, targets) -> (B,)` of the model's outputs, see `kerasxai.scores`.
         token_grid: The grid of tokens, `(rows, columns)`, for a layer of tokens whose grid cannot be found.
         image_input: The explained input of a model with several inputs: its name or path (`"picture"`, `"scene/0"`) or
             index. None takes the only input with four dimensions (or five or three, if there are no images). Every
@@ -151,7 +154,7 @@ class Explainer:
         method: str = "gradcam",
         *,
         layer: LayerName | Sequence[LayerName] | None = None,
-        score: Score | None = None,
+        score: Score | str | None = None,
         token_grid: tuple[int, ...] | None = None,
         image_input: InputName = None,
         batch_size: int = 32,
@@ -170,9 +173,9 @@ class Explainer:
         self.method = METHODS[method]
         if layer is not None and not self.method.takes_layer:
             raise KerasxaiError(f"expected no layer= for {method}, got {layer!r}; it uses no layer of your choice")
-        if score is not None and not self.method.takes_score:
+        if not isinstance(score, str | None) and not self.method.takes_score:
             raise KerasxaiError(
-                f"expected no score= for {method}, got {score!r}; it explains the logit of a class only"
+                f'score must be "relative" or "logit" for {method}, which explains a class, got {score!r}'
             )
         if batch_size < 1:
             raise KerasxaiError(f"batch_size must be 1 or more, got {batch_size}")
@@ -186,7 +189,9 @@ class Explainer:
         )
         self._model = _score_model(model, self.method, score, settings)
         # Predictions are of classes, also if another kind of score is explained.
-        self._classifier = self._model if score is None else _score_model(model, self.method, None, settings)
+        self._classifier = self._model
+        if self._model.score is not None:
+            self._classifier = _score_model(model, self.method, None, settings)
         self._resize = resize
         self._preprocess = None if preprocess is None else preprocessing(preprocess)
         self._steps = checked_for(model, parsed(refine))
@@ -358,7 +363,7 @@ def _to_numpy(value: Any) -> Any:
     return value.numpy() if isinstance(value, tf.Tensor) else value
 
 
-def _score_model(model: Classifier, method: Method, score: Score | None, settings: _ModelSettings) -> ScoreModel:
+def _score_model(model: Classifier, method: Method, score: Score | str | None, settings: _ModelSettings) -> ScoreModel:
     if isinstance(model, keras.layers.Layer):
         return TracedModel(model, score=score, **vars(settings))
     if not callable(model):

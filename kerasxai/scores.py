@@ -33,9 +33,8 @@ from kerasxai.engine.scores import (
     predicted_class,
     word_log_probabilities,
 )
-from kerasxai.engine.scores import (
-    class_logit as logit_of_class,
-)
+from kerasxai.engine.scores import class_logit as logit_of_class
+from kerasxai.engine.scores import relative_logit as relative_logit_of_class
 from kerasxai.engine.targets import repeated as repeated
 from kerasxai.tools.errors import KerasxaiError
 
@@ -80,6 +79,30 @@ def class_logit(output: OutputName = None) -> Score:
         >>> kerasxai.Explainer(model, "gradcam", score=kerasxai.scores.class_logit("species"))(images, targets=3)
     """
     return _ClassLogit(output)
+
+
+@dataclass(frozen=True)
+class _RelativeLogit(_OfClass):
+    def __call__(self, outputs: Inputs, targets: tf.Tensor) -> tf.Tensor:
+        return relative_logit_of_class(self._logits(outputs), targets)
+
+
+def relative_logit(output: OutputName = None) -> Score:
+    """The logit of the target class minus the mean over all classes, which is what a softmax sees of it.
+
+    The default for models that end in a softmax. A softmax does not change if one number is added to all logits, but
+    maps of the logit may show such a common part. For labels with a sigmoid each, use `class_logit`.
+
+    Args:
+        output: Which output, see the module.
+
+    Returns:
+        A score whose targets are classes `(N,)`; None explains the predicted ones.
+
+    Example:
+        >>> kerasxai.Explainer(model, "gradcam", score=kerasxai.scores.relative_logit("species"))(images, targets=3)
+    """
+    return _RelativeLogit(output)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,10 @@ def test_another_target_is_another_map_without_another_trace(method: str, kind: 
     row = kerasxai.METHODS[method]
     same = not row.class_specific or (kind == "single_sigmoid" and row.even_in_score)
     assert np.allclose(first.heatmaps[:2], second.heatmaps) == same
-    np.testing.assert_allclose(third.heatmaps[1], second.heatmaps[1], **tolerance(kind))
+    # Maps divided by a score near 0 vary more from batch to batch.
+    close = tolerance(kind)
+    close["atol"] *= max(1, np.abs(second.heatmaps).max())
+    np.testing.assert_allclose(third.heatmaps[1], second.heatmaps[1], **close)
 
 
 @for_each_pair

@@ -36,7 +36,9 @@ def test_gradcam_equals_its_oracle(deep: Any) -> None:
         return float(np.tanh(reference.convolve(a, *second)).ravel() @ top[0][:, 1] + top[1][1])
 
     expected = reference.gradcam(activations, reference.slope(logit, activations))
-    explanation = kerasxai.Explainer(deep, "gradcam", layer="first")(image[None].astype("float32"), targets=1)
+    explanation = kerasxai.Explainer(deep, "gradcam", layer="first", score="logit")(
+        image[None].astype("float32"), targets=1
+    )
     np.testing.assert_allclose(explanation.heatmaps[0], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(explanation.scores[0], logit(activations), rtol=1e-5)
     assert explanation.layer == "first"
@@ -48,10 +50,10 @@ def test_cam_equals_its_oracle() -> None:
     activations = keras.Model(model.input, model.get_layer("convolutions_last").output)(images).numpy().astype(float)
     kernel = model.get_layer("top").get_weights()[0]
     expected = np.stack([reference.cam(a, kernel, 2) for a in activations])
-    raw = kerasxai.Explainer(model, "cam", resize=False)(images, targets=2).heatmaps
+    raw = kerasxai.Explainer(model, "cam", resize=False, score="logit")(images, targets=2).heatmaps
     np.testing.assert_allclose(raw, expected, rtol=1e-5, atol=1e-6)
     expected = tf.image.resize(expected[..., None], (zoo.SIZE, zoo.SIZE))[..., 0]
-    explanation = kerasxai.Explainer(model, "cam")(images, targets=2)
+    explanation = kerasxai.Explainer(model, "cam", score="logit")(images, targets=2)
     np.testing.assert_allclose(explanation.heatmaps, expected, rtol=1e-5, atol=1e-6)
     assert explanation.layer == "convolutions_last"
 
@@ -158,7 +160,7 @@ def test_a_score_of_ones_own_is_explained_and_checked() -> None:
     for wrong in (lambda outputs, targets: outputs, lambda outputs, targets: tf.reduce_sum(outputs)):
         with pytest.raises(kerasxai.KerasxaiError, match=r"one floating number for each image"):
             kerasxai.Explainer(model, "gradcam", score=wrong)(zoo.images(1))
-    with pytest.raises(kerasxai.KerasxaiError, match="expected no score= for cam"):
+    with pytest.raises(kerasxai.KerasxaiError, match=r"score must be \"relative\" or \"logit\" for cam"):
         kerasxai.Explainer(model, "cam", score=wrong)
     with pytest.raises(kerasxai.KerasxaiError, match="expected no layer= for cam"):
         kerasxai.Explainer(model, "cam", layer="top")

@@ -42,7 +42,7 @@ def images() -> np.ndarray:
 
 
 def explained(model: Any, method: str, images: np.ndarray, **options: Any) -> Any:
-    return kerasxai.Explainer(model, method, **options)(images, targets=TARGET)
+    return kerasxai.Explainer(model, method, score="logit", **options)(images, targets=TARGET)
 
 
 def test_the_oracle_is_the_network_and_its_gradient(model: Any, plain: reference.Plain, images: np.ndarray) -> None:

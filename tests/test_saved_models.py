@@ -45,7 +45,7 @@ def test_keras_loads_a_saved_model(name: str) -> None:
 def test_predictions_and_maps_of_a_saved_model(name: str) -> None:
     model = kerasxai.models.load(FOLDER / f"{name}.keras")
     check_predictions(model, name)
-    explanation = kerasxai.Explainer(model, "gradcam" if name == "attention" else "cam")(IMAGES)
+    explanation = kerasxai.Explainer(model, "gradcam" if name == "attention" else "cam", score="logit")(IMAGES)
     np.testing.assert_array_equal(explanation.targets, RECORDED[f"{name}_targets"])
     maps = RECORDED[f"{name}_maps"]
     np.testing.assert_allclose(explanation.heatmaps, maps, atol=1e-5 * np.abs(maps).max())

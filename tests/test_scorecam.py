@@ -51,7 +51,7 @@ def enlarge(mask: np.ndarray, shape: tuple[int, int] = (10, 14)) -> np.ndarray:
 
 def at_layer(model: Any, method: str, batch_size: int = 32, **options: Any) -> tuple[np.ndarray, TracedModel]:
     """The maps before they are resized."""
-    view = TracedModel(model, layer="first", batch_size=batch_size)
+    view = TracedModel(model, layer="first", batch_size=batch_size, score="logit")
     function = METHODS[method].function
     return np.asarray(function(view, Samples.of(IMAGES, np.full(3, 1)), **options)), view
 

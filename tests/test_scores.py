@@ -84,7 +84,7 @@ def test_one_output_of_several_is_explained_by_name_or_index(form: str) -> None:
     expected = kerasxai.Explainer(single, "gradcam", layer="body")(IMAGES)
     names: list[str | int] = ["softmax", 0] if form == "list" else ["softmax", 2]
     for name in names:
-        found = scores_of(model, scores.class_logit(name))
+        found = scores_of(model, scores.relative_logit(name))
         np.testing.assert_array_equal(found.targets, expected.targets)
         np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
         np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-7)

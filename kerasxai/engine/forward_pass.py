@@ -61,6 +61,7 @@ class ForwardPass:
         score: `(B,)` float32, what is explained.
         calls: Every call of every layer, in the order in which they finished.
         num_classes: How many classes the model has, None if that is not known.
+        relative: Whether the explained score is the logit minus its mean over all classes; see `engine.scores`.
         layer_name: The path of the layer whose map was read, if any was; of several, joined by commas.
         layouts: The layers whose maps were read in another layout than the model's, by path.
         rectifiers: How many rectifiers the last gradient with a rule met.
@@ -89,6 +90,7 @@ class ForwardPass:
         self._extents = MapExtents(self.images)
         self.classes: ClassScores | None = None
         self.num_classes: int | None = None
+        self.relative = False
         self.targets = self._resolved_targets()
         self.score = self._score()
 
@@ -104,6 +106,7 @@ class ForwardPass:
             self.classes = read_classes(flat[0], known.taken)
             known.kind, known.units = self.classes.kind, flat[0].shape[-1]
             targets = self.classes.chosen(targets)
+            self.relative = self.classes.is_relative(self._model.class_score, known.declared)
             self.num_classes = max(2, flat[0].shape[-1])
         return targets
 
@@ -119,7 +122,7 @@ class ForwardPass:
                 f"expected a model with one output (batch, classes), got {shapes}; pass what to explain as score=, a "
                 "function (outputs, targets) -> (batch,)"
             )
-        return self.classes.of(self.targets)
+        return self.classes.of(self.targets, self.relative)
 
     def _described(self) -> contextlib.AbstractContextManager[None]:
         return described_outputs(self._model.output_names, self._model.outputs.declared)

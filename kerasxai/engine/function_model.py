@@ -31,7 +31,7 @@ class FunctionModel(ScoreModel):
 
     Args:
         function: Takes a float32 array and returns an array or a tensor; torch, scikit-learn or a remote service.
-        score: `(outputs, targets) -> (B,)`, or None for the output of the target class.
+        score: As for `ScoreModel`.
         batch_size: The most images per call of the function.
         outputs: `"logits"` or `"probabilities"`, what the function returns, or None.
 
@@ -44,7 +44,7 @@ class FunctionModel(ScoreModel):
     def __init__(
         self,
         function: Callable[[NDArray[Any]], Any],
-        score: Score | None = None,
+        score: Score | str | None = None,
         batch_size: int = 32,
         outputs: str | None = None,
     ) -> None:

@@ -69,6 +69,8 @@ def call_model(
         for _, layer in layers:
             if hasattr(layer, "explained_class"):
                 stack.enter_context(patched(layer, explained_class=batch.targets))
+            if hasattr(layer, "relative_maps"):
+                stack.enter_context(patched(layer, relative_maps=model.class_score != "logit"))
         images = MapLayout(channels_first=True).to_model(batch.images) if model.channels_first else batch.images
         images = stack.enter_context(model_input(images, model.input_spec, layers, as_floats))
         outputs = model.model(model.join(images, batch.other_inputs), training=False)

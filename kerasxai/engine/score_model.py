@@ -18,7 +18,9 @@ from kerasxai.engine.call_report import CallReport, Diagnostic
 from kerasxai.engine.inputs import InputLayout, Inputs, Specs
 from kerasxai.engine.outputs.checks import clean
 from kerasxai.engine.outputs.kinds import OutputKind
+from kerasxai.engine.scores import CLASS_SCORES
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice
 
 if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
@@ -52,11 +54,14 @@ class ScoreModel(abc.ABC):
 
     Args:
         model: A Keras model, or a function of images.
-        score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
+        score: `(outputs, targets) -> (B,)`, or a name of a score of the target class, see `class_score`.
         batch_size: The most images per pass; see `effective_batch_size`.
         outputs: `"logits"` or `"probabilities"`, what the model returns; None finds out.
 
     Attributes:
+        score: A custom score, or None where a class is explained.
+        class_score: The score of the target class: `"relative"`, `"logit"`, or None for the relative logit where the
+            model ends in a softmax, and the logit elsewhere; see `kerasxai.engine.scores`.
         outputs: What the outputs are taken for; shared by all copies.
         report: The diagnostics and the progress of one call.
         layout: The structure of the inputs of one call; None where the images are the only input.
@@ -78,9 +83,12 @@ class ScoreModel(abc.ABC):
     input_names: Sequence[str] = ()
     output_names: Sequence[str] = ()
 
-    def __init__(self, model: Callable[..., Any], score: Score | None, batch_size: int, outputs: str | None) -> None:
+    def __init__(
+        self, model: Callable[..., Any], score: Score | str | None, batch_size: int, outputs: str | None
+    ) -> None:
         self.model: Any = model
-        self.score = score
+        self.score = None if isinstance(score, str) else score
+        self.class_score = choice("score", score, CLASS_SCORES) if isinstance(score, str) else None
         self.batch_size = batch_size
         self.outputs = OutputKind(outputs)
         self.report = CallReport()

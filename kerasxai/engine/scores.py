@@ -1,4 +1,10 @@
-"""What is explained: one number for each image, by default the logit of one class."""
+"""What is explained: one number for each image, by default the logit of one class.
+
+A softmax does not change if one number is added to all logits. So the logit of a class, and the weights behind it, are
+known only up to a part that all classes share. After a short training from random weights that part is as large as the
+rest, and maps of logits show it. The relative logit, which is the logit minus the mean over all classes, has no such
+part: models with equal predictions have equal relative logits. It is the default for models that end in a softmax.
+"""
 
 import contextlib
 import math
@@ -20,6 +26,9 @@ OutputName: TypeAlias = "int | str | Sequence[int | str] | None"
 """One of several outputs: its key, path, index or name; None for the only one."""
 PREDICTED = -1
 """The target for the class that the model predicts."""
+
+CLASS_SCORES = ("relative", "logit")
+"""The scores of a class that have a name: the logit minus the mean over all classes, and the logit."""
 
 _LEAST = 1e-30
 _ROUNDING = 1e-3
@@ -127,12 +136,32 @@ class ClassScores:
         """Puts the predicted class where a target is `PREDICTED`; a single output unit means the classes 0 and 1."""
         return tf.where(targets == PREDICTED, self.predicted(), targets)
 
-    def of(self, targets: tf.Tensor) -> tf.Tensor:
-        """Returns the score of each target class, `(B,)` float32; see `class_logit`."""
+    def is_relative(self, requested: str | None, declared: str | None) -> bool:
+        """Returns whether the relative logit is explained.
+
+        Args:
+            requested: One of `CLASS_SCORES`; None for the relative logit of a softmax over classes, else the logit.
+            declared: As for `read_classes`. Logits that the user declares are those of a softmax.
+
+        Raises:
+            KerasxaiError: The relative logit is requested of outputs that are no softmax over several classes.
+        """
+        several, softmax = self.scores.shape[-1] != 1, self.kind in {"softmax", "log_softmax"}
+        if requested is None:
+            return several and (softmax or declared == "logits")
+        if requested == "relative" and not (several and (softmax or self.kind in {"logits", "unknown"})):
+            found = f"{self.kind} outputs" if several else "a single unit"
+            raise KerasxaiError(
+                f'expected a softmax over several classes for score="relative", got {found}; use score="logit"'
+            )
+        return requested == "relative"
+
+    def of(self, targets: tf.Tensor, relative: bool = False) -> tf.Tensor:
+        """Returns the score of each target class, `(B,)` float32; see `class_logit` and `relative_logit`."""
         if self.are_probabilities and self.scores.shape[-1] == 1:
             first = tf.cast(self.scores[:, 0], tf.float32)
             return tf.where(targets == 1, first, 1 - first)
-        return class_logit(self.scores, targets)
+        return relative_logit(self.scores, targets) if relative else class_logit(self.scores, targets)
 
     def all_classes(self) -> tf.Tensor:
         """Returns the scores of all classes, `(B, C)` float32; of a single unit those of class 0 and 1."""
@@ -226,9 +255,17 @@ def in_range(targets: tf.Tensor, classes: int) -> tf.Tensor:
     return targets
 
 
-def class_weights(kernel: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Returns a kernel's `(K, C)` column for each target, `(B, K)` float32; for class 0 of a single unit, minus it."""
+def class_weights(kernel: tf.Tensor, targets: tf.Tensor, relative: bool = False) -> tf.Tensor:
+    """Returns a kernel's `(K, C)` column for each target, `(B, K)` float32; for class 0 of a single unit, minus it.
+
+    Args:
+        kernel: `(K, C)`.
+        targets: `(B,)` int64.
+        relative: Whether the mean over the classes is subtracted, as from the logits of `relative_logit`.
+    """
     columns = tf.transpose(tf.cast(kernel, tf.float32))
+    if relative:
+        columns -= tf.reduce_mean(columns, 0)
     if columns.shape[0] == 1:
         return tf.where(targets == 1, 1.0, -1.0)[:, None] * columns
     return tf.gather(columns, targets)
@@ -245,6 +282,22 @@ def class_logit(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     if logits.shape[-1] == 1:
         return tf.where(targets == 1, 1.0, -1.0) * logits[:, 0]
     return tf.gather(logits, targets, batch_dims=1)
+
+
+def relative_logit(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Returns the logit of each target class minus the mean over all classes, `(B,)` float32.
+
+    Args:
+        logits: `(B, C)`, of any floating dtype. Minus infinity, the logit of an excluded class, does not count in the
+            mean.
+        targets: `(B,)` int64.
+    """
+    logits = tf.cast(logits, tf.float32)
+    if logits.shape[-1] == 1:
+        raise KerasxaiError("expected several classes for a relative logit, got a single unit; explain its logit")
+    finite = tf.math.is_finite(logits)
+    total = tf.reduce_sum(tf.where(finite, logits, 0.0), -1)
+    return class_logit(logits, targets) - total / tf.reduce_sum(tf.cast(finite, tf.float32), -1)
 
 
 def log_probabilities(outputs: tf.Tensor) -> tf.Tensor:

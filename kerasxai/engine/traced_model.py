@@ -47,7 +47,7 @@ class TracedModel(ScoreModel):
     Args:
         model: Any Keras model. It is left unchanged after each trace.
         layer: A path, a name or a layer object, or a list of them; None chooses the map that feeds the head.
-        score: `(outputs, targets) -> (B,)`, or None for the logit of the target class.
+        score: As for `ScoreModel`.
         batch_size: The most images per pass; see `effective_batch_size`.
         accelerated: Whether batch normalizations are folded into convolutions, see `batchnorm_folding`, and long loops
             run on constant weights, see `constant_weights`.
@@ -64,7 +64,7 @@ class TracedModel(ScoreModel):
         self,
         model: keras.Model,
         layer: LayerName | Sequence[LayerName] | None = None,
-        score: Score | None = None,
+        score: Score | str | None = None,
         batch_size: int = 32,
         accelerated: bool = True,
         outputs: str | None = None,

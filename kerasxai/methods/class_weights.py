@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from kerasxai.engine.graph import pooled_map, pooled_then_dense
+from kerasxai.engine.graph import origin, pooled_map, pooled_then_dense
 from kerasxai.engine.layers import opaque_model_error
 from kerasxai.engine.scores import class_weights
 from kerasxai.tools.errors import KerasxaiError
@@ -25,9 +25,12 @@ def class_evidence(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
     """
     fp = forward(batch)
     maps = next((c.output for c in reversed(fp.calls) if getattr(c.layer, "produces_class_maps", False)), None)
+    pooled = None if fp.logits is None else pooled_map(fp.logits)
+    # Maps whose means are the logits share what the logits share; other class maps are used unchanged.
+    relative = fp.relative and (maps is None or origin(maps) is pooled)
     kernel = None
     if maps is None and fp.logits is not None:
-        maps = pooled_map(fp.logits)
+        maps = pooled
         if maps is None:
             maps, kernel = pooled_then_dense(fp.logits) or (None, None)
     if maps is None:
@@ -37,7 +40,7 @@ def class_evidence(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
         )
     fp.layer_name = fp.name_of(maps)
     maps = fp.read_map(maps)
-    weights = class_weights(tf.eye(maps.shape[-1]) if kernel is None else kernel, fp.targets)
+    weights = class_weights(tf.eye(maps.shape[-1]) if kernel is None else kernel, fp.targets, relative)
     return {"activations": tf.cast(maps, tf.float32), "weights": weights}
 
 

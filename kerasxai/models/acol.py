@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from kerasxai.models.heads import check_head, convolution, initializer
+from kerasxai.models.heads import center, check_head, class_maps, convolution, initializer
 from kerasxai.models.label_aware import LabelAwareModel
 from kerasxai.models.model_cloning import share_variables
 from kerasxai.models.pooling import DilatedPooling2D
@@ -64,11 +64,13 @@ class ACoLHead(keras.layers.Layer):
     Each branch is 3x3 + ReLU, 3x3 + ReLU, 1x1 to one channel for each class; the means of the channels are its logits,
     and those of branch A are the output. Branch A's map of one class, scaled to [0, 1], erases the features of branch B
     at all positions where it is at least `erase_threshold`. That class is the true one while `ACoLModel` trains or
-    evaluates, and otherwise the prediction of branch A. No gradient passes through the erasing.
+    evaluates, and otherwise the prediction of branch A. No gradient passes through the erasing. A softmax does not see
+    what the class maps of a branch share, so their mean over the classes is subtracted before one erases or is fused,
+    and training keeps the weights of the class maps centered over the classes.
 
     Departures from the authors' code: branches are 512 wide, not 1024, and batch-normalized (`normalize=False` is
     theirs); the smoothing is an option and off, because others use it with VGG alone; a constant map erases nothing
-    instead of giving NaN; `erase_dilation` is an addition.
+    instead of giving NaN; the mean over the classes is subtracted from class maps; `erase_dilation` is an addition.
 
     Args:
         num_classes: Number of classes.
@@ -83,6 +85,8 @@ class ACoLHead(keras.layers.Layer):
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
+        relative_maps: Whether the mean over the classes is subtracted from class maps; False during a pass of an
+            explainer with `score="logit"`.
         explained_class: None, or during a patched pass an integer tensor (B,): the class whose map erases; entries
             below 0 mean the class that branch A predicts.
         targets: None, or during a patched pass labels, sample weights and loss (as for `compile`, None for
@@ -116,6 +120,7 @@ class ACoLHead(keras.layers.Layer):
         self.dropout = dropout
         self.seed = seed
         self.dilation_rate = dilation_rate
+        self.relative_maps = True
         self.explained_class: tf.Tensor | None = None
         self.targets: tuple[tf.Tensor, tf.Tensor | None, Loss] | None = None
         self.branch_a = self._branch("branch_a", 0)
@@ -131,9 +136,7 @@ class ACoLHead(keras.layers.Layer):
             *convolution(self.width, f"{name}_conv1", self.normalize, kernel(0), policy, self.dilation_rate),
             *convolution(self.width, f"{name}_conv2", self.normalize, kernel(1), policy, self.dilation_rate),
             keras.layers.Dropout(self.dropout, name=f"{name}_dropout", dtype=policy),
-            keras.layers.Conv2D(
-                self.num_classes, 1, kernel_initializer=kernel(2), name=f"{name}_class_maps", dtype=policy
-            ),
+            class_maps(self.num_classes, kernel(2), f"{name}_class_maps", policy),
         ]
 
     def build(self, input_shape: Shape) -> None:
@@ -143,6 +146,7 @@ class ACoLHead(keras.layers.Layer):
             for layer in branch:
                 layer.build(shape)
                 shape = layer.compute_output_shape(shape)
+            center(branch[-1])
         self.built = True
 
     def dilated(self, rate: int) -> "ACoLHead":
@@ -173,11 +177,15 @@ class ACoLHead(keras.layers.Layer):
         predicted = ops.cast(ops.argmax(logits, -1), "int32")
         erasing = predicted if explained_class is None else ops.cast(explained_class, "int32")
         erasing = ops.where(erasing < 0, predicted, erasing)
-        class_map = ops.take_along_axis(map_a, erasing[:, None, None, None], axis=-1)
+        class_map = ops.take_along_axis(self._evidence(map_a), erasing[:, None, None, None], axis=-1)
         keep = ops.cast(self.keep(class_map), features.dtype)
         map_b = _run(self.branch_b, features * keep, training)
         logits_b = ops.mean(ops.cast(map_b, "float32"), (1, 2))
         return {"logits": logits, "logits_b": logits_b, "map_a": map_a, "map_b": map_b, "keep": keep}
+
+    def _evidence(self, maps: tf.Tensor) -> tf.Tensor:
+        maps = ops.cast(maps, "float32")
+        return maps - ops.mean(maps, -1, keepdims=True) if self.relative_maps else maps
 
     def keep(self, class_map: tf.Tensor) -> tf.Tensor:
         """Return True (B, h, w, 1) where a class map (B, h, w, 1) does not erase."""
@@ -194,7 +202,7 @@ class ACoLHead(keras.layers.Layer):
             self.add_loss(_branch_loss(self.targets, parts["logits_b"]))
         if training is not True:
             # The result is not returned: explainers read it from the output of this layer.
-            self.fused(parts["map_a"], parts["map_b"])
+            self.fused(self._evidence(parts["map_a"]), self._evidence(parts["map_b"]))
         return parts["logits"]
 
     def compute_output_spec(self, features: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras import ops
 
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import flag, whole, within
@@ -85,6 +87,47 @@ def convolution(
     return [first, *normalization, keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)]
 
 
+@keras.saving.register_keras_serializable("kerasxai")
+class Centered(keras.constraints.Constraint):
+    """Keeps weights centered over the classes, their last axis: the mean over the classes is 0.
+
+    A softmax does not see what the weights of all classes share, but class activation maps do. Optimizers that scale
+    every gradient by itself, as Adam does, let it grow.
+
+    Example:
+        >>> keras.layers.Dense(10, use_bias=False, kernel_constraint=Centered())
+    """
+
+    def __call__(self, w: tf.Tensor) -> tf.Tensor:
+        """Return the weights minus their mean over the last axis."""
+        return w - ops.mean(w, -1, keepdims=True)
+
+
+def center(layer: keras.Layer) -> None:
+    """Center the new weights of a layer: a constraint only acts on weights that an optimizer changes."""
+    for variable in layer.trainable_variables:
+        if isinstance(variable.constraint, Centered):
+            variable.assign(variable.constraint(variable))
+
+
+def class_maps(
+    num_classes: int,
+    kernel: keras.initializers.Initializer,
+    name: str,
+    dtype: str | keras.DTypePolicy | None = None,
+) -> keras.layers.Conv2D:
+    """Return the 1x1 convolution to one channel for each class, with weights kept centered over the classes."""
+    return keras.layers.Conv2D(
+        num_classes,
+        1,
+        kernel_initializer=kernel,
+        kernel_constraint=Centered(),
+        bias_constraint=Centered(),
+        name=name,
+        dtype=dtype,
+    )
+
+
 def gap(
     features: keras.KerasTensor,
     num_classes: int,
@@ -120,8 +163,17 @@ def gap(
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(features)
     if dropout:
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)
-    kernel = initializer(seed, depth)
-    return keras.layers.Dense(num_classes, use_bias=False, kernel_initializer=kernel, name="logits", dtype="float32")(x)
+    last = keras.layers.Dense(
+        num_classes,
+        use_bias=False,
+        kernel_initializer=initializer(seed, depth),
+        kernel_constraint=Centered(),
+        name="logits",
+        dtype="float32",
+    )
+    logits = last(x)
+    center(last)
+    return logits
 
 
 def conv1x1(
@@ -158,5 +210,7 @@ def conv1x1(
     x = _convolutions(features, depth, width, normalize, seed)
     if dropout:
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)
-    maps = keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer(seed, depth), name="class_maps")(x)
+    last = class_maps(num_classes, initializer(seed, depth), "class_maps")
+    maps = last(x)
+    center(last)
     return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasxai.models.acol import Shape, minmax
-from kerasxai.models.heads import check_head, convolution, initializer
+from kerasxai.models.heads import center, check_head, class_maps, convolution, initializer
 from kerasxai.models.label_aware import LabelAwareModel
 from kerasxai.models.model_cloning import share_variables
 from kerasxai.tools.errors import KerasxaiError
@@ -252,7 +252,9 @@ def spg(
             x = layer(x)
         inputs.append(x)
     x = keras.layers.Dropout(dropout, name="head_dropout")(inputs[-1]) if dropout else inputs[-1]
-    maps = keras.layers.Conv2D(num_classes, 1, kernel_initializer=initializer(seed, 2), name="class_maps")(x)
+    last = class_maps(num_classes, initializer(seed, 2), "class_maps")
+    maps = last(x)
+    center(last)
     # The convolutions and the class maps before it use the seeds up to seed + 2.
     branches = None if seed is None else seed + 3
     maps = SelfProducedGuidance(width, thresholds, branches, name="guidance")(maps, *inputs)
