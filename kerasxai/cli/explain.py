@@ -103,6 +103,7 @@ def _explainer(model: keras.Model, method: str, config: ExplainConfig, several: 
         layer=layer,
         batch_size=config.batch_size,
         refine=config.refine,
+        score=config.score,
         outputs=config.outputs,
         **config.option,
     )

@@ -7,12 +7,14 @@ from pathlib import Path
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import listed
 from kerasxai.tools.model_settings import (
+    CLASS_SCORES,
     DATA,
     METHOD,
     MODEL,
     OUTPUT,
     OUTPUTS,
     OUTPUTS_HELP,
+    SCORE_HELP,
     FileInputSettings,
     MethodOptions,
     ModelSettings,
@@ -31,6 +33,7 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
         target: Index or name of a class; None for each image's predicted class.
         refine: As for `kerasxai.Explainer`.
         batch_size: Images explained at once.
+        score: As for `kerasxai.Explainer`, by name.
         outputs: As for `kerasxai.Explainer`.
         out: Folder of the results.
         top: How many predicted classes are listed.
@@ -52,6 +55,7 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
     target: str | None = setting("class index or name (default: the predicted class)", METHOD, None, metavar="CLASS")
     refine: str | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]")
     batch_size: int = setting("images explained at once", METHOD, 16, limits=Limits(least=1))
+    score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     out: Path = setting("folder to write to", OUTPUT, Path("explanations"))
     top: int = setting("how many predicted classes are listed", OUTPUT, 3, limits=Limits(least=1))

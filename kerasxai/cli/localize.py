@@ -91,6 +91,7 @@ def _localize(
         layer=config.layer,
         batch_size=config.batch_size,
         refine=config.refine,
+        score=config.score,
         outputs=config.outputs,
         progress=False,
         **config.option,

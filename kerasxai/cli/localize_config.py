@@ -7,12 +7,14 @@ from pathlib import Path
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.model_settings import (
+    CLASS_SCORES,
     DATA,
     METHOD,
     MODEL,
     OUTPUT,
     OUTPUTS,
     OUTPUTS_HELP,
+    SCORE_HELP,
     FileInputSettings,
     MethodOptions,
     ModelSettings,
@@ -41,6 +43,7 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         layer: As for `kerasxai.Explainer`.
         target: Index or name of a class; None for each image's predicted class.
         batch_size: Images at once.
+        score: As for `kerasxai.Explainer`, by name.
         outputs: As for `kerasxai.Explainer`.
         threshold: As for `kerasxai.localization.heatmap_to_mask`.
         all_boxes: Whether each connected region has a box, not only the largest.
@@ -57,6 +60,7 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         "class index or name (default: each image's predicted class)", METHOD, None, metavar="CLASS"
     )
     batch_size: int = setting("images at once", METHOD, 16, limits=Limits(least=1))
+    score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     threshold: float | str = setting(
         "what of a heatmap's maximum the object lies above, 0 to 1, or a rule that chooses it for each heatmap: "

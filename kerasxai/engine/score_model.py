@@ -18,8 +18,8 @@ from kerasxai.engine.call_report import CallReport, Diagnostic
 from kerasxai.engine.inputs import InputLayout, Inputs, Specs
 from kerasxai.engine.outputs.checks import clean
 from kerasxai.engine.outputs.kinds import OutputKind
-from kerasxai.engine.scores import CLASS_SCORES
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.model_settings import CLASS_SCORES
 from kerasxai.tools.options import choice
 
 if TYPE_CHECKING:

@@ -27,9 +27,6 @@ OutputName: TypeAlias = "int | str | Sequence[int | str] | None"
 PREDICTED = -1
 """The target for the class that the model predicts."""
 
-CLASS_SCORES = ("relative", "logit")
-"""The scores of a class that have a name: the logit minus the mean over all classes, and the logit."""
-
 _LEAST = 1e-30
 _ROUNDING = 1e-3
 _output_names: ContextVar[Sequence[str]] = ContextVar("output_names", default=())
@@ -140,7 +137,8 @@ class ClassScores:
         """Returns whether the relative logit is explained.
 
         Args:
-            requested: One of `CLASS_SCORES`; None for the relative logit of a softmax over classes, else the logit.
+            requested: One of `CLASS_SCORES` of `kerasxai.tools.model_settings`; None for the relative logit of a softmax
+            over classes, else the logit.
             declared: As for `read_classes`. Logits that the user declares are those of a softmax.
 
         Raises:

@@ -10,7 +10,7 @@ from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import auto_or_threshold, positive_int
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import Preprocess
-from kerasxai.tools.model_settings import OUTPUTS, OUTPUTS_HELP
+from kerasxai.tools.model_settings import CLASS_SCORES, OUTPUTS, OUTPUTS_HELP, SCORE_HELP
 from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class EvaluateConfig:
         protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
             `"wsolevaluation"` for figures that compare with the literature on CUB and ImageNet: heatmaps in the
             method's own size, resized as the reference does, and MaxBoxAcc and MaxBoxAccV2 as well.
+        score: As for `kerasxai.Explainer`, by name.
         outputs: As for `kerasxai.Explainer`.
         method_options: Options of the method.
         batch_size: Images at once; does not influence the figures.
@@ -97,6 +98,7 @@ class EvaluateConfig:
         choices=("kerasxai", "wsolevaluation"),
         metavar="{kerasxai,wsolevaluation}",
     )
+    score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     method_options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = setting("images at once", METHOD, 32, parse=positive_int)

@@ -143,7 +143,8 @@ class _Evaluator:
         self.thresholds = Thresholds(config, self.protocol)
         # A refinement works on maps of the image's size; without one, the protocol does the resizing.
         raw: dict[str, Any] = {"resize": False} if self.protocol.resizes_method_maps and config.refine is None else {}
-        given: dict[str, Any] = {name: getattr(config, name) for name in ("layer", "refine", "batch_size", "outputs")}
+        names = ("layer", "refine", "batch_size", "score", "outputs")
+        given: dict[str, Any] = {name: getattr(config, name) for name in names}
         self.explainer = Explainer(model, config.method, **given, **raw, **config.method_options)
         self.layer: str | None = None
         self._range_checked = False

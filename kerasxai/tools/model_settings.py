@@ -20,6 +20,14 @@ OUTPUTS_HELP = (
 )
 
 
+CLASS_SCORES = ("relative", "logit")
+"""The scores of a class that have a name: the logit minus the mean over all classes, and the logit."""
+SCORE_HELP = (
+    "score of the class: its logit minus the mean over all classes, which is what a softmax sees, or its logit, as in "
+    "the papers (default: relative for models that end in a softmax, else logit)"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model.
