@@ -137,8 +137,8 @@ class ClassScores:
         """Returns whether the relative logit is explained.
 
         Args:
-            requested: One of `CLASS_SCORES` of `kerasxai.tools.model_settings`; None for the relative logit of a softmax
-            over classes, else the logit.
+            requested: A name in `kerasxai.tools.model_settings.CLASS_SCORES`; None for the relative logit of a softmax
+                over several classes, else the logit.
             declared: As for `read_classes`. Logits that the user declares are those of a softmax.
 
         Raises:
