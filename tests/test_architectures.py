@@ -77,7 +77,7 @@ def look(network: Network) -> Case:
 
 def explain(case: Case, method: str, **options: Any) -> Any:
     network = case.network
-    explainer = kerasxai.Explainer(network.model, method, fold=False, **network.options, **options)
+    explainer = kerasxai.Explainer(network.model, method, fold=False, **{"score": "logit"} | network.options | options)
     if "layer" not in options:
         explainer._model = case.views.setdefault(True, explainer._model)
     explanation = explainer(network.given(case.image[None]), targets=network.targets)

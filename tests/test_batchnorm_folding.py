@@ -84,7 +84,9 @@ def test_maps_are_the_same(model: Any, method: str) -> None:
 @pytest.mark.parametrize("method", zoo.mostly(["gradcam", "ablationcam"], ["gradcam", "layercam", "ablationcam"]))
 def test_an_explained_convolution_stays_on_the_way_to_the_score(model: Any, method: str, layer: str) -> None:
     plain, folded = (
-        kerasxai.Explainer(model, method, layer=layer, fold=fold)(zoo.images(2), targets=1) for fold in (False, True)
+        # Ablation-CAM divides by the score, and the relative logit of these images is near 0.
+        kerasxai.Explainer(model, method, layer=layer, fold=fold, score="logit")(zoo.images(2), targets=1)
+        for fold in (False, True)
     )
     assert plain.heatmaps.max() > 0
     np.testing.assert_allclose(folded.heatmaps, plain.heatmaps, rtol=2e-5, atol=2e-5 * plain.heatmaps.max())

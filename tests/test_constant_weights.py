@@ -66,13 +66,14 @@ def test_maps_are_the_same(eager_to_freeze: list[Any], method: str, kind: str) -
 
 def test_changed_weights_are_seen(eager_to_freeze: list[Any]) -> None:
     model = zoo.build("functional")
-    explain = kerasxai.Explainer(model, "occlusion", **zoo.CHEAPER["occlusion"])
+    options: dict[str, Any] = zoo.CHEAPER["occlusion"] | {"score": "logit"}
+    explain = kerasxai.Explainer(model, "occlusion", **options)
     before = explain(zoo.images(1), targets=0).heatmaps
     changed = [model.weights[0], model.weights[3], model.weights[-1]]
     for number, variable in enumerate(changed):
         variable.assign(variable + 0.05)
         after = explain(zoo.images(1), targets=0).heatmaps
-        fresh = kerasxai.Explainer(model, "occlusion", fold=False, **zoo.CHEAPER["occlusion"])
+        fresh = kerasxai.Explainer(model, "occlusion", fold=False, **options)
         same(after, fresh(zoo.images(1), targets=0).heatmaps)
         # All change the map but the last, the bias of the logits, whose differences are shown.
         assert np.array_equal(after, before) == (number == 2)

@@ -75,7 +75,9 @@ def test_saliency_is_averaged_with_its_signs_and_the_absolute_value_comes_last(a
         logits = keras.Model(model.input, model.get_layer("top").input)(copies) @ model.get_layer("top").kernel
         score = tf.reduce_sum(logits[:, 1])
     signed = tape.gradient(score, copies).numpy().astype(float)
-    explanation = kerasxai.Explainer(model, "saliency", smooth=average, samples=6)(image[None], targets=1)
+    explanation = kerasxai.Explainer(model, "saliency", smooth=average, samples=6, score="logit")(
+        image[None], targets=1
+    )
     expected = np.abs(AVERAGES[average](signed)).max(-1)
     np.testing.assert_allclose(explanation.heatmaps[0], expected, rtol=1e-3, atol=1e-5 * expected.max())
     if average == "smoothgrad":
