@@ -10,7 +10,9 @@ from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.linear_model import Ridge
 
 import kerasxai
+from kerasxai.engine.observer import Observer
 from kerasxai.engine.samples import Samples
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.methods.segmentation import slic_superpixels
 from kerasxai.refinements import PRESETS, REFINEMENTS
@@ -257,6 +259,25 @@ def test_the_discriminant_is_scikit_learns_ridge_regression() -> None:
     np.testing.assert_allclose(found, expected.reshape(5, 6), atol=1e-8)
     for nothing in (np.zeros((5, 6)), np.ones((5, 6)), -evidence):
         assert discriminant_map(features, nothing) is None or (nothing < 0).any()
+
+
+def test_the_discriminant_reads_its_features_from_a_pass_of_the_method(twins: Any, monkeypatch: Any) -> None:
+    images = zoo.images(3, 32)
+    sizes: list[tuple[bool, int]] = []
+    evaluate = TracedModel.evaluate
+
+    def counted(model: TracedModel, query: Any, batch: Samples, *tensors: Any, **options: Any) -> Any:
+        sizes.append((query is earlier_map, batch.images.shape[1]))
+        return evaluate(model, query, batch, *tensors, **options)
+
+    chain = "enlarge:factors=[1.5,2],discriminant"
+    with monkeypatch.context() as patch:
+        patch.setattr(TracedModel, "evaluate", counted)
+        shared = kerasxai.Explainer(twins[0], "cam", refine=chain)(images)
+    assert sizes == [(False, 32), (False, 48), (False, 64)]
+    monkeypatch.setattr(Observer, "awaits", lambda *_: False)
+    alone = kerasxai.Explainer(twins[0], "cam", refine=chain)(images)
+    np.testing.assert_allclose(shared.heatmaps, alone.heatmaps, rtol=1e-4, atol=1e-6)
 
 
 def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: Any) -> None:

@@ -24,6 +24,7 @@ from kerasxai.engine.keras_internals import recording_gradients
 from kerasxai.engine.layers import LayerName, find_call, input_names, input_specs, listed_layers
 from kerasxai.engine.map_layout import spatial_shape
 from kerasxai.engine.model_call import call_model
+from kerasxai.engine.observer import Observer
 from kerasxai.engine.outputs.checks import needs_new_trace
 from kerasxai.engine.samples import Samples
 from kerasxai.engine.score_model import Alteration, Answer, Query, ScoreModel
@@ -80,6 +81,7 @@ class TracedModel(ScoreModel):
         self.input_names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
         self.checked: set[str] = set()
+        self.observer: Observer | None = None
         self._constant_weights = ConstantWeights()
         self._traces = Traces(self._constant_weights.forget)
 
@@ -101,6 +103,12 @@ class TracedModel(ScoreModel):
         own.alterations = (*self.alterations, alteration)
         return own
 
+    def observed(self, observer: Observer) -> Self:
+        """Returns a copy whose passes of the observer's images answer its query as well, until it has an answer."""
+        own = copy.copy(self)
+        own.observer = observer
+        return own
+
     @property
     def input_spec(self) -> tf.TensorSpec | None:  # type: ignore[override]
         """The spec of the explained input, or None where the model has none."""
@@ -119,7 +127,9 @@ class TracedModel(ScoreModel):
 
     def evaluate(self, query: Query, batch: Samples, *tensors: tf.Tensor | NDArray[Any], **options: Any) -> Answer:
         """Answers a query about one batch; see `ScoreModel.evaluate`."""
-        taken = self.outputs.taken
+        taken, observer = self.outputs.taken, self.observer
+        if observer is not None and observer.awaits(batch, self.alterations):
+            query = observer.with_query(query)
         function, given, layer_name = self._prepare(query, batch, *tensors, **options)
         answer = function(*given)
         with self._traces.lock:
@@ -127,6 +137,8 @@ class TracedModel(ScoreModel):
             again = needs_new_trace(self, answer, batch, options.get("explain")) or self.outputs.taken != taken
         if again:
             return self.evaluate(query, batch, *tensors, **options)
+        if observer is not None:
+            answer = observer.take(answer)
         return self.reported(answer, layer_name)
 
     def evaluate_each(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
+from kerasxai.engine.coverage.map_extents import MapExtents
 from kerasxai.engine.graph import ancestors
 from kerasxai.engine.layers import is_feature_map
+from kerasxai.engine.observer import Observer
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
 from kerasxai.refinements.sizes import enlarged
@@ -19,7 +22,7 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, real
 
 if TYPE_CHECKING:
-    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.forward_pass import Forward, ForwardPass
     from kerasxai.engine.samples import Samples
     from kerasxai.engine.traced_model import TracedModel
     from kerasxai.refinements.chain import ModelExplain
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
 
 def earlier_map(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
     """Query: the last map `(B, h, w, K)` twice as fine as the one that feeds the head; if there is none, that one."""
-    fp = forward(batch)
+    return read_earlier_map(forward(batch))
+
+
+def read_earlier_map(fp: ForwardPass) -> dict[str, tf.Tensor]:
+    """Read the map of `earlier_map` from a pass, and which part of the input it covers."""
     last = fp.choice.default()[-1].tensor
     needed = ancestors(fp.score)
     height, width = last.shape[1:3]
@@ -39,7 +46,11 @@ def earlier_map(forward: Forward, batch: Samples) -> dict[str, tf.Tensor]:
         and call.output.shape[1] >= 2 * height
         and call.output.shape[2] >= 2 * width
     ]
-    return {"features": tf.cast(fp.located((finer or [last])[-1]), tf.float32)}
+    chosen = (finer or [last])[-1]
+    # Not `fp.located`, which reports the parts that the maps of a method cover.
+    extents = MapExtents(fp.images)
+    extents.add(chosen)
+    return {"features": tf.cast(chosen, tf.float32), **extents.diagnostics}
 
 
 def discriminant_map(
@@ -71,12 +82,16 @@ def discriminant_map(
         return None
     weights = inside / inside.sum() / 2 + outside / outside.sum() / 2
     labels = np.where(inside > 0, 1.0, -1.0)
-    a = np.asarray(features, np.float64).reshape(share.size, -1)
-    a = a - weights @ a
+    # Single precision if the features are: positions times channels are most of the work.
+    a = np.asarray(features)
+    a = a.astype(np.promote_types(a.dtype, np.float32)).reshape(share.size, -1)
+    a = a - (weights @ a).astype(a.dtype)
     a /= max(np.sqrt(np.square(a - a.mean(0)).sum(1).mean()), 1e-12)
     # Both classes have the same total weight, and the weighted mean of the features is 0: therefore c = 0.
     counts = weights > 0
-    fitted = Ridge(alpha=ridge, fit_intercept=False).fit(a[counts], labels[counts], weights[counts])
+    # A few steps of conjugate gradients: the features' mean square is 1, so that `ridge` bounds the condition number.
+    solver = Ridge(alpha=ridge, fit_intercept=False, solver="sparse_cg", tol=np.sqrt(np.finfo(a.dtype).eps) / 4)
+    fitted = solver.fit(a[counts], labels[counts].astype(a.dtype), weights[counts].astype(a.dtype))
     side = np.clip(a @ fitted.coef_, -1, 1)
     return ((side + 1) / 2).reshape(np.shape(evidence))
 
@@ -127,10 +142,13 @@ def discriminant(
     real("level", level, above=0, below=1)
     if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):
         raise KerasxaiError(f"low must be above 0 and at most a tenth of high, got {low} and {high}")
-    heatmaps = explain(model, batch)
     with enlarged(model, batch, factor) as (larger, scaled):
-        answer = larger.evaluate(earlier_map, scaled.as_floats())
-    features, extents = answer.features.numpy(), extents_of(answer)
+        scaled = scaled.as_floats()
+        observer = Observer(read_earlier_map, np.asarray(scaled.images), larger.alterations)
+        # If the method explains these images as well, as after `enlarge`, the features are read from its pass.
+        heatmaps = explain(model.observed(observer), batch)
+        found = SimpleNamespace(**(observer.found or vars(larger.evaluate(earlier_map, scaled))))
+    features, extents = found.features.numpy(), extents_of(found)
     evidence = resized(cut_to(heatmaps, extents), features.shape[1:3])
     return np.stack([
         _drawn(heatmap, discriminant_map(f, e, high, low, ridge), level, extents) if has_evidence(e) else heatmap
