@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,14 @@ from PIL import Image
 import kerasxai
 from kerasxai.cli import main
 from kerasxai.cli.images_in import resized
+from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import regions, run_lengths
-from kerasxai.localization import heatmap_to_boxes, mask_to_boxes
+from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.evaluation.found_thresholds import MATCHED
+from kerasxai.localization import AUTO_RULE, heatmap_to_boxes, mask_to_boxes
 from kerasxai.tools.commands import command_line
+from kerasxai.tools.digests import model_identity
+from kerasxai.tools.files import write_json
 
 SIZES = [(20, 30), (40, 24), (16, 16)]
 
@@ -30,6 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
     return folder
+
+
+FLIP = ["--refine", "flip"]
 
 
 def localize(place: Path, out: Path, *words: str) -> int:
@@ -98,6 +108,34 @@ def test_boxes_masks_and_tables_agree_with_the_explainer(place: Path, tmp_path: 
     assert checked == 3
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size[0] > 256
+
+
+def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "run" / "model.keras"
+    model.parent.mkdir()
+    shutil.copy(place / "model.keras", model)
+    settings: dict[str, Any] = dict.fromkeys(MATCHED) | {"method": "saliency", "preprocess": "0,255"}
+    settings |= {"method_options": {}, "protocol": "kerasxai"}
+    evaluation = {"command": "", "method": "saliency", "model": model_identity(str(model)), "settings": settings}
+    folder = tmp_path / "run" / "evaluation_saliency"
+    folder.mkdir()
+    write_json(folder / "evaluation.json", evaluation | {"tuned": {"threshold": 0.34}})
+    words = [str(place / "photos" / "photo0.png"), "--method", "saliency"]
+    for out, more, threshold in (
+        ("found", [], 0.34),
+        ("given", ["--threshold", "0.5"], 0.5),
+        ("other", FLIP, AUTO_RULE),
+    ):
+        assert main(["localize", str(model), *words, *more, "--out", str(tmp_path / out)]) == 0
+        info = json.loads((tmp_path / out / "boxes.json").read_text())["info"]
+        assert info["settings"]["threshold"] == threshold
+        printed = capsys.readouterr().out
+        assert f"threshold {threshold}" in printed and ("evaluation.json" in printed) == (out == "found")
+    model.write_bytes(model.read_bytes() + b" ")
+    config = LocalizeConfig(model=str(model), images=[], method="saliency")
+    assert resolve_threshold(config)[0] == AUTO_RULE, "another model file"
 
 
 def test_all_boxes_are_those_of_every_region(place: Path, tmp_path: Path) -> None:

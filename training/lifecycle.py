@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from kerasxai import models
 from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.evaluation.saved_results import keep_former
+from kerasxai.tools.digests import model_identity
 from kerasxai.tools.files import read_json, write_json
 
 P = ParamSpec("P")
@@ -59,6 +60,7 @@ def evaluated(model: Path, data: str, out: Path, progress: bool = True, **settin
         return figures
     if written.exists():
         keep_former([out])
-    evaluation = evaluate(models.load(model), data, out=out, progress=progress, **settings)
+    about = {"model": model_identity(str(model))}
+    evaluation = evaluate(models.load(model), data, out=out, progress=progress, about=about, **settings)
     write_json(kept, requested)
     return evaluation

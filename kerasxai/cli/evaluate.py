@@ -11,6 +11,7 @@ from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.evaluation.saved_results import free_folder
 from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table
 from kerasxai.tools.commands import print_line
+from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
@@ -51,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
         ),
         out=choose_folder if writable else None,
         show=print_evaluation,
+        about={"model": model_identity(options.model)},
     )
     if not writable:
         return 2

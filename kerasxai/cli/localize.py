@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from kerasxai.cli.images_in import (
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import BoxTable, record_of, regions, write_mask, write_sheet
+from kerasxai.cli.localize_threshold import resolve_threshold
 from kerasxai.cli.predictions import name_of
 from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
@@ -29,6 +31,7 @@ from kerasxai.explainer import Explainer
 from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
 from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.printable import printable
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
 
@@ -46,13 +49,15 @@ def run(options: argparse.Namespace) -> int:
         0, or 1 if some images were skipped.
     """
     config = from_options(LocalizeConfig, options)
-    chosen_threshold(np.eye(2), config.threshold)  # Refuses a mistake before the model is loaded.
+    threshold, origin = resolve_threshold(config)
+    chosen_threshold(np.eye(2), threshold)  # Refuses a mistake before the model is loaded.
     preprocessing(config.input_range)
     with locked(config.out):
         check_output_folder(config.out / "masks")
         paths = image_files(config.images, config.out)
         table = BoxTable()
-        ledger = Ledger(config.out, table, settings_of("localize", options))
+        ledger = Ledger(config.out, table, settings_of("localize", options, threshold=threshold))
+        config = replace(config, threshold=threshold)
         stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
         if not all(finished[:_ON_SHEET]) or not (config.out / "sheet.png").is_file():
@@ -69,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         )
         records = list(filter(None, map(ledger.record, range(len(paths)))))
         found = sum(bool(record["boxes"]) for record in records)
+        share = threshold if isinstance(threshold, str) else f"{threshold:g} of the maximum"
+        print(f"threshold {share} ({printable(origin)})")
         print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {config.out}")
         return report_skipped(ledger.skipped, len(paths))
 

@@ -19,7 +19,6 @@ from kerasxai.tools.model_settings import (
     MethodOptions,
     ModelSettings,
 )
-from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
 BOXES = "boxes"
@@ -45,7 +44,8 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         batch_size: Images at once.
         score: As for `kerasxai.Explainer`, by name.
         outputs: As for `kerasxai.Explainer`.
-        threshold: As for `kerasxai.localization.heatmap_to_mask`.
+        threshold: As for `kerasxai.localization.heatmap_to_mask`; or `"auto"` for the threshold that the latest
+            evaluation of the model with the same settings has chosen on boxes, and without one, a rule.
         all_boxes: Whether each connected region has a box, not only the largest.
         out: Folder of the results.
     """
@@ -63,10 +63,10 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     threshold: float | str = setting(
-        "what of a heatmap's maximum the object lies above, 0 to 1, or a rule that chooses it for each heatmap: "
-        "otsu, multiotsu, area",
+        "share of a heatmap's maximum above which the object is, 0 to 1, or a rule that chooses it for each heatmap: "
+        "otsu, multiotsu, area; auto: chosen on boxes by kerasxai evaluate next to the model, else by a rule",
         BOXES,
-        BOX_THRESHOLD,
+        "auto",
         metavar="SHARE",
         parse=_threshold,
     )

@@ -47,6 +47,7 @@ def evaluate(
     out: str | Path | Callable[[dict[str, Any]], Path] | None = None,
     progress: bool = True,
     show: Callable[[dict[str, Any]], object] | None = None,
+    about: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """Measure accuracy and localization of a model on a split of a data set.
@@ -64,6 +65,7 @@ def evaluate(
             never overwritten.
         progress: Show a progress bar.
         show: Called with the figures before they are written.
+        about: Entries to keep with the figures, such as the name and digest of the model's file.
         **settings: Fields of `EvaluateConfig`; other keywords are options of the method.
 
     Returns:
@@ -90,7 +92,7 @@ def evaluate(
     with folder_of_figures(folder, stored):
         evaluator = _Evaluator(model, config, progress)
         evaluation, report, chosen = evaluator.figures()
-        evaluation["settings"] = stored
+        evaluation |= {**(about or {}), "settings": stored}
         # Shown before writing: the figures are not lost if the disk is full.
         if show is not None:
             show(evaluation)
