@@ -28,7 +28,7 @@ class Method:
         paper: Who proposed it, and where.
         summary: One line.
         takes_layer: Whether it explains a layer that the user may choose.
-        takes_score: Whether it explains any score, or only the logit of a class.
+        takes_score: Whether it explains any score, or only that of a class.
         takes_function: Whether it only needs scores, so that any function of images will do.
         class_specific: Whether another class has another map.
         signed: What noise averages go over, `"module:function"`, where the method ends in an absolute value: the same

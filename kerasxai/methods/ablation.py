@@ -57,7 +57,7 @@ def ablationcam(model: TracedModel, batch: Samples, *, explain: str | None = Non
     pooling is all that follows it, only layers after the pooling.
 
     Args:
-        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+        explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
 
     Returns:
         Maps `(B, h, w)` at the layer's size, float32, 0 and above. The notes keep `near_zero_score` `(B,)` bool.

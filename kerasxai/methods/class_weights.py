@@ -61,7 +61,8 @@ def cam(model: TracedModel, batch: Samples) -> tf.Tensor:
 
     Paper: Zhou et al. 2016, "Learning Deep Features for Discriminative Localization", arXiv:1512.04150; for the
     1x1 convolution Lin et al. 2013, "Network In Network", arXiv:1312.4400. The bias of a dense layer belongs to no
-    position and is omitted, as there.
+    position and is omitted, as there. Departure: where a softmax follows, the mean over the classes is subtracted from
+    the weights or from the maps; `score="logit"` takes them unchanged, as there.
     """
     answer = model.evaluate(class_evidence, batch)
     return tf.einsum("b...k,bk->b...", answer.activations, answer.weights)

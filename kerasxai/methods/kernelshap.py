@@ -49,7 +49,7 @@ def kernelshap(
             `(C,)` or a picture `(H, W, C)`.
         top: How many superpixels the mask in the notes holds at most.
         seed: The same seed draws the same coalitions, in every batch.
-        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+        explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep

@@ -48,8 +48,8 @@ def lime(
         alpha: Strength of the ridge.
         top: How many superpixels the mask in the notes holds at most.
         seed: Sample i of d superpixels is the same for the same seed, in every batch.
-        explain: `"logit"` or `"probability"` of the class; None takes the probability, as the paper, or the score that
-            the user gave, or what a plain function returns.
+        explain: `"logit"` for the score, see `Explainer`; None takes the probability of the class, as the paper, or a
+            custom score, or what a plain function returns.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep

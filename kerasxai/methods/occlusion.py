@@ -62,7 +62,7 @@ def occlusion(
         stride: Step from patch to patch, at most the patch; None takes half of it.
         fill: The fill of hidden pixels: `"black"` (0), `"mean"` (the image's mean color), `"gray"` (the middle of
             the image's range), a number, a color `(C,)` or a picture `(H, W, C)`; for tokens a number, 0 by default.
-        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+        explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed. The notes keep `patch` and `stride`.

@@ -93,7 +93,7 @@ def rise(
         grid: s, or (rows, columns) of cells over the image.
         probability: p, above 0 and below 1.
         seed: Mask i is the same for the same seed, in every batch and for every image.
-        explain: `"logit"` or `"probability"` of the class; None takes the probability, or the score that the user gave.
+        explain: `"logit"` for the score, see `Explainer`; None takes the probability of the class, or a custom score.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed where the score is.

@@ -53,7 +53,7 @@ def scorecam(
     Args:
         channels: None takes all channels, one pass each; a number takes the so many that vary most (standard deviation
             over the places), which costs that many passes.
-        explain: `"logit"` or `"probability"` of the class; None takes the logit, or the score that the user gave.
+        explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
 
     Returns:
         Maps `(B, h, w)` at the layer's size, float32, 0 and above. The notes keep `channels` `(B,)`: how many got a
