@@ -126,9 +126,10 @@ def gradcam(model: TracedModel, batch: Samples) -> tf.Tensor:
     Example:
         >>> kerasxai.Explainer(model, "gradcam", layer="backbone/top_activation")(images).heatmaps
 
-    Paper: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", arXiv:1610.02391. There
-    the score is the logit before softmax; departure: the default is the relative logit, see `Explainer`. Of volumes, and of clips whose frames go through a network of images
-    (`keras.layers.TimeDistributed`), the gradient is averaged over all places of all frames, which share weights.
+    Paper: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks", arXiv:1610.02391. There the score
+    is the logit before softmax; departure: the default is the relative logit, see `Explainer`. Of volumes, and of clips
+    whose frames go through a network of images (`keras.layers.TimeDistributed`), the gradient is averaged over all
+    places of all frames, which share weights.
     """
     return _weighted(model, batch, mean_gradients)
 
