@@ -50,7 +50,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
                 x, y = generator.integers(0, SIDE - 12, 2)
                 image[y : y + 12, x : x + 12, channel] = 230
                 Image.fromarray(image).save(folder / split / label / f"{number}.png")
-    return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, batch_size=8)
+    return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,9 @@ def images_of(config: TrainConfig, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_head_is_a_logistic_regression_on_pooled_features(config: TrainConfig, finished: Path) -> None:
     rows = RunFolder(finished).rows
-    assert [(row["phase"], row["epoch"]) for row in rows] == [("head", 0), ("finetune", 1), ("finetune", 2)]
-    only = train(replace(config, epochs=0), finished.parent / "only", methods=(), verbose=0)
+    assert [row["phase"] for row in rows] == ["head", "finetune", "finetune", "average"]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    only = train(replace(config, epochs=0, averages=None), finished.parent / "only", methods=(), verbose=0)
     model = kerasxai.models.load(only)
     weights = np.array(model.get_layer("logits").kernel)
     np.testing.assert_allclose(weights.mean(1), 0, atol=1e-6)
@@ -123,22 +124,22 @@ def test_features_are_the_same_after_a_kill(
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("rows", [1, 2])
 def test_a_killed_run_goes_on_to_the_same_weights(
-    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between the probe's features and its row, and after the first epoch of fine-tuning."""
+    """Killed before the row of the probe, after the first epoch of fine-tuning, and before the row of the average."""
     write = RunFolder._write_rows
+    for rows, row_is_written in ((1, False), (2, True), (4, False)):
 
-    def killed(self: RunFolder) -> None:
-        if rows == 2:
-            write(self)
-        if len(self.rows) == rows:
-            raise KeyboardInterrupt
+        def killed(self: RunFolder, last: int = rows, written: bool = row_is_written) -> None:
+            if len(self.rows) < last or written:
+                write(self)
+            if len(self.rows) == last:
+                raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "_write_rows", killed)
-        train(config, tmp_path / "run", methods=(), verbose=0)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(RunFolder, "_write_rows", killed)
+            train(config, tmp_path / "run", methods=(), verbose=0)
     model = train(config, tmp_path / "run", methods=(), verbose=0)
     ours, theirs = (kerasxai.models.load(path).get_weights() for path in (model, finished / "model.keras"))
     for one, other in zip(ours, theirs, strict=True):
@@ -177,6 +178,24 @@ def test_a_monitor_without_boxes_is_refused(config: TrainConfig, tmp_path: Path)
     with pytest.raises(kerasxai.KerasxaiError, match="data without boxes"):
         train(replace(config, monitor="val_gt_known_loc"), tmp_path / "run", methods=(), verbose=0)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_average_lies_between_the_models_before_and_after_fine_tuning(
+    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, list[np.ndarray]] = {}
+
+    def finish(self: RunFolder) -> None:
+        for path in self.checkpoints.glob("*.keras"):
+            kept[path.name] = kerasxai.models.load(path).get_weights()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "finish", finish)
+        train(config, tmp_path / "run", methods=(), verbose=0)
+    assert any((one != other).any() for one, other in zip(kept["start.keras"], kept["end.keras"], strict=True))
+    for one, other, average in zip(kept["start.keras"], kept["end.keras"], kept["epoch_0003.keras"], strict=True):
+        np.testing.assert_allclose(average, (one + other) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +253,7 @@ def test_where_the_first_phase_is_a_probe(change: dict[str, object], probe: bool
     settings = TrainConfig(data="photos", **change)
     plan = plan_of(settings, 32)
     assert plan.probe == probe
-    assert (plan.epochs, plan.label_smoothing) == ((10, 0.1) if probe else (5, 0.0))
+    assert (plan.epochs, plan.label_smoothing, plan.averages) == ((10, 0.1, 3) if probe else (5, 0.0, 0))
     if not probe and settings.head_phase == "auto":
         with pytest.raises(kerasxai.KerasxaiError, match="head_phase must be 'epochs'"):
             plan_of(replace(settings, head_phase="probe"), 32)

@@ -139,6 +139,8 @@ class TrainConfig(RunConfig):
         finetune_rate: The same for the second phase; None: 1e-4 after a probe, else 3e-4.
         finetune_share: Share of the backbone's layers that the second phase trains, counted from the top; None: 0.6
             after a probe, else 0.5.
+        averages: Number of weighted averages of the models before and after the second phase that are tried, as in
+            Wortsman 2022, arXiv:2109.01903; None: 3 after a probe, else 0. One that is better on validation is kept.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
@@ -205,6 +207,12 @@ class TrainConfig(RunConfig):
         TRAINING,
         None,
         limits=SHARE,
+    )
+    averages: int | None = setting(
+        "weighted averages of the models before and after the second phase to try (default: 3 after a probe, else 0)",
+        TRAINING,
+        None,
+        limits=Limits(least=0, most=99),
     )
     optimizer: str = setting(f"one of {', '.join(OPTIMIZERS)}", TRAINING, "adamw", choices=OPTIMIZERS)
     schedule: str = setting(f"learning rate schedule: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)

@@ -1,4 +1,4 @@
-"""The phases of a training run: the head alone, then the head and the upper backbone, then pseudo-labels."""
+"""The phases of a training run: the head, then also the upper backbone, averages of both models, pseudo-labels."""
 
 import logging
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.models.balanced_accuracy import BalancedAccuracy
+from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.optimizers import optimizer_of
@@ -32,7 +33,8 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     config, folder = run.config, run.folder
     start, end = run.plan.epochs_of(phase)
     done = len(folder.rows_of(phase))
-    if done >= end - start or folder.stale(phase, config.patience):
+    # Averages are tried all, since they do not follow one from another.
+    if done >= end - start or (phase != "average" and folder.stale(phase, config.patience)):
         return
 
     given = None
@@ -43,10 +45,15 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
         if phase == "pseudo" and not run.labels.counts()["pseudo"]:
             return
 
+    if phase == "average":
+        run_averages(run, callbacks_of(run, phase))
+        return
     if done:
         # Continue: the checkpoint of the last epoch, with the state of its optimizer.
         model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
     else:
+        if phase == "finetune" and run.plan.averages:
+            folder.keep_copy(START)
         # A phase starts from the best epoch so far, not from the last one, with a new optimizer.
         model = models.load(folder.best) if folder.rows or model is None else model
         prepare(model, config, run.plan, phase, run.steps * (end - start))

@@ -11,7 +11,7 @@ from kerasxai.training.recipe_parts import has_soft_labels
 from kerasxai.training.recipes import recipe_of, taken_by
 from kerasxai.training.weak_labels import is_weak
 
-PHASES = ("head", "finetune", "pseudo")
+PHASES = ("head", "finetune", "average", "pseudo")
 """The last one exists only if labels are missing."""
 
 
@@ -24,17 +24,19 @@ class Tuning:
         rate: As `finetune_rate` of `TrainConfig`.
         share: As `finetune_share` of `TrainConfig`.
         label_smoothing: As for `TrainConfig`.
+        averages: As for `TrainConfig`.
     """
 
     epochs: int
     rate: float
     share: float
     label_smoothing: float
+    averages: int
 
 
-AFTER_PROBE = Tuning(epochs=10, rate=1e-4, share=0.6, label_smoothing=0.1)
+AFTER_PROBE = Tuning(epochs=10, rate=1e-4, share=0.6, label_smoothing=0.1, averages=3)
 """Gentle, because the head fits the pretrained features already."""
-AFTER_EPOCHS = Tuning(epochs=5, rate=3e-4, share=0.5, label_smoothing=0.0)
+AFTER_EPOCHS = Tuning(epochs=5, rate=3e-4, share=0.5, label_smoothing=0.0, averages=0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Plan:
         rate: Peak learning rate of the second phase.
         share: Share of the backbone's layers that the second phase trains.
         label_smoothing: Share of each label that is spread over all classes.
+        averages: Weighted averages of the model before and after the second phase that are tried.
     """
 
     probe: bool
@@ -58,10 +61,16 @@ class Plan:
     rate: float
     share: float
     label_smoothing: float
+    averages: int
 
     def epochs_of(self, phase: str) -> tuple[int, int]:
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
-        lengths = {"head": self.head_epochs, "finetune": self.epochs, "pseudo": self.epochs * self.has_pseudo}
+        lengths = {
+            "head": self.head_epochs,
+            "finetune": self.epochs,
+            "average": self.averages,
+            "pseudo": self.epochs * self.has_pseudo,
+        }
         first = sum(lengths[name] for name in PHASES[: PHASES.index(phase)])
         return first, first + lengths[phase]
 
@@ -82,14 +91,18 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
     probe = obstacle is None and config.head_phase != "epochs"
     defaults = AFTER_PROBE if probe else AFTER_EPOCHS
     head_epochs = 0 if config.weights == "none" else config.head_epochs
+    epochs = defaults.epochs if config.epochs is None else config.epochs
+    averages = defaults.averages if config.averages is None else config.averages
     return Plan(
         probe=probe,
         head_epochs=min(head_epochs, 1) if probe else head_epochs,
-        epochs=defaults.epochs if config.epochs is None else config.epochs,
+        epochs=epochs,
         has_pseudo=config.label_fraction < 1,
         rate=defaults.rate if config.finetune_rate is None else config.finetune_rate,
         share=defaults.share if config.finetune_share is None else config.finetune_share,
         label_smoothing=defaults.label_smoothing if config.label_smoothing is None else config.label_smoothing,
+        # Without a phase on each side there are no two models.
+        averages=averages if epochs and head_epochs else 0,
     )
 
 

@@ -103,6 +103,19 @@ class RunFolder:
                 if old != self._best(row["epoch"]):
                     old.unlink()
 
+    def keep_copy(self, name: str, source: Path | None = None) -> Path:
+        """Copy a model to a file of another name in the folder of checkpoints, unless it exists, and return the file.
+
+        Args:
+            name: The name of the file.
+            source: The model; None for the best so far.
+        """
+        path = self.checkpoints / name
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes((source or self.best).read_bytes())
+        return path
+
     def finish(self, model: keras.Model | None = None) -> None:
         """Save the finished model and remove the checkpoints.
 

@@ -127,15 +127,15 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
 
 
 def _kept(folder: RunFolder, plan: Plan) -> str:
-    """Return the phase of the best epoch, "probe" for the probe, and log if fine-tuning did not improve it."""
+    """Return the phase of the best epoch, "probe" for the probe, and log if fine-tuning is no better."""
     best = folder.best_row
     if not plan.probe or best["phase"] != "head":
         return str(best["phase"])
-    rows = folder.rows_of("finetune")
+    rows = [row for row in folder.rows if row["phase"] != "head"]
     if rows:
         _LOG.warning(
             "fine-tuning was not better on validation than the probe, which is kept: %s %.4g after the probe, %.4g in "
-            "the best epoch of fine-tuning",
+            "the best epoch after it",
             folder.monitor,
             best[folder.monitor],
             folder.best_of(rows)[folder.monitor],
