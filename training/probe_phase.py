@@ -13,6 +13,7 @@ from kerasxai import data
 from kerasxai.data.choosing import spread_over_classes
 from kerasxai.training.class_balance import balanced_weights
 from kerasxai.training.head_start import has_convolutions, start_head
+from kerasxai.training.labels import NO_LABEL
 from kerasxai.training.pooled_features import PooledFeatures, pooled_features
 from kerasxai.training.probe import Probe, fit_probe
 from kerasxai.training.run_data import Run, validation_data
@@ -58,13 +59,12 @@ def _fitted(run: Run, model: keras.Model) -> tuple[PooledFeatures, Probe]:
     backbone = model.get_layer("backbone")
     info = run.dataset.info
     settings = data.PairSettings(run.size, run.config.batch_size, shuffle=False)
-    labels = run.dataset.labels("train")
-    most = max(1, _MOST_NUMBERS // backbone.output_shape[-1])
-    chosen = None if len(labels) <= most else _only(labels, spread_over_classes(labels, most, run.config.seed))
+    count, most = info.splits["train"], max(1, _MOST_NUMBERS // backbone.output_shape[-1])
+    chosen = None if count <= most else _spread(run.dataset.labels("train"), most, run.config.seed)
     training = pooled_features(
         backbone,
         run.dataset.training_pairs("train", settings, labels=chosen),
-        min(len(labels), most),
+        min(count, most),
         run.folder.checkpoints / "probe_train.npz",
         with_covariance=has_convolutions(model),
         progress=run.verbose != 0,
@@ -81,9 +81,10 @@ def _fitted(run: Run, model: keras.Model) -> tuple[PooledFeatures, Probe]:
     return training, fit_probe(training, validation, info.num_classes, weights)
 
 
-def _only(labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the labels of the chosen images, -1 for the others."""
-    kept = np.full(len(labels), -1)
+def _spread(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Return the labels of images spread over the classes, -1 for all others."""
+    chosen = spread_over_classes(labels, count, seed)
+    kept = np.full(len(labels), NO_LABEL)
     kept[chosen] = labels[chosen]
     return kept
 

@@ -71,7 +71,8 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Print accuracy, localization with the baselines, and both by size and by class."""
     print(
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
-        f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
+        f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, balanced over the classes "
+        f"{evaluation['balanced_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
     )
     chosen = evaluation["chosen"]
     print(f"threshold {chosen['threshold']:.3f} of the maximum ({chosen['source']})")

@@ -278,7 +278,8 @@ class LocalizationReport(ImageRecords):
         """Return all figures, ready for JSON.
 
         Returns:
-            `images`, `images_with_boxes`; `top1_accuracy`, `top5_accuracy` over all images; `gt_known_loc`, `top1_loc`,
+            `images`, `images_with_boxes`; `top1_accuracy`, `top5_accuracy` over all images;
+            `balanced_accuracy`, the mean of the classes' top-1 accuracies; `gt_known_loc`, `top1_loc`,
             `top5_loc`, `mean_iou`, `pointing_game`, `energy_pointing_game` at `threshold`; `best_threshold`,
             `best_gt_known_loc` on the same images; `curve` (`thresholds`, `gt_known_loc`); `by_class` by label, and
             `by_size`, each with the same entries; `masks` (`pxap`, `mean_iou`, `coverage` by part) if there were
@@ -290,13 +291,15 @@ class LocalizationReport(ImageRecords):
         swept, blind = self.boxes.result(), self.gaussian.result()
         coverage, blind_coverage = self.covered()
         baselines = {name: self.baseline(name) for name in BASELINES}
+        by_class = self.by_class()
         baselines["centered_gaussian"] |= {name: blind[name] for name in ("best_threshold", "best_gt_known_loc")}
         result = self.summary(self.records) | {
+            "balanced_accuracy": float(np.mean([it["top1_accuracy"] for it in by_class.values()])),
             **{name: swept[name] for name in ("threshold", "best_threshold", "best_gt_known_loc")},
             "iou_threshold": self.options["iou_threshold"],
             "protocol": self.options["protocol"],
             "curve": {"thresholds": swept["thresholds"], "gt_known_loc": swept["curve"]},
-            "by_class": self.by_class(),
+            "by_class": by_class,
             "by_size": self.by_size(),
             "baselines": baselines,
         }
