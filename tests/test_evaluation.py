@@ -71,6 +71,7 @@ def test_figures_by_hand() -> None:
     result = report.result()
     assert result["images"] == result["images_with_boxes"] == 4
     assert result["top1_accuracy"] == 0.75
+    assert result["balanced_accuracy"] == pytest.approx((1 + 0.5 + 1) / 3)
     assert result["top5_accuracy"] == 1.0
     assert result["gt_known_loc"] == 0.5
     assert (result["top1_loc"], result["top5_loc"]) == (0.25, 0.5)

@@ -48,6 +48,26 @@ def test_adamw_with_a_share_is_adamw_with_another_rate() -> None:
     np.testing.assert_allclose(found, [plain[0], faster[1]], rtol=1e-5)
 
 
+def test_a_pull_is_toward_the_start_and_is_continued_from_a_file(tmp_path: Path) -> None:
+    found = run(SharedSGD(0.05, pulls=[0, 2.0]))
+    weights = [start.astype(float) for start in STARTS]
+    for first, second in GRADIENTS:
+        weights[0] = weights[0] - 0.05 * first
+        stepped = weights[1] - 0.05 * second
+        weights[1] = stepped - 0.05 * 2 * (stepped - STARTS[1])
+    np.testing.assert_allclose(found, weights, rtol=1e-4)
+
+    one = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    one.compile(SharedAdamW(0.1, pulls=[5, 0]), "mse", jit_compile=False)
+    x, y = GENERATOR.normal(size=(8, 3)), GENERATOR.normal(size=(8, 2))
+    one.fit(x, y, verbose=0)
+    one.save(tmp_path / "x.keras")
+    other = kerasxai.models.load(tmp_path / "x.keras", compile=True)
+    for continued in (one, other):
+        continued.fit(x, y, verbose=0, shuffle=False)
+    np.testing.assert_array_equal(one.get_weights()[0], other.get_weights()[0])
+
+
 def model() -> keras.Model:
     image = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu", name="inner")(image)

@@ -139,6 +139,8 @@ class TrainConfig(RunConfig):
         finetune_rate: The same for the second phase; None: 1e-4 after a probe, else 3e-4.
         finetune_share: Share of the backbone's layers that the second phase trains, counted from the top; None: 0.6
             after a probe, else 0.5.
+        start_decay: Share of the way back to its weights before the second phase that the backbone goes in each step of
+            it at the peak rate (L2-SP, Li 2018, arXiv:1802.01483); None: 0.01 after a probe, else 0.
         averages: Number of weighted averages of the models before and after the second phase that are tried, as in
             Wortsman 2022, arXiv:2109.01903; None: 3 after a probe, else 0. One that is better on validation is kept.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
@@ -207,6 +209,13 @@ class TrainConfig(RunConfig):
         TRAINING,
         None,
         limits=SHARE,
+    )
+    start_decay: float | None = setting(
+        "decay of the backbone toward its weights before the second phase, in a step at the peak rate "
+        "(default: 0.01 after a probe, else 0)",
+        TRAINING,
+        None,
+        limits=Limits(least=0, below=1),
     )
     averages: int | None = setting(
         "weighted averages of the models before and after the second phase to try (default: 3 after a probe, else 0)",

@@ -102,7 +102,7 @@ def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, ste
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
     rate = config.learning_rate if phase == "head" or from_scratch else plan.rate
     model.compile(
-        optimizer_of(config, model, rate, steps),
+        optimizer_of(config, model, rate, steps, plan.start_decay if phase == "finetune" else 0.0),
         loss_of(config, plan),
         metrics=["accuracy", BalancedAccuracy(model.output_shape[-1])],
         # On a CPU, XLA makes depthwise convolutions several times slower.

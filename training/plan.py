@@ -25,6 +25,7 @@ class Tuning:
         share: As `finetune_share` of `TrainConfig`.
         label_smoothing: As for `TrainConfig`.
         averages: As for `TrainConfig`.
+        start_decay: As for `TrainConfig`.
     """
 
     epochs: int
@@ -32,11 +33,12 @@ class Tuning:
     share: float
     label_smoothing: float
     averages: int
+    start_decay: float
 
 
-AFTER_PROBE = Tuning(epochs=10, rate=1e-4, share=0.6, label_smoothing=0.1, averages=3)
+AFTER_PROBE = Tuning(epochs=10, rate=1e-4, share=0.6, label_smoothing=0.1, averages=3, start_decay=0.01)
 """Gentle, because the head fits the pretrained features already."""
-AFTER_EPOCHS = Tuning(epochs=5, rate=3e-4, share=0.5, label_smoothing=0.0, averages=0)
+AFTER_EPOCHS = Tuning(epochs=5, rate=3e-4, share=0.5, label_smoothing=0.0, averages=0, start_decay=0.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Plan:
         share: Share of the backbone's layers that the second phase trains.
         label_smoothing: Share of each label that is spread over all classes.
         averages: Weighted averages of the model before and after the second phase that are tried.
+        start_decay: Decay of the backbone toward its weights before the second phase.
     """
 
     probe: bool
@@ -62,6 +65,7 @@ class Plan:
     share: float
     label_smoothing: float
     averages: int
+    start_decay: float
 
     def epochs_of(self, phase: str) -> tuple[int, int]:
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
@@ -103,6 +107,7 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
         label_smoothing=defaults.label_smoothing if config.label_smoothing is None else config.label_smoothing,
         # Without a phase on each side there are no two models.
         averages=averages if epochs and head_epochs else 0,
+        start_decay=defaults.start_decay if config.start_decay is None else config.start_decay,
     )
 
 

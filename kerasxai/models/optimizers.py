@@ -1,4 +1,4 @@
-"""Optimizers with a factor of the learning rate for each variable: new layers can learn faster than pretrained ones."""
+"""Optimizers for fine-tuning: a factor of the learning rate and a pull toward the start for each variable."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +9,32 @@ from keras import ops
 
 
 class _Shares:
-    """Mixin of an optimizer with a factor of the learning rate for each variable; to precede the optimizer's class.
+    """Mixin of an optimizer with settings for each variable; to precede the optimizer's class.
 
     Args:
-        shares: One factor for each trainable variable, in their order; None for 1 everywhere.
+        shares: Factor of the learning rate of each trainable variable, in their order; None for 1 everywhere.
+        pulls: Strength of the pull of each variable toward its value before training (L2-SP of Li 2018,
+            arXiv:1802.01483, decoupled from the gradient as in AdamW): `v -= rate * pull * (v - start)`; None for 0.
     """
 
-    def __init__(self, *args: Any, shares: Sequence[float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, shares: Sequence[float] | None = None, pulls: Sequence[float] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.shares = None if shares is None else [float(share) for share in shares]
+        self.pulls = None if pulls is None else [float(pull) for pull in pulls]
+        self._starts: list[keras.Variable | None] = []
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the variables of the optimizer, among them copies of the weights before training."""
+        super().build(variables)  # type: ignore[misc]
+        if self.pulls is None or self._starts:
+            return
+        for variable, pull in zip(variables, self.pulls, strict=True):
+            start = self.add_variable_from_reference(variable, name="start") if pull else None  # type: ignore[attr-defined]
+            if start is not None:
+                start.assign(variable)
+            self._starts.append(start)
 
     def share(self, variable: keras.Variable) -> float:
         """Return the factor of a variable."""
@@ -25,11 +42,18 @@ class _Shares:
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         """Update one variable."""
-        super().update_step(gradient, variable, learning_rate * self.share(variable))  # type: ignore[misc]
+        rate = learning_rate * self.share(variable)
+        super().update_step(gradient, variable, rate)  # type: ignore[misc]
+        if self.pulls is not None:
+            index = self._get_variable_index(variable)  # type: ignore[attr-defined]
+            start = self._starts[index]
+            if start is not None:
+                pull = ops.cast(rate, variable.dtype) * self.pulls[index]
+                variable.assign_sub(pull * ops.subtract(variable, start))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
-        return {**super().get_config(), "shares": self.shares}  # type: ignore[misc]
+        return {**super().get_config(), "shares": self.shares, "pulls": self.pulls}  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("kerasxai")
