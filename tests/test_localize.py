@@ -116,8 +116,8 @@ def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
     model = tmp_path / "run" / "model.keras"
     model.parent.mkdir()
     shutil.copy(place / "model.keras", model)
-    settings: dict[str, Any] = dict.fromkeys(MATCHED) | {"method": "saliency", "preprocess": "0,255"}
-    settings |= {"method_options": {}, "protocol": "kerasxai"}
+    settings: dict[str, Any] = dict.fromkeys(MATCHED) | {"method": "saliency", "refine": "auto"}
+    settings |= {"method_options": {}, "preprocess": "0,255", "protocol": "kerasxai"}
     evaluation = {"command": "", "method": "saliency", "model": model_identity(str(model)), "settings": settings}
     folder = tmp_path / "run" / "evaluation_saliency"
     folder.mkdir()

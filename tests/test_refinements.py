@@ -8,6 +8,7 @@ import pytest
 import zoo
 from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.linear_model import Ridge
+from sklearn.metrics import cohen_kappa_score
 
 import kerasxai
 from kerasxai.engine.observer import Observer
@@ -16,6 +17,7 @@ from kerasxai.engine.traced_model import TracedModel
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.methods.segmentation import slic_superpixels
 from kerasxai.refinements import PRESETS, REFINEMENTS
+from kerasxai.refinements.automatic import AGREEMENT, Recognition
 from kerasxai.refinements.averages import flip, resized, scales, shifts
 from kerasxai.refinements.chain import parsed
 from kerasxai.refinements.components import first_component
@@ -280,6 +282,44 @@ def test_the_discriminant_reads_its_features_from_a_pass_of_the_method(twins: An
     np.testing.assert_allclose(shared.heatmaps, alone.heatmaps, rtol=1e-4, atol=1e-6)
 
 
+def of_contrast(border: float) -> keras.Model:
+    """Returns a model that tells strong fine contrast from weak: the mean of a rectified Laplacian above a border."""
+    inputs = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="map")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[..., None, None] / 3
+    kernel = np.concatenate([laplacian, -laplacian], -1).repeat(3, 2)
+    weights = np.array([[9, -9], [9, -9]]), np.array([-9 * border, 9 * border])
+    model.set_weights([kernel, np.zeros(2), *weights])
+    return model
+
+
+@pytest.mark.parametrize(("border", "chosen"), [(0.3, "best"), (2.0, "none")], ids=["recognizes", "does not"])
+def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chosen: str) -> None:
+    fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
+    fine[::2] *= 0.01
+    model = of_contrast(border)
+    assert model.predict_on_batch(fine).argmax(1).tolist() == [1, 0] * 4
+    explainer = kerasxai.Explainer(model, "cam", refine="auto", batch_size=6)
+    found = explainer(fine, 0)
+    assert found.notes["auto"] == chosen and (found.notes["agreement"] > AGREEMENT) == (chosen == "best")
+    expected = kerasxai.Explainer(model, "cam", refine=None if chosen == "none" else "best")(fine, 0)
+    np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
+    one = explainer(fine[:1], 0)
+    np.testing.assert_allclose(one.heatmaps, expected.heatmaps[:1], rtol=1e-4, atol=1e-6)
+
+
+def test_agreement_is_counted_beyond_chance() -> None:
+    before = [0, 0, 1, 1, 2, 2]
+    assert Recognition(3, before, before).agreement() == 1
+    assert Recognition(3, before, [1] * 6).agreement() == pytest.approx(0)
+    assert Recognition(2, [1] * 6, [1] * 6).agreement() == 1, "a folder of one class"
+    assert Recognition(2, [1] * 6, [0] * 6).agreement() == -1
+    labels, other = before + [0, 1, 2] * 2, [0, 0, 1, 1, 2, 0, 0, 1, 1, 0, 2, 2]
+    assert Recognition(3, labels, other).agreement() == pytest.approx(cohen_kappa_score(labels, other))
+
+
 def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: Any) -> None:
     images, masks, heatmaps = disc()
     big = [resized(np.asarray(x, np.float32), (32, 32)) for x in (images, heatmaps)]
@@ -301,7 +341,13 @@ def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: An
     assert not empty.any()
 
 
-CHAINS = [*PRESETS, *REFINEMENTS, "flip,superpixels:segments=9,level:rule=area", {"walker": {"beta": 5}, "level": {}}]
+# `auto` has tests of its own: its choice depends on the first images.
+CHAINS = [
+    *PRESETS,
+    *sorted({*REFINEMENTS} - {"auto"}),
+    "flip,superpixels:segments=9,level:rule=area",
+    {"walker": {"beta": 5}, "level": {}},
+]
 SMALL = {"stride": "stride:stride=1", "shifts": "shifts:pixels=2", "superpixels": "superpixels:segments=9"}
 
 
@@ -348,7 +394,7 @@ def test_chains_are_read_and_mistakes_are_told() -> None:
     listed = parsed("flip,enlarge:factors=[1.5,2],walker:beta=90")
     assert [step.row.name for step in listed] == ["flip", "enlarge", "walker"]
     assert list(listed[1].options["factors"]) == [1.5, 2]
-    assert parsed(None) == () and all(step.of_preset for step in parsed("best"))
+    assert parsed(None) == () and all(step.optional for step in parsed("best"))
     for wrong, told in (
         ("walk", "walker"),
         ("walker:size=3", "side"),

@@ -31,6 +31,10 @@ def _threshold(text: str) -> float | str:
         return text
 
 
+def _refine(text: str) -> str | None:
+    return None if text == "none" else text
+
+
 @dataclass(frozen=True, kw_only=True)
 class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     """Settings of `kerasxai localize`, with those of the model, of its images and of the method.
@@ -38,7 +42,7 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     Attributes:
         images: Image files, or folders of them.
         method: A name in `kerasxai.METHODS`.
-        refine: As for `kerasxai.Explainer`.
+        refine: As for `kerasxai.Explainer`; `none` on the command line is None.
         layer: As for `kerasxai.Explainer`.
         target: Index or name of a class; None for each image's predicted class.
         batch_size: Images at once.
@@ -54,7 +58,9 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         "image files, or folders of them", DATA, positional=True, nargs="+", metavar="IMAGE"
     )
     method: str = setting("explainer", METHOD, "cam", choices=METHODS)
-    refine: str | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]")
+    refine: str | None = setting(
+        REFINE_HELP.replace("(default: nothing)", "; none"), METHOD, "auto", metavar="NAME[,NAME]", parse=_refine
+    )
     layer: str | None = setting("for methods that explain at a layer", METHOD, None)
     target: str | None = setting(
         "class index or name (default: each image's predicted class)", METHOD, None, metavar="CLASS"
@@ -77,8 +83,8 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
 LOCALIZE = SettingsCommand(
     "Write boxes (COCO JSON, CSV) and masks (PNG) of what a model sees in images.",
     [
-        "kerasxai localize imagenet:EfficientNetLite0 photos/ --refine best --out boxes/",
-        "kerasxai localize runs/gap/model.keras cat.jpg dog.jpg --method gradcam --threshold otsu",
+        "kerasxai localize imagenet:EfficientNetLite0 photos/ --out boxes/",
+        "kerasxai localize runs/gap/model.keras cat.jpg dog.jpg --method gradcam --refine none --threshold 0.3",
         "kerasxai localize imagenet:EfficientNetLite0 photos/*.jpg --target tabby --all-boxes",
     ],
     (LocalizeConfig,),

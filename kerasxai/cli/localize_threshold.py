@@ -30,4 +30,5 @@ def resolve_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
     found = find_threshold([Path() if name else Path(config.model).parent], model_identity(config.model), settings)
     if found is not None:
         return found.threshold, f"chosen on boxes by {found.file}"
-    return AUTO_RULE, "chosen for each image without boxes; kerasxai evaluate chooses it on images with boxes"
+    refine = f" --refine {config.refine}" if config.refine else ""
+    return AUTO_RULE, f"chosen for each image without boxes; kerasxai evaluate{refine} chooses it on images with boxes"

@@ -7,7 +7,7 @@ import concurrent.futures
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import keras
@@ -59,6 +59,7 @@ class TracedModel(ScoreModel):
     Attributes:
         layers: The explained layers, pairs of path and layer; empty for the default.
         checked: Facts that were found to hold for the model, by name; shared by all copies.
+        learned: What was learned of the model in earlier calls, by name; shared by all copies.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class TracedModel(ScoreModel):
         self.input_names = input_names(model)
         self.output_names = getattr(model, "output_names", ())
         self.checked: set[str] = set()
+        self.learned: dict[Hashable, object] = {}
         self.observer: Observer | None = None
         self._constant_weights = ConstantWeights()
         self._traces = Traces(self._constant_weights.forget)

@@ -30,6 +30,7 @@ class Refinement:
         paper: The reference.
         summary: One line.
         cost: Forward passes of the model in addition to those of the method, with the default options.
+        optional: Whether the heatmap does not change where the refinement is impossible, instead of an error.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Refinement:
     paper: str
     summary: str
     cost: str = "0"
+    optional: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -46,6 +48,15 @@ class Refinement:
 
 
 _ROWS = [
+    Refinement(
+        "auto",
+        "kerasxai.refinements.automatic:auto",
+        "model",
+        "Cohen 1960, doi:10.1177/001316446002000104",
+        "The preset `best` if the model recognizes enlarged images, else nothing.",
+        cost="6.25 or 0",
+        optional=True,
+    ),
     Refinement(
         "flip",
         "kerasxai.refinements.averages:flip",

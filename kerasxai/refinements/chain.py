@@ -30,11 +30,11 @@ _COMMAS = re.compile(r",(?![^\[(]*[\])])")
 
 @dataclass(frozen=True)
 class Step:
-    """One refinement of a chain with its options; a step of a preset is skipped where it is impossible."""
+    """One refinement of a chain with its options; an optional step, as those of presets, is skipped if impossible."""
 
     row: Refinement
     options: dict[str, Any] = field(default_factory=dict)
-    of_preset: bool = False
+    optional: bool = False
 
 
 def parsed(refine: Refine) -> tuple[Step, ...]:
@@ -94,7 +94,7 @@ def _steps(name: str, options: Mapping[str, Any] | None) -> list[Step]:
     for option in options or {}:
         if option not in known:
             raise unknown(f"option of {name}", option, known or ["none"])
-    return [Step(row, dict(options or {}))]
+    return [Step(row, dict(options or {}), row.optional)]
 
 
 def checked_for(model: keras.Model | Callable[..., Any], steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -106,7 +106,7 @@ def checked_for(model: keras.Model | Callable[..., Any], steps: tuple[Step, ...]
     if isinstance(model, keras.layers.Layer):
         return steps
     for step in steps:
-        if step.row.needs == "model" and not step.of_preset:
+        if step.row.needs == "model" and not step.optional:
             raise KerasxaiError(f"expected a Keras model for {step.row.name}, got {type(model).__name__}")
     return tuple(step for step in steps if step.row.needs != "model")
 
@@ -130,6 +130,13 @@ def refined(steps: tuple[Step, ...], explain: ModelExplain, model: ScoreModel, b
     for step in steps:
         explain = _after(step, explain)
     return np.asarray(explain(model, batch), np.float32)
+
+
+def chained(refine: Refine, explain: ModelExplain) -> ModelExplain:
+    """Return the method that explains with a method and then refines, for refinements that are made of others."""
+    for step in parsed(refine):
+        explain = _after(step, explain)
+    return explain
 
 
 def _remembering(explain: ModelExplain, batch: Samples, heatmaps: NDArray[Any]) -> ModelExplain:
@@ -177,4 +184,4 @@ def _after(step: Step, explain: ModelExplain) -> ModelExplain:
             model.record(**{f"without_{step.row.name}": str(error)})
             return heatmaps
 
-    return refined_if_possible if step.of_preset else refined_once
+    return refined_if_possible if step.optional else refined_once

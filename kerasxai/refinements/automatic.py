@@ -1,0 +1,106 @@
+"""The refinements that suit a model: those of the preset "best" if the model recognizes enlarged images, else none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.engine.outputs.checks import all_classes
+from kerasxai.refinements import PRESETS
+from kerasxai.refinements.sizes import enlarged
+from kerasxai.tools.errors import KerasxaiError
+
+if TYPE_CHECKING:
+    from kerasxai.engine.samples import Samples
+    from kerasxai.engine.traced_model import TracedModel
+    from kerasxai.refinements.chain import ModelExplain
+
+FACTOR = 1.5
+ENOUGH, MOST = 8, 32
+"""From how many images on the choice is final, and how many of a batch it looks at."""
+AGREEMENT = 0.25
+"""The agreement from which `best` is chosen: networks that recognize enlarged images have 0.6 and more, others 0."""
+
+
+@dataclass
+class Recognition:
+    """The predicted classes of images and of the enlarged images.
+
+    Attributes:
+        classes: How many classes the model has.
+        before: The predictions for the images.
+        after: Those for the enlarged images.
+    """
+
+    classes: int = 0
+    before: list[int] = field(default_factory=list)
+    after: list[int] = field(default_factory=list)
+
+    def agreement(self) -> float:
+        """Return the share of equal predictions beyond chance, 1 for all and about 0 for chance.
+
+        Cohen's kappa (1960, doi:10.1177/001316446002000104), where chance is at least one in the number of classes, and
+        exactly that if all images are predicted to be of one class.
+        """
+        before, after = np.array(self.before), np.array(self.after)
+        chance, names = 1 / self.classes, np.unique(before)
+        if len(names) > 1:
+            chance = max(chance, sum(float((before == name).mean() * (after == name).mean()) for name in names))
+        return float(((before == after).mean() - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np.float32]:
+    """The preset `"best"` for models that recognize enlarged images, and the heatmap itself for all others.
+
+    `best` shows the network each image at 1.5 and 2 times its size. Networks trained on photographs recognize objects
+    of many sizes, and their maps get better; to a network that knows its objects by textures of one size, enlarged
+    images are another thing, and `best` makes its maps worse. Which of the two it is shows without any box: by the
+    share of images that are predicted to be of the same class when they are enlarged by 1.5, beyond chance. The choice
+    is made for the model, not for single images, on the images of the first batch, up to 32. If these are fewer than 8
+    it is uncertain, and made again with those of the next batch. An explainer keeps it, also if weights change. Notes:
+    `auto`, `"best"` or `"none"`, and `agreement`.
+
+    Args:
+        model: The model.
+        explain: The method.
+        batch: The images and their classes.
+
+    Returns:
+        `(N, H, W)` float32.
+
+    Example:
+        >>> kerasxai.Explainer(model, "cam", refine="auto")(images).notes["auto"]
+        'best'
+    """
+    from kerasxai.refinements.chain import chained
+
+    heatmaps = explain(model, batch)
+    try:
+        agreement = _agreement(model, batch)
+    except KerasxaiError as error:
+        model.record(auto="none", without_auto=str(error))
+        return heatmaps
+    model.record(auto="best" if agreement >= AGREEMENT else "none", agreement=agreement)
+    return chained(PRESETS["best"], explain)(model, batch) if agreement >= AGREEMENT else heatmaps
+
+
+def _agreement(model: TracedModel, batch: Samples) -> float:
+    """Return the agreement over the images so far, after those of the batch were added if they are too few."""
+    key = ("auto", *(alteration.name for alteration in model.alterations))
+    known = model.learned.setdefault(key, Recognition())
+    assert isinstance(known, Recognition)
+    if len(known.before) < ENOUGH:
+        part = batch.take(slice(MOST))
+        with enlarged(model, part, FACTOR) as (larger, scaled):
+            pair = [
+                one.for_copies().evaluate(all_classes, images.as_floats()).all_scores.numpy()
+                for one, images in ((model, part), (larger, scaled))
+            ]
+        known.classes = max(2, pair[0].shape[1])
+        before, after = ([int(scores.argmax()) for scores in rows] for rows in pair)
+        known.before += before
+        known.after += after
+    return known.agreement()
