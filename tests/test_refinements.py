@@ -172,6 +172,7 @@ def test_thresholds_are_those_of_scikit_image() -> None:
         ("otsu", threshold_otsu(share)),
         ("multiotsu", threshold_multiotsu(share, 3)[0]),
         ("area", np.quantile(share, 2 / 3)),
+        ("deviation", share.mean() + 0.6 * share.std()),
     ):
         np.testing.assert_array_equal(heatmap_to_mask(heatmaps[0], name), share > expected)
         bent = level(heatmaps, rule=name)[0]

@@ -16,6 +16,7 @@ from tiny_backbone import in_backbones
 import kerasxai
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluate import evaluate
+from kerasxai.localization import AUTO_RULE
 from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.new_model import new_model
@@ -261,7 +262,7 @@ def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_p
     limited = evaluate(model, config.data, boxes_csv=config.boxes_csv, limit=5, batch_size=3, tune_split=None)
     assert limited["images"] == 5
     assert "tuned" not in limited
-    assert limited["chosen"]["source"] == "otsu on heatmaps of test"
+    assert limited["chosen"]["source"] == f"{AUTO_RULE} on heatmaps of test"
 
 
 def test_evaluate_measures_as_the_reference_does(finished: Path, config: TrainConfig, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     threshold: float | str = setting(
         "share of a heatmap's maximum above which the object is, 0 to 1, or a rule that chooses it for each heatmap: "
-        "otsu, multiotsu, area; auto: chosen on boxes by kerasxai evaluate next to the model, else by a rule",
+        "deviation, otsu, multiotsu, area; auto: chosen on boxes by an earlier kerasxai evaluate, else deviation",
         BOXES,
         "auto",
         metavar="SHARE",

@@ -35,8 +35,8 @@ class EvaluateConfig:
         refine: As for `kerasxai.Explainer`.
         tune_split: The split on which the best threshold is chosen; None: no split, so that only a rule can choose it.
         threshold: `"auto"` for the model's own threshold: the best one on `tune_split`, or where it has no boxes, the
-            median of Otsu's thresholds of up to 64 heatmaps; a number in [0, 1) fixes it. With `"auto"` the figures at
-            20 % are given as well.
+            median of what a rule chooses for up to 64 heatmaps; a number in [0, 1) fixes it. With `"auto"` there are
+            figures at 20 % as well.
         limit: Measure at most so many images of each split.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
         preprocess: Input range or function, as for `kerasxai.Explainer`. None leaves images in [0, 255], with a

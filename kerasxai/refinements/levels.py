@@ -16,7 +16,7 @@ def level(heatmaps: ArrayLike, *, rule: float | str = "otsu", at: float = BOX_TH
 
     Args:
         heatmaps: `(N, H, W)`.
-        rule: As for `kerasxai.localization.chosen_threshold`: `"otsu"`, `"multiotsu"`, `"area"`, or a fraction.
+        rule: As for `kerasxai.localization.chosen_threshold`: a name such as `"otsu"`, or a fraction.
         at: The share of the maximum to which the chosen threshold moves, between 0 and 1.
 
     Returns:
