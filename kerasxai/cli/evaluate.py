@@ -1,15 +1,19 @@
 """The work of `kerasxai evaluate`: measure a model, print the tables, write the figures."""
 
 import argparse
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kerasxai import models
 from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.evaluation.evaluate import evaluate
-from kerasxai.evaluation.saved_results import free_folder
-from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table
+from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
+from kerasxai.evaluation.method_rows import METHODS_FILE, split_refinements
+from kerasxai.evaluation.saved_results import FILES, free_folder
+from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table, method_table
+from kerasxai.tools.arguments import listed
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
@@ -27,12 +31,15 @@ def run(options: argparse.Namespace) -> int:
     """
     # Refuse a mistake before the model is loaded.
     preprocessing(options.input_range)
-    out = _default_folder(options) if options.out is None else options.out
+    methods, refinements = listed(options.method), split_refinements(options.refine)
+    several = len(methods) * len(refinements) > 1
+    out = _default_folder(options, methods, several) if options.out is None else options.out
     folders: list[Path] = []
 
-    def choose_folder(settings: dict[str, Any]) -> Path:
+    def choose_folder(settings: Mapping[str, Any]) -> Path:
         # The default folder may get a number; a folder that the user named is refused if it contains other figures.
-        folders.append(free_folder(out, settings) if options.out is None else out)
+        files = (METHODS_FILE,) if several else FILES
+        folders.append(free_folder(out, settings, files) if options.out is None else out)
         return folders[0]
 
     writable = True
@@ -41,39 +48,48 @@ def run(options: argparse.Namespace) -> int:
     except KerasxaiError as error:
         writable = False
         print_line(f"kerasxai evaluate: {error}; the figures are printed and not written")
-    evaluate(
-        models.load_classifier(options.model, options.custom_objects),
-        from_options(
-            EvaluateConfig,
-            options,
-            image_size=options.image_size,
-            preprocess=options.input_range,
-            method_options=dict(options.option),
-        ),
-        out=choose_folder if writable else None,
-        show=print_evaluation,
-        about={"model": model_identity(options.model)},
+    config = from_options(
+        EvaluateConfig,
+        options,
+        method=methods[0],
+        refine=refinements[0],
+        image_size=options.image_size,
+        preprocess=options.input_range,
+        method_options=dict(options.option),
     )
+    model = models.load_classifier(options.model, options.custom_objects)
+    target = choose_folder if writable else None
+    about = {"model": model_identity(options.model)}
+    if several:
+        evaluate_methods(model, config, methods, refinements, out=target, show=print_methods, about=about)
+    else:
+        evaluate(model, config, out=target, show=print_evaluation, about=about)
     if not writable:
         return 2
     print(f"figures and pictures: {folders[0]}")
+    if several:
+        print(f"differences with intervals: kerasxai compare {shlex.quote(str(folders[0]))}")
     return 0
 
 
-def _default_folder(options: argparse.Namespace) -> Path:
+def _default_folder(options: argparse.Namespace, methods: Sequence[str], several: bool) -> Path:
     """Return a folder next to the model file, or in the working directory for a model without a file."""
     if options.model.startswith("imagenet:"):
-        return Path("evaluation")
-    return Path(options.model).parent / f"evaluation_{options.method}"
+        return Path("evaluation_methods" if several else "evaluation")
+    return Path(options.model).parent / f"evaluation_{'methods' if several else methods[0]}"
+
+
+def print_methods(evaluations: list[dict[str, Any]]) -> None:
+    """Print accuracy, and the localization of several methods with the baselines."""
+    _print_accuracy(evaluations[0])
+    for source in dict.fromkeys(evaluation["chosen"]["source"] for evaluation in evaluations):
+        print(f"threshold of each method: {source}")
+    print_figures(["", "threshold", *FIGURES.values()], method_table(evaluations))
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Print accuracy, localization with the baselines, and both by size and by class."""
-    print(
-        f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
-        f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, balanced over the classes "
-        f"{evaluation['balanced_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
-    )
+    _print_accuracy(evaluation)
     chosen = evaluation["chosen"]
     print(f"threshold {chosen['threshold']:.3f} of the maximum ({chosen['source']})")
     print_figures(["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
@@ -82,3 +98,11 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
             print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
     for key, title in (("by_size", "object size"), ("by_class", "class")):
         print_figures(*group_table(evaluation, key, title))
+
+
+def _print_accuracy(evaluation: Mapping[str, Any]) -> None:
+    print(
+        f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
+        f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, balanced over the classes "
+        f"{evaluation['balanced_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
+    )

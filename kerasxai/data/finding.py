@@ -25,6 +25,7 @@ _TABLES = {
     "evaluation.json": {"command", "method"},
     "benchmark.json": {"command", "rows"},
     "comparison.json": {"command", "differences"},
+    "methods.json": {"command", "methods"},
     "inspection.json": {"command", "model"},
     "explanations.json": {"command", "images"},
     "boxes.json": {"info", "annotations"},

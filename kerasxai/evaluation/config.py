@@ -1,5 +1,6 @@
 """The settings of an evaluation. Nothing here imports TensorFlow."""
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
-from kerasxai.tools.arguments import auto_or_threshold, positive_int
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.arguments import auto_or_threshold, listed, positive_int
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.input_range import Preprocess
 from kerasxai.tools.model_settings import CLASS_SCORES, OUTPUTS, OUTPUTS_HELP, SCORE_HELP
 from kerasxai.tools.settings import setting
@@ -21,6 +22,14 @@ DATA, METHOD, BOXES, MODEL = "data", "method", "boxes", "model"
 
 def _split_or_none(text: str) -> str | None:
     return None if text == "none" else text
+
+
+def _method_names(text: str) -> str:
+    """Check names of methods with commas between them."""
+    for name in listed(text):
+        if name not in METHODS:
+            raise argparse.ArgumentTypeError(str(unknown("method", name, METHODS)))
+    return text
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,21 @@ class EvaluateConfig:
         "name of a data set, or a folder with one folder for each class", DATA, flag="--data", metavar="DATA"
     )
     split: str = setting("split to evaluate", DATA, "test")
-    method: str = setting("explainer", METHOD, "cam", choices=METHODS)
+    method: str = setting(
+        "explainer; on the command line also several, which make one table",
+        METHOD,
+        "cam",
+        metavar="NAME[,NAME]",
+        parse=_method_names,
+    )
     layer: "str | keras.Layer | None" = setting("layer to explain, for layer-based methods", METHOD, None, parse=str)
-    refine: str | Sequence[object] | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]", parse=str)
+    refine: str | Sequence[object] | None = setting(
+        f"{REFINE_HELP}; on the command line none,NAME is a row of the table without and one with it",
+        METHOD,
+        None,
+        metavar="NAME[,NAME]",
+        parse=str,
+    )
     tune_split: str | None = setting(
         "split on which the best threshold is chosen, other than the evaluated one; none: by a rule, without boxes",
         DATA,

@@ -3,7 +3,7 @@
 Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...`.
 """
 
-import os
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,26 +17,18 @@ from rich.progress import track
 
 from kerasxai import data, models, viz
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
+from kerasxai.evaluation.measured_method import MeasuredMethod
+from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folder_name, rows_of, summaries
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
-from kerasxai.evaluation.thresholds import Thresholds
-from kerasxai.explainer import Explainer, Explanation
-from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
-from kerasxai.metrics.batch import BatchMeasure, Truth
-from kerasxai.metrics.localization import IOU_LEVELS
-from kerasxai.metrics.protocols import WSOL, protocol_of
-from kerasxai.metrics.records import RecordsAt
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
-from kerasxai.tools.input_range import name_of_range
 from kerasxai.tools.lazy import resolve
-
-PARTS = {"head": 1, "body": 2, "tail": 3}
-"""The values in the part masks of the embedded data."""
 
 
 def evaluate(
@@ -88,20 +80,96 @@ def evaluate(
     config = config_from(name_or_path, split, settings)
     stored = settings_of_figures(model, config.figure_settings())
     folder = out(stored) if callable(out) else None if out is None else Path(out)
-    # The folder is locked and checked first, so that a long evaluation does not fail when it writes.
-    with folder_of_figures(folder, stored):
-        evaluator = _Evaluator(model, config, progress)
-        evaluation, report, chosen = evaluator.figures()
-        evaluation |= {**(about or {}), "settings": stored}
+
+    def show_first(evaluations: list[dict[str, Any]]) -> None:
+        if show is not None:
+            show(evaluations[0])
+
+    return _evaluate(model, [Row(config, stored, folder, about or {})], progress, show_first)[0]
+
+
+def evaluate_methods(
+    model: keras.Model,
+    config: EvaluateConfig,
+    methods: Sequence[str],
+    refinements: Sequence[str | None] = (None,),
+    *,
+    out: str | Path | Callable[[dict[str, str]], Path] | None = None,
+    progress: bool = True,
+    show: Callable[[list[dict[str, Any]]], object] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Measure several methods, each with several refinements, on the same images.
+
+    Images are read once, classes are predicted once, and each row has a threshold of its own.
+
+    Args:
+        model: As for `evaluate`.
+        config: The settings but for `method` and `refine`. With several methods, a layer, a score and options go to
+            the methods that have them.
+        methods: Names in `kerasxai.METHODS`.
+        refinements: As for `kerasxai.Explainer`; None for none.
+        out: A folder for `methods.json`, with the files of `evaluate` in a folder for each row, or a function that
+            returns it for the digests of the rows; None writes nothing. Figures that were made with other settings are
+            never overwritten.
+        progress: Show a progress bar.
+        show: Called with the figures of all rows before they are written.
+        about: As for `evaluate`.
+
+    Returns:
+        What `evaluate` returns, for each row.
+
+    Raises:
+        KerasxaiError: As for `evaluate`, or an unknown method.
+
+    Example:
+        >>> rows = evaluate_methods(model, EvaluateConfig("shapes"), ["cam", "gradcam"], [None, "best"])
+        >>> [row["chosen"]["gt_known_loc"] for row in rows]
+    """
+    configs = rows_of(config, methods, refinements)
+    stored = [settings_of_figures(model, one.figure_settings()) for one in configs]
+    digests = digests_of(configs, stored)
+    folder = out(digests) if callable(out) else None if out is None else Path(out)
+    rows = [
+        Row(one, kept, None if folder is None else folder / folder_name(one), about or {})
+        for one, kept in zip(configs, stored, strict=True)
+    ]
+    with folder_of_figures(folder, digests, (METHODS_FILE,)):
+        evaluations = _evaluate(model, rows, progress, show)
+        if folder is not None:
+            summary = {"command": command_line(), "settings": digests, "methods": summaries(evaluations, rows)}
+            write_json(folder / METHODS_FILE, null_for_nan(summary))
+    return evaluations
+
+
+def _evaluate(
+    model: keras.Model,
+    rows: Sequence[Row],
+    progress: bool,
+    show: Callable[[list[dict[str, Any]]], object] | None,
+) -> list[dict[str, Any]]:
+    with contextlib.ExitStack() as folders:
+        # Folders are locked and checked first, so that a long evaluation does not fail when it writes.
+        for row in rows:
+            folders.enter_context(folder_of_figures(row.folder, row.settings))
+        evaluator = _Evaluator(model, [row.config for row in rows], progress)
+        measured = evaluator.measured()
+        evaluations = [
+            method.evaluation(evaluator.info.name) | {**row.about, "settings": row.settings}
+            for row, method in zip(rows, measured, strict=True)
+        ]
         # Shown before writing: the figures are not lost if the disk is full.
         if show is not None:
-            show(evaluation)
-        if folder is not None:
-            for name, content in (("evaluation", evaluation), ("records", with_chosen(report.records, chosen.records))):
-                write_json(folder / f"{name}.json", null_for_nan(content))
-            viz.save_png(folder / "threshold.png", draw_curve(evaluation))
-            viz.save_png(folder / "cases.png", evaluator.cases(chosen))
-    return evaluation
+            show(evaluations)
+        for row, method, evaluation in zip(rows, measured, evaluations, strict=True):
+            if row.folder is None:
+                continue
+            records = with_chosen(method.report.records, method.chosen.records.records)
+            for name, content in (("evaluation", evaluation), ("records", records)):
+                write_json(row.folder / f"{name}.json", null_for_nan(content))
+            viz.save_png(row.folder / "threshold.png", draw_curve(evaluation))
+            viz.save_png(row.folder / "cases.png", evaluator.cases(method))
+    return evaluations
 
 
 def with_chosen(records: Sequence[dict[str, Any]], chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,19 +187,20 @@ def with_chosen(records: Sequence[dict[str, Any]], chosen: Sequence[dict[str, An
 
 
 class _Evaluator:
-    """Measures splits of a data set with one model and one explainer.
+    """Measures splits of a data set with one model and one or more methods.
 
     Args:
         model: A Keras classifier.
-        config: The settings.
+        configs: The settings of each method, alike in all that is not about the method.
         progress: Show a progress bar.
 
     Raises:
         KerasxaiError: The model and the data do not fit together.
     """
 
-    def __init__(self, model: keras.Model, config: EvaluateConfig, progress: bool) -> None:
-        self.model, self.config, self.progress = model, config, progress
+    def __init__(self, model: keras.Model, configs: Sequence[EvaluateConfig], progress: bool) -> None:
+        self.model, self.config, self.progress = model, configs[0], progress
+        config = self.config
         self.dataset = data.open(config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
         self.info = self.dataset.info
         splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
@@ -141,86 +210,39 @@ class _Evaluator:
         self.images = image_input(model, config.image_size, config.preprocess)
         check_classes(self.info, model, self.images)
         self.dataset.check_images(splits)
-        self.protocol = protocol_of(config.protocol)
-        self.thresholds = Thresholds(config, self.protocol)
-        # A refinement works on maps of the image's size; without one, the protocol does the resizing.
-        raw: dict[str, Any] = {"resize": False} if self.protocol.resizes_method_maps and config.refine is None else {}
-        names = ("layer", "refine", "batch_size", "score", "outputs")
-        given: dict[str, Any] = {name: getattr(config, name) for name in names}
-        self.explainer = Explainer(model, config.method, **given, **raw, **config.method_options)
-        self.layer: str | None = None
+        self.methods = [MeasuredMethod(model, one, self.images, self.info.class_names) for one in configs]
         self._range_checked = False
 
-    def figures(self) -> tuple[dict[str, Any], LocalizationReport, RecordsAt]:
-        """Measure the splits; return the figures, the report of the evaluated split, and its records as chosen."""
-        config = self.config
+    def measured(self) -> list[MeasuredMethod]:
+        """Measure the splits, and return the methods with their reports."""
+        config, methods = self.config, self.methods
         # The tuning split first: its best threshold is then applied to the evaluated split, which must not choose it.
-        tuning = None if config.tune_split is None else self.measure(config.tune_split)
-        if self.thresholds.needs_heatmaps and tuning is None:
-            self._look_at(config.split)
-        chosen = self.thresholds.choose(tuning, self.info.class_names)
-        oracle = MaxBoxAccV2(protocol=WSOL.name) if config.oracle or self.protocol.reports_max_box_acc else None
-        report = self.measure(config.split, oracle, chosen.records)
-        evaluation = report.result() | {
-            "command": command_line(),
-            "data": self.info.name,
-            "split": config.split,
-            "method": config.method,
-            "layer": self.layer,
-            "refine": config.refine,
-            "input_range": name_of_range(config.preprocess),
-        }
-        if oracle is not None:
-            best = oracle.result()
-            evaluation["max_box_acc_v2"] = float(best)
-            evaluation["max_box_acc_v2_at"] = {iou: best[f"max_box_acc_{iou}"] for iou in IOU_LEVELS}
-        if self.protocol.reports_max_box_acc:
-            # MaxBoxAcc is the maximum of the same curve, in percent.
-            evaluation["max_box_acc"] = 100 * evaluation["best_gt_known_loc"]
-        if chosen.tuned:
-            tuned, blind = chosen.best, chosen.blind
-            evaluation["tuned"] = {"split": config.tune_split, "threshold": tuned, **report.at(tuned)}
-            gaussian = {"split": config.tune_split, "threshold": blind, "gt_known_loc": report.gaussian.at(blind)}
-            evaluation["baselines"]["centered_gaussian"]["tuned"] = gaussian
-        evaluation["chosen"] = {"source": chosen.source, **chosen.records.result()}
-        return evaluation, report, chosen.records
+        if config.tune_split is not None:
+            self._measure(config.tune_split)
+        elif any(method.thresholds.needs_heatmaps for method in methods):
+            # A rule looks at the first heatmaps; boxes are not used.
+            self._measure(config.split, methods[0].thresholds.images)
+        for method in methods:
+            method.choose()
+        self._measure(config.split)
+        return methods
 
-    def measure(
-        self, split: str, oracle: MaxBoxAccV2 | None = None, chosen: RecordsAt | None = None
-    ) -> LocalizationReport:
-        """Explain the images of a split and count them in a new report, and in `oracle` and `chosen` if given."""
-        threshold = self.thresholds.fixed
-        report = LocalizationReport(threshold, 0.5, self.config.protocol, class_names=self.info.class_names)
-        for batch in self._batches(split):
-            explanation, measure = add_batch(report, self.explainer, batch, self.images)
-            self._check_range()
-            self.layer = explanation.layer
-            if chosen is None:
-                self.thresholds.look_at(measure)
-            else:
-                chosen.count(measure, report.records[-len(measure.maps) :])
-            if oracle is not None:
-                oracle.count_batch(measure)
-        return report
+    def _measure(self, split: str, most: int | None = None) -> None:
+        """Explain images of a split by all methods."""
+        for batch in self._batches(split, most):
+            outputs: Predictions | None = None
+            for method in self.methods:
+                outputs = method.add(batch, outputs)
+            # After the first batch: the check predicts, and a model that cannot explain the data should fail first.
+            if not self._range_checked:
+                self._range_checked = True
+                warn_of_range(self.model, self.images, self.config.preprocess)
 
-    def _look_at(self, split: str) -> None:
-        """Show the first heatmaps of a split to the rule that chooses a threshold; boxes are not used."""
-        report = LocalizationReport(self.thresholds.fixed, 0.5, self.config.protocol)
-        for batch in self._batches(split, self.thresholds.images):
-            self.thresholds.look_at(add_batch(report, self.explainer, batch, self.images)[1])
-
-    def _check_range(self) -> None:
-        """Warn about the range of the images, after the first batch."""
-        # After it, because the check predicts, and a model that cannot explain the data should fail first.
-        if not self._range_checked:
-            self._range_checked = True
-            warn_of_range(self.model, self.images, self.config.preprocess)
-
-    def cases(self, records: RecordsAt) -> NDArray[np.uint8]:
+    def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
         samples = self.dataset.samples(self.config.split, self.images.size)
-        name = name_of(vars(self.config))
-        return draw_cases(records, self.explainer, samples.as_numpy_iterator(), self.images, name)
+        name = name_of(vars(method.config))
+        return draw_cases(method.chosen.records, method.explainer, samples.as_numpy_iterator(), self.images, name)
 
     def _batches(self, split: str, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield batches up to the limit of images, with a progress bar."""
@@ -234,42 +256,6 @@ class _Evaluator:
             left -= size
             if left <= 0:
                 return
-
-
-def add_batch(
-    report: LocalizationReport,
-    explainer: Explainer,
-    batch: Mapping[str, Any],
-    taken: ImageInput,
-) -> tuple[Explanation, BatchMeasure]:
-    """Explain the true classes of one batch of `kerasxai.data.load`, and count it in a report.
-
-    Args:
-        report: The report.
-        explainer: The explainer of the model.
-        batch: `image`, `label`, `boxes`, and if known `mask`, `part_mask` and `name`.
-        taken: Converts images to what the model takes.
-
-    Returns:
-        The explanation of the batch, and the checked batch for further metrics.
-    """
-    images = taken.taken(batch["image"])
-    labels = np.asarray(batch["label"])
-    explanation = explainer(images, labels)
-    # Part masks hold a number for each part; metrics take one binary mask a part.
-    parts = {}
-    if "part_mask" in batch:
-        parts = {name: (batch["part_mask"] == value).astype(np.uint8) for name, value in PARTS.items()}
-    truth = Truth(labels, data.unpad_boxes(batch["boxes"]), batch.get("mask"), parts)
-    scores = (explanation.outputs or explainer.predict(images)).scores
-    measure = report.batch(explanation.heatmaps, scores, truth, batch["image"].shape[1:3])
-    report.count(measure, [_text(name) for name in batch["name"]] if "name" in batch else None)
-    return explanation, measure
-
-
-def _text(name: bytes | str) -> str:
-    # File names may have bytes that are not UTF-8.
-    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ EVALUATE = SettingsCommand(
     [
         "kerasxai evaluate runs/gap/model.keras --data shapes --method cam",
         "kerasxai evaluate runs/gap/model.keras --data shapes --method gradcam --layer backbone/top_activation",
+        "kerasxai evaluate runs/gap/model.keras --data photos/ --boxes labels/ --method cam,gradcam --refine none,auto",
         "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
         "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
     ],

@@ -24,14 +24,17 @@ def find_threshold(
     """Return the threshold that the latest evaluation of a model with the same settings has chosen on boxes.
 
     Args:
-        folders: Folders whose `evaluation*/evaluation.json` are read.
+        folders: Folders whose `evaluation*/evaluation.json` are read, and those one folder below.
         model: Name and digest of the model, as evaluations keep them in `model`.
         settings: The settings of `MATCHED`, ready for JSON.
 
     Returns:
         None if there is no such evaluation.
     """
-    files = [file for folder in folders for file in folder.glob("evaluation*/evaluation.json") if is_own_table(file)]
+    # Of several methods, each has a folder in that of the evaluation.
+    patterns = ("evaluation*/evaluation.json", "evaluation*/*/evaluation.json")
+    found = (file for folder in folders for pattern in patterns for file in folder.glob(pattern))
+    files = [file for file in found if is_own_table(file)]
     for file in sorted(files, key=lambda file: (-file.stat().st_mtime, str(file))):
         evaluation = read_json(file)
         kept = evaluation.get("settings") or {}

@@ -1,6 +1,6 @@
 """The figures of an evaluation as rows of tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FIGURES = {
@@ -46,6 +46,15 @@ def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
         rows.append(row(f"{name}, threshold from {tuned['split']}", tuned["threshold"], tuned))
     blind = chosen["baselines"].items()
     return [*rows, *(row(f"baseline: {it.replace('_', ' ')}", ones.get("threshold"), ones) for it, ones in blind)]
+
+
+def method_table(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the rows of `evaluation_rows` of several methods, with the baselines of the first once at the end."""
+    rows = [evaluation_rows(dict(evaluation)) for evaluation in evaluations]
+    ends = [
+        len(its) - len(evaluation["chosen"]["baselines"]) for its, evaluation in zip(rows, evaluations, strict=True)
+    ]
+    return [*(row for its, end in zip(rows, ends, strict=True) for row in its[:end]), *rows[0][ends[0] :]]
 
 
 def group_table(evaluation: dict[str, Any], key: str, title: str) -> tuple[list[str], list[list[str]]]:

@@ -24,7 +24,7 @@ Refine: TypeAlias = "str | Sequence[str] | Mapping[str, Mapping[str, Any]] | Non
 """A chain of refinements; see `parsed`."""
 ModelExplain: TypeAlias = "Callable[[ScoreModel, Samples], NDArray[Any]]"
 """A method: heatmaps `(B, H, W)` at image size of a batch."""
-_COMMAS = re.compile(r",(?![^\[(]*[\])])")
+COMMAS = re.compile(r",(?![^\[(]*[\])])")
 """Commas between steps, not those within a list that is an option's value."""
 
 
@@ -58,7 +58,7 @@ def parsed(refine: Refine) -> tuple[Step, ...]:
     if refine is None:
         return ()
     if isinstance(refine, str):
-        refine = [part for part in _COMMAS.split(refine) if part.strip()]
+        refine = [part for part in COMMAS.split(refine) if part.strip()]
     if isinstance(refine, dict):
         pairs = list(refine.items())
     elif isinstance(refine, (list, tuple)) and all(isinstance(part, str) for part in refine):
