@@ -73,7 +73,7 @@ def keras_loss(name: str, options: Mapping[str, Any], soft_labels: bool = False)
     found = row.rows if soft_labels else row.numbers
     if found is None:
         raise KerasxaiError(
-            f"expected a loss for mixed or smoothed labels, got {name!r}, which accepts class numbers only; "
+            f"expected a loss for mixed labels or label smoothing, got {name!r}, which accepts class numbers only; "
             "choose another loss, or no such recipe and label_smoothing=0"
         )
     try:
