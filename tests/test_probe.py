@@ -17,7 +17,7 @@ from sklearn.metrics import balanced_accuracy_score
 from tiny_backbone import in_backbones
 
 import kerasxai
-from kerasxai.models.balanced_accuracy import BalancedAccuracy
+from kerasxai.models.classification_metrics import TEMPERATURES, BalancedAccuracy, CalibratedLoss
 from kerasxai.training import pooled_features as pooled_module
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import TrainConfig
@@ -156,6 +156,7 @@ def test_the_probe_is_kept_if_fine_tuning_is_no_better(
     metrics = json.loads((model.parent / "metrics.json").read_text())
     assert metrics["kept"] == "probe"
     assert metrics["best"]["val_loss"] == RunFolder(finished).rows[0]["val_loss"]
+    assert metrics["plan"]["monitor"] == "val_calibrated_loss"
     only = kerasxai.models.load(finished.parent / "only" / "model.keras").get_weights()
     for one, other in zip(kerasxai.models.load(model).get_weights(), only, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -310,3 +311,18 @@ def test_balanced_accuracy_equals_that_of_scikit_learn() -> None:
         assert float(metric.result()) == pytest.approx(expected)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert again.num_classes == 4
+
+
+def test_the_calibrated_loss_is_that_of_the_best_temperature() -> None:
+    generator = np.random.default_rng(0)
+    labels, logits = generator.integers(0, 3, 40), 5 * generator.normal(size=(40, 3))
+    found = {}
+    for sharpness in (1.0, 2.0**0.5):
+        metric = CalibratedLoss(3)
+        for part in (slice(0, 15), slice(15, 40)):
+            metric.update_state(labels[part], softmax(sharpness * logits[part], axis=1))
+        found[sharpness] = float(metric.result())
+    expected = [-np.log(softmax(logits / one, axis=1)[np.arange(40), labels]).mean() for one in TEMPERATURES]
+    assert found[1.0] == pytest.approx(min(expected), rel=1e-4)
+    assert 0 < np.argmin(expected) < len(expected) - 1
+    assert found[2.0**0.5] == pytest.approx(found[1.0], rel=1e-4)

@@ -32,7 +32,14 @@ OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
 HEAD_PHASES = ("auto", "probe", "epochs")
 CLASS_WEIGHTS = ("none", "balanced")
-MONITORS = ("val_loss", "val_accuracy", "val_balanced_accuracy", "val_gt_known_loc", "val_best_gt_known_loc")
+MONITORS = (
+    "val_loss",
+    "val_calibrated_loss",
+    "val_accuracy",
+    "val_balanced_accuracy",
+    "val_gt_known_loc",
+    "val_best_gt_known_loc",
+)
 """Figures that choose the best epoch; the last two need boxes."""
 
 DATA, MODEL, TRAINING, WEAK, DRAWING, OUTPUT = "data", "model", "training", "weak labels", "drawing", "output"
@@ -136,9 +143,8 @@ class TrainConfig(RunConfig):
         epochs: Epochs of the second phase: the head and the upper backbone; None: 10 after a probe, else 5.
         batch_size: Images in a step.
         learning_rate: The peak rate of the first phase.
-        finetune_rate: The same for the second phase; None: 1e-4 after a probe, else 3e-4.
-        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top; None: 0.6
-            after a probe, else 0.5.
+        finetune_rate: The same for the second phase.
+        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
         start_decay: Share of the way back to its weights before the second phase that the backbone goes in each step of
             it at the peak rate (L2-SP, Li 2018, arXiv:1802.01483); None: 0.01 after a probe, else 0.
         averages: Number of weighted averages of the models before and after the second phase that are tried, as in
@@ -146,8 +152,9 @@ class TrainConfig(RunConfig):
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
-        monitor: The validation figure that chooses the best epoch, one of `MONITORS`; those of localization need boxes,
-            which then choose the epoch, but are never trained on.
+        monitor: The validation figure that chooses the best epoch, one of `MONITORS`. "val_calibrated_loss" is the loss
+            after temperature scaling; figures of localization need boxes, which then choose the epoch, but are never
+            trained on. None: "val_calibrated_loss" after a probe, else "val_loss".
         patience: Epochs without a better monitored figure after which a phase ends.
         mixed_precision: Compute in half precision, keep the weights in single.
         label_fraction: Share of training labels to use, chosen by the seed, evenly over the classes; below 1 a third
@@ -201,14 +208,9 @@ class TrainConfig(RunConfig):
     )
     batch_size: int = setting("images in a step", TRAINING, 32, limits=COUNT)
     learning_rate: float = setting("peak rate of the first phase", TRAINING, 3e-3, limits=_RATE)
-    finetune_rate: float | None = setting(
-        "peak rate of the second phase (default: 1e-4 after a probe, else 3e-4)", TRAINING, None, limits=_RATE
-    )
-    finetune_share: float | None = setting(
-        "share of the backbone's layers that the second phase trains (default: 0.6 after a probe, else 0.5)",
-        TRAINING,
-        None,
-        limits=SHARE,
+    finetune_rate: float = setting("peak rate of the second phase", TRAINING, 3e-4, limits=_RATE)
+    finetune_share: float = setting(
+        "share of the backbone's layers that the second phase trains", TRAINING, 0.5, limits=SHARE
     )
     start_decay: float | None = setting(
         "decay of the backbone toward its weights before the second phase, in a step at the peak rate "
@@ -231,8 +233,12 @@ class TrainConfig(RunConfig):
         1.0,
         limits=Limits(above=0, most=1000),
     )
-    monitor: str = setting(
-        f"figure that chooses the best epoch: {', '.join(MONITORS)}", TRAINING, "val_loss", choices=MONITORS
+    monitor: str | None = setting(
+        f"figure that chooses the best epoch: {', '.join(MONITORS)} (default: val_calibrated_loss after a probe, "
+        "else val_loss)",
+        TRAINING,
+        None,
+        choices=MONITORS,
     )
     patience: int = setting(
         "epochs without a better monitored figure after which a phase ends", TRAINING, 5, limits=_PATIENCE

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
-from kerasxai.models.balanced_accuracy import BalancedAccuracy
+from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
@@ -97,14 +97,15 @@ def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, ste
     if backbone.trainable and not from_scratch:
         # Only the upper layers, and no batch normalization: the statistics of ImageNet are better than those of few
         # images.
-        lowest = round(len(backbone.layers) * (1 - plan.share))
+        lowest = round(len(backbone.layers) * (1 - config.finetune_share))
         for number, layer in enumerate(backbone.layers):
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
-    rate = config.learning_rate if phase == "head" or from_scratch else plan.rate
+    rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
+    classes = model.output_shape[-1]
     model.compile(
         optimizer_of(config, model, rate, steps, plan.start_decay if phase == "finetune" else 0.0),
         loss_of(config, plan),
-        metrics=["accuracy", BalancedAccuracy(model.output_shape[-1])],
+        metrics=["accuracy", BalancedAccuracy(classes), CalibratedLoss(classes)],
         # On a CPU, XLA makes depthwise convolutions several times slower.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )

@@ -21,24 +21,26 @@ class Tuning:
 
     Attributes:
         epochs: As for `TrainConfig`.
-        rate: As `finetune_rate` of `TrainConfig`.
-        share: As `finetune_share` of `TrainConfig`.
         label_smoothing: As for `TrainConfig`.
         averages: As for `TrainConfig`.
         start_decay: As for `TrainConfig`.
+        monitor: As for `TrainConfig`.
     """
 
     epochs: int
-    rate: float
-    share: float
     label_smoothing: float
     averages: int
     start_decay: float
+    monitor: str
 
 
-AFTER_PROBE = Tuning(epochs=10, rate=1e-4, share=0.6, label_smoothing=0.1, averages=3, start_decay=0.01)
-"""Gentle, because the head fits the pretrained features already."""
-AFTER_EPOCHS = Tuning(epochs=5, rate=3e-4, share=0.5, label_smoothing=0.0, averages=0, start_decay=0.0)
+AFTER_PROBE = Tuning(epochs=10, label_smoothing=0.1, averages=3, start_decay=0.01, monitor="val_calibrated_loss")
+"""Held near the pretrained features, which the head fits already.
+
+The probe is fitted without label smoothing, and its strength is chosen by validation loss: only losses at the best
+temperature can be compared with its own.
+"""
+AFTER_EPOCHS = Tuning(epochs=5, label_smoothing=0.0, averages=0, start_decay=0.0, monitor="val_loss")
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,20 @@ class Plan:
         head_epochs: Rows of the first phase in the history: its epochs, or 1 for the probe.
         epochs: Epochs of the second phase, and of the third.
         has_pseudo: Whether there is a third phase.
-        rate: Peak learning rate of the second phase.
-        share: Share of the backbone's layers that the second phase trains.
         label_smoothing: Share of each label that is spread over all classes.
         averages: Weighted averages of the model before and after the second phase that are tried.
         start_decay: Decay of the backbone toward its weights before the second phase.
+        monitor: The figure that chooses the best epoch.
     """
 
     probe: bool
     head_epochs: int
     epochs: int
     has_pseudo: bool
-    rate: float
-    share: float
     label_smoothing: float
     averages: int
     start_decay: float
+    monitor: str
 
     def epochs_of(self, phase: str) -> tuple[int, int]:
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
@@ -102,12 +102,11 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
         head_epochs=min(head_epochs, 1) if probe else head_epochs,
         epochs=epochs,
         has_pseudo=config.label_fraction < 1,
-        rate=defaults.rate if config.finetune_rate is None else config.finetune_rate,
-        share=defaults.share if config.finetune_share is None else config.finetune_share,
         label_smoothing=defaults.label_smoothing if config.label_smoothing is None else config.label_smoothing,
         # Without a phase on each side there are no two models.
         averages=averages if epochs and head_epochs else 0,
         start_decay=defaults.start_decay if config.start_decay is None else config.start_decay,
+        monitor=defaults.monitor if config.monitor is None else config.monitor,
     )
 
 

@@ -63,15 +63,15 @@ def check_images(config: TrainConfig, info: data.DatasetInfo, splits: Iterable[s
             )
 
 
-def check_monitor(config: TrainConfig, info: data.DatasetInfo, drawing: Drawing) -> None:
+def check_monitor(plan: Plan, info: data.DatasetInfo, drawing: Drawing) -> None:
     """Refuse a localization figure as monitor where none is measured.
 
     Raises:
         KerasxaiError: The data have no boxes, or no validation image is measured.
     """
-    if config.monitor.endswith("_loc") and not (info.has_boxes and drawing.measured != 0):
+    if plan.monitor.endswith("_loc") and not (info.has_boxes and drawing.measured != 0):
         raise KerasxaiError(
-            f"expected validation images with boxes for the monitor {config.monitor}, got "
+            f"expected validation images with boxes for the monitor {plan.monitor}, got "
             f"{'data without boxes' if not info.has_boxes else 'localize_images of 0'}; choose another monitor"
         )
 

@@ -41,9 +41,9 @@ def train(
 ) -> Path:
     """Train a classifier; a stopped run continues, and ends with the same weights as without the stop.
 
-    Only images and labels are read for training. The validation figure `monitor` of the config chooses the best epoch,
-    by default the loss; the probe, if there is one, counts as an epoch, so that fine-tuning cannot lose to it. Boxes
-    and masks are only read for the localization figures in the history.
+    Only images and labels are read for training. The validation figure `monitor` of the config chooses the best epoch;
+    the probe, if there is one, counts as an epoch, so that fine-tuning cannot lose to it. Boxes and masks are only read
+    for the localization figures in the history, which choose the epoch if `monitor` is one of them.
 
     Args:
         config: The settings.
@@ -90,7 +90,7 @@ def check_apart(out: str | Path, folder: str) -> None:
 def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
     # A finished run is returned and a stopped one continues, both only with the settings of its first start.
     config.check_same(out)
-    folder = RunFolder(out, config.monitor)
+    folder = RunFolder(out)
     if folder.model.exists():
         return folder.model
 
@@ -101,7 +101,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
     check_images(config, dataset.info, splits)
     dataset.check_images(splits)
     plan = plan_of(config, dataset.info.feature_stride)
-    check_monitor(config, dataset.info, drawing)
+    check_monitor(plan, dataset.info, drawing)
+    folder.monitor = plan.monitor
 
     # Seeds the weights and the layers; data and labels get their seeds from the config.
     keras.utils.set_random_seed(config.seed)

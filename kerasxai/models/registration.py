@@ -16,7 +16,7 @@ _NAMES = (
     "acol",
     "adl",
     "attended_evidence",
-    "balanced_accuracy",
+    "classification_metrics",
     "heads",
     "optimizers",
     "pooling",
