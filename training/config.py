@@ -49,7 +49,16 @@ _EPOCHS = Limits(least=0, most=10_000)
 _PATIENCE = Limits(least=1, most=10_000)
 _RATE = Limits(above=0, most=10)
 
-_RUN_FILES = ("model.keras", "history.csv", "history.png", "metrics.json", "labels.csv", "command.txt", "checkpoints")
+_RUN_FILES = (
+    "model.keras",
+    "history.csv",
+    "history.png",
+    "metrics.json",
+    "probe.json",
+    "labels.csv",
+    "command.txt",
+    "checkpoints",
+)
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,10 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a continued
     # run see the batches that it would have seen.
     first = start + done
+    # A probe reads no batch of these.
+    passes = first - run.plan.head_epochs if run.plan.probe else first
     model.fit(
-        pairs.skip(run.steps * first),
+        pairs.skip(run.steps * passes),
         steps_per_epoch=run.steps,
         initial_epoch=first,
         epochs=end,

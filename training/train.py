@@ -47,8 +47,8 @@ def train(
 
     Args:
         config: The settings.
-        out: Folder of the run: `config.json`, `command.txt`, `history.csv`, `heatmaps/`, and at the end `history.png`,
-            `metrics.json` and `model.keras`.
+        out: Folder of the run: `config.json`, `command.txt`, `history.csv`, `heatmaps/`, after a probe `probe.json`,
+            and at the end `history.png`, `metrics.json` and `model.keras`.
         methods: Explainers to draw each epoch, on validation images that the seed chooses, balanced over the classes.
         explain_images: Number of drawn images.
         explain_every: Epochs between drawings.
