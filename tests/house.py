@@ -29,7 +29,7 @@ ROOMS = (
     Room("explainer", "Explainer and Explanation", (*_MAPS, "refinements")),
     Room(
         "metrics",
-        "localization, masks and pointing, as the literature measures them",
+        "localization, pointing, faithfulness, stability, complexity, as the literature has them",
         (*_MAPS, "refinements", "explainer"),
     ),
     Room(

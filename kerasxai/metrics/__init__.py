@@ -1,26 +1,6 @@
-"""Metrics of localization: boxes, masks and pointing."""
+"""Metrics of heatmaps: boxes, masks and pointing; faithfulness, stability and complexity."""
 
-from kerasxai.metrics.base import Metric, Result
-from kerasxai.metrics.boxes import box_iou
-from kerasxai.metrics.localization import GTKnownLoc, MaxBoxAcc, MaxBoxAccV2, MeanIoU, TopKLoc
-from kerasxai.metrics.masks import MaskCoverage, PxAP
-from kerasxai.metrics.pointing import EnergyPointingGame, PointingGame
-from kerasxai.metrics.protocols import PROTOCOLS
-from kerasxai.metrics.report import LocalizationReport
+import lazy_loader
 
-__all__ = [
-    "PROTOCOLS",
-    "EnergyPointingGame",
-    "GTKnownLoc",
-    "LocalizationReport",
-    "MaskCoverage",
-    "MaxBoxAcc",
-    "MaxBoxAccV2",
-    "MeanIoU",
-    "Metric",
-    "PointingGame",
-    "PxAP",
-    "Result",
-    "TopKLoc",
-    "box_iou",
-]
+# Names are listed in `__init__.pyi`.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from . import complexity as complexity
+from . import faithfulness as faithfulness
+from . import stability as stability
+from .base import Metric as Metric
+from .base import Result as Result
+from .boxes import box_iou as box_iou
+from .localization import GTKnownLoc as GTKnownLoc
+from .localization import MaxBoxAcc as MaxBoxAcc
+from .localization import MaxBoxAccV2 as MaxBoxAccV2
+from .localization import MeanIoU as MeanIoU
+from .localization import TopKLoc as TopKLoc
+from .masks import MaskCoverage as MaskCoverage
+from .masks import PxAP as PxAP
+from .pointing import EnergyPointingGame as EnergyPointingGame
+from .pointing import PointingGame as PointingGame
+from .protocols import PROTOCOLS as PROTOCOLS
+from .report import LocalizationReport as LocalizationReport

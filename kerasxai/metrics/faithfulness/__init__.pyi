@@ -1,0 +1,15 @@
+from .curves import Deletion as Deletion
+from .curves import Insertion as Insertion
+from .fills import BASELINES as BASELINES
+from .masking import AverageDrop as AverageDrop
+from .masking import AverageGain as AverageGain
+from .masking import IncreaseInConfidence as IncreaseInConfidence
+from .measure import FaithfulnessMetric as FaithfulnessMetric
+from .road import ROAD as ROAD
+from .scorer import ModelSettings as ModelSettings
+from .scorer import Scorer as Scorer
+from .subsets import Infidelity as Infidelity
+from .subsets import MuFidelity as MuFidelity
+from .subsets import SensitivityN as SensitivityN
+from .superpixel_removal import Comprehensiveness as Comprehensiveness
+from .superpixel_removal import Sufficiency as Sufficiency
