@@ -18,7 +18,9 @@ Explain: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 def resized(arrays: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize `(N, H, W)` or `(N, H, W, C)` bilinearly, with half-pixel centers, and antialiasing if it gets smaller."""
     stacked = arrays if arrays.ndim == 4 else arrays[..., None]
-    out = tf.image.resize(tf.cast(stacked, tf.float32), size, antialias=True).numpy()
+    # Antialiasing changes nothing where it gets larger, and takes longer.
+    smaller = size[0] < stacked.shape[1] or size[1] < stacked.shape[2]
+    out = tf.image.resize(tf.cast(stacked, tf.float32), size, antialias=smaller).numpy()
     return out if arrays.ndim == 4 else out[..., 0]
 
 

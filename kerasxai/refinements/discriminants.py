@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
+from scipy.sparse.linalg import LinearOperator, cg
 
 from kerasxai.engine.coverage.extents import cut_to, extents_of, laid_over
 from kerasxai.engine.coverage.map_extents import MapExtents
@@ -82,18 +82,25 @@ def discriminant_map(
         return None
     weights = inside / inside.sum() / 2 + outside / outside.sum() / 2
     labels = np.where(inside > 0, 1.0, -1.0)
-    # Single precision if the features are: positions times channels are most of the work.
+    # Single precision if the features are, and no further copies: positions times channels are most of the work.
     a = np.asarray(features)
-    a = a.astype(np.promote_types(a.dtype, np.float32)).reshape(share.size, -1)
+    a = a.astype(np.promote_types(a.dtype, np.float32), copy=False).reshape(share.size, -1)
     a = a - (weights @ a).astype(a.dtype)
-    a /= max(np.sqrt(np.square(a - a.mean(0)).sum(1).mean()), 1e-12)
+    mean = a.mean(0)
+    variance = np.einsum("pk,pk->", a, a) / len(a) - mean @ mean
     # Both classes have the same total weight, and the weighted mean of the features is 0: therefore c = 0.
-    counts = weights > 0
-    # A few steps of conjugate gradients: the features' mean square is 1, so that `ridge` bounds the condition number.
-    solver = Ridge(alpha=ridge, fit_intercept=False, solver="sparse_cg", tol=np.sqrt(np.finfo(a.dtype).eps) / 4)
-    fitted = solver.fit(a[counts], labels[counts].astype(a.dtype), weights[counts].astype(a.dtype))
-    side = np.clip(a @ fitted.coef_, -1, 1)
+    side = np.clip(a @ _ridge_coefficients(a, labels, weights, ridge * max(variance, 1e-24)), -1, 1)
     return ((side + 1) / 2).reshape(np.shape(evidence))
+
+
+def _ridge_coefficients(
+    a: NDArray[np.floating], labels: NDArray[np.float64], weights: NDArray[np.float64], alpha: float
+) -> NDArray[np.floating]:
+    """Return the `v` that minimizes `sum w_p (a_p . v - y_p)^2 + alpha |v|^2`, by conjugate gradients."""
+    w = weights.astype(a.dtype)
+    equations = LinearOperator((a.shape[1],) * 2, lambda v: (w * (a @ v)) @ a + a.dtype.type(alpha) * v, dtype=a.dtype)
+    # A few steps are enough, because `alpha` is a fixed share of the features' variance.
+    return cg(equations, (w * labels.astype(a.dtype)) @ a, rtol=np.sqrt(np.finfo(a.dtype).eps))[0]
 
 
 def discriminant(
