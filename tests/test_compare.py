@@ -12,7 +12,7 @@ from scipy import stats
 from kerasxai.cli import main
 from kerasxai.evaluation.compare_config import CompareConfig
 from kerasxai.evaluation.comparison import FIGURES, bootstrap_means, compare, difference_rows, figure_rows
-from kerasxai.evaluation.comparison_picture import differing_images
+from kerasxai.evaluation.comparison_picture import differing_images, frame_of
 from kerasxai.evaluation.evaluate import with_chosen
 from kerasxai.evaluation.evaluated_runs import common_images, read_runs
 from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
@@ -213,6 +213,12 @@ def test_drawn_images_are_those_of_the_largest_range(tmp_path: Path) -> None:
     ]
     runs = read_runs(folders)
     assert differing_images(runs, common_images(runs), 2) == ["b/1.png", "a/2.png"]
+
+
+def test_images_are_drawn_as_the_input_was_fitted(tmp_path: Path) -> None:
+    records = [record(number, 0.5, image_size=[10, 20]) for number in range(2)]
+    runs = read_runs([write(tmp_path / "one", records, fit="crop"), write(tmp_path / "two", records)])
+    assert [frame_of(run, ["a/0.png"]) for run in runs] == [(112, 224, "crop"), (112, 224, "stretch")]
 
 
 def test_records_have_the_entries_at_the_chosen_threshold() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,14 @@ def draw_comparison(runs: Sequence[Run], names: Sequence[str]) -> NDArray[np.uin
     Raises:
         KerasxaiError: The data of the evaluation cannot be opened, or no longer have one of the images.
     """
-    images = _read(runs[0], names)
+    # Inputs of different aspects show different parts of the images, in which the boxes were measured.
+    frames = [frame_of(run, names) for run in runs]
+    images = {frame: _read(runs[0], names, frame) for frame in dict.fromkeys(frames)}
     return viz.grid(
-        [[_cell(images[name], run.records[name]) for name in names] for run in runs],
+        [
+            [_cell(images[frame][name], run.records[name]) for name in names]
+            for run, frame in zip(runs, frames, strict=True)
+        ],
         row_labels=[run.name for run in runs],
         captions=[[f"IoU {run.records[name]['chosen']['iou']:.2f}" for name in names] for run in runs],
         title="Images on which the runs differ most",
@@ -45,12 +51,28 @@ def differing_images(runs: Sequence[Run], names: Sequence[str], count: int) -> l
     return [located[number] for number in order]
 
 
-def _read(run: Run, names: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
+class Frame(NamedTuple):
+    """Height and width of the drawn images, and how images of another aspect are fitted to them."""
+
+    height: int
+    width: int
+    fit: str
+
+
+def frame_of(run: Run, names: Sequence[str]) -> Frame:
+    """Return the frame with the aspect of a run's input."""
+    height, width = run.records[names[0]]["image_size"]
+    scale = _SIDE / max(height, width)
+    return Frame(round(scale * height), round(scale * width), run.evaluation.get("fit") or "stretch")
+
+
+def _read(run: Run, names: Sequence[str], frame: Frame) -> Mapping[str, NDArray[np.uint8]]:
     settings = run.evaluation["settings"]
     dataset = data.open(settings["name_or_path"], data_dir=settings.get("data_dir"))
+    samples = dataset.samples(settings["split"], frame[:2], with_annotations=False, fit=frame.fit)
     images: dict[str, NDArray[np.uint8]] = {}
     # Nothing is read beyond the last image.
-    for sample in dataset.samples(settings["split"], _SIDE, with_annotations=False).as_numpy_iterator():
+    for sample in samples.as_numpy_iterator():
         name = os.fsdecode(sample["name"])
         if name in names:
             images[name] = sample["image"]
@@ -65,7 +87,7 @@ def _read(run: Run, names: Sequence[str]) -> Mapping[str, NDArray[np.uint8]]:
 
 def _cell(image: NDArray[np.uint8], record: Record) -> NDArray[np.uint8]:
     height, width = record["image_size"]
-    scale = _SIDE / np.array([width, height, width, height])
+    scale = np.tile(image.shape[1::-1], 2) / np.array([width, height, width, height])
     true = np.array(record["boxes"], float) * scale
     box = record["chosen"]["box"]
     found = np.zeros((0, 4)) if box is None else np.array([box], float) * scale

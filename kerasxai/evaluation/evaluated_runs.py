@@ -144,7 +144,7 @@ def common_images(runs: Sequence[Run]) -> list[str]:
                 raise KerasxaiError(
                     f"expected evaluations of the same data, got another {what} of {printable(name)} in "
                     f"{printable(run.folder)} than in {printable(first.folder)}; evaluate them with the same --data "
-                    "and --boxes"
+                    "and --boxes, and images fitted alike"
                 )
     return names
 
