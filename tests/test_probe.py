@@ -22,7 +22,7 @@ from kerasxai.training import pooled_features as pooled_module
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.head_start import start_head
-from kerasxai.training.plan import plan_of
+from kerasxai.training.plan import AFTER_EPOCHS, AFTER_PROBE, plan_of
 from kerasxai.training.pooled_features import PooledFeatures, pooled_features
 from kerasxai.training.probe import fit_probe
 from kerasxai.training.run_folder import RunFolder
@@ -254,7 +254,12 @@ def test_where_the_first_phase_is_a_probe(change: dict[str, object], probe: bool
     settings = TrainConfig(data="photos", **change)
     plan = plan_of(settings, 32)
     assert plan.probe == probe
-    assert (plan.epochs, plan.label_smoothing, plan.averages) == ((10, 0.1, 3) if probe else (5, 0.0, 0))
+    defaults = AFTER_PROBE if probe else AFTER_EPOCHS
+    assert (plan.epochs, plan.label_smoothing, plan.patience) == (
+        defaults.epochs,
+        defaults.label_smoothing,
+        defaults.patience,
+    )
     if not probe and settings.head_phase == "auto":
         with pytest.raises(kerasxai.KerasxaiError, match="head_phase must be 'epochs'"):
             plan_of(replace(settings, head_phase="probe"), 32)
@@ -315,7 +320,8 @@ def test_balanced_accuracy_equals_that_of_scikit_learn() -> None:
 
 def test_the_calibrated_loss_is_that_of_the_best_temperature() -> None:
     generator = np.random.default_rng(0)
-    labels, logits = generator.integers(0, 3, 40), 5 * generator.normal(size=(40, 3))
+    labels = generator.integers(0, 3, 40)
+    logits = 3 * generator.normal(size=(40, 3)) + 4 * np.eye(3)[labels]
     found = {}
     for sharpness in (1.0, 2.0**0.5):
         metric = CalibratedLoss(3)

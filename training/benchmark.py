@@ -33,7 +33,7 @@ from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.new_model import image_size
 from kerasxai.training.phases import loss_of
-from kerasxai.training.plan import plan_of
+from kerasxai.training.plan import AFTER_EPOCHS, plan_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.train import check_apart, train
 
@@ -179,7 +179,7 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
             "method": compared.method,
             "threshold": compared.threshold,
             "limit": compared.limit,
-            "batch_size": config.batch_size,
+            "batch_size": config.batch_size or AFTER_EPOCHS.batch_size,
             "data_dir": config.data_dir,
             "boxes_csv": config.boxes_csv,
         }

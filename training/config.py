@@ -149,22 +149,24 @@ class TrainConfig(RunConfig):
             frozen backbone, computed once; "epochs"; "auto", the probe where it applies (see
             `kerasxai.training.plan`), which also decides the defaults of the second phase.
         head_epochs: Epochs of the first phase; 0: no first phase.
-        epochs: Epochs of the second phase: the head and the upper backbone; None: 10 after a probe, else 5.
-        batch_size: Images in a step.
+        epochs: Epochs of the second phase: the head and the upper backbone; None: 8 after a probe, else 5.
+        batch_size: Images in a step; None: 16 after a probe, else 32.
         learning_rate: The peak rate of the first phase.
-        finetune_rate: The same for the second phase.
-        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top.
+        finetune_rate: The same for the second phase; None: 1e-3 after a probe, else 3e-4.
+        finetune_share: Share of the backbone's layers that the second phase trains, counted from the top; None: 0.35
+            after a probe, else 0.5.
         start_decay: Share of the way back to its weights before the second phase that the backbone goes in each step of
             it at the peak rate (L2-SP, Li 2018, arXiv:1802.01483); None: 0.01 after a probe, else 0.
         averages: Number of weighted averages of the models before and after the second phase that are tried, as in
-            Wortsman 2022, arXiv:2109.01903; None: 3 after a probe, else 0. One that is better on validation is kept.
+            Wortsman 2022, arXiv:2109.01903; None: 1 after a probe, else 0. One that is better on validation is kept.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
         monitor: The validation figure that chooses the best epoch, one of `MONITORS`. "val_calibrated_loss" is the loss
             after temperature scaling; figures of localization need boxes, which then choose the epoch, but are never
             trained on. None: "val_calibrated_loss" after a probe, else "val_loss".
-        patience: Epochs without a better monitored figure after which a phase ends.
+        patience: Epochs without a better monitored figure after which a phase ends; None: never after a probe, because
+            the best epochs are the last ones, at the end of the schedule; else 5.
         mixed_precision: Compute in half precision, keep the weights in single.
         label_fraction: Share of training labels to use, chosen by the seed, evenly over the classes; below 1 a third
             phase trains with pseudo-labels, see `confidence`. An epoch has as many steps as with all labels.
@@ -210,16 +212,23 @@ class TrainConfig(RunConfig):
     )
     head_epochs: int = setting("epochs of the first phase, unless it is a probe", TRAINING, 3, limits=_EPOCHS)
     epochs: int | None = setting(
-        "epochs of the second phase: head and upper backbone (default: 10 after a probe, else 5)",
+        "epochs of the second phase: head and upper backbone (default: 8 after a probe, else 5)",
         TRAINING,
         None,
         limits=_EPOCHS,
     )
-    batch_size: int = setting("images in a step", TRAINING, 32, limits=COUNT)
+    batch_size: int | None = setting(
+        "images in a step (default: 16 after a probe, else 32)", TRAINING, None, limits=COUNT
+    )
     learning_rate: float = setting("peak rate of the first phase", TRAINING, 3e-3, limits=_RATE)
-    finetune_rate: float = setting("peak rate of the second phase", TRAINING, 3e-4, limits=_RATE)
-    finetune_share: float = setting(
-        "share of the backbone's layers that the second phase trains", TRAINING, 0.5, limits=SHARE
+    finetune_rate: float | None = setting(
+        "peak rate of the second phase (default: 1e-3 after a probe, else 3e-4)", TRAINING, None, limits=_RATE
+    )
+    finetune_share: float | None = setting(
+        "share of the backbone's layers that the second phase trains (default: 0.35 after a probe, else 0.5)",
+        TRAINING,
+        None,
+        limits=SHARE,
     )
     start_decay: float | None = setting(
         "decay of the backbone toward its weights before the second phase, in a step at the peak rate "
@@ -229,7 +238,7 @@ class TrainConfig(RunConfig):
         limits=Limits(least=0, below=1),
     )
     averages: int | None = setting(
-        "weighted averages of the models before and after the second phase to try (default: 3 after a probe, else 0)",
+        "weighted averages of the models before and after the second phase to try (default: 1 after a probe, else 0)",
         TRAINING,
         None,
         limits=Limits(least=0, most=99),
@@ -249,8 +258,11 @@ class TrainConfig(RunConfig):
         None,
         choices=MONITORS,
     )
-    patience: int = setting(
-        "epochs without a better monitored figure after which a phase ends", TRAINING, 5, limits=_PATIENCE
+    patience: int | None = setting(
+        "epochs without a better monitored figure after which a phase ends (default: never after a probe, else 5)",
+        TRAINING,
+        None,
+        limits=_PATIENCE,
     )
     mixed_precision: bool = setting("compute in half precision", TRAINING, False)
     label_fraction: float = setting(

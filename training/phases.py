@@ -34,7 +34,7 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     start, end = run.plan.epochs_of(phase)
     done = len(folder.rows_of(phase))
     # Averages are tried all, since they do not follow one from another.
-    if done >= end - start or (phase != "average" and folder.stale(phase, config.patience)):
+    if done >= end - start or (phase != "average" and folder.stale(phase, run.plan.patience)):
         return
 
     given = None
@@ -86,7 +86,7 @@ def loss_of(config: TrainConfig, plan: Plan) -> keras.losses.Loss:
 
 def probabilities(run: Run) -> NDArray[np.float32]:
     """Return the predictions of the best model so far for all training images, in their order."""
-    settings = data.PairSettings(run.size, run.config.batch_size, shuffle=False)
+    settings = data.PairSettings(run.size, run.plan.batch_size, shuffle=False)
     pairs = run.dataset.training_pairs("train", settings)
     return models.load(run.folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
 
@@ -99,10 +99,10 @@ def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, ste
     if backbone.trainable and not from_scratch:
         # Only the upper layers, and no batch normalization: the statistics of ImageNet are better than those of few
         # images.
-        lowest = round(len(backbone.layers) * (1 - config.finetune_share))
+        lowest = round(len(backbone.layers) * (1 - plan.finetune_share))
         for number, layer in enumerate(backbone.layers):
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
-    rate = config.learning_rate if phase == "head" or from_scratch else config.finetune_rate
+    rate = config.learning_rate if phase == "head" or from_scratch else plan.finetune_rate
     classes = model.output_shape[-1]
     model.compile(
         optimizer_of(config, model, rate, steps, plan.start_decay if phase == "finetune" else 0.0),
@@ -120,9 +120,9 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = []
     if dataset.info.has_boxes and measured != 0:
-        annotated = dataset.batches("validation", size, config.batch_size)
+        annotated = dataset.batches("validation", size, run.plan.batch_size)
         callbacks.append(
-            LocalizationCallback(annotated.take(-(-measured // config.batch_size) if measured else -1), method="cam")
+            LocalizationCallback(annotated.take(-(-measured // run.plan.batch_size) if measured else -1), method="cam")
         )
     if drawing.methods and drawing.images:
         callbacks.append(
@@ -136,4 +136,4 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
                 count=drawing.images,
             )
         )
-    return [*callbacks, KeepEpochs(run.folder, phase, config.patience)]
+    return [*callbacks, KeepEpochs(run.folder, phase, run.plan.patience)]

@@ -1,6 +1,6 @@
 """The plan of a training run: what the first phase does, and the settings that follow from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from kerasxai import models
 from kerasxai.tools.errors import KerasxaiError
@@ -13,59 +13,65 @@ from kerasxai.training.weak_labels import is_weak
 
 PHASES = ("head", "finetune", "average", "pseudo")
 """The last one exists only if labels are missing."""
+_NEVER = 1_000_000
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """Defaults of the second phase.
-
-    Attributes:
-        epochs: As for `TrainConfig`.
-        label_smoothing: As for `TrainConfig`.
-        averages: As for `TrainConfig`.
-        start_decay: As for `TrainConfig`.
-        monitor: As for `TrainConfig`.
-    """
+class Defaults:
+    """Defaults of settings that depend on the first phase; each is as in `TrainConfig`."""
 
     epochs: int
+    batch_size: int
+    finetune_rate: float
+    finetune_share: float
     label_smoothing: float
     averages: int
     start_decay: float
     monitor: str
+    patience: int
 
 
-AFTER_PROBE = Tuning(epochs=10, label_smoothing=0.1, averages=3, start_decay=0.01, monitor="val_calibrated_loss")
-"""Held near the pretrained features, which the head fits already.
-
-The probe is fitted without label smoothing, and its strength is chosen by validation loss: only losses at the best
-temperature can be compared with its own.
-"""
-AFTER_EPOCHS = Tuning(epochs=5, label_smoothing=0.0, averages=0, start_decay=0.0, monitor="val_loss")
+AFTER_PROBE = Defaults(
+    epochs=8,
+    batch_size=16,
+    finetune_rate=1e-3,
+    # The blocks of the last stride: below it features are general, and their gradients cost the most.
+    finetune_share=0.35,
+    label_smoothing=0.1,
+    averages=1,
+    start_decay=0.01,
+    # The probe is fitted without label smoothing, its strength chosen by validation loss: only losses at the best
+    # temperature can be compared with its own.
+    monitor="val_calibrated_loss",
+    # A high rate first throws the head off; the best epochs are at the end of the schedule.
+    patience=_NEVER,
+)
+AFTER_EPOCHS = Defaults(
+    epochs=5,
+    batch_size=32,
+    finetune_rate=3e-4,
+    finetune_share=0.5,
+    label_smoothing=0.0,
+    averages=0,
+    start_decay=0.0,
+    monitor="val_loss",
+    patience=5,
+)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The phases of a run.
+class Plan(Defaults):
+    """The phases of a run, and the values of the settings that depend on them.
 
     Attributes:
         probe: Whether the first phase is a logistic regression on frozen features, instead of epochs.
         head_epochs: Rows of the first phase in the history: its epochs, or 1 for the probe.
-        epochs: Epochs of the second phase, and of the third.
-        has_pseudo: Whether there is a third phase.
-        label_smoothing: Share of each label that is spread over all classes.
-        averages: Weighted averages of the model before and after the second phase that are tried.
-        start_decay: Decay of the backbone toward its weights before the second phase.
-        monitor: The figure that chooses the best epoch.
+        has_pseudo: Whether there is a third phase, as long as the second.
     """
 
     probe: bool
     head_epochs: int
-    epochs: int
     has_pseudo: bool
-    label_smoothing: float
-    averages: int
-    start_decay: float
-    monitor: str
 
     def epochs_of(self, phase: str) -> tuple[int, int]:
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
@@ -95,18 +101,18 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
     probe = obstacle is None and config.head_phase != "epochs"
     defaults = AFTER_PROBE if probe else AFTER_EPOCHS
     head_epochs = 0 if config.weights == "none" else config.head_epochs
-    epochs = defaults.epochs if config.epochs is None else config.epochs
-    averages = defaults.averages if config.averages is None else config.averages
+    values = {
+        item.name: getattr(defaults if getattr(config, item.name) is None else config, item.name)
+        for item in fields(Defaults)
+    }
+    if not (values["epochs"] and head_epochs):
+        # Without a phase on each side there are no two models.
+        values["averages"] = 0
     return Plan(
         probe=probe,
         head_epochs=min(head_epochs, 1) if probe else head_epochs,
-        epochs=epochs,
         has_pseudo=config.label_fraction < 1,
-        label_smoothing=defaults.label_smoothing if config.label_smoothing is None else config.label_smoothing,
-        # Without a phase on each side there are no two models.
-        averages=averages if epochs and head_epochs else 0,
-        start_decay=defaults.start_decay if config.start_decay is None else config.start_decay,
-        monitor=defaults.monitor if config.monitor is None else config.monitor,
+        **values,
     )
 
 

@@ -49,7 +49,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps of an epoch: as many as with all labels, so that runs with fewer labels train as long."""
-        return -(-self.dataset.info.splits["train"] // self.config.batch_size)
+        return -(-self.dataset.info.splits["train"] // self.plan.batch_size)
 
 
 def check_images(config: TrainConfig, info: data.DatasetInfo, splits: Iterable[str]) -> None:
@@ -87,7 +87,7 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
     settings = data.PairSettings(
         image_size=run.size,
         # With weak labels batches are made after repeating: a few labeled images then still fill each batch.
-        batch_size=config.batch_size if given is None else None,
+        batch_size=run.plan.batch_size if given is None else None,
         flip=True,
         cache=_fits_in_memory(info, config.resize or run.size),
         resize=config.resize,
@@ -95,7 +95,7 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
     )
     pairs = run.dataset.training_pairs("train", settings, labels=given).repeat()
     if given is not None:
-        pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+        pairs = pairs.batch(run.plan.batch_size).prefetch(tf.data.AUTOTUNE)
     change = augmentation(config, info.num_classes)
     if change is not None:
         # Another seed than that of the order, or the augmentation would depend on the order.
@@ -111,7 +111,7 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
 
 def validation_data(run: Run) -> tf.data.Dataset:
     """Return the validation images and labels; they are never augmented, and their labels are never weakened."""
-    settings = data.PairSettings(run.size, run.config.batch_size, seed=run.config.seed)
+    settings = data.PairSettings(run.size, run.plan.batch_size, seed=run.config.seed)
     validation = run.dataset.training_pairs("validation", settings)
     if rows_of_shares(run.config, run.plan):
         # The loss of mixed labels takes rows of shares.
