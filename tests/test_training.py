@@ -105,7 +105,7 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
 
 def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:
     info = kerasxai.data.info(config.data)
-    model = new_model(config, info, SIDE)
+    model = new_model(config, info)
     prepare(model, config, plan_of(config, 32), "head", 3)
     heads = {"head_conv1", "head_conv1_bn", "head_conv2", "head_conv2_bn", "logits"}
     assert {w.path.split("/")[0] for w in model.trainable_weights} == heads

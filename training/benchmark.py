@@ -17,6 +17,7 @@ import numpy as np
 
 from kerasxai import data
 from kerasxai.data.finding import is_own_table
+from kerasxai.engine.images.image_input import Size
 from kerasxai.evaluation.data_check import check_boxes, check_splits
 from kerasxai.evaluation.saved_results import differences, keep_former
 from kerasxai.metrics import MaxBoxAccV2
@@ -31,10 +32,11 @@ from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
-from kerasxai.training.new_model import image_size
+from kerasxai.training.new_model import feature_stride
 from kerasxai.training.phases import loss_of
 from kerasxai.training.plan import AFTER_EPOCHS, plan_of
 from kerasxai.training.recipes import recipe_of
+from kerasxai.training.start import start_size
 from kerasxai.training.train import check_apart, train
 
 _LOG = logging.getLogger(__name__)
@@ -174,7 +176,7 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
         configs = _configs(config, rows, compared.seeds, compared.recipe_options)
         dataset = _checked_dataset(config)
         for one in configs.values():
-            loss_of(one, plan_of(one, dataset.info.feature_stride))
+            loss_of(one, plan_of(one, feature_stride(one, dataset.info)))
         measuring = {
             "method": compared.method,
             "threshold": compared.threshold,
@@ -183,7 +185,7 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
             "data_dir": config.data_dir,
             "boxes_csv": config.boxes_csv,
         }
-        side = image_size(config, dataset.info)
+        size = start_size(config, dataset)
         about = {
             "data": config.data,
             **measuring,
@@ -197,7 +199,7 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
             out,
             {row.name: reference.name for row, reference in rows.items()},
             about,
-            gaussian_max_box_acc_v2(dataset, side, compared.limit),
+            gaussian_max_box_acc_v2(dataset, size, compared.limit, config.fit),
         )
         for number, ((row, seed), one) in enumerate(configs.items()):
             left = report.time_left(len(configs) - number)
@@ -206,7 +208,7 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
             # After each run, so that a stopped benchmark has tables of what is finished.
             report.write()
 
-        report.draw(dataset.examples("test", side, compared.sheet_images), dataset.class_names)
+        report.draw(dataset.examples("test", size, compared.sheet_images, fit=config.fit), dataset.class_names)
         return report.content()
 
 
@@ -276,14 +278,17 @@ def _run(
     )
 
 
-def gaussian_max_box_acc_v2(dataset: data.ImageDataset, side: int, limit: int | None) -> float:
+def gaussian_max_box_acc_v2(dataset: data.ImageDataset, size: Size, limit: int | None, fit: str = "stretch") -> float:
     """Return the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
+    height, width = (size, size) if isinstance(size, int) else size
     boxes = [
-        data.unpad_boxes(sample["boxes"][None])[0] * side
-        for sample in dataset.samples("test", side).take(limit or -1).as_numpy_iterator()
+        data.unpad_boxes(sample["boxes"][None])[0] * (width, height, width, height)
+        for sample in dataset.samples("test", size, fit=fit).take(limit or -1).as_numpy_iterator()
     ]
     metric = MaxBoxAccV2(protocol=WSOL.name)
-    metric.update(np.broadcast_to(centered_gaussian((side, side)), (len(boxes), side, side)), boxes, side)
+    metric.update(
+        np.broadcast_to(centered_gaussian((height, width)), (len(boxes), height, width)), boxes, (height, width)
+    )
     return float(metric.result())
 
 

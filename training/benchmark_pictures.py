@@ -43,8 +43,8 @@ def contact_sheet(
     """
     images = np.stack([sample["image"] for sample in samples]).astype(np.float32)
     labels = np.array([sample["label"] for sample in samples])
-    side = images.shape[1]
-    true = [np.reshape(sample["boxes"], (-1, 4)) * side for sample in samples]
+    height, width = images.shape[1:3]
+    true = [np.reshape(sample["boxes"], (-1, 4)) * (width, height, width, height) for sample in samples]
     columns = [[viz.draw_boxes(image, boxes, viz.TRUE_COLOR) for image, boxes in zip(images, true, strict=True)]]
     captions = [[class_names[label] for label in labels]]
     for path, threshold in rows.values():
@@ -64,7 +64,7 @@ def contact_sheet(
         column_labels=["true box", *(f"{name}, at {threshold:.0%}" for name, (_, threshold) in rows.items())],
         captions=[list(row) for row in zip(*captions, strict=True)],
         legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
-        cell_size=side if side > 128 else 128,
+        cell_size=(height, width) if min(height, width) > 128 else 128,
     )
 
 

@@ -13,6 +13,9 @@ from kerasxai.tools.arguments import comma_separated, stride_or_layer
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import read_json, write_json, write_text
+from kerasxai.tools.image_options import parse_size
+from kerasxai.tools.input_range import RANGES
+from kerasxai.tools.model_settings import FITS
 from kerasxai.tools.options import whole
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import (
@@ -29,6 +32,7 @@ from kerasxai.training.losses import DEFAULT_LOSS, LOSSES
 from kerasxai.training.recipes import RECIPES, head_of
 
 OPTIMIZERS = ("adamw", "sgd")
+AUGMENT = ("auto", "none", "flip", "light", "strong")
 SCHEDULES = ("cosine", "steps", "constant")
 HEAD_PHASES = ("auto", "probe", "epochs")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -133,7 +137,8 @@ class TrainConfig(RunConfig):
 
     Attributes:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
-        backbone: A name in `kerasxai.BACKBONES`.
+        backbone: A name in `kerasxai.BACKBONES`, or a model file: a Keras classifier, whose part up to its last
+            feature map gets a new head.
         recipe: A name in `kerasxai.RECIPES`, or None.
         recipe_options: Options of the recipe, or of its head.
         head: A name in `kerasxai.HEADS`; empty: the recipe's, or gap.
@@ -143,8 +148,14 @@ class TrainConfig(RunConfig):
         features: The stride (8, 16, 32) or the layer of the backbone that feeds the head; None: the recommendation of
             the data set if there is no `output_stride`, or the last map of the backbone.
         output_stride: The stride of the map of the head (8, 16, 32); None: the stride of the backbone.
-        image_size: Side in pixels; None: the recommendation of the data set, or of the backbone.
+        image_size: Side in pixels, or height and width; None: the recommendation of the data set, or chosen by the
+            backbone and the images, see `kerasxai.training.input_size`.
+        fit: How images of another aspect ratio are fitted to that size, see `kerasxai.data.load`; saved with the model.
+        input_range: The range that a model file as backbone takes, a name in `kerasxai.tools.input_range.RANGES`; None:
+            [0, 255] if it has preprocessing of its own, else the range with which it is most accurate.
         resize: Side in pixels of training images before a random crop of `image_size`; None: no crop.
+        augment: The augmentation of training images: a name in `kerasxai.data.AUGMENTATIONS`, `"auto"` (by the number
+            of images), or `"module:function"`, a function of images, labels and a seed that returns images and labels.
         head_phase: The first phase, which trains the head alone: "probe", a logistic regression on the features of the
             frozen backbone, computed once; "epochs"; "auto", the probe where it applies (see
             `kerasxai.training.plan`), which also decides the defaults of the second phase.
@@ -182,10 +193,15 @@ class TrainConfig(RunConfig):
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
     """
 
-    older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs"}
+    older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs", "augment": "flip"}
 
     data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
-    backbone: str = setting("see `kerasxai backbones`", MODEL, "EfficientNetLite0", choices=BACKBONES)
+    backbone: str = setting(
+        "a name, see `kerasxai backbones`, or a model file whose head is replaced",
+        MODEL,
+        "EfficientNetLite0",
+        metavar="NAME|FILE",
+    )
     recipe: str | None = setting(f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", MODEL, None, choices=RECIPES)
     recipe_options: dict[str, Any] = setting(
         "an option of the recipe, or of its head", MODEL, flag="--recipe-option", collect=dict
@@ -202,8 +218,36 @@ class TrainConfig(RunConfig):
         None,
         limits=Limits(least=1, most=1024),
     )
-    image_size: int | None = setting("side in pixels", DATA, None, limits=COUNT)
+    image_size: int | tuple[int, int] | None = setting(
+        "side in pixels, or height and width as 240x320 (default: by the data set, the backbone and the objects)",
+        DATA,
+        None,
+        limits=COUNT,
+        metavar="SIDE|HxW",
+        parse=parse_size,
+    )
+    fit: str = setting(
+        "how images of another aspect ratio are fitted to that size: crop, pad or stretch; boxes and masks follow",
+        DATA,
+        "stretch",
+        choices=FITS,
+        metavar="{crop,pad,stretch}",
+    )
+    input_range: str | None = setting(
+        f"what a model file as backbone takes in place of pixels in [0, 255]: {', '.join(RANGES)} (default: found out)",
+        MODEL,
+        None,
+        choices=RANGES,
+        metavar="RANGE",
+    )
     resize: int | None = setting("side of training images before a random square crop", DATA, None, limits=COUNT)
+    augment: str = setting(
+        "augmentation of training images: auto (by their number), none, flip, light, strong, or a function "
+        "MODULE:FUNCTION of images, labels and a seed",
+        TRAINING,
+        "auto",
+        metavar="NAME|MODULE:FUNCTION",
+    )
     head_phase: str = setting(
         "first phase, the head alone: probe (logistic regression on frozen features), epochs, or auto",
         TRAINING,
@@ -294,8 +338,21 @@ class TrainConfig(RunConfig):
         # The head is filled in, so that config.json says which one it is.
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         check_settings(self)
+        _check_backbone(self.backbone)
+        _check_augment(self.augment)
         if self.epochs is not None and self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
+
+
+def _check_backbone(backbone: str) -> None:
+    """Refuse what is neither a name nor a model file; a finished run is read without its file."""
+    if backbone not in BACKBONES and Path(backbone).suffix not in (".keras", ".h5") and not Path(backbone).is_dir():
+        raise unknown("backbone", backbone, BACKBONES)
+
+
+def _check_augment(augment: str) -> None:
+    if ":" not in augment and augment not in AUGMENT:
+        raise unknown("augmentation", augment, [*AUGMENT, "module:function"])
 
 
 @dataclass(frozen=True)
@@ -357,6 +414,8 @@ TRAIN = SettingsCommand(
         "kerasxai train --data shapes --optimizer sgd --head-rate 10 --schedule steps --finetune-rate 1e-3 "
         "--out runs/sgd",
         "kerasxai train --data photos/ --boxes boxes.csv --out runs/photos",
+        "kerasxai train --data photos/ --backbone mine.keras --input-range 0,1 --out runs/mine",
+        "kerasxai train --data photos/ --image-size 240x320 --fit crop --augment strong --out runs/landscape",
         "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],

@@ -5,33 +5,33 @@ from typing import Any
 import keras
 
 from kerasxai import data, models
-from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.own_backbone import OwnBackbone
 from kerasxai.training.recipe_parts import insertion
 from kerasxai.training.recipes import share_options, taken_by
 
 
-def image_size(config: TrainConfig, info: data.DatasetInfo) -> int:
-    """Return the side of the images: of the config, the data set, or the backbone."""
-    side = config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
-    if config.resize is not None and config.resize < side:
-        raise KerasxaiError(f"resize must be {side} or more, the size of the random crops, got {config.resize}")
-    return side
+def new_model(config: TrainConfig, info: data.DatasetInfo, own: OwnBackbone | None = None) -> keras.Model:
+    """Build the classifier of a run.
 
-
-def new_model(config: TrainConfig, info: data.DatasetInfo, size: int) -> keras.Model:
-    """Build the classifier of a run, with square images of a side."""
-    features = features_of(config, info.feature_stride)
+    Args:
+        config: The settings, resolved.
+        info: What is known about the data.
+        own: The model file, if it is the backbone.
+    """
+    features = features_of(config, feature_stride(config, info))
+    size = config.image_size
     return models.build_classifier(
-        config.backbone,
+        config.backbone if own is None else own.trunk,
         info.num_classes,
         config.head,
         weights=None if config.weights == "none" else config.weights,
-        input_size=size,
+        input_size=size if size is None or isinstance(size, int) else (size[0], size[1]),
         features=features,
         output_stride=config.output_stride,
         insert=insertion(config),
         class_names=info.class_names,
+        input_fit=config.fit,
         seed=config.seed,
         **head_options(config, features is not None),
     )
@@ -48,6 +48,11 @@ def features_of(config: TrainConfig, feature_stride: int) -> int | str | None:
     if config.features is None and config.output_stride is None and feature_stride < 32:
         return feature_stride
     return config.features
+
+
+def feature_stride(config: TrainConfig, info: data.DatasetInfo) -> int:
+    """Return the stride of the map that the data set recommends; a model file as backbone may not have such a map."""
+    return info.feature_stride if config.backbone in models.BACKBONES else 32
 
 
 def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def loss_of(config: TrainConfig, plan: Plan) -> keras.losses.Loss:
 
 def probabilities(run: Run) -> NDArray[np.float32]:
     """Return the predictions of the best model so far for all training images, in their order."""
-    settings = data.PairSettings(run.size, run.plan.batch_size, shuffle=False)
+    settings = data.PairSettings(run.size, run.plan.batch_size, shuffle=False, fit=run.config.fit)
     pairs = run.dataset.training_pairs("train", settings)
     return models.load(run.folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
 
@@ -120,14 +120,14 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = []
     if dataset.info.has_boxes and measured != 0:
-        annotated = dataset.batches("validation", size, run.plan.batch_size)
+        annotated = dataset.batches("validation", size, run.plan.batch_size, fit=config.fit)
         callbacks.append(
             LocalizationCallback(annotated.take(-(-measured // run.plan.batch_size) if measured else -1), method="cam")
         )
     if drawing.methods and drawing.images:
         callbacks.append(
             ExplanationCallback(
-                dataset.examples("validation", size, drawing.images, seed=config.seed),
+                dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit),
                 "true",
                 drawing.methods,
                 run.folder.path,

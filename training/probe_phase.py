@@ -58,7 +58,7 @@ def _fitted(run: Run, model: keras.Model) -> tuple[PooledFeatures, Probe]:
     """Return the features of the training images, and the probe that fits them."""
     backbone = model.get_layer("backbone")
     info = run.dataset.info
-    settings = data.PairSettings(run.size, run.plan.batch_size, shuffle=False)
+    settings = data.PairSettings(run.size, run.plan.batch_size, shuffle=False, fit=run.config.fit)
     count, most = info.splits["train"], max(1, _MOST_NUMBERS // backbone.output_shape[-1])
     chosen = None if count <= most else _spread(run.dataset.labels("train"), most, run.config.seed)
     training = pooled_features(

@@ -1,20 +1,21 @@
 """The images and labels of a training run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import tensorflow as tf
 
 from kerasxai import data
+from kerasxai.engine.images.image_input import Size
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
+from kerasxai.training.augment import augmented_batches, pair_settings
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.labels import Labels
-from kerasxai.training.new_model import image_size
 from kerasxai.training.plan import Plan, rows_of_shares
-from kerasxai.training.recipe_parts import augmentation, one_hot, smoothed
+from kerasxai.training.recipe_parts import one_hot, smoothed
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.weak_labels import RunLabels
 
@@ -42,9 +43,11 @@ class Run:
     verbose: int | str
 
     @property
-    def size(self) -> int:
-        """Side of the images."""
-        return image_size(self.config, self.dataset.info)
+    def size(self) -> Size:
+        """Side of the images, or height and width."""
+        size = self.config.image_size
+        assert size is not None, "the settings are resolved"
+        return size
 
     @property
     def steps(self) -> int:
@@ -84,22 +87,12 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
         given: Weak labels, or None for the labels of the data.
     """
     config, info = run.config, run.dataset.info
-    settings = data.PairSettings(
-        image_size=run.size,
-        # With weak labels batches are made after repeating: a few labeled images then still fill each batch.
-        batch_size=run.plan.batch_size if given is None else None,
-        flip=True,
-        cache=_fits_in_memory(info, config.resize or run.size),
-        resize=config.resize,
-        seed=config.seed,
-    )
+    # With weak labels batches are made after repeating: a few labeled images then still fill each batch.
+    settings = replace(pair_settings(config, info), batch_size=run.plan.batch_size if given is None else None)
     pairs = run.dataset.training_pairs("train", settings, labels=given).repeat()
     if given is not None:
         pairs = pairs.batch(run.plan.batch_size).prefetch(tf.data.AUTOTUNE)
-    change = augmentation(config, info.num_classes)
-    if change is not None:
-        # Another seed than that of the order, or the augmentation would depend on the order.
-        pairs = data.augmented(pairs, change, config.seed + 1)
+    pairs = augmented_batches(pairs, config, info)
     smoothing = run.plan.label_smoothing
     if smoothing:
         pairs = pairs.map(partial(smoothed, num_classes=info.num_classes, share=smoothing))
@@ -111,14 +104,9 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
 
 def validation_data(run: Run) -> tf.data.Dataset:
     """Return the validation images and labels; they are never augmented, and their labels are never weakened."""
-    settings = data.PairSettings(run.size, run.plan.batch_size, seed=run.config.seed)
+    settings = data.PairSettings(run.size, run.plan.batch_size, seed=run.config.seed, fit=run.config.fit)
     validation = run.dataset.training_pairs("validation", settings)
     if rows_of_shares(run.config, run.plan):
         # The loss of mixed labels takes rows of shares.
         validation = validation.map(partial(one_hot, num_classes=run.dataset.info.num_classes))
     return validation
-
-
-def _fits_in_memory(info: data.DatasetInfo, size: int) -> bool:
-    """Return whether the resized training images may be cached: up to 1 GiB of bytes."""
-    return info.splits["train"] * size * size * 3 <= 2**30

@@ -18,13 +18,15 @@ from kerasxai.evaluation.data_check import check_splits
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
+from kerasxai.training.augment import check_augmentation
 from kerasxai.training.config import Drawing, TrainConfig
-from kerasxai.training.new_model import image_size, new_model
+from kerasxai.training.new_model import feature_stride
+from kerasxai.training.own_backbone import accuracies
 from kerasxai.training.phases import loss_of, run_phase
 from kerasxai.training.plan import PHASES, Plan, plan_of
-from kerasxai.training.recipe_parts import augmentation
 from kerasxai.training.run_data import Run, check_images, check_monitor
 from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.start import start_of
 from kerasxai.training.weak_labels import RunLabels, is_weak
 
 _LOG = logging.getLogger(__name__)
@@ -47,8 +49,9 @@ def train(
 
     Args:
         config: The settings.
-        out: Folder of the run: `config.json`, `command.txt`, `history.csv`, `heatmaps/`, after a probe `probe.json`,
-            and at the end `history.png`, `metrics.json` and `model.keras`.
+        out: Folder of the run: `config.json`, `choices.json` (what was chosen by the data), `command.txt`,
+            `augmentation.png`, `history.csv`, `heatmaps/`, after a probe `probe.json`, and at the end `history.png`,
+            `metrics.json` and `model.keras`.
         methods: Explainers to draw each epoch, on validation images that the seed chooses, balanced over the classes.
         explain_images: Number of drawn images.
         explain_every: Epochs between drawings.
@@ -100,27 +103,30 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
     check_splits(dataset.info, splits)
     check_images(config, dataset.info, splits)
     dataset.check_images(splits)
-    plan = plan_of(config, dataset.info.feature_stride)
-    check_monitor(plan, dataset.info, drawing)
-    folder.monitor = plan.monitor
 
     # Seeds the weights and the layers; data and labels get their seeds from the config.
     keras.utils.set_random_seed(config.seed)
     with _policy(config.mixed_precision):
         # All that may be refused is made before anything is written, so that a mistake leaves no folder behind.
-        model = None if folder.rows else new_model(config, dataset.info, image_size(config, dataset.info))
+        given = config
+        start = start_of(given, dataset, folder)
+        config = start.resolved.config
+        plan = plan_of(config, feature_stride(config, dataset.info))
+        check_monitor(plan, dataset.info, drawing)
+        folder.monitor = plan.monitor
         loss_of(config, plan)
         labels = RunLabels(config, folder, dataset) if is_weak(config) else None
-        augmentation(config, dataset.info.num_classes)
-        config.write(out)
+        check_augmentation(config, dataset.info)
+        given.write(out)
+        start.write(out, dataset, bool(drawing.methods and drawing.images))
 
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
         for phase in PHASES:
-            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose), phase, model)
+            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose), phase, start.model)
 
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
-    figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)}
+    figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)} | accuracies(out, folder.best_row)
     folder.write_json("metrics.json", figures | ({} if labels is None else {"labels": labels.counts()}))
     # Last, because the model marks the run as finished.
     folder.finish()

@@ -68,7 +68,7 @@ def _explain(
     config: ExplainConfig, methods: list[str], batches: Iterable[list[ImageIn]], stems: list[str], ledger: Ledger
 ) -> None:
     model = models.load_classifier(config.model, config.custom_objects)
-    model_input = image_input(model, config.image_size, config.input_range)
+    model_input = image_input(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]
@@ -88,7 +88,9 @@ def _explain(
         for i, image in enumerate(images):
             explained = [name_of(explanation.targets[i], classes) for explanation in explanations]
             ledger.begin(image.number)
-            files = write_explained(config.out, stems[image.number], image.pixels, explanations, i, explained)
+            files = write_explained(
+                config.out, stems[image.number], image.pixels, explanations, i, explained, model_input
+            )
             record = record_of(image.path, predicted[i], explanations, i, explained, files)
             ledger.add(image.number, image.stamp, record)
         ledger.save()

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kerasxai import viz
 from kerasxai.cli.ledger import JSON, Group, numbered
 from kerasxai.data.finding import JOURNALS
+from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explainer import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
@@ -68,14 +69,22 @@ class ExplanationTable:
 
 
 def write_explained(
-    out: Path, stem: str, image: NDArray[np.uint8], explanations: list[Explanation], index: int, explained: list[str]
+    out: Path,
+    stem: str,
+    image: NDArray[np.uint8],
+    explanations: list[Explanation],
+    index: int,
+    explained: list[str],
+    model_input: ImageInput,
 ) -> list[Path]:
     """Write overlay and raw map of each method, and a sheet of several methods; return the pictures."""
     files, cells = [], [image]
     for explanation in explanations:
         heatmap = explanation.heatmaps[index]
         row = METHODS[explanation.method]
-        cells.append(viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative))
+        # The raw map is that of the model's input; the overlay shows it on the image.
+        shown = heatmap if model_input.fit == "stretch" else model_input.restored(heatmap, image.shape[:2])
+        cells.append(viz.draw_heatmap(image, shown, row.pixelwise, row.relative))
         with atomic_path(out / f"{stem}_{explanation.method}.npy") as temporary:
             np.save(temporary, heatmap)
         files.append(out / f"{stem}_{explanation.method}.png")

@@ -86,7 +86,7 @@ def _inspect(
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     model = models.load_classifier(config.model, config.custom_objects, classes=False)
     check_weights(model)
-    model_input = image_input(model, config.image_size, config.input_range)
+    model_input = image_input(model, config.image_size, config.input_range, config.fit)
     report = Report(f"What {Path(config.model).name} has learned", "Of the model itself, not of single decisions.")
     inspection = Inspection(config, model, model_input, models.class_names(model), dataset, queries, report, folder)
     if config.show is None and "dissection" in parts and not inspection.info.has_masks:

@@ -89,7 +89,7 @@ def _localize(
     count: int,
 ) -> None:
     model = models.load_classifier(config.model, config.custom_objects)
-    model_input = image_input(model, config.image_size, config.input_range)
+    model_input = image_input(model, config.image_size, config.input_range, config.fit)
     table.classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, table.classes, class_count(model))
     explainer = Explainer(
@@ -137,7 +137,7 @@ def _explained(
     explanation = explainer(batch, target)
     probabilities = (explanation.outputs or explainer.predict(batch)).probabilities
     for i, image in enumerate(images):
-        heatmap = resized([explanation.heatmaps[i][..., None]], image.pixels.shape[:2])[0, ..., 0]
+        heatmap = model_input.restored(explanation.heatmaps[i], image.pixels.shape[:2])
         explained = int(explanation.targets[i])
         yield _Explained(image, heatmap, explained, float(probabilities[i, explained]))
 

@@ -180,6 +180,7 @@ class TfdsSource:
             image_size=self.row.image_size,
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),
+            augment=self.row.augment,
         )
 
     def _joined(self, name: str, boxes_file: StrPath) -> BoxLookup:

@@ -142,7 +142,12 @@ class ImageDataset:
         return padded_batches(samples, batch_size).prefetch(tf.data.AUTOTUNE)
 
     def training_pairs(
-        self, split: str = "train", settings: PairSettings | None = None, *, labels: ArrayLike | None = None
+        self,
+        split: str = "train",
+        settings: PairSettings | None = None,
+        *,
+        labels: ArrayLike | None = None,
+        count: int | None = None,
     ) -> tf.data.Dataset:
         """Read a split as pairs of image and label for `model.fit`.
 
@@ -155,6 +160,8 @@ class ImageDataset:
             settings: How the pairs are prepared; None for the defaults.
             labels: `(N,)` integers in place of the data's own labels, in the order of `labels(split)`; samples with a
                 label below 0 are dropped.
+            count: Only so many samples, without reading the others; with `cache` the same ones in each pass. Those of a
+                folder are chosen by the seed, of a data set of TFDS they are the first ones.
 
         Returns:
             A `tf.data.Dataset` of `(image, label)`: `(B, h, w, 3)` float32 in [0, 255] and `(B,)` int64.
@@ -170,7 +177,9 @@ class ImageDataset:
         """
         settings = PairSettings() if settings is None else settings
         shuffle = split == "train" if settings.shuffle is None else settings.shuffle
-        samples = self._read(split, annotations=False, mix=settings.seed if shuffle else None)
+        samples = self._read(split, annotations=False, mix=settings.seed if shuffle or count is not None else None)
+        if count is not None:
+            samples = samples.take(count)
         if labels is not None:
             samples = relabel(samples, labels, self.info.splits.get(_full_name(split)))
         return pairs_of(samples, settings, shuffle)

@@ -32,6 +32,8 @@ class DatasetInfo:
         image_size: The side at which the images are meant to be used; None for any.
         summary: One line.
         citation: The publication.
+        augment: The augmentation of training images that suits the data set, a name in `kerasxai.data.AUGMENTATIONS`;
+            None for any.
     """
 
     name: str
@@ -44,6 +46,7 @@ class DatasetInfo:
     image_size: int | None = None
     summary: str = ""
     citation: str = ""
+    augment: str | None = None
 
     @property
     def num_classes(self) -> int:

@@ -19,6 +19,8 @@ class DatasetRow:
         feature_stride: The stride of the feature map that suits the size of the objects, at 224 pixels.
         image_size: The side at which the images are meant to be used; None for any.
         citation: The publication.
+        augment: The augmentation of training images that suits it, a name in `kerasxai.data.AUGMENTATIONS`; None for
+            any.
     """
 
     summary: str
@@ -31,6 +33,7 @@ class DatasetRow:
     feature_stride: int = 32
     image_size: int | None = None
     citation: str = ""
+    augment: str | None = None
 
 
 _VALIDATION_FROM_TRAIN = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
@@ -45,6 +48,7 @@ DATASETS: dict[str, DatasetRow] = {
         parts="part_mask",
         feature_stride=8,
         image_size=160,
+        augment="flip",
     ),
     "shapes_two": DatasetRow(
         summary="two drawn objects an image with a caption, questions and answers, exact masks; made here, no download",
@@ -52,6 +56,7 @@ DATASETS: dict[str, DatasetRow] = {
         mask="kerasxai.data.masks:nonzero",
         feature_stride=8,
         image_size=160,
+        augment="flip",
     ),
     "caltech_birds2011": DatasetRow(
         summary="CUB-200-2011: 200 bird species, one box and one mask an image (1.1 GB)",

@@ -11,7 +11,7 @@ from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import auto_or_threshold, listed, positive_int
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.input_range import Preprocess
-from kerasxai.tools.model_settings import CLASS_SCORES, OUTPUTS, OUTPUTS_HELP, SCORE_HELP
+from kerasxai.tools.model_settings import CLASS_SCORES, FIT_HELP, FITS, OUTPUTS, OUTPUTS_HELP, SCORE_HELP
 from kerasxai.tools.settings import setting
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class EvaluateConfig:
             figures at 20 % as well.
         limit: Measure at most so many images of each split.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
+        fit: How images of another aspect ratio are fitted to the input, see `kerasxai.data.load`; None: as the model
+            was trained, or stretched.
         preprocess: Input range or function, as for `kerasxai.Explainer`. None leaves images in [0, 255], with a
             warning if the model has no rescaling layer.
         data_dir: As for `kerasxai.data.load`.
@@ -101,6 +103,7 @@ class EvaluateConfig:
     )
     limit: int | None = setting("maximum number of measured images of each split", DATA, None, parse=positive_int)
     image_size: int | tuple[int, int] | None = None
+    fit: str | None = setting(FIT_HELP, DATA, None, choices=FITS, metavar="{crop,pad,stretch}")
     preprocess: str | Preprocess | None = None
     data_dir: str | None = setting("where TensorFlow Datasets keeps its files", DATA, None)
     boxes_csv: str | None = setting(

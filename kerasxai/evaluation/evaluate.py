@@ -207,7 +207,7 @@ class _Evaluator:
         check_boxes(self.info)
         check_splits(self.info, splits)
         models.check_image_model(model)
-        self.images = image_input(model, config.image_size, config.preprocess)
+        self.images = image_input(model, config.image_size, config.preprocess, config.fit)
         check_classes(self.info, model, self.images)
         self.dataset.check_images(splits)
         self.methods = [MeasuredMethod(model, one, self.images, self.info.class_names) for one in configs]
@@ -240,7 +240,7 @@ class _Evaluator:
 
     def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
-        samples = self.dataset.samples(self.config.split, self.images.size)
+        samples = self.dataset.samples(self.config.split, self.images.size, fit=self.images.fit)
         name = name_of(vars(method.config))
         return draw_cases(method.chosen.records, method.explainer, samples.as_numpy_iterator(), self.images, name)
 
@@ -248,7 +248,7 @@ class _Evaluator:
         """Yield batches up to the limit of images, with a progress bar."""
         count, size = self.info.splits[split], self.config.batch_size
         left = min([count, *(limit for limit in (self.config.limit, most) if limit is not None)])
-        batches = self.dataset.batches(split, self.images.size, size).as_numpy_iterator()
+        batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit).as_numpy_iterator()
         title = f"explaining {escape(split)}"
         shown = track(batches, title, total=-(-left // size), transient=True, disable=not self.progress)
         for batch in shown:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import keras
 
+from kerasxai.engine.images.fit import checked_fit
 from kerasxai.models.graph import LayerOutput, find_features, layer_outputs
 from kerasxai.models.heads import Predictions
 from kerasxai.models.model_cloning import insert_layers
@@ -39,6 +40,7 @@ def build_classifier(
     insert: Insert | None = None,
     class_names: Sequence[str] | None = None,
     name: str | None = None,
+    input_fit: str = "stretch",
     **head_options: Any,
 ) -> keras.Model:
     """Build an image classifier: raw RGB in [0, 255] in, class probabilities out.
@@ -65,6 +67,8 @@ def build_classifier(
             `kerasxai.models.adl.attention_dropout`; your own model is copied.
         class_names: Names of the classes, saved with the model.
         name: Name of the model.
+        input_fit: How images of another aspect ratio are fitted to the input: `"stretch"`, `"crop"` or `"pad"`; saved
+            with the model, and followed by the commands.
         **head_options: Options of the head: `depth`, `width`, `normalize`, `dropout`, `seed`, for ACoL also
             `erase_threshold`, `erase_dilation`, `smoothing`. The seed is for the new weights of the head; random
             backbones follow `keras.utils.set_random_seed`.
@@ -100,11 +104,13 @@ def build_classifier(
     except (ValueError, TypeError) as error:
         raise KerasxaiError(f"cannot build head {head!r} with {head_options}: {reason(error)}") from error
     names = None if class_names is None else list(class_names)
-    return resolve(row.model)(image, _predictions(logits, names), name=name or f"{base.name}_{head}")
+    return resolve(row.model)(image, _predictions(logits, names, input_fit), name=name or f"{base.name}_{head}")
 
 
-def _predictions(logits: keras.KerasTensor, class_names: list[str] | None) -> keras.KerasTensor:
-    return Predictions(class_names, name="predictions", dtype="float32")(logits)
+def _predictions(
+    logits: keras.KerasTensor, class_names: list[str] | None, input_fit: str = "stretch"
+) -> keras.KerasTensor:
+    return Predictions(class_names, checked_fit(input_fit), name="predictions", dtype="float32")(logits)
 
 
 def _head(name: str, options: Iterable[str]) -> Head:

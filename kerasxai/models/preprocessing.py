@@ -29,7 +29,8 @@ def preprocess(x: keras.KerasTensor, mode: str) -> keras.KerasTensor:
 
     Args:
         x: Symbolic tensor (B, H, W, 3), raw RGB in [0, 255].
-        mode: `"lite"`, `"tf"`, `"torch"`, `"caffe"` or `"built-in"`; see `kerasxai.models.tables.Backbone`.
+        mode: `"lite"`, `"tf"`, `"torch"`, `"caffe"` or `"built-in"`; see `kerasxai.models.tables.Backbone`; `"unit"`
+            is x / 255.
 
     Returns:
         The symbolic tensor that the backbone's first layer takes.
@@ -41,6 +42,7 @@ def preprocess(x: keras.KerasTensor, mode: str) -> keras.KerasTensor:
     scale, offset = {
         "lite": (1 / 128, -127 / 128),
         "tf": (1 / 127.5, -1.0),
+        "unit": (1 / 255, 0.0),
         "torch": (
             [1 / (255 * deviation) for deviation in _DEVIATION],
             [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],

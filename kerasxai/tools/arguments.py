@@ -134,6 +134,7 @@ _ELSEWHERE: Mapping[str, str | None] = {
     "refine": "--refine",
     "batch_size": "--batch-size",
     "image_size": "--image-size",
+    "fit": "--fit",
     "preprocess": "--input-range",
     "threshold": "--threshold",
     "protocol": "--protocol",

@@ -1,12 +1,11 @@
 """Preprocessing of pixels in [0, 255] for models that do not rescale their inputs themselves."""
 
-import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.lazy import imported_function
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +82,7 @@ def preprocessing(given: str | Preprocess | None) -> Preprocess:
         return RANGES[name]
     if ":" not in name:
         raise unknown("input range", given, [*RANGES, "module:function"])
-    return _imported(name)
+    return imported_function(name, "input range")
 
 
 def name_of_range(given: str | Preprocess | None) -> str:
@@ -99,26 +98,6 @@ def source_of_range(name: str) -> str | None:
     """Return the file of the module of an input range `"module:function"`; None for the others."""
     module = sys.modules.get(name.partition(":")[0]) if ":" in name else None
     return getattr(module, "__file__", None)
-
-
-def _imported(name: str) -> Preprocess:
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())
-        raise KerasxaiError(
-            f"expected an importable function as input range, got {name!r}: {type(error).__name__}: {reason}"
-        ) from error
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise KerasxaiError(f"expected a function as input range, got {name!r}, a {type(found).__name__}")
-    return found
 
 
 def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.float32]":

@@ -12,6 +12,12 @@ from kerasxai.tools.settings import setting
 MODEL, DATA, METHOD, OUTPUT = "model", "data", "method", "output"
 """Headings of `--help`."""
 
+FITS = ("stretch", "crop", "pad")
+"""Ways to fit images to the input of a model; see `kerasxai.engine.images.fit`."""
+FIT_HELP = (
+    "how images of another aspect ratio are fitted to the model's input: crop, pad or stretch; boxes and masks follow "
+    "(default: as the model was trained, or stretch)"
+)
 OUTPUTS = ("logits", "probabilities")
 """Declarations of the outputs of a model."""
 OUTPUTS_HELP = (
@@ -56,6 +62,7 @@ class InputSettings:
 
     Attributes:
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
+        fit: How images of another aspect ratio are fitted to the input; None: as the model was trained, or stretched.
         input_range: A name of `kerasxai.tools.input_range.RANGES`, or `"module:function"`; None for [0, 255].
     """
 
@@ -66,6 +73,7 @@ class InputSettings:
         metavar="SIDE|HxW",
         parse=parse_size,
     )
+    fit: str | None = setting(FIT_HELP, DATA, None, choices=FITS, metavar="{crop,pad,stretch}")
     input_range: str | None = setting(RANGE_HELP, DATA, None, metavar="RANGE")
 
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.tools.errors import unknown
+from kerasxai.tools.model_settings import FITS
 
-FITS = ("stretch", "crop", "pad")
 PADDING_COLOR = (124.0, 117.0, 104.0)
 """The mean color of ImageNet's training images in whole gray levels, RGB in [0, 255]."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from kerasxai.engine.images.fit import checked_fit, fit_image, unfit_map
 from kerasxai.engine.layers import input_names, input_specs, walk
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import RANGES, Preprocess, preprocessed, preprocessing
@@ -31,12 +32,14 @@ class ImageInput:
         channels: 1 for gray, 3 for RGB, 4 for RGBA.
         channels_first: Whether batches are `(N, C, H, W)`.
         preprocess: Converts images `(N, H, W, C)` in [0, 255] to the range of the model.
+        fit: How images of another aspect ratio are fitted: `"stretch"`, `"crop"` or `"pad"`.
     """
 
     size: tuple[int, int]
     channels: int = 3
     channels_first: bool = False
     preprocess: Preprocess = RANGES["0,255"]
+    fit: str = "stretch"
 
     def batch(self, images: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Returns images `(h, w, 1 | 3 | 4)` in [0, 255], of any sizes, as one batch that the model takes."""
@@ -44,7 +47,16 @@ class ImageInput:
 
     def resized(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """Returns an image `(h, w, 1 | 3 | 4)` as `(H, W, channels)`, still in [0, 255]."""
-        return np.asarray(tf.image.resize(self.colored(image), self.size, antialias=True))
+        return np.asarray(fit_image(self.colored(image), self.size, self.fit))
+
+    def restored(self, heatmap: NDArray[np.floating], image_size: tuple[int, int]) -> NDArray[np.float32]:
+        """Returns a heatmap `(H, W)` of the model's input as one of the original image, `image_size` height and width.
+
+        What a crop cut off has the value 0.
+        """
+        if heatmap.shape != self.size:
+            heatmap = tf.image.resize(heatmap[..., None], self.size, antialias=True)[..., 0].numpy()
+        return unfit_map(heatmap, image_size, self.fit)
 
     def taken(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Returns a batch `(N, H, W, 1 | 3 | 4)` in [0, 255] as the model takes it."""
@@ -72,7 +84,12 @@ class ImageInput:
         return color
 
 
-def image_input(model: keras.Model, size: Size | None = None, preprocess: str | Preprocess | None = None) -> ImageInput:
+def image_input(
+    model: keras.Model,
+    size: Size | None = None,
+    preprocess: str | Preprocess | None = None,
+    fit: str | None = None,
+) -> ImageInput:
     """Returns the images that a model takes, read from its input spec and layers.
 
     Args:
@@ -80,6 +97,8 @@ def image_input(model: keras.Model, size: Size | None = None, preprocess: str | 
         size: Side of the square, or height and width, for a model that takes any; must equal a fixed size. None takes
             the size that a subclassed model was built with, else 224.
         preprocess: The conversion of pixels in [0, 255]; see `kerasxai.tools.input_range.preprocessing`.
+        fit: How images of another aspect ratio are fitted; None as the model was trained, which models from
+            `build_classifier` know, else `"stretch"`.
 
     Raises:
         KerasxaiError: The model takes no single image of 1, 3 or 4 channels, or not of this size.
@@ -99,7 +118,13 @@ def image_input(model: keras.Model, size: Size | None = None, preprocess: str | 
             f"expected a model that takes images of 1, 3 or 4 channels, got one that takes (H, W, C) = {_form(shape)}"
         )
     given = _size((height, width), size, is_fixed)
-    return ImageInput(given, channels or 3, first, function)
+    return ImageInput(given, channels or 3, first, function, checked_fit(fit or _trained_fit(model)))
+
+
+def _trained_fit(model: keras.Model) -> str:
+    """Returns the fit that a model was saved with, `"stretch"` for others."""
+    found = (getattr(layer, "input_fit", None) for layer in reversed(getattr(model, "layers", [])))
+    return next((fit for fit in found if isinstance(fit, str)), "stretch")
 
 
 def image_side(model: keras.Model, size: Size | None) -> tuple[int, int]:

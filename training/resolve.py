@@ -1,0 +1,120 @@
+"""Settings that depend on the data: the size of the images, the stride of the map and the augmentation."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kerasxai import data, models
+from kerasxai.engine.images.image_input import Size
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import read_json, write_json
+from kerasxai.training.augment import chosen_augmentation
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.input_size import InputSize, choose_size, measure_images
+
+_LOG = logging.getLogger(__name__)
+
+CHOICES = "choices.json"
+_CHOSEN = ("image_size", "output_stride", "augment")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings of a run with everything that depends on the data.
+
+    Attributes:
+        config: The settings; `image_size` and `augment` have values.
+        reasons: Why, by setting.
+    """
+
+    config: TrainConfig
+    reasons: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write what was chosen, so that a continued run chooses the same."""
+        chosen: dict[str, Any] = {name: getattr(self.config, name) for name in _CHOSEN}
+        write_json(folder / CHOICES, {**chosen, "reasons": dict(self.reasons)})
+
+    def log(self) -> None:
+        """Log what was chosen, and why."""
+        size = self.config.image_size
+        shown = f"{size} x {size}" if isinstance(size, int) else f"{size[0]} x {size[1]}" if size else ""
+        stride = self.config.output_stride
+        _LOG.info("images of %s pixels (height x width): %s", shown, self.reasons["image_size"])
+        if "output_stride" in self.reasons:
+            _LOG.info("output stride %s: %s", stride, self.reasons["output_stride"])
+        _LOG.info("augmentation %s: %s", self.config.augment, self.reasons["augment"])
+
+
+def resolve_settings(
+    config: TrainConfig, dataset: data.ImageDataset, folder: Path | None = None, own_size: Size | None = None
+) -> Resolved:
+    """Choose what is not given by the data, or read what the run in a folder has chosen.
+
+    Args:
+        config: The settings.
+        dataset: The data.
+        folder: Folder of the run, which may be continued.
+        own_size: Side, or height and width, that a model file as backbone takes; None for any.
+
+    Raises:
+        KerasxaiError: Settings contradict each other.
+    """
+    if folder is not None and (folder / CHOICES).exists():
+        content = read_json(folder / CHOICES)
+        chosen = {name: content[name] for name in _CHOSEN}
+        if isinstance(chosen["image_size"], list):
+            chosen["image_size"] = tuple(chosen["image_size"])
+        return Resolved(replace(config, **chosen), content["reasons"])
+    is_older = folder is not None and (folder / "config.json").exists()
+    size = _usual_size(config, dataset.info) if is_older else _size(config, dataset, own_size)
+    augment, why = chosen_augmentation(config, dataset.info)
+    reasons = {"image_size": size.reason, "augment": why}
+    stride = config.output_stride
+    if size.output_stride is not None:
+        stride, reasons["output_stride"] = size.output_stride, size.reason
+    found = replace(config, image_size=size.image_size, output_stride=stride, augment=augment)
+    _check_resize(found)
+    return Resolved(found, reasons)
+
+
+def _usual_size(config: TrainConfig, info: data.DatasetInfo) -> InputSize:
+    """Return the size with which versions without a choice trained."""
+    side = config.image_size or info.image_size or models.BACKBONES[config.backbone].input_size
+    return InputSize(side, None, "as begun by an older version")
+
+
+def _size(config: TrainConfig, dataset: data.ImageDataset, own_size: Size | None) -> InputSize:
+    info = dataset.info
+    if own_size is not None:
+        if config.image_size not in (None, own_size):
+            raise KerasxaiError(f"image_size must be that of the model file, {own_size}, got {config.image_size}")
+        return InputSize(own_size, None, "the size that the model file takes")
+    if config.image_size is not None:
+        return InputSize(config.image_size, None, "as given")
+    if info.image_size is not None:
+        return InputSize(info.image_size, None, f"recommended for {info.name}")
+    row = models.BACKBONES.get(config.backbone)
+    side = 224 if row is None else row.input_size
+    if config.weights == "none":
+        return InputSize(side, None, "the size of the backbone, for random weights")
+    if config.resize is not None:
+        return InputSize(side, None, "the size of the backbone, because resize is given")
+    found = choose_size(side, measure_images(dataset))
+    # The stride is left alone where the map is chosen, and where a backbone cannot change it.
+    fixed = config.features is not None or config.output_stride is not None or info.feature_stride < 32
+    if fixed or row is None or row.family == "NASNet":
+        return replace(found, output_stride=None)
+    return found
+
+
+def _check_resize(config: TrainConfig) -> None:
+    size = config.image_size
+    if config.resize is None or size is None:
+        return
+    if not isinstance(size, int):
+        raise KerasxaiError(f"image_size must be one side with resize, got {size[0]} x {size[1]}")
+    if config.resize < size:
+        raise KerasxaiError(f"resize must be {size} or more, the size of the random crops, got {config.resize}")
