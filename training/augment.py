@@ -152,7 +152,7 @@ def augmentation_sheet(config: TrainConfig, dataset: data.ImageDataset) -> NDArr
         A sheet `(H, W, 3)` uint8.
     """
     settings = replace(pair_settings(config, dataset.info), batch_size=_SHEET_IMAGES, shuffle=False, cache=True)
-    plain = replace(settings, augment="none", flip=False, resize=None, stored_pixels=None)
+    plain = replace(settings, cache=False, augment="none", flip=False, resize=None, stored_pixels=None)
 
     def views(chosen: data.PairSettings, passes: int) -> list[tf.Tensor]:
         pairs = dataset.training_pairs("train", chosen, count=_SHEET_IMAGES).repeat(passes)

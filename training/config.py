@@ -1,7 +1,8 @@
 """Settings of a training run, and the arguments of `kerasxai train` made of them. Nothing here imports TensorFlow."""
 
+import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,6 +64,32 @@ _RUN_FILES = (
     "command.txt",
     "checkpoints",
 )
+
+
+def _backbone(text: str) -> str:
+    """Check that a backbone is a name or a model file; a finished run is read without its file."""
+    if text not in BACKBONES and Path(text).suffix not in (".keras", ".h5") and not Path(text).is_dir():
+        raise unknown("backbone", text, BACKBONES)
+    return text
+
+
+def _augment(text: str) -> str:
+    if ":" not in text and text not in AUGMENT:
+        raise unknown("augmentation", text, [*AUGMENT, "module:function"])
+    return text
+
+
+def _argument(check: Callable[[str], str]) -> Callable[[str], str]:
+    """Make an argparse type of a check."""
+
+    def parse(text: str) -> str:
+        try:
+            return check(text)
+        except KerasxaiError as error:
+            message = str(error)
+            raise argparse.ArgumentTypeError(message) from None
+
+    return parse
 
 
 @dataclass(frozen=True)
@@ -201,6 +228,7 @@ class TrainConfig(RunConfig):
         MODEL,
         "EfficientNetLite0",
         metavar="NAME|FILE",
+        parse=_argument(_backbone),
     )
     recipe: str | None = setting(f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", MODEL, None, choices=RECIPES)
     recipe_options: dict[str, Any] = setting(
@@ -247,6 +275,7 @@ class TrainConfig(RunConfig):
         TRAINING,
         "auto",
         metavar="NAME|MODULE:FUNCTION",
+        parse=_argument(_augment),
     )
     head_phase: str = setting(
         "first phase, the head alone: probe (logistic regression on frozen features), epochs, or auto",
@@ -338,21 +367,10 @@ class TrainConfig(RunConfig):
         # The head is filled in, so that config.json says which one it is.
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         check_settings(self)
-        _check_backbone(self.backbone)
-        _check_augment(self.augment)
+        _backbone(self.backbone)
+        _augment(self.augment)
         if self.epochs is not None and self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
-
-
-def _check_backbone(backbone: str) -> None:
-    """Refuse what is neither a name nor a model file; a finished run is read without its file."""
-    if backbone not in BACKBONES and Path(backbone).suffix not in (".keras", ".h5") and not Path(backbone).is_dir():
-        raise unknown("backbone", backbone, BACKBONES)
-
-
-def _check_augment(augment: str) -> None:
-    if ":" not in augment and augment not in AUGMENT:
-        raise unknown("augmentation", augment, [*AUGMENT, "module:function"])
 
 
 @dataclass(frozen=True)
