@@ -49,7 +49,11 @@ class Resolved:
 
 
 def resolve_settings(
-    config: TrainConfig, dataset: data.ImageDataset, folder: Path | None = None, own_size: Size | None = None
+    config: TrainConfig,
+    dataset: data.ImageDataset,
+    folder: Path | None = None,
+    own_size: Size | None = None,
+    has_epochs: bool = False,
 ) -> Resolved:
     """Choose what is not given by the data, or read what the run in a folder has chosen.
 
@@ -58,6 +62,7 @@ def resolve_settings(
         dataset: The data.
         folder: Folder of the run, which may be continued.
         own_size: Side, or height and width, that a model file as backbone takes; None for any.
+        has_epochs: Whether the run in the folder has completed epochs.
 
     Raises:
         KerasxaiError: Settings contradict each other.
@@ -68,8 +73,8 @@ def resolve_settings(
         if isinstance(chosen["image_size"], list):
             chosen["image_size"] = tuple(chosen["image_size"])
         return Resolved(replace(config, **chosen), content["reasons"])
-    is_older = folder is not None and (folder / "config.json").exists()
-    size = _usual_size(config, dataset.info) if is_older else _size(config, dataset, own_size)
+    # Older versions wrote no choices.
+    size = _usual_size(config, dataset.info) if has_epochs else _size(config, dataset, own_size)
     augment, why = chosen_augmentation(config, dataset.info)
     reasons = {"image_size": size.reason, "augment": why}
     stride = config.output_stride

@@ -59,7 +59,7 @@ def start_of(config: TrainConfig, dataset: data.ImageDataset, folder: RunFolder)
     """
     # A run that continues has its model in its folder: a model file may have been moved.
     if folder.rows:
-        return Start(resolve_settings(config, dataset, folder.path), None, None)
+        return Start(resolve_settings(config, dataset, folder.path, has_epochs=True), None, None)
     classifier = load_own(config) if is_model_file(config.backbone) else None
     size = None if classifier is None else fixed_size(classifier)
     resolved = resolve_settings(config, dataset, folder.path, size)

@@ -125,7 +125,7 @@ def _start(start: tf.Tensor, length: tf.Tensor, side: tf.Tensor, extent: tf.Tens
 AUGMENTATIONS: dict[str, ImageAugmentation | None] = {
     "none": None,
     "flip": ImageAugmentation(),
-    "light": ImageAugmentation(min_area=0.35, brightness=0.2, contrast=0.2, saturation=0.2),
+    "light": ImageAugmentation(min_area=0.35, brightness=0.3, contrast=0.3, saturation=0.3),
     "strong": ImageAugmentation(min_area=0.15, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.05),
 }
 """Augmentations of training images by name."""

@@ -105,7 +105,7 @@ class MeasuredMethod:
             "layer": self._layer,
             "refine": config.refine,
             "input_range": name_of_range(config.preprocess),
-            "fit": getattr(self._taken, "fit", "stretch"),
+            "fit": self._taken.fit,
         }
         if self._oracle is not None:
             best = self._oracle.result()
