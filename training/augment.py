@@ -140,7 +140,7 @@ def _size(config: TrainConfig) -> tuple[int, int]:
 
 
 def augmentation_sheet(config: TrainConfig, dataset: data.ImageDataset) -> NDArray[np.uint8]:
-    """Draw training images as the network is evaluated on them, and several times as it is trained on them.
+    """Draw training images without augmentation, and as in several passes of the training.
 
     Boxes and masks are not read.
 
@@ -168,6 +168,6 @@ def augmentation_sheet(config: TrainConfig, dataset: data.ImageDataset) -> NDArr
         rows,
         column_labels=["evaluation", *(f"training {number + 1}" for number in range(_SHEET_VIEWS))],
         title=f"augmentation: {config.augment}",
-        note="each row is one training image, as the network is evaluated on it and as it is trained on it",
+        note="each row is one training image: first without augmentation, then as in passes of the training",
         cell_size=160,
     )

@@ -1,24 +1,19 @@
 """Settings of a training run, and the arguments of `kerasxai train` made of them. Nothing here imports TensorFlow."""
 
-import argparse
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.methods import METHODS
-from kerasxai.models import BACKBONES, HEADS
+from kerasxai.models import HEADS
 from kerasxai.tools.arguments import comma_separated, stride_or_layer
-from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError, unknown
-from kerasxai.tools.files import read_json, write_json, write_text
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGES
 from kerasxai.tools.model_settings import FITS
 from kerasxai.tools.options import whole
-from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import (
     COUNT,
     POSITIVE_SHARE,
@@ -30,10 +25,11 @@ from kerasxai.tools.settings import (
     setting,
 )
 from kerasxai.training.losses import DEFAULT_LOSS, LOSSES
+from kerasxai.training.names import argument, check_augment, check_backbone
 from kerasxai.training.recipes import RECIPES, head_of
+from kerasxai.training.run_config import RunConfig
 
 OPTIMIZERS = ("adamw", "sgd")
-AUGMENT = ("auto", "none", "flip", "light", "strong")
 SCHEDULES = ("cosine", "steps", "constant")
 HEAD_PHASES = ("auto", "probe", "epochs")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -53,109 +49,6 @@ DATA_DIR_HELP = "where TensorFlow Datasets keeps its files"
 _EPOCHS = Limits(least=0, most=10_000)
 _PATIENCE = Limits(least=1, most=10_000)
 _RATE = Limits(above=0, most=10)
-
-_RUN_FILES = (
-    "model.keras",
-    "history.csv",
-    "history.png",
-    "metrics.json",
-    "probe.json",
-    "labels.csv",
-    "command.txt",
-    "checkpoints",
-)
-
-
-def _backbone(text: str) -> str:
-    """Check that a backbone is a name or a model file; a finished run is read without its file."""
-    if text not in BACKBONES and Path(text).suffix not in (".keras", ".h5") and not Path(text).is_dir():
-        raise unknown("backbone", text, BACKBONES)
-    return text
-
-
-def _augment(text: str) -> str:
-    if ":" not in text and text not in AUGMENT:
-        raise unknown("augmentation", text, [*AUGMENT, "module:function"])
-    return text
-
-
-def _argument(check: Callable[[str], str]) -> Callable[[str], str]:
-    """Make an argparse type of a check."""
-
-    def parse(text: str) -> str:
-        try:
-            return check(text)
-        except KerasxaiError as error:
-            message = str(error)
-            raise argparse.ArgumentTypeError(message) from None
-
-    return parse
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Base class of the settings of a run, which are written into its folder and must not change afterwards.
-
-    Attributes:
-        older_defaults: Values of newer settings with which runs of older versions trained, where today's default is
-            another.
-    """
-
-    older_defaults: ClassVar[Mapping[str, object]] = {}
-
-    def write(self, folder: Path) -> None:
-        """Write `config.json`, and the exact command of the run to `command.txt`."""
-        write_json(folder / "config.json", asdict(self))
-        write_text(folder / "command.txt", command_line() + "\n")
-
-    def check_same(self, folder: Path) -> None:
-        """Refuse to continue in the folder of another run.
-
-        Raises:
-            KerasxaiError: The settings in the folder differ; or there are none, but a file that a run would replace.
-        """
-        path = folder / "config.json"
-        if not path.exists():
-            foreign = next((name for name in _RUN_FILES if (folder / name).exists()), None)
-            if foreign is not None:
-                raise KerasxaiError(
-                    f"expected a new folder or one of a run, got {folder} with a {foreign} but without config.json; "
-                    "choose another --out"
-                )
-            return
-        kept = _settings_in(path)
-        now = json.loads(json.dumps(asdict(self)))
-        # Settings that an older version did not have had the effect of today's defaults, or of those named here.
-        before = self._defaults() | dict(self.older_defaults) | kept
-        differing = [
-            f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
-            for item in fields(self)
-            if before.get(item.name) != now[item.name]
-        ]
-        if differing:
-            raise KerasxaiError(
-                f"expected the folder of this run, got {folder} of another run ({'; '.join(differing)}); "
-                "choose another --out"
-            )
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        return {
-            item.name: item.default_factory() if item.default_factory is not MISSING else item.default
-            for item in fields(cls)
-        }
-
-
-def _settings_in(path: Path) -> dict[str, Any]:
-    """Read the settings in the folder of a run."""
-    remedy = "choose another --out, or remove the damaged file"
-    try:
-        found = read_json(path)
-    except KerasxaiError as error:
-        raise KerasxaiError(f"cannot read the settings of a run: {error}; {remedy}") from error
-    if not isinstance(found, dict):
-        raise KerasxaiError(f"expected settings of a run in {printable(path)}, got a {type(found).__name__}; {remedy}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -228,7 +121,7 @@ class TrainConfig(RunConfig):
         MODEL,
         "EfficientNetLite0",
         metavar="NAME|FILE",
-        parse=_argument(_backbone),
+        parse=argument(check_backbone),
     )
     recipe: str | None = setting(f"one of {', '.join(RECIPES)}; see `kerasxai recipes`", MODEL, None, choices=RECIPES)
     recipe_options: dict[str, Any] = setting(
@@ -275,7 +168,7 @@ class TrainConfig(RunConfig):
         TRAINING,
         "auto",
         metavar="NAME|MODULE:FUNCTION",
-        parse=_argument(_augment),
+        parse=argument(check_augment),
     )
     head_phase: str = setting(
         "first phase, the head alone: probe (logistic regression on frozen features), epochs, or auto",
@@ -367,8 +260,8 @@ class TrainConfig(RunConfig):
         # The head is filled in, so that config.json says which one it is.
         object.__setattr__(self, "head", head_of(self.recipe, self.head))
         check_settings(self)
-        _backbone(self.backbone)
-        _augment(self.augment)
+        check_backbone(self.backbone)
+        check_augment(self.augment)
         if self.epochs is not None and self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
 

@@ -7,7 +7,8 @@ from kerasxai.methods import METHODS
 from kerasxai.models import BACKBONES
 from kerasxai.tools.arguments import stride_or_layer
 from kerasxai.tools.settings import COUNT, SEED, Limits, SettingsCommand, check_settings, setting
-from kerasxai.training.config import DATA, DATA_DIR_HELP, MODEL, OUTPUT, TRAINING, RunConfig, RunOutput
+from kerasxai.training.config import DATA, DATA_DIR_HELP, MODEL, OUTPUT, TRAINING, RunOutput
+from kerasxai.training.run_config import RunConfig
 
 _LONG = Limits(least=1, most=10_000)
 _SCORED = [name for name, row in METHODS.items() if row.takes_score]
