@@ -59,7 +59,11 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     )
     method: str = setting("explainer", METHOD, "cam", choices=METHODS)
     refine: str | None = setting(
-        REFINE_HELP.replace("(default: nothing)", "; none"), METHOD, "auto", metavar="NAME[,NAME]", parse=_refine
+        REFINE_HELP.replace(" (default: nothing)", "; none: the plain heatmap"),
+        METHOD,
+        "auto",
+        metavar="NAME[,NAME]",
+        parse=_refine,
     )
     layer: str | None = setting("for methods that explain at a layer", METHOD, None)
     target: str | None = setting(
