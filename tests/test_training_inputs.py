@@ -162,7 +162,7 @@ def test_boxes_of_training_images_are_never_read(photos: Path, monkeypatch: pyte
     assert set(requested) == {"validation"}
     # The images have 40 pixels: none of their details needs larger images.
     assert found.config.image_size == 224
-    assert found.config.augment == "strong"
+    assert found.config.augment == "light"
     found.write(tmp_path)
     assert resolve_settings(TrainConfig(str(photos)), dataset, tmp_path) == found
     assert resolve_settings(TrainConfig("shapes"), kerasxai.data.open("shapes")).config.image_size == 160
@@ -171,9 +171,9 @@ def test_boxes_of_training_images_are_never_read(photos: Path, monkeypatch: pyte
 def test_auto_follows_the_number_of_images_and_the_data_set() -> None:
     info = kerasxai.data.DatasetInfo("x", ("a", "b"), {"train": 500}, False, False)
     config = TrainConfig("x")
-    assert chosen_augmentation(config, info)[0] == "strong"
-    assert chosen_augmentation(config, replace(info, splits={"train": 5000}))[0] == "light"
-    assert chosen_augmentation(config, replace(info, augment="flip"))[0] == "flip"
+    assert chosen_augmentation(config, info)[0] == "light"
+    assert chosen_augmentation(config, replace(info, splits={"train": 50_000}))[0] == "flip"
+    assert chosen_augmentation(config, replace(info, augment="strong"))[0] == "strong"
     assert chosen_augmentation(replace(config, resize=256), info)[0] == "flip"
     with pytest.raises(KerasxaiError, match="resize"):
         chosen_augmentation(replace(config, resize=256, augment="light"), info)
