@@ -102,3 +102,18 @@ def test_unknown_names_are_told() -> None:
         TrainConfig("shapes", optimizer="sdg")
     with pytest.raises(KerasxaiError, match="expected a known schedule, got 'step'"):
         TrainConfig("shapes", schedule="step")
+
+
+def test_fit_pulls_toward_the_weights_before_it() -> None:
+    """`fit` builds optimizers in a symbolic scope; with zeros for starts the weights would fade."""
+    keras.utils.set_random_seed(0)
+    one = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+    before = [variable.numpy() for variable in one.trainable_variables]
+    optimizer = SharedAdamW(1e-4, weight_decay=0.0, shares=[1, 1], pulls=[1e4, 1e4])
+    one.compile(optimizer, "sparse_categorical_crossentropy")
+    one.fit(GENERATOR.normal(size=(8, 3)), np.arange(8) % 2, epochs=3, verbose=0)
+    for start, variable, old in zip(optimizer._starts, one.trainable_variables, before, strict=True):
+        assert start is not None
+        np.testing.assert_array_equal(start, old)
+        # A pull of 1 at this rate leads back all the way in every step.
+        np.testing.assert_allclose(variable.numpy(), old, atol=1e-6)

@@ -14,7 +14,7 @@ from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.optimizers import optimizer_of
-from kerasxai.training.plan import Plan, rows_of_shares
+from kerasxai.training.plan import WARMUP_SHARE, Plan, rows_of_shares
 from kerasxai.training.probe_phase import run_probe
 from kerasxai.training.run_data import Run, training_data, validation_data
 from kerasxai.training.run_folder import KeepEpochs
@@ -103,9 +103,17 @@ def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, ste
         for number, layer in enumerate(backbone.layers):
             layer.trainable = number >= lowest and not isinstance(layer, keras.layers.BatchNormalization)
     rate = config.learning_rate if phase == "head" or from_scratch else plan.finetune_rate
+    after_probe = plan.probe and phase == "finetune"
     classes = model.output_shape[-1]
     model.compile(
-        optimizer_of(config, model, rate, steps, plan.start_decay if phase == "finetune" else 0.0),
+        optimizer_of(
+            config,
+            model,
+            rate,
+            steps,
+            start_decay=plan.start_decay if phase == "finetune" else 0.0,
+            warmup=round(WARMUP_SHARE * steps) if after_probe else 0,
+        ),
         loss_of(config, plan),
         metrics=["accuracy", BalancedAccuracy(classes), CalibratedLoss(classes)],
         # On a CPU, XLA makes depthwise convolutions several times slower.

@@ -14,6 +14,8 @@ from kerasxai.training.weak_labels import is_weak
 PHASES = ("head", "finetune", "average", "pseudo")
 """The last one exists only if labels are missing."""
 _NEVER = 1_000_000
+WARMUP_SHARE = 0.125
+"""Share of the steps after a probe in which the learning rate rises."""
 
 
 @dataclass(frozen=True)

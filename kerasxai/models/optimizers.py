@@ -31,10 +31,19 @@ class _Shares:
         if self.pulls is None or self._starts:
             return
         for variable, pull in zip(variables, self.pulls, strict=True):
-            start = self.add_variable_from_reference(variable, name="start") if pull else None  # type: ignore[attr-defined]
-            if start is not None:
-                start.assign(variable)
-            self._starts.append(start)
+            self._starts.append(self._copy_of(variable) if pull else None)
+
+    def _copy_of(self, variable: keras.Variable) -> keras.Variable:
+        """Return a variable of the optimizer with the present value of another.
+
+        `fit` builds the optimizer in a symbolic scope, where an assignment has no effect; Keras calls the initializer
+        after it.
+        """
+
+        def present(shape: Sequence[int], dtype: str | None = None) -> tf.Tensor:
+            return ops.cast(ops.convert_to_tensor(variable), dtype or variable.dtype)
+
+        return self.add_variable_from_reference(variable, name="start", initializer=present)  # type: ignore[attr-defined]
 
     def share(self, variable: keras.Variable) -> float:
         """Return the factor of a variable."""
