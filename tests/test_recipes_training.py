@@ -42,8 +42,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
                 image[y : y + 12, x : x + 12] = color
                 Image.fromarray(image).save(folder / split / label / f"{number}.png")
     return TrainConfig(
-        data=str(folder), backbone="Tiny", features=4, output_stride=2, image_size=SIDE, batch_size=8, seed=1, augment="flip",
-        head_epochs=0, epochs=3, finetune_rate=1e-2, finetune_share=1.0,
+        data=str(folder), backbone="Tiny", features=4, output_stride=2, image_size=SIDE, batch_size=8, seed=1,
+        head_epochs=0, epochs=3, finetune_rate=1e-2, finetune_share=1.0, augment="flip",
         head_options={"width": 8},
     )  # fmt: skip
 
