@@ -73,8 +73,8 @@ def test_the_loss_falls(recipe: str, runs: dict[str, Path]) -> None:
     assert len(rows) == 3
     assert np.isfinite([row[name] for row in rows for name in ("loss", "val_loss")]).all()
     assert rows[-1]["loss"] < rows[0]["loss"]
-    # Two classes: what a coin would reach is 0.69.
-    assert min(row["val_loss"] for row in rows) < (1.2 if RECIPES[recipe].head in ("acol", "spg") else 0.6)
+    # Two classes: what a coin would reach is 0.69, and twice that where two branches count.
+    assert min(row["val_loss"] for row in rows) < (1.3 if RECIPES[recipe].head in ("acol", "spg") else 0.6)
 
 
 # SGD with shares of the rate; an augmentation; a layer that draws random numbers.
