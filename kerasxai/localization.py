@@ -85,7 +85,7 @@ def common_threshold(heatmaps: Iterable[ArrayLike], rule: str = AUTO_RULE) -> fl
 
     Example:
         >>> common_threshold([[[0.0, 0.1], [0.9, 1.0]], [[0.0, 0.2], [1.0, 1.0]]], "area")
-        0.9
+        0.95
     """
     chosen = [chosen_threshold(one, rule) for one in map(checked_heatmap, heatmaps) if has_evidence(one)]
     return min(round(float(np.median(chosen)), 2), 0.99) if chosen else BOX_THRESHOLD
