@@ -56,8 +56,8 @@ class ImageFacts:
 def choose_size(side: int, facts: ImageFacts) -> InputSize:
     """Choose the side of square images, and the stride of the map, for a backbone.
 
-    A map of more positions localizes better: in docs/training.md, frozen features of EfficientNet-Lite0 localize 0.31 of
-    the objects at 224 pixels and 0.50 at 320. So images are larger than the backbone was made for, and larger still
+    A map of more positions localizes better: in docs/training.md, frozen features of EfficientNet-Lite0 localize 0.31
+    of the objects at 224 pixels and 0.50 at 320. So images are larger than the backbone was made for, and larger still
     where objects are small.
 
     Args:
