@@ -51,7 +51,9 @@ def test_boxes_and_masks_follow_the_image_there_and_back(fit: str) -> None:
             assert (inside != (fitted["mask"] == 1)).sum() <= 2 * sum(target) * 0.25
             clear = np.abs(fitted["image"][..., 0].astype(int) - 128) > 64
             padded = fitted["mask"] == 255
-            assert ((fitted["image"][..., 0] > 128) == (fitted["mask"] == 1))[clear & ~padded].mean() > 0.97
+            # Of small inputs that are mostly padding no pixel may be clear.
+            wrong = ((fitted["image"][..., 0] > 128) != (fitted["mask"] == 1)) & clear & ~padded
+            assert wrong.sum() <= 0.03 * (clear & ~padded).sum()
             assert fit == "pad" or not padded.any()
             back = np.asarray(unfit_boxes(fitted["boxes"], tf.constant(size), target, fit))
             if fit != "crop":
