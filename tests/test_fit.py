@@ -53,11 +53,15 @@ def test_boxes_and_masks_follow_the_image_there_and_back(fit: str) -> None:
             padded = fitted["mask"] == 255
             # Of small inputs that are mostly padding no pixel may be clear.
             wrong = ((fitted["image"][..., 0] > 128) != (fitted["mask"] == 1)) & clear & ~padded
-            assert wrong.sum() <= 0.03 * (clear & ~padded).sum()
+            assert wrong.sum() <= max(1, 0.03 * (clear & ~padded).sum())
             assert fit == "pad" or not padded.any()
             back = np.asarray(unfit_boxes(fitted["boxes"], tf.constant(size), target, fit))
             if fit != "crop":
                 np.testing.assert_allclose(back, boxes, atol=1e-5)
+            if not inside.any():
+                # The padded image is less than a pixel high.
+                assert fit == "pad" and size == (9, 400)
+                continue
             # A heatmap that marks the box marks the same box in the image; it is exact to a pixel of the input.
             found = np.argwhere(unfit_map(inside.astype(np.float32), size, fit) > 0.5)
             assert found.size
