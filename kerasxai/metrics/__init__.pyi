@@ -1,5 +1,6 @@
 from . import complexity as complexity
 from . import faithfulness as faithfulness
+from . import sanity as sanity
 from . import stability as stability
 from .base import Metric as Metric
 from .base import Result as Result
