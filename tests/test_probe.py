@@ -109,7 +109,7 @@ def test_features_are_the_same_after_a_kill(
 
     path, write = tmp_path / "features.npz", pooled_module._write
 
-    def killed(*arguments: object) -> None:
+    def killed(*arguments: Any) -> None:
         write(*arguments)
         raise KeyboardInterrupt
 
@@ -250,7 +250,7 @@ def test_training_mode_keeps_the_start(config: TrainConfig, features: PooledFeat
         ({"head_phase": "epochs"}, False),
     ],
 )
-def test_where_the_first_phase_is_a_probe(change: dict[str, object], probe: bool) -> None:
+def test_where_the_first_phase_is_a_probe(change: dict[str, Any], probe: bool) -> None:
     settings = TrainConfig(data="photos", **change)
     plan = plan_of(settings, 32)
     assert plan.probe == probe
