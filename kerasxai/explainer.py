@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -229,7 +229,7 @@ class Explainer:
         with Bar(len(batch), self.method.name, self.progress) as bar:
             model.report.progress = bar
             parts = []
-            for part in _batches(model, batch):
+            for part in model.parts(batch):
                 parts.append(self._explain(model, part))
                 bar.reach(part.first_index + len(part))
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
@@ -265,7 +265,7 @@ class Explainer:
         model, batch = self._prepare(self._classifier, images)
         answers = [
             model.evaluate(all_classes, self._preprocessed(part).as_floats(), explain="probability")
-            for part in _batches(model, batch)
+            for part in model.parts(batch)
         ]
         self._warn(model, stacklevel=3, without=(UNDOABLE,))  # That warning is about gradients.
         return Predictions(
@@ -349,15 +349,6 @@ def _check_eager() -> None:
             "expected an explainer to be called eagerly, got a call inside a tf.function; call it outside, or "
             "through tf.py_function"
         )
-
-
-def _batches(model: ScoreModel, batch: Samples) -> Iterator[Samples]:
-    """Yields the parts of a call that go through the model at once; their size is known after the first."""
-    start = 0
-    while start < len(batch):
-        stop = start + model.effective_batch_size
-        yield batch.take(slice(start, stop))
-        start = stop
 
 
 def _to_numpy(value: Any) -> Any:

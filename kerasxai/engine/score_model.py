@@ -150,6 +150,14 @@ class ScoreModel(abc.ABC):
             **options: See `evaluate`.
         """
 
+    def parts(self, batch: Samples) -> Iterator[Samples]:
+        """Cuts the images of a call into batches; their size is known after the first has been evaluated."""
+        start = 0
+        while start < len(batch):
+            stop = start + self.effective_batch_size
+            yield batch.take(slice(start, stop))
+            start = stop
+
     def chunks(self, count: int, images: int = 1, size: int | None = None) -> Iterator[slice]:
         """Cuts changed copies of images into batches, and reports the progress after each.
 

@@ -178,10 +178,8 @@ class Scorer:
         explain = "probability" if self.explain == "probability" else "logit"
         with Bar(len(whole_call), name, self._progress) as bar:
             model.report.progress = bar
-            start = 0
-            while start < len(whole_call):
-                # The batch size that fits is known after the first batch.
-                part = whole_call.take(slice(start, start + model.effective_batch_size))
+            for part in model.parts(whole_call):
+                start, stop = part.first_index, part.first_index + len(part)
                 if self._preprocess is not None:
                     part = part.with_images(preprocessed(self._preprocess, part.images))
                 check_whole(part.images, model.input_spec)
@@ -190,10 +188,9 @@ class Scorer:
                 part = part.with_targets(clean.targets)
                 scores = np.asarray(clean.scores, np.float64)
                 shape = part.images.shape[1:3]
-                sized = np.stack([resize(one, tuple(shape)) for one in maps[start : start + len(part)]])
+                sized = np.stack([resize(one, tuple(shape)) for one in maps[start:stop]])
                 yield Trial(model, part, sized, scores, explain)
-                start += len(part)
-                bar.reach(start)
+                bar.reach(stop)
         self._warn(model)
 
     def _prepare(self, inputs: Inputs, targets: ArrayLike | None) -> tuple[ScoreModel, Samples]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
+from kerasxai.metrics.correlation import correlation, spearman
 from kerasxai.metrics.faithfulness.fills import FIXED_BASELINES, Fill, checked_baseline
 from kerasxai.metrics.faithfulness.measure import FaithfulnessMetric
 from kerasxai.metrics.faithfulness.scorer import Measured, ModelSettings, Trial
@@ -54,16 +54,6 @@ def chosen(features: int, size: int, *seed: int) -> NDArray[np.bool_]:
     mask = np.zeros(features, bool)
     mask[np.random.default_rng(seed).choice(features, size, replace=False)] = True
     return mask
-
-
-def correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Pearson's correlation along the last axis; 0 where one of them is constant."""
-    deviations = [x - x.mean(-1, keepdims=True) for x in (one, two)]
-    # A constant has a deviation of rounding errors, whose direction means nothing.
-    varies = np.logical_and(*(np.ptp(x, axis=-1) > 1e-12 * np.abs(x).max(-1) for x in (one, two)))
-    norms = np.sqrt((deviations[0] ** 2).sum(-1) * (deviations[1] ** 2).sum(-1))
-    products = (deviations[0] * deviations[1]).sum(-1)
-    return np.divide(products, norms, out=np.zeros_like(products), where=varies & (norms > 0))
 
 
 class MuFidelity(FaithfulnessMetric):
@@ -139,11 +129,6 @@ def grid_cells(shape: tuple[int, ...], grid: int) -> NDArray[np.int64]:
     """Return the cell `(H, W)` of each pixel, row by row."""
     rows, columns = (np.arange(side) * grid // side for side in shape)
     return rows[:, None] * grid + columns
-
-
-def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rank correlation along the last axis, equal values at their mean rank; 0 where one is constant."""
-    return correlation(rankdata(one, axis=-1), rankdata(two, axis=-1))
 
 
 class SensitivityN(FaithfulnessMetric):

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from skimage.feature import hog as hog_features
 from skimage.metrics import structural_similarity
+
+from kerasxai.metrics.correlation import correlation
+from kerasxai.metrics.correlation import spearman as rank_correlation
 
 _CELLS = 14
 """HOG cells along the shorter side: 16 pixels each at 224, as in the paper."""
@@ -14,7 +16,7 @@ _CELLS = 14
 
 def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
     """Return the rank correlation of the pixels of heatmaps `(H, W)`; 0 where one is constant."""
-    return _correlation(rankdata(one), rankdata(two))
+    return float(rank_correlation(one.ravel(), two.ravel()))
 
 
 def ssim(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
@@ -28,7 +30,7 @@ def hog(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
     side = max(2, round(min(one.shape) / _CELLS))
     block = max(1, min(3, min(one.shape) // side))
     options = {"pixels_per_cell": (side, side), "cells_per_block": (block, block)}
-    return _correlation(*(hog_features(_stretched(x), **options) for x in (one, two)))
+    return float(correlation(*(hog_features(_stretched(x), **options) for x in (one, two))))
 
 
 SIMILARITIES: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], float]] = {
@@ -48,9 +50,3 @@ def similarities(one: NDArray, two: NDArray) -> list[float]:
 def _stretched(heatmap: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = heatmap.min(), heatmap.max()
     return (heatmap - low) / (high - low) if high > low else np.zeros_like(heatmap)
-
-
-def _correlation(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
-    one, two = one - one.mean(), two - two.mean()
-    norm = np.sqrt((one**2).sum() * (two**2).sum())
-    return float((one * two).sum() / norm) if norm > 0 else 0.0
