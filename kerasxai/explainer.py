@@ -13,19 +13,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.engine.call_report import CallReport
 from kerasxai.engine.coverage.extents import map_extent, over_input
 from kerasxai.engine.function_model import FunctionModel
 from kerasxai.engine.images.integer_images import check_whole
-from kerasxai.engine.inputs import InputName, Inputs, checked_rank, spec_of, split_inputs
+from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.engine.layers import LayerName
 from kerasxai.engine.map_layout import checked_grid, spatial_shape
 from kerasxai.engine.outputs.checks import all_classes
-from kerasxai.engine.outputs.finite import check_inputs, check_maps, outputs_error
+from kerasxai.engine.outputs.finite import check_maps, outputs_error
 from kerasxai.engine.outputs.kinds import UNDOABLE, Predictions
 from kerasxai.engine.samples import Samples
 from kerasxai.engine.score_model import ScoreModel
-from kerasxai.engine.scores import PREDICTED, Score
+from kerasxai.engine.scores import Score
 from kerasxai.engine.targets import are_custom, checked_classes, checked_custom
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.methods import METHODS, Method
@@ -220,7 +219,7 @@ class Explainer:
                 call inside a `tf.function`.
         """
         _check_eager()
-        model, batch = self._prepare(self._model, images)
+        model, batch = self._model.for_inputs(images, self.image_input)
         self._check_kind(len(batch.images.shape))
         if model.score is not None and are_custom(targets):
             batch = replace(batch, custom_targets=checked_custom(targets, len(batch)))
@@ -262,7 +261,7 @@ class Explainer:
             array([[0.9, 0.1], [0.2, 0.8]], dtype=float32)
         """
         _check_eager()
-        model, batch = self._prepare(self._classifier, images)
+        model, batch = self._classifier.for_inputs(images, self.image_input)
         answers = [
             model.evaluate(all_classes, self._preprocessed(part).as_floats(), explain="probability")
             for part in model.parts(batch)
@@ -273,18 +272,10 @@ class Explainer:
             np.concatenate([answer.probabilities.numpy() for answer in answers]),
         )
 
-    def _prepare(self, model: _M, inputs: Inputs) -> tuple[_M, Samples]:
-        """Returns the model for one call, and all its images with the other inputs, checked."""
-        layout, images, other_inputs = split_inputs(inputs, model.specs, model.input_names, self.image_input)
-        images = checked_rank(images, spec_of(layout, model.specs, model.input_names))
-        check_inputs("images", images)
-        for values in other_inputs:
-            check_inputs("the other inputs", values)
-        channels_first = model.takes_channels_first(images.shape)
-        images = np.moveaxis(images, 1, -1) if channels_first else images
-        count = len(images)
-        batch = Samples(images, np.full(count, PREDICTED), tuple(other_inputs), None, np.arange(count))
-        return model.for_call(CallReport(count), layout, channels_first), batch
+    @property
+    def model(self) -> Classifier:
+        """The explained model."""
+        return self._model.model
 
     def _check_kind(self, rank: int) -> None:
         if rank == 2 and not self.method.takes_tokens:

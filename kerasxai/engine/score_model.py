@@ -15,15 +15,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.engine.call_report import CallReport, Diagnostic
-from kerasxai.engine.inputs import InputLayout, Inputs, Specs
+from kerasxai.engine.inputs import InputLayout, InputName, Inputs, Specs, checked_rank, spec_of, split_inputs
 from kerasxai.engine.outputs.checks import clean
+from kerasxai.engine.outputs.finite import check_inputs
 from kerasxai.engine.outputs.kinds import OutputKind
+from kerasxai.engine.samples import Samples
+from kerasxai.engine.scores import PREDICTED
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.model_settings import CLASS_SCORES
 from kerasxai.tools.options import choice
 
 if TYPE_CHECKING:
-    from kerasxai.engine.samples import Samples
     from kerasxai.engine.scores import Score
 
 Answer: TypeAlias = SimpleNamespace
@@ -106,6 +108,27 @@ class ScoreModel(abc.ABC):
         own = copy.copy(self)
         own.report, own.layout, own.channels_first = report, layout, channels_first
         return own
+
+    def for_inputs(self, inputs: Inputs, image_input: InputName = None) -> tuple[Self, Samples]:
+        """Returns a copy for one call, and its inputs as one batch with the predicted classes as targets.
+
+        Args:
+            inputs: Images, or all inputs of the model in its structure.
+            image_input: The input to explain, of several.
+
+        Raises:
+            KerasxaiError: Inputs of another structure, rank or number of rows, or NaN or infinity in them.
+        """
+        layout, images, other_inputs = split_inputs(inputs, self.specs, self.input_names, image_input)
+        images = checked_rank(images, spec_of(layout, self.specs, self.input_names))
+        check_inputs("images", images)
+        for values in other_inputs:
+            check_inputs("the other inputs", values)
+        channels_first = self.takes_channels_first(images.shape)
+        images = np.moveaxis(images, 1, -1) if channels_first else images
+        count = len(images)
+        batch = Samples(images, np.full(count, PREDICTED), tuple(other_inputs), None, np.arange(count))
+        return self.for_call(CallReport(count), layout, channels_first), batch
 
     def for_copies(self) -> Self:
         """Returns a copy that explains changed copies of a batch; see `CallReport.for_copies`."""

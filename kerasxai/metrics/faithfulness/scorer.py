@@ -12,11 +12,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai.engine.call_report import CallReport
 from kerasxai.engine.function_model import FunctionModel
 from kerasxai.engine.images.integer_images import check_whole
-from kerasxai.engine.inputs import InputName, Inputs, checked_rank, spec_of, split_inputs
-from kerasxai.engine.outputs.finite import check_inputs
+from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.engine.outputs.kinds import UNDOABLE
 from kerasxai.engine.samples import Samples
 from kerasxai.engine.targets import checked_classes
@@ -173,8 +171,12 @@ class Scorer:
         """
         if not tf.executing_eagerly():
             raise KerasxaiError("expected an eager call, got a call inside a tf.function; call it outside")
-        model, whole_call = self._prepare(images, targets)
-        maps = image_size_maps(heatmaps, len(whole_call), whole_call.images.shape[1:3])
+        model, whole_call = self._model.for_inputs(images, self._image_input)
+        shape = whole_call.images.shape
+        if len(shape) != 4:
+            raise KerasxaiError(f"expected images (N, H, W, C), got shape {shape}")
+        whole_call = whole_call.with_targets(checked_classes(targets, len(whole_call)))
+        maps = image_size_maps(heatmaps, len(whole_call))
         explain = "probability" if self.explain == "probability" else "logit"
         with Bar(len(whole_call), name, self._progress) as bar:
             model.report.progress = bar
@@ -193,21 +195,6 @@ class Scorer:
                 bar.reach(stop)
         self._warn(model)
 
-    def _prepare(self, inputs: Inputs, targets: ArrayLike | None) -> tuple[ScoreModel, Samples]:
-        model = self._model
-        layout, images, other_inputs = split_inputs(inputs, model.specs, model.input_names, self._image_input)
-        images = checked_rank(images, spec_of(layout, model.specs, model.input_names))
-        if images.ndim != 4:
-            raise KerasxaiError(f"expected images (N, H, W, C), got shape {images.shape}")
-        for name, values in [("images", images), *(("the other inputs", x) for x in other_inputs)]:
-            check_inputs(name, values)
-        channels_first = model.takes_channels_first(images.shape)
-        images = np.moveaxis(images, 1, -1) if channels_first else images
-        count = len(images)
-        classes = checked_classes(targets, count)
-        batch = Samples(images, classes, tuple(other_inputs), None, np.arange(count))
-        return model.for_call(CallReport(count), layout, channels_first), batch
-
     def _warn(self, model: ScoreModel) -> None:
         for text in model.outputs.warnings:
             if text not in self._warned and text != UNDOABLE:  # That warning is about gradients.
@@ -215,7 +202,7 @@ class Scorer:
                 warnings.warn(text, stacklevel=5)
 
 
-def image_size_maps(heatmaps: Heatmaps, count: int, shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
+def image_size_maps(heatmaps: Heatmaps, count: int) -> list[NDArray[np.float64]]:
     """Return the heatmaps of a call, checked; they are resized batch by batch, so that memory stays bounded.
 
     Raises:

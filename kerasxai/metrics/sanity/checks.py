@@ -129,7 +129,7 @@ class ModelRandomization(_SanityCheck):
     def changed(self, images: Inputs, targets: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
         """Yield the heatmaps `(B, H, W)` after each step."""
         explainer = self.explainer
-        model = explainer._model.model
+        model = explainer.model
         if not isinstance(model, keras.Model):
             raise KerasxaiError(f"expected an explainer of a Keras model, got one of a {type(model).__name__}")
         steps = grouped(layers_from_top(model, images if input_specs(model) is None else None), self.options["steps"])
