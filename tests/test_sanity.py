@@ -61,7 +61,7 @@ def test_cascading_keeps_changes_and_independent_undoes_them() -> None:
     states: dict[str, list[list[bool]]] = {"cascading": [], "independent": []}
 
     class Watching:
-        _model = explainer._model
+        model = explainer.model
 
         def __init__(self, order: str) -> None:
             self.order = order
@@ -93,7 +93,7 @@ def test_weights_are_back_after_an_error(kind: str) -> None:
     explainer = kerasxai.Explainer(model, "saliency")
 
     class Failing:
-        _model = explainer._model
+        model = explainer.model
         calls = 0
 
         def __call__(self, *given: Any) -> Any:
