@@ -37,14 +37,27 @@ ROOMS = (
         "filters, units, patches, class images, neighbors, projections",
         (*_ENGINE, "data", "methods", "explainer"),
     ),
-    Room("evaluation", "one evaluation of a classifier: accuracy and localization, its tables", (*_LIBRARY, "version")),
-    Room("callbacks", "Keras callbacks; the folder callbacks/", _LIBRARY),
+    Room(
+        "segmentation",
+        "seeds from class maps, pseudo-masks, a segmenter",
+        (*_MAPS, "models", "data", "viz", "refinements", "explainer", "metrics"),
+    ),
+    Room(
+        "evaluation",
+        "one evaluation of a classifier: accuracy and localization, its tables",
+        (*_LIBRARY, "segmentation", "version"),
+    ),
+    Room("callbacks", "Keras callbacks; the folder callbacks/", (*_LIBRARY, "segmentation")),
     Room(
         "training",
         "loop, phases, recipes, losses, benchmark; the folder training/",
-        (*_LIBRARY, "callbacks", "evaluation", "version"),
+        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "version"),
     ),
-    Room("cli", "one module for each command", (*_LIBRARY, "callbacks", "evaluation", "training", "version")),
+    Room(
+        "cli",
+        "one module for each command",
+        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "training", "version"),
+    ),
     Room("__init__", "the public names", ("version",)),
     Room("__main__", "python -m kerasxai", ("cli",)),
 )

@@ -12,6 +12,7 @@ FILES = [
     ROOT / "kerasxai" / "localization.py",
     # Without the deprecated modules, which warn when they are imported.
     *sorted({*(ROOT / "kerasxai" / "metrics").glob("*.py")} - {*(ROOT / "kerasxai" / "metrics").glob("[es]*.py")}),
+    *(ROOT / "kerasxai" / name for name in ("metrics/segmentation.py", "segmentation/seeds.py")),
     *sorted((ROOT / "kerasxai" / "viz").glob("[!_]*.py")),
 ]
 

@@ -16,3 +16,4 @@ from .pointing import EnergyPointingGame as EnergyPointingGame
 from .pointing import PointingGame as PointingGame
 from .protocols import PROTOCOLS as PROTOCOLS
 from .report import LocalizationReport as LocalizationReport
+from .segmentation import SegmentationIoU as SegmentationIoU

@@ -1,0 +1,2 @@
+from .seeds import SeedIoU as SeedIoU
+from .seeds import label_map as label_map
