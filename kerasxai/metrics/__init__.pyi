@@ -5,6 +5,11 @@ from . import stability as stability
 from .base import Metric as Metric
 from .base import Result as Result
 from .boxes import box_iou as box_iou
+from .classification import F1Thresholds as F1Thresholds
+from .classification import MeanAveragePrecision as MeanAveragePrecision
+from .classification import MultiLabelF1 as MultiLabelF1
+from .detection import BoxAveragePrecision as BoxAveragePrecision
+from .detection import ImageBoxes as ImageBoxes
 from .localization import GTKnownLoc as GTKnownLoc
 from .localization import MaxBoxAcc as MaxBoxAcc
 from .localization import MaxBoxAccV2 as MaxBoxAccV2
@@ -14,6 +19,7 @@ from .masks import MaskCoverage as MaskCoverage
 from .masks import PxAP as PxAP
 from .pointing import EnergyPointingGame as EnergyPointingGame
 from .pointing import PointingGame as PointingGame
+from .pointing import PointingGameByClass as PointingGameByClass
 from .protocols import PROTOCOLS as PROTOCOLS
 from .report import LocalizationReport as LocalizationReport
 from .segmentation import SegmentationIoU as SegmentationIoU

@@ -97,3 +97,21 @@ class Metric:
         if not count:
             raise KerasxaiError(f"{type(self).__name__}: expected at least one {unit}, got none; there is no result")
         return count
+
+
+class CollectingMetric(Metric):
+    """A metric that keeps single values until its result, which depends on their order by score.
+
+    Attributes:
+        kept: Names of the totals that are joined along the first axis; all others are added up.
+    """
+
+    kept: tuple[str, ...] = ()
+
+    def add(self, **amounts: ArrayLike) -> None:
+        """Join the rows of kept totals to the former ones, and add to the others."""
+        super().add(**{name: amount for name, amount in amounts.items() if name not in self.kept})
+        for name in self.kept:
+            if name in amounts:
+                rows = np.asarray(amounts[name])
+                self.totals[name] = np.concatenate([self.totals[name], rows]) if name in self.totals else rows

@@ -133,6 +133,112 @@ class PointingGame(Metric):
         )
 
 
+class PointingGameByClass(Metric):
+    """The pointing game for several classes an image, as on PASCAL VOC and COCO: the mean of the classes' shares.
+
+    Zhang et al. (2018, arXiv:1608.00507): each class of each image has a heatmap, whose highest pixel is a hit as in
+    `PointingGame`. The subset `difficult` are pairs of image and class that `is_difficult_pair` describes. As in
+    TorchRay, leave out pairs whose boxes are all marked difficult in the data set. Departure: classes without a pair
+    are left out of the mean.
+
+    Args:
+        tolerance: In pixels of the image; the literature's 15 are of the original image.
+
+    Example:
+        >>> metric = PointingGameByClass(tolerance=0)
+        >>> heatmaps = [[[0.0, 1.0], [0.0, 0.0]]] * 2
+        >>> metric.update(heatmaps, labels=[0, 1], difficult=[False, True], boxes=[[[1, 0, 2, 1]], [[0, 1, 1, 2]]])
+        >>> metric.result()["pointing_game"], metric.result()["pointing_game_difficult"]
+        (0.5, 0.0)
+    """
+
+    def __init__(self, tolerance: float = 15) -> None:
+        if not tolerance >= 0:
+            raise KerasxaiError(f"tolerance must be a number of pixels from 0, got {tolerance}")
+        super().__init__(tolerance=float(tolerance))
+        # (C, 4): hits and pairs, hits and pairs of the difficult subset.
+        self.totals = {"classes": np.zeros((1, 4), np.int64), "skipped": np.zeros(1, np.int64)}
+
+    def update(
+        self,
+        heatmaps: Heatmaps,
+        labels: ArrayLike,
+        difficult: ArrayLike,
+        boxes: Sequence[ArrayLike] | None = None,
+        masks: ArrayLike | None = None,
+        image_size: ImageSize = None,
+    ) -> None:
+        """Count pairs of image and class.
+
+        Args:
+            heatmaps: `(R, h, w)` or a list of `(h, w)`, each of the class of its pair.
+            labels: `(R,)` the classes.
+            difficult: `(R,)` bool, which pairs are in the difficult subset.
+            boxes: For each pair `(k, 4)` the boxes of the class, in pixels; or
+            masks: `(R, H, W)` with 1 where the class is, 0 elsewhere, 255 ignore. A pair without either is skipped.
+            image_size: One side or (height, width) that the boxes belong to; None for the heatmap's own.
+
+        Raises:
+            KerasxaiError: Shapes or numbers do not fit; nothing is counted then.
+        """
+        pairs = regions(heatmaps, boxes, masks, image_size)
+        classes, hard = checked_labels(labels, len(pairs)), np.asarray(difficult)
+        checked_count("difficult", hard, len(pairs))
+        known = np.array([(mask == OBJECT).any() for _, mask in pairs], bool)
+        hit = np.array([hits(heatmap, mask, self.options["tolerance"]) for heatmap, mask in pairs], bool)
+        self.count_hits(classes[known], hit[known], hard.astype(bool)[known], int((~known).sum()))
+
+    def count_hits(
+        self, labels: NDArray[np.int64], hit: NDArray[np.bool_], difficult: NDArray[np.bool_], skipped: int = 0
+    ) -> None:
+        """Count pairs whose hits `(R,)` are known."""
+        length = 1 + labels.max(initial=0)
+        groups = (hit, np.ones(len(labels), bool), hit & difficult, difficult)
+        counts = np.stack([np.bincount(labels[group], minlength=length) for group in groups], axis=1)
+        self.add(classes=counts, skipped=skipped)
+
+    def result(self) -> Result:
+        """Return the figures of all pairs and of the difficult subset.
+
+        Returns:
+            `pointing_game`, the mean of the classes' shares of hits, `by_class` from class numbers to shares, and
+            `pairs`; `pointing_game_difficult`, `by_class_difficult` and `pairs_difficult`, the first None if the subset
+            is empty; `skipped`.
+
+        Raises:
+            KerasxaiError: Nothing was counted.
+        """
+        counts = self.totals["classes"]
+        if not counts[:, 1].any():
+            raise KerasxaiError("PointingGameByClass: expected a pair with a box, got none; there is no result")
+        result = Result()
+        for suffix, (right, pairs) in {"": counts[:, :2].T, "_difficult": counts[:, 2:].T}.items():
+            shares = {int(number): float(right[number] / pairs[number]) for number in np.flatnonzero(pairs)}
+            result[f"pointing_game{suffix}"] = float(np.mean(list(shares.values()))) if shares else None
+            result[f"by_class{suffix}"] = shares
+            result[f"pairs{suffix}"] = int(pairs.sum())
+        return Result(result | {"skipped": int(self.totals["skipped"][0])})
+
+
+def is_difficult_pair(boxes: NDArray[np.float64], size: tuple[int, int], other_classes: bool) -> bool:
+    """Return whether a pair of image and class is in the difficult subset of the pointing game.
+
+    Zhang et al. (2018, arXiv:1608.00507): the boxes of the class have less than a quarter of the image's area in total,
+    and the image has another class as well.
+
+    Args:
+        boxes: `(k, 4)` boxes of the class in pixels.
+        size: `(H, W)` of the image.
+        other_classes: Whether the image has another class.
+
+    Example:
+        >>> is_difficult_pair(np.array([[0, 0, 4, 5]]), (10, 10), True)
+        True
+    """
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1).sum()
+    return other_classes and bool(area < size[0] * size[1] / 4)
+
+
 class EnergyPointingGame(Metric):
     """Share of the heatmap's positive values on the object, as a mean over images.
 
