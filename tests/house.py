@@ -47,6 +47,11 @@ ROOMS = (
         "one evaluation of a classifier: accuracy and localization, its tables",
         (*_LIBRARY, "segmentation", "version"),
     ),
+    Room(
+        "audit",
+        "the audit of a classifier and its heatmaps; audit/shortcuts: what it should not look at",
+        (*_LIBRARY, "evaluation", "version"),
+    ),
     Room("callbacks", "Keras callbacks; the folder callbacks/", (*_LIBRARY, "segmentation")),
     Room(
         "training",
@@ -56,7 +61,7 @@ ROOMS = (
     Room(
         "cli",
         "one module for each command",
-        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "training", "version"),
+        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "audit", "training", "version"),
     ),
     Room("__init__", "the public names", ("version",)),
     Room("__main__", "python -m kerasxai", ("cli",)),

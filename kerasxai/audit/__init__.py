@@ -1,0 +1,1 @@
+"""The audit of a classifier and of its heatmaps: faithfulness, sanity, confusions, shortcuts."""
