@@ -223,6 +223,14 @@ def test_a_constant_heatmap_has_the_order_of_rows_and_no_correlation() -> None:
     np.testing.assert_array_equal(even(IMAGES[:, :4, :4], 0, np.full((2, 4, 4), 0.3)), 0)
 
 
+def test_road_of_a_batch_is_that_of_each_image() -> None:
+    images = np.concatenate([IMAGES, IMAGES[:1] + 3])
+    maps = np.stack([MAPS[0], MAPS[1], MAPS[0]])
+    whole = ROAD(classify, outputs="probabilities", shares=[0.2, 0.7])
+    single = ROAD(classify, outputs="probabilities", shares=[0.2, 0.7], batch_size=1)
+    np.testing.assert_allclose(whole(images, 0, maps), single(images, 0, maps), atol=1e-6)
+
+
 @METRICS
 def test_heatmaps_are_resized_bilinearly(metric: type[FaithfulnessMetric]) -> None:
     made = metric(classify, outputs="probabilities", **SMALL[metric])
