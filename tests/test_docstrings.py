@@ -12,7 +12,15 @@ FILES = [
     ROOT / "kerasxai" / "localization.py",
     # Without the deprecated modules, which warn when they are imported.
     *sorted({*(ROOT / "kerasxai" / "metrics").glob("*.py")} - {*(ROOT / "kerasxai" / "metrics").glob("[es]*.py")}),
-    *(ROOT / "kerasxai" / name for name in ("metrics/segmentation.py", "segmentation/seeds.py")),
+    *(
+        ROOT / "kerasxai" / name
+        for name in (
+            "metrics/segmentation.py",
+            "segmentation/seeds.py",
+            "segmentation/pseudo.py",
+            "segmentation/palette.py",
+        )
+    ),
     *sorted((ROOT / "kerasxai" / "viz").glob("[!_]*.py")),
 ]
 

@@ -1,2 +1,9 @@
+from .palette import COLORS as COLORS
+from .palette import colored as colored
+from .palette import read_label_map as read_label_map
+from .palette import save_label_map as save_label_map
+from .pseudo import Confidence as Confidence
+from .pseudo import pseudo_mask as pseudo_mask
 from .seeds import SeedIoU as SeedIoU
 from .seeds import label_map as label_map
+from .segmenter import build_segmenter as build_segmenter

@@ -1,0 +1,133 @@
+"""Settings of `kerasxai segment`, and its arguments. Nothing here imports TensorFlow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kerasxai.methods import METHODS
+from kerasxai.refinements import REFINE_HELP
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.settings import (
+    COUNT,
+    POSITIVE_SHARE,
+    SEED,
+    SHARE,
+    Limits,
+    SettingsCommand,
+    check_settings,
+    setting,
+)
+from kerasxai.training.config import DATA, DATA_DIR_HELP, MODEL, TRAINING, RunOutput
+from kerasxai.training.names import argument, check_backbone
+from kerasxai.training.run_config import RunConfig
+
+SEEDS, MEASURING = "seeds", "measuring"
+"""Headings of `--help`."""
+REFINE = "graphcut"
+_THRESHOLD = Limits(least=0, below=1)
+_SCALE = Limits(least=0.1, most=10)
+
+
+@dataclass(frozen=True)
+class SegmentConfig(RunConfig):
+    """All settings that influence the weights of a segmenter.
+
+    Attributes:
+        data: As for `TrainConfig`; it has several labels an image, or one.
+        seeds: The classifier that makes the seeds: the folder of a run of `kerasxai train`, or a model file.
+        method: The method of the class maps, a name in `kerasxai.METHODS`.
+        method_options: Options of the method.
+        refine: Refinements of the class maps, a chain as for `kerasxai.Explainer`; empty: none.
+        foreground: As for `kerasxai.segmentation.Confidence`.
+        background: As for `kerasxai.segmentation.Confidence`.
+        refined: As for `kerasxai.segmentation.Confidence`.
+        images: The number of training images, the first ones; None: all.
+        backbone: A name in `kerasxai.BACKBONES` or a model file; None: the backbone of the run of the seeds.
+        weights: "imagenet", "none", or a path.
+        width: Channels of the decoder.
+        epochs: Passes over the training images.
+        batch_size: Images in a step.
+        learning_rate: The peak rate of the decoder; it falls to 0 by a cosine.
+        backbone_rate: The rate of the backbone as a share of it.
+        backbone_share: Share of the backbone's layers that are trained, counted from the top.
+        smallest: The smallest factor by which training images are scaled.
+        largest: The largest one.
+        seed: Seed of weights, order and augmentation.
+        data_dir: The folder of TensorFlow Datasets.
+        class_masks: A folder of palette PNGs with true masks; read for measuring only.
+    """
+
+    data: str = setting("name of a data set, or a folder of images with their labels", DATA)
+    seeds: str = setting(
+        "the classifier that makes the seeds: the folder of a run, or a model file", SEEDS, metavar="RUN|FILE"
+    )
+    method: str = setting("method of the class maps", SEEDS, "cam", choices=METHODS)
+    method_options: Mapping[str, Any] = setting("an option of the method", SEEDS, flag="--method-option", collect=dict)
+    refine: str = setting(f"{REFINE_HELP}; '': none", SEEDS, REFINE, parse=str)
+    foreground: float = setting(
+        "share of a class map's maximum above which its class can be certain", SEEDS, 0.3, limits=_THRESHOLD
+    )
+    background: float = setting(
+        "share up to which all class maps must be where the background is certain", SEEDS, 0.2, limits=_THRESHOLD
+    )
+    refined: float = setting("threshold of the refined maps", SEEDS, 0.2, limits=_THRESHOLD)
+    images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
+    backbone: str | None = setting(
+        "a name, see `kerasxai backbones`, or a model file (default: the backbone of the run of the seeds)",
+        MODEL,
+        None,
+        metavar="NAME|FILE",
+        parse=argument(check_backbone),
+    )
+    weights: str = setting("imagenet, none, or a file of weights", MODEL, "imagenet")
+    width: int = setting("channels of the decoder", MODEL, 64, limits=Limits(least=1, most=4096))
+    epochs: int = setting("passes over the training images", TRAINING, 10, limits=Limits(least=1, most=10_000))
+    batch_size: int = setting("images in a step", TRAINING, 16, limits=COUNT)
+    learning_rate: float = setting("peak rate of the decoder", TRAINING, 3e-3, limits=Limits(above=0, most=10))
+    backbone_rate: float = setting("rate of the backbone as a share of it", TRAINING, 0.2, limits=POSITIVE_SHARE)
+    backbone_share: float = setting(
+        "share of the backbone's layers to train, from the top", TRAINING, 0.5, limits=SHARE
+    )
+    smallest: float = setting("smallest factor of the scale of training images", TRAINING, 0.75, limits=_SCALE)
+    largest: float = setting("largest factor of the scale of training images", TRAINING, 1.5, limits=_SCALE)
+    seed: int = setting("of weights, order and augmentation", TRAINING, 0, limits=SEED)
+    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
+    class_masks: str | None = setting(
+        "folder of palette PNGs with true masks, joined by file name, for measuring", DATA, None, metavar="FOLDER"
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.background > self.foreground:
+            raise KerasxaiError(f"background must be at most foreground, {self.foreground}, got {self.background}")
+        if self.smallest > self.largest:
+            raise KerasxaiError(f"smallest must be at most largest, {self.largest}, got {self.smallest}")
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured; without influence on the weights.
+
+    Attributes:
+        true_masks: Whether the same network is also trained on true masks, in a subfolder, as the upper bound.
+        test_images: The number of test images on which seeds and the segmenter are measured; None: all.
+        sheet_images: Validation images drawn each epoch.
+    """
+
+    true_masks: bool = setting(
+        "also train the same network on the true masks, in a subfolder, as the upper bound", MEASURING, False
+    )
+    test_images: int | None = setting("number of measured test images (default: all)", MEASURING, None, limits=COUNT)
+    sheet_images: int = setting("validation images drawn each epoch", MEASURING, 6, limits=Limits(least=0, most=1000))
+
+
+SEGMENT = SettingsCommand(
+    "Train a segmenter from image labels: seeds, pseudo-masks, an encoder-decoder, and their mean IoU.",
+    [
+        "kerasxai segment --data shapes_two --seeds runs/x --out runs/seg",
+        "kerasxai segment --data shapes_two --seeds runs/x --true-masks --out runs/seg",
+        "kerasxai segment --data voc/2012 --seeds runs/voc --refine scales,walker --out runs/voc_seg",
+        "kerasxai segment --data photos/ --seeds runs/photos --class-masks masks/ --images 1000 --out runs/photos_seg",
+    ],
+    (SegmentConfig, Measuring, RunOutput),
+)

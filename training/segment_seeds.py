@@ -1,0 +1,180 @@
+"""Seeds and pseudo-masks of a split, made image by image, and measured where there are true masks."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.explainer import Explainer
+from kerasxai.metrics import Metric, SegmentationIoU
+from kerasxai.metrics.baselines import centered_gaussian
+from kerasxai.metrics.inputs import BACKGROUND, IGNORE
+from kerasxai.segmentation import Confidence, SeedIoU, pseudo_mask, save_label_map
+from kerasxai.tools.files import read_json, write_json
+from kerasxai.tools.progress import Bar
+from kerasxai.training.segment_config import SegmentConfig
+from kerasxai.training.segment_data import positive_classes
+
+_BATCH = 8
+"""Images whose seeds are made and recorded together."""
+JSON = dict[str, Any]
+
+
+class Seeds(NamedTuple):
+    """The seeds of one image.
+
+    Attributes:
+        classes: `(K,)` its classes.
+        maps: `(K, H, W)` class maps as the method makes them.
+        refined: `(K, H, W)` after refinement.
+        mask: `(H, W)` the pseudo-mask.
+    """
+
+    classes: NDArray[np.int64]
+    maps: NDArray[np.float32]
+    refined: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+
+
+class SeedMaker:
+    """Makes seeds of images from their image labels.
+
+    Args:
+        classifier: The classifier.
+        config: The method, the refinements and the thresholds.
+    """
+
+    def __init__(self, classifier: keras.Model, config: SegmentConfig) -> None:
+        def explainer(refine: str | None) -> Explainer:
+            return Explainer(classifier, config.method, refine=refine, progress=False, **dict(config.method_options))
+
+        self._plain = explainer(None)
+        self._refined = explainer(config.refine) if config.refine else None
+        self._confidence = Confidence(config.foreground, config.background, config.refined)
+
+    def __call__(self, images: NDArray[np.uint8], classes: list[NDArray[np.int64]]) -> list[Seeds]:
+        """Return the seeds of a batch.
+
+        Args:
+            images: `(B, H, W, 3)`.
+            classes: The classes of each image.
+        """
+        counts = [len(one) for one in classes]
+        # All classes of all images in one call: one trace, and full batches.
+        rows, targets = np.repeat(np.arange(len(images)), counts), np.concatenate(classes)
+        maps = refined = np.zeros((0, *images.shape[1:3]), np.float32)
+        if len(rows):
+            repeated = images[rows].astype(np.float32)
+            maps = self._plain(repeated, targets).heatmaps
+            refined = maps if self._refined is None else self._refined(repeated, targets).heatmaps
+        ends = np.cumsum(counts)[:-1]
+        return [
+            Seeds(own, one, other, pseudo_mask(one, other, own, self._confidence))
+            for own, one, other in zip(classes, np.split(maps, ends), np.split(refined, ends), strict=True)
+        ]
+
+
+@dataclass
+class Tally:
+    """What is measured of the seeds of a split.
+
+    Attributes:
+        num_classes: Number of classes.
+        done: The number of images.
+        labeled: The number of pixels with a label in the pseudo-masks, and of all pixels.
+        metrics: By the name of the step; empty without true masks.
+    """
+
+    num_classes: int
+    done: int = 0
+    labeled: list[int] = field(default_factory=lambda: [0, 0])
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+    def measure(self, seeds: Seeds, true: NDArray[np.uint8]) -> None:
+        """Measure the seeds of an image with its true mask."""
+        if not self.metrics:
+            sweeps = {name: SeedIoU(self.num_classes) for name in ("seeds", "refined", "centered_gaussian")}
+            fixed = ("pseudo_masks", "pseudo_masks_labeled", "all_background")
+            self.metrics = {**sweeps, **{name: SegmentationIoU(self.num_classes) for name in fixed}}
+        gaussian = np.broadcast_to(centered_gaussian(true.shape), seeds.maps.shape)
+        for name, maps in (("seeds", seeds.maps), ("refined", seeds.refined), ("centered_gaussian", gaussian)):
+            self.metrics[name].update(maps, seeds.classes, true)  # type: ignore[attr-defined]
+        certain = seeds.mask != IGNORE
+        # As IRN measures them, with uncertain pixels as background, and on the pixels that have a label.
+        filled = np.where(certain, seeds.mask, BACKGROUND)
+        pairs = ((filled, true), (filled, np.where(certain, true, IGNORE)), (np.zeros_like(filled), true))
+        for name, (one, mask) in zip(("pseudo_masks", "pseudo_masks_labeled", "all_background"), pairs, strict=True):
+            self.metrics[name].update([one], [mask])  # type: ignore[attr-defined]
+
+    def count(self, seeds: Seeds) -> None:
+        """Count an image."""
+        self.done += 1
+        self.labeled = [self.labeled[0] + int((seeds.mask != IGNORE).sum()), self.labeled[1] + seeds.mask.size]
+
+    def state(self) -> JSON:
+        """Return everything, ready for JSON."""
+        states = {name: metric.state() for name, metric in self.metrics.items()}
+        return {"num_classes": self.num_classes, "done": self.done, "labeled": self.labeled, "metrics": states}
+
+    @classmethod
+    def read(cls, path: Path, num_classes: int) -> "Tally":
+        """Read a tally that was written before, or begin one."""
+        if not path.exists():
+            return cls(num_classes)
+        kept = read_json(path)
+        kinds: dict[str, type[Metric]] = {kind.__name__: kind for kind in (SeedIoU, SegmentationIoU)}
+        kept["metrics"] = {name: kinds[one["metric"]].from_state(one) for name, one in kept["metrics"].items()}
+        return cls(**kept)
+
+
+def make_seeds(
+    maker: SeedMaker, samples: Iterable[dict[str, Any]], count: int, record: Path, masks: Path | None, num_classes: int
+) -> Tally:
+    """Make and measure the seeds of images that are not done yet.
+
+    Args:
+        maker: Makes seeds from images and image labels; true masks are compared with them afterwards.
+        samples: With `image`, `labels` and perhaps `class_mask`.
+        count: The number of samples.
+        record: The JSON file with the figures so far, from which a stopped command continues.
+        masks: The folder that pseudo-masks are written to; None: they are not written.
+        num_classes: Number of classes.
+    """
+    tally = Tally.read(record, num_classes)
+    if tally.done >= count:
+        return tally
+    with Bar(count, f"seeds of {record.stem} images") as bar:
+        for number, batch in _batches(samples, tally.done, count):
+            images = np.stack([sample["image"] for sample in batch])
+            found = maker(images, [positive_classes(sample["labels"]) for sample in batch])
+            for offset, (sample, seeds) in enumerate(zip(batch, found, strict=True)):
+                tally.count(seeds)
+                if masks is not None:
+                    save_label_map(mask_file(masks, sample, number + offset), seeds.mask)
+                if "class_mask" in sample:
+                    tally.measure(seeds, sample["class_mask"])
+            # After the files: a command that is killed in between makes them again, and finds them equal.
+            write_json(record, tally.state())
+            bar.reach(tally.done)
+    return tally
+
+
+def _batches(samples: Iterable[JSON], start: int, end: int) -> Iterator[tuple[int, list[JSON]]]:
+    """Yield the samples from a start to an end in batches, each with the number of its first sample."""
+    left = itertools.islice(iter(samples), start, end)
+    for number in range(start, end, _BATCH):
+        if batch := list(itertools.islice(left, _BATCH)):
+            yield number, batch
+
+
+def mask_file(folder: Path, sample: Any, number: int) -> Path:
+    """Return the path of the label map of a sample: the name of the image with ".png", or its number."""
+    name = sample.get("name", b"")
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+    parts = [part for part in PurePosixPath(text).parts if part not in ("/", "..")]
+    return folder.joinpath(*parts).with_suffix(".png") if parts else folder / f"{number:06d}.png"
