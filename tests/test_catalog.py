@@ -137,19 +137,19 @@ class TestSeveralObjects:
 
     def test_the_largest_gives_the_label_and_all_of_its_class_the_boxes(self, example: dict[str, Any]) -> None:
         with mocked(example):
-            sample = first(kerasxai.data.load("voc/2007", split="test", image_size=16))
+            sample = first(kerasxai.data.load("voc/2007", split="test", image_size=16, labels="single"))
         assert sample["label"] == 7
         np.testing.assert_allclose(sample["boxes"], [[0.2, 0.1, 0.8, 0.9], [0.5, 0.5, 0.7, 0.6]])
 
     @pytest.mark.parametrize("name", ["voc", "voc/2012"])
     def test_other_years_work_as_well(self, name: str, example: dict[str, Any]) -> None:
         with mocked(example):
-            sample = first(kerasxai.data.load(name, split="train", image_size=16))
+            sample = first(kerasxai.data.load(name, split="train", image_size=16, labels="single"))
         assert sample["label"] == 7 and sample["boxes"].shape == (2, 4)
 
     def test_images_without_objects_are_left_out(self, picture: np.ndarray) -> None:
         with mocked(voc(picture, [], [])):
-            assert not list(kerasxai.data.load("voc/2007", split="test", image_size=16))
+            assert not list(kerasxai.data.load("voc/2007", split="test", image_size=16, labels="single"))
 
 
 def coco(picture: np.ndarray, objects: list[tuple[list[float], int, bool]]) -> dict[str, Any]:
@@ -176,23 +176,23 @@ class TestCrowds:
     @pytest.mark.parametrize("name", ["coco", "coco/2014", "coco/2017"])
     def test_a_crowd_gives_neither_the_label_nor_a_box(self, name: str, picture: np.ndarray) -> None:
         with mocked(coco(picture, [self.crowd, self.small, self.large])):
-            sample = first(kerasxai.data.load(name, split="train", image_size=16))
+            sample = first(kerasxai.data.load(name, split="train", image_size=16, labels="single"))
         assert sample["label"] == 9 and sample["name"] == b"000000000139.jpg"
         np.testing.assert_allclose(sample["boxes"], [[0.5, 0.0, 1.0, 0.75]])
         with mocked(coco(picture, [self.crowd, self.small])):
-            sample = first(kerasxai.data.load(name, split="train", image_size=16))
+            sample = first(kerasxai.data.load(name, split="train", image_size=16, labels="single"))
         assert sample["label"] == 5
         np.testing.assert_allclose(sample["boxes"], [[0.0, 0.5, 0.25, 0.75]])
 
     def test_the_same_label_is_trained_on(self, picture: np.ndarray) -> None:
         with mocked(coco(picture, [self.crowd, self.small, self.large])):
-            _, labels = next(iter(kerasxai.data.training_pairs("coco/2017", "train", 8, 2)))
+            _, labels = next(iter(kerasxai.data.training_pairs("coco/2017", "train", 8, 2, labels="single")))
         assert labels.numpy().tolist() == [9, 9]
 
     @pytest.mark.parametrize("objects", [[], [crowd]])
     def test_nothing_but_a_crowd_is_no_image(self, picture: np.ndarray, objects: list[Any]) -> None:
         with mocked(coco(picture, objects)):
-            assert not list(kerasxai.data.load("coco/2017", split="train", image_size=16))
+            assert not list(kerasxai.data.load("coco/2017", split="train", image_size=16, labels="single"))
 
 
 def test_cars_have_one_box(picture: np.ndarray) -> None:

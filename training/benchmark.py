@@ -244,7 +244,7 @@ def _configs(
 
 def _checked_dataset(config: TrainConfig) -> data.ImageDataset:
     """Open the data, and refuse them before the first run if a later step would."""
-    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single")
     check_boxes(dataset.info)
     check_splits(dataset.info, _SPLITS)
     dataset.check_images(_SPLITS)

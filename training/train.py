@@ -98,7 +98,7 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         return folder.model
 
     # The data are checked before hours of training: the splits, and whether each image can be read.
-    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single")
     splits = ("train", "validation")
     check_splits(dataset.info, splits)
     check_images(config, dataset.info, splits)

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         config, queries, skipped = _read_queries(config)
         dataset = None
         if config.data:
-            dataset = data.open(config.data, data_dir=config.data_dir, skip_unreadable=True)
+            dataset = data.open(config.data, data_dir=config.data_dir, skip_unreadable=True, labels="single")
             problems = dataset.unreadable_images(config.split)
             skipped += [{"image": text_of(path), "reason": f"{path}: {why}"} for path, why in problems.items()]
             count += dataset.info.splits.get(config.split, len(problems))

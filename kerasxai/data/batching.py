@@ -6,15 +6,16 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.engine.images.fit import fit_boxes, fit_image, fit_mask
+from kerasxai.engine.images.fit import fit_image, fit_mask, fit_rows
 from kerasxai.engine.images.image_input import Size
 
 Sample = dict[str, tf.Tensor]
 
-_MASKS = {"mask": 255, "part_mask": 0}
+_MASKS = {"mask": 255, "part_mask": 0, "class_mask": 255}
 """The value of padding in each mask: to be ignored, or no part of the object."""
 # No box begins or ends left of the image, so that rows of padding cannot be mistaken for boxes.
-_PADDING = {"boxes": -1, "name": ""}
+_PADDING: dict[str, float | str | bool] = {"boxes": -1, "name": "", "box_labels": -1, "box_difficult": False}
+_OF_BOXES = ("box_labels", "box_difficult")
 
 
 def height_and_width(size: Size) -> tuple[int, int]:
@@ -38,19 +39,25 @@ def resize_sample(sample: Sample, size: Size, fit: str = "stretch") -> Sample:
         if key in sample:
             resized[key] = fit_mask(sample[key], target, fit, padding)
     if "boxes" in sample:
-        resized["boxes"] = fit_boxes(sample["boxes"], shape, target, fit)
+        resized["boxes"], kept = fit_rows(sample["boxes"], shape, target, fit)
+        resized |= {key: tf.boolean_mask(sample[key], kept) for key in _OF_BOXES if key in sample}
     return resized
 
 
 def set_shapes(sample: Sample, size: Size | None) -> Sample:
     """Set the static shapes of a sample, which readers of files do not know and Keras needs."""
     height_width = (None, None) if size is None else height_and_width(size)
-    shapes = {"image": (*height_width, 3), "boxes": (None, 4), "mask": height_width, "part_mask": height_width}
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "image": (*height_width, 3),
+        "boxes": (None, 4),
+        **dict.fromkeys(_MASKS, height_width),
+        **dict.fromkeys(("labels", *_OF_BOXES), (None,)),
+    }
     return {key: tf.ensure_shape(value, shapes.get(key, ())) for key, value in sample.items()}
 
 
 def padded_batches(samples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Batch samples of one size; `boxes` are padded with rows of -1 to the largest number in the batch."""
+    """Batch samples of one size; `boxes` and `box_labels` are padded with -1 to the largest number in the batch."""
     padding = {key: tf.constant(_PADDING.get(key, 0), spec.dtype) for key, spec in samples.element_spec.items()}
     return samples.padded_batch(batch_size, padding_values=padding)
 

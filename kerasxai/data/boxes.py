@@ -225,7 +225,20 @@ class BoxLookup:
         self.numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, numbers), len(boxes))
 
     def find(self, name: tf.Tensor, image: tf.Tensor, label: tf.Tensor | None = None) -> tf.Tensor:
-        """Return the boxes `(k, 4)` of an image, float32 relative xyxy; `(0, 4)` where the file has none.
+        """Return the boxes `(k, 4)` of an image, see `find_labeled`; `(0, 4)` where the file has none.
+
+        Args:
+            name: The image's file name.
+            image: `(H, W, 3)`.
+            label: The image's class; None keeps boxes of all classes.
+        """
+        boxes, labels = self.find_labeled(name, image)
+        if label is None:
+            return boxes
+        return tf.boolean_mask(boxes, (labels < 0) | (labels == tf.cast(label, tf.int64)))
+
+    def find_labeled(self, name: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the boxes of an image, `(k, 4)` float32 relative xyxy, and their classes `(k,)`, -1 if unknown.
 
         Boxes are clipped at the image's border. One that leaves the image by more than a tenth belongs to an image of
         another size; it is not clipped, so that metrics refuse it.
@@ -233,16 +246,15 @@ class BoxLookup:
         Args:
             name: The image's file name.
             image: `(H, W, 3)`.
-            label: The image's class; None keeps boxes of all classes.
+
+        Returns:
+            A class is the number of classes if the category of the file is none of them.
         """
         if self.by_stem:
             name = tf.strings.regex_replace(name, r"\.[^./]*$", "")
         end = tf.strings.reduce_join(tf.strings.split(name, "/")[-self.parts :], separator="/")
         number = self.numbers.lookup(end)
         rows = tf.range(self.ends[number], self.ends[number + 1])
-        if label is not None:
-            labels = tf.gather(self.labels, rows)
-            rows = tf.boolean_mask(rows, (labels < 0) | (labels == tf.cast(label, tf.int64)))
         found = tf.gather(self.boxes, rows)
         if not self.relative:
             size = tf.cast(tf.shape(image)[1::-1], tf.float32)
@@ -254,7 +266,7 @@ class BoxLookup:
             frames = tf.where((same & (stated[:, 0] > 0))[:, None], stated, size)
             found = found / tf.concat([frames, frames], axis=1)
         fits = tf.reduce_all((found > -0.1) & (found < 1.1), axis=1, keepdims=True)
-        return tf.where(fits, tf.clip_by_value(found, 0.0, 1.0), found)
+        return tf.where(fits, tf.clip_by_value(found, 0.0, 1.0), found), tf.gather(self.labels, rows)
 
 
 def _labels(annotations: Iterable[Annotation], class_names: Sequence[str]) -> list[int]:

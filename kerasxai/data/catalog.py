@@ -1,9 +1,8 @@
 """Any TensorFlow Datasets builder as a source of samples; features are found by their types."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,133 +11,17 @@ from numpy.typing import NDArray
 
 from kerasxai.data import masks
 from kerasxai.data.boxes import BoxLookup
+from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.information import DatasetInfo
+from kerasxai.data.multi_label import class_mask_of, multi_hot, object_boxes
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
-from kerasxai.data.tables import DatasetRow
+from kerasxai.data.tfds_features import Features, find_features
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 from kerasxai.tools.lazy import resolve
 
-Feature: TypeAlias = tfds.features.FeatureConnector
 Example = Mapping[str, Any]
 """What TFDS reads of one image; in a sequence of objects there are dicts again."""
-
-_CROWDS = ("is_crowd", "is_group_of")
-_NAME_FEATURES = ("file_name", "image/filename", "filename", "image/file_name", "id", "image_id", "image/id")
-
-
-@dataclass(frozen=True)
-class Features:
-    """Paths of the features in an example, "/" between an `objects` sequence and what is in it.
-
-    Attributes:
-        image: The image.
-        label: The class label; in a sequence of objects if it has two steps.
-        boxes: The boxes, or None.
-        mask: A segmentation mask, or None.
-        parts: A mask that numbers the parts of the object, or None.
-        crowds: A flag of objects that are groups of objects in one box, or None.
-        name: A text with the image's name, or None.
-        class_names: The classes of `label`.
-        box_format: The TFDS format of `boxes`.
-        labeled_mask: Whether `mask` holds class numbers.
-    """
-
-    image: str
-    label: str
-    boxes: str | None
-    mask: str | None
-    parts: str | None
-    crowds: str | None
-    name: str | None
-    class_names: tuple[str, ...]
-    box_format: str
-    labeled_mask: bool
-
-
-def _flat(features: Mapping[str, Feature], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Feature]]:
-    """Yield each feature with its path; features in a sequence of dicts have the sequence's name in front."""
-    for name, feature in features.items():
-        inner = getattr(feature, "feature", None)
-        if isinstance(inner, tfds.features.FeaturesDict):
-            yield from _flat(inner, (*prefix, name))
-        else:
-            yield (*prefix, name), feature
-
-
-def _is_mask(feature: Feature) -> bool:
-    return isinstance(feature, tfds.features.Image) and feature.shape[-1] == 1
-
-
-def _pick(kind: str, name: str, found: Mapping[str, Feature], chosen: str | None, usual: str) -> str | None:
-    """Return the path of the feature of a kind: the chosen one, the only one, or the one with the usual name."""
-    if chosen is not None:
-        return chosen or None
-    if len(found) > 1 and usual not in found:
-        several = ", ".join(found)
-        raise KerasxaiError(
-            f"expected one feature of {name} that could be the {kind}, or a row in DATASETS, got several ({several})"
-        )
-    return usual if usual in found else next(iter(found), None)
-
-
-def find_features(name: str, features: Mapping[str, Feature], row: DatasetRow) -> Features:
-    """Find image, label, boxes and mask by their TFDS feature types.
-
-    A class label of the image wins over labels in a sequence of objects. A mask is a second image, of one channel, or
-    an image of one channel for each object in the sequence. What `row` says wins over everything.
-
-    Args:
-        name: The data set's name, for errors.
-        features: A `tfds.features.FeaturesDict`.
-        row: What is known beyond the types.
-
-    Raises:
-        KerasxaiError: There is no image or no class label, or several of a kind.
-    """
-    flat = {path: feature for path, feature in _flat(features) if len(path) <= 2}
-    single = {path[0]: feature for path, feature in flat.items() if len(path) == 1}
-    images = {path: f for path, f in single.items() if isinstance(f, tfds.features.Image)}
-    pictures = {path: f for path, f in images.items() if path == "image" or not _is_mask(f)}
-    image = _pick("image", name, pictures or images, None, "image")
-    labels = {path: f for path, f in single.items() if isinstance(f, tfds.features.ClassLabel)}
-    nested = {
-        "/".join(path): f
-        for path, f in flat.items()
-        if len(path) == 2
-        and isinstance(f, tfds.features.ClassLabel)
-        and any(other[0] == path[0] and isinstance(g, tfds.features.BBoxFeature) for other, g in flat.items())
-    }
-    usual = "label" if labels else next((path for path in nested if path.endswith("/label")), "label")
-    label = _pick("class label", name, labels or nested, row.label, usual)
-    if image is None or label is None:
-        missing = "image" if image is None else "class label"
-        raise KerasxaiError(
-            f"expected a data set with images and class labels, got {name} without {missing}; its features are: "
-            f"{', '.join(features)}"
-        )
-    same = label.split("/")[0] if "/" in label else None
-    boxes = {"/".join(p): f for p, f in flat.items() if isinstance(f, tfds.features.BBoxFeature)}
-    if same:
-        boxes = {path: f for path, f in boxes.items() if path.startswith(f"{same}/")}
-    found_boxes = _pick("boxes", name, boxes, row.boxes, "bbox" if "bbox" in boxes else f"{same or 'objects'}/bbox")
-    found_masks = {path: f for path, f in images.items() if path != image and _is_mask(f)}
-    if same:
-        found_masks |= {"/".join(p): f for p, f in flat.items() if p[0] == same and len(p) == 2 and _is_mask(f)}
-    mask = _pick("mask", name, found_masks, row.parts, "segmentation_mask")
-    texts = {path for path, f in single.items() if isinstance(f, tfds.features.Text)}
-    return Features(
-        image=image,
-        label=label,
-        boxes=found_boxes,
-        mask=mask,
-        parts=row.parts,
-        crowds=next((f"{same}/{name}" for name in _CROWDS if (same, name) in flat), None),
-        name=next((path for path in _NAME_FEATURES if path in texts), None),
-        class_names=tuple({"/".join(p): f for p, f in flat.items()}[label].names),
-        box_format=str(getattr(boxes.get(found_boxes or ""), "bbox_format", None) or "REL_YXYX").rsplit(".", 1)[-1],
-        labeled_mask=isinstance(found_masks.get(mask or ""), tfds.features.LabeledImage),
-    )
 
 
 class TfdsSource:
@@ -146,12 +29,15 @@ class TfdsSource:
 
     If the class labels are those of several objects in an image, the label is the class of the object with the largest
     box, and boxes and masks are those of all objects of that class. Crowds, which are boxes around many objects at
-    once, are left out, and so are images without objects.
+    once, are left out, and so are images without objects. With several labels an image, crowds count as labels and not
+    as boxes, and images without objects have labels of 0.
 
     Args:
         name: A TFDS name.
         data_dir: Where TFDS keeps its data.
         boxes_file: Boxes by the images' file names, in place of those of the data set.
+        labels: A name in `kerasxai.data.information.READINGS`.
+        class_masks: A folder of class masks by the images' file names, in place of those of the data set.
     """
 
     def __init__(
@@ -159,14 +45,18 @@ class TfdsSource:
         name: str,
         data_dir: StrPath | None = None,
         boxes_file: StrPath | None = None,
+        labels: str = "auto",
+        class_masks: StrPath | None = None,
     ) -> None:
+        labels = "multi" if class_masks is not None and labels == "auto" else labels
         row = row_of(name)
         self.builder = make_builder(name, row, data_dir)
         # "voc" means "voc/2007" to TFDS, and has that row.
         config = getattr(self.builder, "builder_config", None)
         self.row = row_of(f"{self.builder.name}/{config.name}") if config and row.builder is None else row
-        self.features = find_features(name, self.builder.info.features, self.row)
+        self.features = find_features(name, self.builder.info.features, self.row, labels)
         self.boxes = None if boxes_file is None else self._joined(name, boxes_file)
+        self.class_masks = None if class_masks is None else self._joined_masks(name, class_masks)
         prepare(self.builder, name)
         self.splits = name_splits(tuple(self.builder.info.splits), self.row)
         self.info = DatasetInfo(
@@ -174,14 +64,27 @@ class TfdsSource:
             class_names=self.features.class_names,
             splits={split: self.count(expression) for split, expression in self.splits.items()},
             has_boxes=any((self.features.boxes, self.features.mask, self.boxes)),
-            has_masks=self.features.mask is not None,
+            has_masks=self.features.mask is not None and not self.features.multi,
             has_parts=self.features.parts is not None,
             feature_stride=self.row.feature_stride,
             image_size=self.row.image_size,
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),
             augment=self.row.augment,
+            multi_label=self.features.multi,
+            has_class_masks=self.features.multi
+            and any((self.features.mask, self.features.class_mask, self.class_masks)),
         )
+
+    def _joined_masks(self, name: str, folder: StrPath) -> ClassMasks:
+        if not self.features.multi:
+            raise KerasxaiError(f"labels must be 'multi' or 'auto' with class_masks, got 'single' for {name}")
+        if self.features.name is None:
+            raise KerasxaiError(
+                f"expected a data set with the names of its image files to join class masks by, got {name}, which has "
+                "no names; omit the class masks"
+            )
+        return ClassMasks(folder, len(self.features.class_names))
 
     def _joined(self, name: str, boxes_file: StrPath) -> BoxLookup:
         if self.features.name is None:
@@ -189,7 +92,7 @@ class TfdsSource:
                 f"expected a data set with the names of its image files to join a file of boxes by, got {name}, which "
                 "has no names; omit the file of boxes"
             )
-        if "/" in self.features.label:
+        if self.features.nested:
             raise KerasxaiError(
                 f"expected a data set with one class for each image to join a file of boxes to, got {name}, whose "
                 "classes are those of its own boxes; omit the file of boxes"
@@ -213,13 +116,14 @@ class TfdsSource:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
         found = self.features
         expression = self.expression(split)
-        nested = "/" in found.label
         # TFDS decodes only the features of this tree.
         needed = {found.image, found.label, found.name}
-        if annotations or nested:
+        if found.multi:
+            needed.add(found.difficult)
+        if annotations or (found.nested and not found.multi):
             needed |= {found.boxes, found.crowds}
         if annotations:
-            needed.add(found.mask)
+            needed |= {found.mask, found.class_mask}
         tree: dict[str, Any] = {}
         for path in filter(None, needed):
             first, _, rest = path.partition("/") if path not in self.builder.info.features else (path, "", "")
@@ -231,13 +135,13 @@ class TfdsSource:
                 )
         except ValueError as error:
             raise KerasxaiError(f"cannot read the split {split!r} of {self.info.name}: {error}") from error
-        mask_reader = (
-            resolve(self.row.mask) if self.row.mask else masks.labeled if found.labeled_mask else masks.nonzero
-        )
-        if nested:
+        mask_reader = self._mask_reader
+        if found.nested and not found.multi:
             dataset = dataset.filter(lambda example: tf.reduce_any(_single(example, found)))
 
         def sample(index: tf.Tensor, example: Example) -> dict[str, tf.Tensor]:
+            if found.multi:
+                return self._multi_sample(index, example, annotations, split)
             adapted = adapt(index, example, found, mask_reader, annotations, split)
             if self.boxes is not None and annotations:
                 adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"], adapted["label"])
@@ -245,12 +149,56 @@ class TfdsSource:
 
         return dataset.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64]:
+    def _multi_sample(self, index: tf.Tensor, example: Example, annotations: bool, split: str) -> dict[str, tf.Tensor]:
+        """Convert a TFDS example to a sample with `labels`."""
+        found = self.features
+        image, numbers = to_rgb(_at(example, found.image)), _at(example, found.label)
+        difficult = tf.cast(_at(example, found.difficult), tf.bool) if found.difficult else None
+        sample = {
+            "index": index,
+            "image": image,
+            "labels": multi_hot(numbers, len(found.class_names), difficult),
+            "name": _name(index, example, found, split),
+        }
+        if not annotations:
+            return sample
+        crowds = None if found.crowds is None else ~_single(example, found)
+        if self.boxes is not None:
+            boxes, labels = self.boxes.find_labeled(sample["name"], image)
+            # Categories that are no class of the data have a number after the last class.
+            sample |= object_boxes(boxes, labels, None, labels >= len(found.class_names))
+        elif found.boxes:
+            boxes = to_xyxy(_at(example, found.boxes), found.box_format, image)
+            sample |= object_boxes(boxes, numbers, difficult, crowds)
+        if self.class_masks is not None:
+            sample["class_mask"] = self.class_masks.find(sample["name"], image)
+        elif found.class_mask:
+            stored = tf.cast(_at(example, found.class_mask)[..., 0], tf.uint8)
+            sample["class_mask"] = tf.where(stored == 255, stored, stored + found.class_mask_offset)
+        elif found.mask:
+            mask = _at(example, found.mask)[..., 0]
+            objects = mask > 0 if found.nested else self._mask_reader(tf.cast(mask, tf.uint8))
+            sample["class_mask"] = class_mask_of(objects, numbers, crowds)
+            if not found.nested and "boxes" not in sample:
+                sample |= object_boxes(masks.box(objects), numbers, None, None)
+        return sample
+
+    @property
+    def _mask_reader(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        if self.row.mask:
+            return resolve(self.row.mask)
+        return masks.labeled if self.features.labeled_mask else masks.nonzero
+
+    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64] | NDArray[np.float32]:
         """Return the labels of a split; see `kerasxai.data.information.Source`."""
         # TensorFlow prunes no work inside of a map: the images are read too.
         samples = self.samples(split, annotations=False)
-        labels = samples.map(lambda sample: sample["label"], num_parallel_calls=tf.data.AUTOTUNE)
-        return np.array(list(labels.take(-1 if most is None else most).as_numpy_iterator()), np.int64)
+        key = "labels" if self.features.multi else "label"
+        labels = samples.map(lambda sample: sample[key], num_parallel_calls=tf.data.AUTOTUNE)
+        found = list(labels.take(-1 if most is None else most).as_numpy_iterator())
+        if self.features.multi:
+            return np.array(found, np.float32).reshape(len(found), len(self.features.class_names))
+        return np.array(found, np.int64)
 
     def unreadable(self, split: str) -> dict[Path, str]:
         """Return nothing: TFDS read all images when it prepared them."""
@@ -269,6 +217,11 @@ def _single(example: Example, found: Features) -> tf.Tensor:
     if found.crowds is None:
         return tf.ones_like(_at(example, found.label), tf.bool)
     return tf.cast(_at(example, found.crowds), tf.int32) <= 0
+
+
+def _name(index: tf.Tensor, example: Example, found: Features, split: str) -> tf.Tensor:
+    """Return the name of an image: its file name where there is one, else the split and the index."""
+    return _at(example, found.name) if found.name else tf.strings.format(f"{split}-{{}}", index)
 
 
 def to_rgb(image: tf.Tensor) -> tf.Tensor:
@@ -315,13 +268,12 @@ def adapt(
     """Convert a TFDS example to a sample as `kerasxai.data.load` returns it, with `index`."""
     image = to_rgb(_at(example, found.image))
     label = _at(example, found.label)
-    nested = "/" in found.label
     boxes = None
-    if found.boxes and (annotations or nested):
+    if found.boxes and (annotations or found.nested):
         boxes = to_xyxy(_at(example, found.boxes), found.box_format, image)
     # Before objects are merged, a mask may have one channel for each.
     mask = _at(example, found.mask) if found.mask and annotations else None
-    if nested and boxes is not None:
+    if found.nested and boxes is not None:
         single = _single(example, found)
         area = tf.reduce_prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         largest = label[tf.argmax(tf.where(single, area, -1.0))]
@@ -329,8 +281,8 @@ def adapt(
         boxes = tf.boolean_mask(boxes, same)
         mask = None if mask is None else tf.reduce_max(tf.boolean_mask(mask, same), axis=0)
         label = largest
-    text = _at(example, found.name) if found.name else tf.strings.format(f"{split}-{{}}", index)
-    sample = {"index": index, "image": image, "label": tf.cast(label, tf.int64), "name": text}
+    name = _name(index, example, found, split)
+    sample = {"index": index, "image": image, "label": tf.cast(label, tf.int64), "name": name}
     if mask is not None:
         mask = tf.cast(mask[..., 0], tf.uint8)
         sample["mask"] = mask_reader(mask)

@@ -34,6 +34,8 @@ def open_dataset(
     boxes_csv: StrPath | None = None,
     split_seed: int = 0,
     skip_unreadable: bool = False,
+    labels: str = "auto",
+    class_masks: StrPath | None = None,
 ) -> "ImageDataset":
     """Open a data set; it is downloaded or made if it was not yet.
 
@@ -43,6 +45,8 @@ def open_dataset(
         boxes_csv: As for `kerasxai.data.load`.
         split_seed: As for `kerasxai.data.load`.
         skip_unreadable: As for `kerasxai.data.load`.
+        labels: As for `kerasxai.data.load`.
+        class_masks: As for `kerasxai.data.load`.
 
     Raises:
         KerasxaiError: There is no such data set or folder, or it cannot be read or prepared.
@@ -56,9 +60,9 @@ def open_dataset(
     path = Path(text).expanduser()
     # A name wins over a folder of that name.
     if isinstance(name_or_path, str) and is_dataset(text):
-        return ImageDataset(TfdsSource(text, data_dir, boxes_csv))
+        return ImageDataset(TfdsSource(text, data_dir, boxes_csv, labels, class_masks))
     if path.is_dir():
-        return ImageDataset(FolderSource(path, boxes_csv, split_seed, skip_unreadable))
+        return ImageDataset(FolderSource(path, boxes_csv, split_seed, skip_unreadable, labels, class_masks))
     if path.exists():
         raise KerasxaiError(f"expected a folder of images or the name of a data set, got the file {path}")
     if isinstance(name_or_path, str) and len(path.parts) == 1:
@@ -158,13 +162,14 @@ class ImageDataset:
         Args:
             split: As for `kerasxai.data.load`.
             settings: How the pairs are prepared; None for the defaults.
-            labels: `(N,)` integers in place of the data's own labels, in the order of `labels(split)`; samples with a
-                label below 0 are dropped.
+            labels: In place of the data's own labels, in their form and in the order of `labels(split)`; samples
+                without a label of 0 or more are dropped.
             count: Only so many samples, without reading the others; with `cache` the same ones in each pass. Those of a
                 folder are chosen by the seed, of a data set of TFDS they are the first ones.
 
         Returns:
-            A `tf.data.Dataset` of `(image, label)`: `(B, h, w, 3)` float32 in [0, 255] and `(B,)` int64.
+            A `tf.data.Dataset` of `(image, label)`: `(B, h, w, 3)` float32 in [0, 255] and `(B,)` int64, or
+            `(B, C)` float32 where samples have `labels`.
 
         Raises:
             KerasxaiError: There is no such split, or not one label for each sample.
@@ -184,8 +189,8 @@ class ImageDataset:
             samples = relabel(samples, labels, self.info.splits.get(_full_name(split)))
         return pairs_of(samples, settings, shuffle)
 
-    def labels(self, split: str = "train") -> NDArray[np.int64]:
-        """Return the label of each sample of a split, `(N,)`, in the order of its samples."""
+    def labels(self, split: str = "train") -> NDArray[np.int64] | NDArray[np.float32]:
+        """Return the label of each sample of a split, `(N,)`, or `labels` `(N, C)`, in the order of its samples."""
         return self._source.labels(_full_name(split))
 
     def examples(

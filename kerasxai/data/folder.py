@@ -11,10 +11,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.data.boxes import read_boxes
+from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
-from kerasxai.data.information import DatasetInfo, check_readable
+from kerasxai.data.information import DatasetInfo, check_readable, check_reading
+from kerasxai.data.multi_label import object_boxes
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 from kerasxai.tools.printable import printable
@@ -118,6 +120,8 @@ class FolderSource:
         boxes_csv: See `kerasxai.data.boxes.read_boxes`.
         seed: Of the split.
         skip_unreadable: Whether images that cannot be read are left out of the samples; if not, they are an error.
+        labels: A name in `kerasxai.data.information.READINGS`.
+        class_masks: A folder of class masks by the names of the images.
     """
 
     def __init__(
@@ -126,8 +130,13 @@ class FolderSource:
         boxes_csv: StrPath | None = None,
         seed: int = 0,
         skip_unreadable: bool = False,
+        labels: str = "auto",
+        class_masks: StrPath | None = None,
     ) -> None:
         files = find_files(root)
+        self.multi = check_reading(labels) == "multi" or (labels == "auto" and class_masks is not None)
+        if class_masks is not None and not self.multi:
+            raise KerasxaiError("labels must be 'multi' or 'auto' with class_masks, got 'single'")
         self.root = root
         self._has_warned = False
         self.skip_unreadable = skip_unreadable
@@ -139,6 +148,9 @@ class FolderSource:
         self.splits = name_splits(files, seed)
         names = [file.name for found in files.values() for file in found]
         self.boxes = None if boxes_csv is None else read_boxes(boxes_csv, root, names)
+        self.class_masks = None
+        if class_masks is not None:
+            self.class_masks = ClassMasks(class_masks, len(self.class_names), root, names)
         self.info = DatasetInfo(
             name=os.fspath(root),
             class_names=self.class_names,
@@ -146,6 +158,8 @@ class FolderSource:
             has_boxes=self.boxes is not None,
             has_masks=False,
             summary=f"a folder of images of {len(self.class_names)} classes",
+            multi_label=self.multi,
+            has_class_masks=self.class_masks is not None,
         )
 
     def unreadable(self, split: str) -> dict[Path, str]:
@@ -182,9 +196,13 @@ class FolderSource:
         number_of = {name: number for number, name in enumerate(self.class_names)}
         return np.array([number_of[file.class_name] for file in files], np.int64)
 
-    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64]:
+    def labels(self, split: str, most: int | None = None) -> NDArray[np.int64] | NDArray[np.float32]:
         """Return the labels of a split, without reading its images; see `kerasxai.data.information.Source`."""
-        return self._classes_of(self._files(split))
+        return self._labels_of(self._files(split))
+
+    def _labels_of(self, files: Sequence[_File]) -> NDArray[np.int64] | NDArray[np.float32]:
+        classes = self._classes_of(files)
+        return np.eye(len(self.class_names), dtype=np.float32)[classes] if self.multi else classes
 
     def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
@@ -193,8 +211,10 @@ class FolderSource:
             "index": np.arange(len(files)),
             # As bytes, because TensorFlow takes no text that is not UTF-8.
             "name": [os.fsencode(file.name) for file in files],
-            "label": self._classes_of(files),
+            "labels" if self.multi else "label": self._labels_of(files),
         }
+        if annotations and self.multi and self.boxes is not None:
+            columns["box_class"] = self._classes_of(files)
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         if annotations and self.boxes is not None:
             empty = np.zeros((0, 4), np.float32)
@@ -203,7 +223,16 @@ class FolderSource:
             dataset = tf.data.Dataset.zip((dataset, listed)).map(lambda sample, found: {**sample, "boxes": found})
         if mix is not None:
             dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
-        return dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.map(self._with_class_annotations) if annotations and self.multi else dataset
+
+    def _with_class_annotations(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if "box_class" in sample:
+            label = sample.pop("box_class")
+            sample |= object_boxes(sample["boxes"], label, None, None)
+        if self.class_masks is not None:
+            sample["class_mask"] = self.class_masks.find(sample["name"], sample["image"])
+        return sample
 
     def _warn_once(self, message: str) -> None:
         """Warn of the first image that is read nearly black: thousands may be alike."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.printable import printable
 
 if TYPE_CHECKING:
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 
 _MOST_LISTED = 20
+
+READINGS = ("auto", "single", "multi")
+"""Readings of the labels of a data set."""
+LABELS_HELP = (
+    "labels of an image: single, one class; multi, all classes; auto: multi where the data have several and no class "
+    "of the whole image"
+)
+CLASS_MASKS_HELP = (
+    "folder of PNG masks of class numbers, joined by file name, for measuring only: 0 background, n the n-th class, "
+    "255 ignored, as in VOC's SegmentationClass"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,8 @@ class DatasetInfo:
         citation: The publication.
         augment: The augmentation of training images that suits the data set, a name in `kerasxai.data.AUGMENTATIONS`;
             None for any.
+        multi_label: Whether samples have `labels` of all classes instead of one `label`.
+        has_class_masks: Whether samples have `class_mask`.
     """
 
     name: str
@@ -47,6 +60,8 @@ class DatasetInfo:
     summary: str = ""
     citation: str = ""
     augment: str | None = None
+    multi_label: bool = False
+    has_class_masks: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -72,8 +87,8 @@ class Source(Protocol):
         """
         ...
 
-    def labels(self, split: str, most: int | None = None) -> "NDArray[np.int64]":
-        """Return the labels of a split, in the order of the samples.
+    def labels(self, split: str, most: int | None = None) -> "NDArray[np.int64] | NDArray[np.float32]":
+        """Return the labels of a split, in the order of the samples: `(N,)` class numbers, or `(N, C)` of all classes.
 
         Args:
             split: The name of a split.
@@ -84,6 +99,17 @@ class Source(Protocol):
     def unreadable(self, split: str) -> dict[Path, str]:
         """Return the image files of a split that cannot be read, and why."""
         ...
+
+
+def check_reading(labels: str) -> str:
+    """Return the name of a reading of labels.
+
+    Raises:
+        KerasxaiError: It is not in `READINGS`.
+    """
+    if labels not in READINGS:
+        raise unknown("reading of labels", labels, READINGS)
+    return labels
 
 
 def check_readable(source: Source, splits: Iterable[str]) -> None:

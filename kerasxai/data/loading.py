@@ -31,20 +31,25 @@ def load(
     split_seed: int = 0,
     skip_unreadable: bool = False,
     fit: str = "stretch",
+    labels: str = "auto",
+    class_masks: StrPath | None = None,
 ) -> tf.data.Dataset:
     """Read a split of a data set for evaluation or for looking at it.
 
     A sample is a dict of
 
     * `image`: `(h, w, 3)` uint8, RGB;
-    * `label`: int64;
+    * `label`: int64; or `labels`: `(C,)` float32, for each class 1 present, 0 absent, -1 unknown;
     * `name`: string, the file's name where there is one, else the split and the index;
     * `boxes`, where the data has them: `(k, 4)` float32 `(x0, y0, x1, y1)` relative to width and height;
     * `mask`, where the data has one: `(h, w)` uint8, 1 object, 0 background, 255 ignore;
-    * `part_mask`, for `shapes`: `(h, w)` uint8, 0 background, 1 head, 2 body, 3 tail.
+    * `part_mask`, for `shapes`: `(h, w)` uint8, 0 background, 1 head, 2 body, 3 tail;
+    * with `labels`, next to `boxes`: `box_labels` `(k,)` int64, the class of each box, -1 if unknown, and
+      `box_difficult` `(k,)` bool, whether the data call it hard to recognize; and instead of `mask`, `class_mask`
+      `(h, w)` uint8: 0 background, c + 1 for class c, 255 ignored.
 
     The order is the same at each reading. In batches `boxes` are padded with rows of -1 to the largest number in the
-    batch; `unpad_boxes` removes them.
+    batch (`unpad_boxes` removes them), `box_labels` with -1 and `box_difficult` with False.
 
     Args:
         name_or_path: A name in DATASETS, any TFDS name ("voc/2012"), or a folder of images: `split/class/image` or
@@ -69,6 +74,11 @@ def load(
             aspect ratio is not kept; `"crop"`: the largest centered part of the right aspect ratio is used, boxes are
             clipped at its border, and boxes outside of it are left out; `"pad"`: they are padded with the mean color
             of ImageNet, and masks with 255.
+        labels: `"single"`, `"multi"` for samples with `labels`, or `"auto"`: multi where images have no label of their
+            own but a sequence of labels or of objects. A single label is then the class of the largest object. A class
+            of difficult objects alone is unknown, -1, as in the classification task of VOC.
+        class_masks: A folder of palette or gray PNGs of class numbers, joined by file name, for `class_mask`; images
+            without a file have 255 everywhere. Implies several labels with `"auto"`.
 
     Returns:
         A `tf.data.Dataset` of dicts.
@@ -89,6 +99,8 @@ def load(
         boxes_csv=boxes_csv,
         split_seed=split_seed,
         skip_unreadable=skip_unreadable,
+        labels=labels,
+        class_masks=class_masks,
     )
     if batch_size is None or image_size is None:
         return dataset.samples(
@@ -122,7 +134,7 @@ def training_pairs(
     *,
     data_dir: StrPath | None = None,
     split_seed: int = 0,
-    labels: ArrayLike | None = None,
+    labels: ArrayLike | str | None = None,
     **settings: Unpack[PairOptions],
 ) -> tf.data.Dataset:
     """Read a split of a data set as pairs of image and label for `model.fit`.
@@ -134,7 +146,7 @@ def training_pairs(
         batch_size: Number of images in a batch; None for single pairs.
         data_dir: As for `load`.
         split_seed: As for `load`.
-        labels: As for `kerasxai.data.ImageDataset.training_pairs`.
+        labels: A reading as for `load`; or labels as for `kerasxai.data.ImageDataset.training_pairs`.
         **settings: Other fields of `kerasxai.data.PairSettings`.
 
     Returns:
@@ -149,13 +161,19 @@ def training_pairs(
         (TensorShape([8, 224, 224, 3]), TensorShape([8]))
     """
     pair_settings = PairSettings(image_size=image_size, batch_size=batch_size, **settings)
-    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).training_pairs(
-        split, pair_settings, labels=labels
-    )
+    reading, given = (labels, None) if isinstance(labels, str) else ("auto", labels)
+    dataset = open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed, labels=reading)
+    return dataset.training_pairs(split, pair_settings, labels=given)
 
 
 def info(
-    name_or_path: StrPath, *, data_dir: StrPath | None = None, boxes_csv: StrPath | None = None, split_seed: int = 0
+    name_or_path: StrPath,
+    *,
+    data_dir: StrPath | None = None,
+    boxes_csv: StrPath | None = None,
+    split_seed: int = 0,
+    labels: str = "auto",
+    class_masks: StrPath | None = None,
 ) -> DatasetInfo:
     """Return the class names, splits and kinds of annotation of a data set; it is prepared if it is not yet.
 
@@ -164,6 +182,8 @@ def info(
         data_dir: As for `load`.
         boxes_csv: As for `load`.
         split_seed: As for `load`.
+        labels: As for `load`.
+        class_masks: As for `load`.
 
     Raises:
         KerasxaiError: As for `load`.
@@ -172,7 +192,14 @@ def info(
         >>> info("shapes").class_names[0]
         'striped star'
     """
-    return open_dataset(name_or_path, data_dir=data_dir, boxes_csv=boxes_csv, split_seed=split_seed).info
+    return open_dataset(
+        name_or_path,
+        data_dir=data_dir,
+        boxes_csv=boxes_csv,
+        split_seed=split_seed,
+        labels=labels,
+        class_masks=class_masks,
+    ).info
 
 
 def check_images(
@@ -214,8 +241,13 @@ def unreadable_images(
 
 
 def read_labels(
-    name_or_path: StrPath, split: str = "train", *, data_dir: StrPath | None = None, split_seed: int = 0
-) -> NDArray[np.int64]:
+    name_or_path: StrPath,
+    split: str = "train",
+    *,
+    data_dir: StrPath | None = None,
+    split_seed: int = 0,
+    labels: str = "auto",
+) -> NDArray[np.int64] | NDArray[np.float32]:
     """Return the label of every sample of a split, in the order of its samples.
 
     Args:
@@ -223,9 +255,10 @@ def read_labels(
         split: As for `load`.
         data_dir: As for `load`.
         split_seed: As for `load`.
+        labels: As for `load`.
 
     Returns:
-        `(N,)` int64.
+        `(N,)` int64, or `(N, C)` float32 where samples have `labels`.
 
     Raises:
         KerasxaiError: As for `load`.
@@ -234,4 +267,4 @@ def read_labels(
         >>> read_labels("shapes", "train")[:4].tolist()
         [0, 1, 2, 3]
     """
-    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed).labels(split)
+    return open_dataset(name_or_path, data_dir=data_dir, split_seed=split_seed, labels=labels).labels(split)

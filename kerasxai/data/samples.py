@@ -14,6 +14,8 @@ from kerasxai.engine.keras_internals import is_reshuffled
 from kerasxai.tools.errors import KerasxaiError
 
 NAMES = ("image", "label", "boxes", "mask")
+OF_SEVERAL_LABELS = ("labels", "box_labels", "box_difficult", "class_mask")
+"""Fields of samples with several labels an image, in dicts only."""
 # How far the entries of a one-hot row may be from a sum of 1: half precision and label smoothing round.
 _ROUNDING = 1e-2
 _MOST_ROWS = 5
@@ -75,7 +77,8 @@ def samples(
 
     Yields:
         Dicts of NumPy arrays, with those of the four names that there are: `image` `(H, W, C)` or a structure of
-        inputs, `label` `()` or one-hot `(classes,)`, `boxes` `(k, 4)` without padding, `mask` `(H, W)`.
+        inputs, `label` `()` or one-hot `(classes,)`, `boxes` `(k, 4)` without padding, `mask` `(H, W)`; of dicts, with
+        their names, also the fields of several labels an image, see `kerasxai.data.load`.
 
     Raises:
         KerasxaiError: The images are neither single ones nor batches, or the data have a form that is not read here.
@@ -122,6 +125,11 @@ def _length(value: list[Any] | tuple[Any, ...] | NDArray[Any]) -> int:
 
 def _finished(sample: Sample) -> Sample:
     if "boxes" in sample:
+        # The number of boxes before the padding is removed from all of their fields.
+        real = _real_boxes(sample["boxes"])
+        for name in ("box_labels", "box_difficult"):
+            if name in sample:
+                sample[name] = np.asarray(sample[name])[real]
         sample["boxes"] = _without_padding(sample["boxes"])
     return sample
 
@@ -136,7 +144,7 @@ def batches(data: object, size: int, inputs: Sequence[str] = ()) -> Iterator[dic
 def fields_by_name(element: object) -> dict[str, Any]:
     """Return the fields of one element by name; those of a tuple are image, label, boxes, mask."""
     if isinstance(element, Mapping):
-        found = {name: element[name] for name in NAMES if name in element}
+        found = {name: element[name] for name in (*NAMES, *OF_SEVERAL_LABELS) if name in element}
         return found if "image" in found else {"image": dict(element)}
     if isinstance(element, tuple | list):
         if len(element) > 1 and not are_nested(element[0]) and all(rank_of(one) >= 3 for one in element[:2]):
@@ -300,6 +308,11 @@ def _without_padding(given: ArrayLike) -> NDArray[np.float32]:
         raise KerasxaiError(f"expected boxes (k, 4) of x0, y0, x1, y1 for each image, got {boxes.shape}")
     # kerasxai.data pads batches with rows of -1.
     return boxes[boxes[:, 2] >= 0]
+
+
+def _real_boxes(given: ArrayLike) -> NDArray[np.bool_]:
+    boxes = np.asarray(given, np.float32)
+    return boxes[:, 2] >= 0 if boxes.ndim == 2 and boxes.size else np.zeros(len(boxes), np.bool_)
 
 
 def _form(element: object) -> str:

@@ -93,22 +93,22 @@ DATASETS: dict[str, DatasetRow] = {
         citation="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
     ),
     "voc/2007": DatasetRow(
-        summary="20 classes, several objects an image; the label is the class of the largest one (0.9 GB)",
+        summary="20 classes, several labels an image, or the class of the largest object; boxes (0.9 GB)",
         citation="Everingham et al., The PASCAL Visual Object Classes Challenge 2007",
     ),
     "voc/2012": DatasetRow(
-        summary="20 classes, several objects an image; its validation images are halved, one half to test (3.6 GB)",
+        summary="20 classes, several labels an image, boxes; the validation images are halved to test (3.6 GB)",
         # Its own test split has no annotations.
         splits={"train": "train", "validation": "validation[:50%]", "test": "validation[50%:]"},
         citation="Everingham et al., The PASCAL Visual Object Classes Challenge 2012",
     ),
     "coco/2014": DatasetRow(
-        summary="80 classes, several objects an image; the label is the class of the largest one (38 GB)",
+        summary="80 classes, several labels an image, or the class of the largest object; boxes (38 GB)",
         splits=_COCO,
         citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
     ),
     "coco/2017": DatasetRow(
-        summary="80 classes, several objects an image; the label is the class of the largest one (25 GB)",
+        summary="80 classes, several labels an image, or the class of the largest object; boxes (25 GB)",
         splits=_COCO,
         citation="Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014",
     ),

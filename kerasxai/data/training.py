@@ -1,5 +1,6 @@
 """Pairs of image and label, as `fit` takes them; boxes and masks do not get this far."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,18 +132,25 @@ def augment(image: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: float, size:
     return image
 
 
+def label_key(sample: Container[str]) -> str:
+    """Return the key of the labels of a sample: `"labels"` of all classes, or `"label"`."""
+    return "labels" if "labels" in sample else "label"
+
+
 def pairs_of(samples: tf.data.Dataset, settings: PairSettings, shuffle: bool) -> tf.data.Dataset:
-    """Prepare samples of `image` and `label` as pairs for `model.fit`."""
+    """Prepare samples of `image` and `label`, or `labels`, as pairs for `model.fit`."""
     stored, augmentation = settings.resize or settings.image_size, settings.augmentation
+
+    label = label_key(samples.element_spec)
 
     def pair(sample: Sample) -> Pair:
         if augmentation is not None:
             most = settings.stored_pixels or stored_pixels(augmentation, settings.height_and_width)
-            return shrunk(sample["image"], most), sample["label"]
+            return shrunk(sample["image"], most), sample[label]
         # No other key of the sample is passed on, whatever the source read.
-        sized = resize_sample({key: sample[key] for key in ("image", "label")}, stored, settings.fit)
+        sized = resize_sample({key: sample[key] for key in ("image", label)}, stored, settings.fit)
         sized = set_shapes(sized, stored)
-        return sized["image"], sized["label"]
+        return sized["image"], sized[label]
 
     pairs = samples.map(pair, num_parallel_calls=tf.data.AUTOTUNE)
     if settings.cache:
@@ -174,21 +182,27 @@ def _augmented(pairs: tf.data.Dataset, settings: PairSettings) -> tf.data.Datase
 
 
 def relabel(samples: tf.data.Dataset, labels: ArrayLike, count: int | None) -> tf.data.Dataset:
-    """Replace the labels of samples, and drop samples with a label below 0.
+    """Replace the labels of samples, and drop samples without a label of 0 or more.
 
     Args:
         samples: With `index`.
-        labels: `(N,)` integers, in the order of the indices.
+        labels: `(N,)` integers, or of samples with labels of all classes `(N, C)`, in the order of the indices.
         count: The number of samples, if known.
 
     Raises:
         KerasxaiError: There is not one label for each sample, or no label of 0 or more.
     """
-    table = np.asarray(labels, np.int64)
-    if table.ndim != 1 or (count is not None and len(table) != count):
+    key = label_key(samples.element_spec)
+    spec = samples.element_spec[key]
+    table = np.asarray(labels, spec.dtype.as_numpy_dtype)
+    if (
+        table.ndim != 1 + spec.shape.rank
+        or table.shape[1:] != tuple(spec.shape)
+        or (count is not None and len(table) != count)
+    ):
         raise KerasxaiError(f"expected one label for each of {count} samples, got shape {table.shape}")
     if not (table >= 0).any():
         raise KerasxaiError("expected a label of 0 or more, got labels that leave out every sample")
     lookup = tf.constant(table)
-    samples = samples.map(lambda sample: {**sample, "label": tf.gather(lookup, sample["index"])})
-    return samples.filter(lambda sample: sample["label"] >= 0)
+    samples = samples.map(lambda sample: {**sample, key: tf.gather(lookup, sample["index"])})
+    return samples.filter(lambda sample: tf.reduce_any(sample[key] >= 0))

@@ -68,7 +68,7 @@ def frame_of(run: Run, names: Sequence[str]) -> Frame:
 
 def _read(run: Run, names: Sequence[str], frame: Frame) -> Mapping[str, NDArray[np.uint8]]:
     settings = run.evaluation["settings"]
-    dataset = data.open(settings["name_or_path"], data_dir=settings.get("data_dir"))
+    dataset = data.open(settings["name_or_path"], data_dir=settings.get("data_dir"), labels="single")
     samples = dataset.samples(settings["split"], frame[:2], with_annotations=False, fit=frame.fit)
     images: dict[str, NDArray[np.uint8]] = {}
     # Nothing is read beyond the last image.

@@ -201,7 +201,9 @@ class _Evaluator:
     def __init__(self, model: keras.Model, configs: Sequence[EvaluateConfig], progress: bool) -> None:
         self.model, self.config, self.progress = model, configs[0], progress
         config = self.config
-        self.dataset = data.open(config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
+        self.dataset = data.open(
+            config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single"
+        )
         self.info = self.dataset.info
         splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
         check_boxes(self.info)

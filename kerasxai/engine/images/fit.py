@@ -157,11 +157,19 @@ def fit_boxes(boxes: tf.Tensor, image_size: tf.Tensor, input_size: tuple[int, in
     Returns:
         `(n, 4)` float32 relative to the input, clipped at its border; boxes entirely outside of it are left out.
     """
+    return fit_rows(boxes, image_size, input_size, fit)[0]
+
+
+def fit_rows(
+    boxes: tf.Tensor, image_size: tf.Tensor, input_size: tuple[int, int], fit: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Map boxes as `fit_boxes` does; return them, and for each given box whether it is among them, `(k,)` bool."""
     if checked_fit(fit) == "stretch":
-        return boxes
+        return boxes, tf.ones(tf.shape(boxes)[:1], tf.bool)
     scale, offset = _relative(image_size, input_size, fit)
     mapped = tf.clip_by_value((boxes - offset) / scale, 0.0, 1.0)
-    return tf.boolean_mask(mapped, tf.reduce_all(mapped[:, 2:] > mapped[:, :2], axis=1))
+    inside = tf.reduce_all(mapped[:, 2:] > mapped[:, :2], axis=1)
+    return tf.boolean_mask(mapped, inside), inside
 
 
 def unfit_boxes(boxes: tf.Tensor, image_size: tf.Tensor, input_size: tuple[int, int], fit: str) -> tf.Tensor:
