@@ -63,7 +63,7 @@ class SegmentConfig(RunConfig):
     )
     method: str = setting("method of the class maps", SEEDS, "cam", choices=METHODS)
     method_options: Mapping[str, Any] = setting("an option of the method", SEEDS, flag="--method-option", collect=dict)
-    refine: str = setting(f"{REFINE_HELP}; '': none", SEEDS, REFINE, parse=str)
+    refine: str = setting(f"{REFINE_HELP.replace(' (default: nothing)', '')}; '': none", SEEDS, REFINE, parse=str)
     foreground: float = setting(
         "share of a class map's maximum above which its class can be certain", SEEDS, 0.3, limits=_THRESHOLD
     )

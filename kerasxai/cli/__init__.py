@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.cli.train:run"),
     "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
+    "segment": Command("kerasxai.training.segment_config:SEGMENT", "kerasxai.cli.segment:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),
     "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.cli.words:run_vqa"),

@@ -1,0 +1,248 @@
+"""`kerasxai segment` from end to end, on small images of red and blue squares."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tiny_backbone import in_backbones
+
+import kerasxai
+from kerasxai.cli import main
+from kerasxai.data import DatasetInfo, ImageDataset
+from kerasxai.segmentation import read_label_map
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.training import segment_seeds
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.segment import segment
+from kerasxai.training.segment_config import Measuring, SegmentConfig
+
+SIDE = 32
+COUNTS = {"train": 12, "validation": 4, "test": 4}
+
+
+class Squares:
+    """A source of images with a red and a blue square, or one of them.
+
+    Args:
+        masks: Whether there are true masks, and 2 for wrong ones.
+    """
+
+    def __init__(self, masks: int = 1) -> None:
+        self.masks = masks
+        self.info = DatasetInfo(
+            "squares", ("blue", "red"), COUNTS, False, False, multi_label=True, has_class_masks=bool(masks)
+        )
+        self.read: list[tuple[str, bool]] = []
+
+    def sample(self, split: str, index: int) -> dict[str, Any]:
+        generator = np.random.default_rng([index, len(split)])
+        image = generator.integers(60, 100, (SIDE, SIDE, 3), dtype=np.uint8)
+        mask, labels = np.zeros((SIDE, SIDE), np.uint8), np.zeros(2, np.float32)
+        for label, channel in ((0, 2), (1, 0)):
+            if index % 3 == label:
+                continue
+            x, y = generator.integers(1, 6) + 16 * label, generator.integers(1, 20)
+            image[y : y + 10, x : x + 10] = 30
+            image[y : y + 10, x : x + 10, channel] = 250
+            mask[y : y + 10, x : x + 10] = label + 1
+            labels[label] = 1
+        name = f"{split}/{index}.jpg"
+        return {"index": index, "image": image, "name": name, "labels": labels, "class_mask": mask}
+
+    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+        self.read.append((split, annotations))
+        rows = [self.sample(split, index) for index in range(COUNTS[split])]
+        columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        if self.masks == 2:
+            columns["class_mask"] = np.ones_like(columns["class_mask"])
+        if not (annotations and self.masks):
+            del columns["class_mask"]
+        return tf.data.Dataset.from_tensor_slices(columns)
+
+    def labels(self, split: str, most: int | None = None) -> np.ndarray:
+        return np.stack([self.sample(split, index)["labels"] for index in range(COUNTS[split])])
+
+    def unreadable(self, split: str) -> dict[Path, str]:
+        return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_row() -> Iterator[None]:
+    with in_backbones(SIDE):
+        yield
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that sees colors: how much bluer, or redder, a pixel is than the other channels."""
+    image = keras.Input((SIDE, SIDE, 3), name="image")
+    colors = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="colors")
+    x = colors(keras.layers.Rescaling(1 / 255)(image))
+    kernel = np.zeros((3, 3, 3, 2), np.float32)
+    kernel[1, 1] = np.array([[-1, 1], [0, 0], [1, -1]])
+    colors.set_weights([kernel, np.full(2, -0.1, np.float32)])
+    scores = keras.layers.Dense(2, activation="sigmoid", name="predictions")
+    x = scores(keras.layers.GlobalAveragePooling2D()(x))
+    scores.set_weights([30 * np.eye(2, dtype=np.float32), np.full(2, -0.5, np.float32)])
+    path = tmp_path_factory.mktemp("runs") / "colors.keras"
+    keras.Model(image, x).save(path)
+    return path
+
+
+@pytest.fixture
+def source(monkeypatch: pytest.MonkeyPatch) -> Squares:
+    return use(Squares(), monkeypatch)
+
+
+def use(source: Squares, monkeypatch: pytest.MonkeyPatch) -> Squares:
+    monkeypatch.setattr(kerasxai.data, "open", lambda *_, **__: ImageDataset(source))
+    return source
+
+
+@pytest.fixture(scope="module")
+def config(classifier: Path) -> SegmentConfig:
+    return SegmentConfig(
+        "squares", str(classifier), refine="", foreground=0.4, backbone="Tiny", width=8, epochs=2, batch_size=4
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(config: SegmentConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "seg"
+    with pytest.MonkeyPatch.context() as patch:
+        use(Squares(), patch)
+        segment(config, out, Measuring(true_masks=True, sheet_images=2), verbose=0)
+    return out
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for first, second in zip(
+        *(kerasxai.models.load(path / "model.keras").get_weights() for path in (one, other)), strict=True
+    ):
+        np.testing.assert_array_equal(first, second)
+    for path in sorted((one / "pseudo_masks").rglob("*.png")):
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
+
+
+def test_a_run_leaves_masks_predictions_sheets_and_figures(finished: Path) -> None:
+    for split in ("train", "validation"):
+        assert len(list((finished / "pseudo_masks" / split / split).glob("*.png"))) == COUNTS[split]
+    assert not (finished / "pseudo_masks" / "test").exists(), "test images get no pseudo-masks"
+    for folder in (finished, finished / "true_masks"):
+        assert len(list((folder / "predictions").rglob("*.png"))) == COUNTS["test"]
+        assert [(row["phase"], row["epoch"]) for row in RunFolder(folder).rows] == [("segmenter", 0), ("segmenter", 1)]
+        assert len(list((folder / "sheets").glob("*.png"))) == 2
+        assert (folder / "history.png").exists()
+        assert not (folder / "checkpoints").exists()
+    results = json.loads((finished / "segmentation.json").read_text())
+    steps = {"seeds", "refined", "centered_gaussian", "pseudo_masks", "pseudo_masks_labeled", "all_background"}
+    assert set(results["train"]) == steps
+    assert set(results["test"]) == steps | {"segmenter", "true_masks"}
+    assert results["images"] == COUNTS
+    assert results["test"]["seeds"]["threshold"] == results["train"]["seeds"]["threshold"]
+    assert results["train"]["seeds"]["mean_iou"] > 0.9 > results["train"]["centered_gaussian"]["mean_iou"]
+    assert results["train"]["all_background"]["by_class"] == [0.0, 0.0]
+
+
+def test_pseudo_masks_are_made_of_seeds(finished: Path) -> None:
+    true = Squares().sample("train", 5)["class_mask"]
+    mask = read_label_map(finished / "pseudo_masks" / "train" / "train" / "5.png")
+    certain = mask != 255
+    assert certain.mean() > 0.5
+    assert (mask == true)[certain].mean() > 0.95
+
+
+@pytest.mark.parametrize("masks", [0, 2])
+def test_true_masks_do_not_reach_training(
+    finished: Path, config: SegmentConfig, masks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them, and with wrong ones, everything that is trained on and all weights are the same."""
+    source = use(Squares(masks), monkeypatch)
+    results = segment(config, tmp_path / "seg", Measuring(sheet_images=0), verbose=0)
+    assert_same(finished, tmp_path / "seg")
+    assert ("seeds" in results["train"]) == bool(masks)
+    if not masks:
+        assert results["train"] == {}
+        assert not any(annotations for _, annotations in source.read)
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_weights(
+    finished: Path, config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "seg"
+    measuring = Measuring(sheet_images=0)
+    written: list[Path] = []
+
+    def killed_while_making_seeds(path: Path, content: object) -> None:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_json(path, content)
+
+    write_json = segment_seeds.write_json
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(segment_seeds, "write_json", killed_while_making_seeds)
+        segment(config, out, measuring, verbose=0)
+    assert json.loads((out / "seeds" / "train.json").read_text())["done"] == 8
+    keep = RunFolder.keep
+
+    def killed_after_an_epoch(folder: RunFolder, model: keras.Model, row: dict[str, Any]) -> None:
+        keep(folder, model, row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "keep", killed_after_an_epoch)
+        segment(config, out, measuring, verbose=0)
+    assert len(RunFolder(out).rows) == 1
+    segment(config, out, measuring, verbose=0)
+    assert_same(finished, out)
+    with pytest.raises(KerasxaiError, match=r"expected the folder of this run, got .*epochs was 2, is 3"):
+        segment(replace(config, epochs=3), out, measuring, verbose=0)
+
+
+def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(
+    finished: Path, config: SegmentConfig, source: Squares, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "model.keras").stat().st_mtime_ns
+    words = ["--data", "squares", "--seeds", config.seeds, "--refine", "", "--foreground", "0.4", "--backbone", "Tiny"]
+    words += ["--width", "8", "--epochs", "2", "--batch-size", "4", "--true-masks", "--out", str(finished)]
+    assert main(["segment", *words]) == 0
+    printed = capsys.readouterr().out
+    for text in ("blind: all background", "refined seeds", "segmenter trained on true masks"):
+        assert text in printed
+    assert (finished / "model.keras").stat().st_mtime_ns == before
+
+
+def test_mistakes_end_the_command_before_anything_is_written(
+    config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "seg"
+    with pytest.raises(KerasxaiError, match="give --backbone NAME"):
+        segment(replace(config, backbone=None), out)
+    with pytest.raises(KerasxaiError, match="background must be at most foreground"):
+        replace(config, background=0.9)
+    with pytest.raises(KerasxaiError, match="smallest must be at most largest"):
+        replace(config, smallest=2.0)
+    use(Squares(masks=0), monkeypatch)
+    with pytest.raises(KerasxaiError, match="expected data with class masks for true_masks"):
+        segment(config, out, Measuring(true_masks=True))
+    assert not out.exists()
+
+
+def test_a_pseudo_mask_of_another_run_is_not_replaced(
+    finished: Path, config: SegmentConfig, source: Squares, tmp_path: Path
+) -> None:
+    out = tmp_path / "seg"
+    path = out / "pseudo_masks" / "train" / "train" / "0.png"
+    path.parent.mkdir(parents=True)
+    Image.new("L", (SIDE, SIDE), 2).save(path)
+    with pytest.raises(KerasxaiError, match="it exists with other labels"):
+        segment(config, out, verbose=0)
+    assert (read_label_map(path) == 2).all()

@@ -1,0 +1,260 @@
+"""A segmenter from image labels: seeds of a classifier, pseudo-masks, an encoder-decoder, and what each step reaches.
+
+Run it as `kerasxai segment ...`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasxai import data, models
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.evaluation.data_check import check_classes, check_splits
+from kerasxai.metrics import SegmentationIoU
+from kerasxai.segmentation import SeedIoU, label_map, save_label_map
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import read_json, write_json
+from kerasxai.tools.folders import locked
+from kerasxai.tools.options import BOX_THRESHOLD
+from kerasxai.tools.printable import printable
+from kerasxai.tools.progress import Bar
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.segment_config import Measuring, SegmentConfig
+from kerasxai.training.segment_data import positive_classes, with_files, with_true_masks
+from kerasxai.training.segment_fit import Lesson, SheetRow, fit_segmenter, new_segmenter, predicted
+from kerasxai.training.segment_seeds import SeedMaker, Tally, make_seeds, mask_file
+from kerasxai.training.train import check_apart
+
+SPLITS = ("train", "validation", "test")
+RESULTS = "segmentation.json"
+TRUE_MASKS = "true_masks"
+_MEASURED = 100
+"""Validation images whose true masks are measured after each epoch."""
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all steps have in common.
+
+    Attributes:
+        config: The settings.
+        measuring: What is measured.
+        out: The folder.
+        dataset: The data, with several labels an image.
+        maker: Makes seeds.
+        size: Height and width of all images.
+        fit: How images are fitted to it.
+        verbose: As for `keras.Model.fit`.
+    """
+
+    config: SegmentConfig
+    measuring: Measuring
+    out: Path
+    dataset: data.ImageDataset
+    maker: SeedMaker
+    size: tuple[int, int]
+    fit: str
+    verbose: int | str
+
+    @property
+    def num_classes(self) -> int:
+        return self.dataset.info.num_classes
+
+    def samples(self, split: str, annotations: bool) -> tf.data.Dataset:
+        """Return the samples of a split in their order."""
+        return self.dataset.samples(split, self.size, with_annotations=annotations, fit=self.fit)
+
+    def count(self, split: str) -> int:
+        """Return the number of images of a split that are used."""
+        most = {"train": self.config.images, "test": self.measuring.test_images}.get(split)
+        there = self.dataset.info.splits[split]
+        return there if most is None else min(most, there)
+
+
+def segment(
+    config: SegmentConfig, out: str | Path, measuring: Measuring | None = None, verbose: int | str = "auto"
+) -> JSON:
+    """Train a segmenter from image labels; a stopped run continues, and ends with the same weights.
+
+    A classifier makes class maps of the training images for their image labels, refinements sharpen them, and pixels
+    on which both agree become the labels of pseudo-masks; others are ignored in training. The segmenter takes images
+    alone. True masks are only compared with seeds, pseudo-masks and predictions; with `measuring.true_masks` a second
+    segmenter is trained on them, the upper bound.
+
+    Args:
+        config: The settings.
+        out: Folder of the run: `config.json`, `command.txt`, `pseudo_masks/` and `predictions/` (palette PNGs with the
+            names of the images), `sheets/`, `history.csv`, `history.png`, `segmentation.json`, `model.keras`, and
+            `true_masks/` with the second segmenter.
+        measuring: What is measured; None for the defaults.
+        verbose: As for `keras.Model.fit`.
+
+    Returns:
+        The content of `segmentation.json`: for each step the mean IoU on training and test images, by class.
+
+    Raises:
+        KerasxaiError: The data, the classifier or an option is wrong, or the folder contains another run.
+
+    Example:
+        >>> segment(SegmentConfig("shapes_two", seeds="runs/x"), "runs/seg")["test"]["segmenter"]["mean_iou"]
+    """
+    out = Path(out)
+    check_apart(out, config.data)
+    # Locked, because two processes that continue the same run would overwrite each other's files.
+    with locked(out):
+        return _segment(config, out, measuring or Measuring(), verbose)
+
+
+def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: int | str) -> JSON:
+    config.check_same(out)
+    dataset = data.open(config.data, data_dir=config.data_dir, labels="multi", class_masks=config.class_masks)
+    check_splits(dataset.info, SPLITS)
+    if measuring.true_masks and not dataset.info.has_class_masks:
+        raise KerasxaiError(f"expected data with class masks for true_masks, got {dataset.info.name} without masks")
+    classifier = models.load_classifier(_model_file(config.seeds))
+    taken = image_input(classifier)
+    check_classes(dataset.info, classifier, taken)
+    run = _Run(config, measuring, out, dataset, SeedMaker(classifier, config), taken.size, taken.fit, verbose)
+    # Built before anything is written, so that a mistake leaves no folder behind.
+    backbone = _backbone(config)
+    new_segmenter(backbone, run.num_classes, run.size, config)
+    dataset.check_images(SPLITS)
+    config.write(out)
+
+    tallies = {split: _seeds(run, split) for split in SPLITS}
+    _fit(run, backbone, true_masks=False)
+    if measuring.true_masks:
+        _fit(run, backbone, true_masks=True)
+    results = _results(run, tallies)
+    write_json(out / RESULTS, results)
+    return results
+
+
+def _model_file(seeds: str) -> str:
+    folder = Path(seeds)
+    if folder.is_dir() and (folder / "config.json").exists():
+        if not (folder / "model.keras").exists():
+            raise KerasxaiError(f"expected a finished run as seeds, got {printable(seeds)} without model.keras")
+        return str(folder / "model.keras")
+    return seeds
+
+
+def _backbone(config: SegmentConfig) -> str | keras.Model:
+    """Return the name of the backbone, or the model of a file."""
+    name = config.backbone
+    if name is None:
+        folder = Path(config.seeds)
+        settings = (folder if folder.is_dir() else folder.parent) / "config.json"
+        name = read_json(settings).get("backbone") if settings.exists() else None
+        if name is None:
+            raise KerasxaiError(
+                f"expected a backbone for seeds that are no run of kerasxai train, got {printable(config.seeds)}; "
+                "give --backbone NAME"
+            )
+    return name if name in models.BACKBONES else models.load(name)
+
+
+def _masks(run: _Run) -> Path:
+    return run.out / "pseudo_masks"
+
+
+def _seeds(run: _Run, split: str) -> Tally:
+    """Make the seeds of a split; those of test images are measured only, no pseudo-mask of them is written."""
+    masks = None if split == "test" else _masks(run) / split
+    record = run.out / "seeds" / f"{split}.json"
+    return make_seeds(run.maker, _numpy(run, split), run.count(split), record, masks, run.num_classes)
+
+
+def _numpy(run: _Run, split: str) -> Any:
+    return run.samples(split, run.dataset.info.has_class_masks).as_numpy_iterator()
+
+
+def _fit(run: _Run, backbone: str | keras.Model, true_masks: bool) -> None:
+    """Train the segmenter on pseudo-masks, or in a subfolder on true masks."""
+    out = run.out / TRUE_MASKS if true_masks else run.out
+    if RunFolder(out).model.exists():
+        return
+    pairs = {}
+    for split in ("train", "validation"):
+        if true_masks:
+            pairs[split] = with_true_masks(run.samples(split, annotations=True), run.count(split))
+        else:
+            names = run.samples(split, annotations=False).take(run.count(split))
+            files = [
+                mask_file(_masks(run) / split, {} if name is None else {"name": name}, number)
+                for number, name in enumerate(_names(names))
+            ]
+            pairs[split] = with_files(run.samples(split, annotations=False), files)
+    measured = run.samples("validation", True).take(_MEASURED) if run.dataset.info.has_class_masks else None
+    lesson = Lesson(pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run))
+    model = new_segmenter(backbone, run.num_classes, run.size, run.config)
+    fit_segmenter(model, lesson, out, run.config, run.verbose)
+
+
+def _names(samples: tf.data.Dataset) -> list[bytes | None]:
+    if "name" not in samples.element_spec:
+        return [None for _ in samples]
+    # Without the images, which are then not even decoded.
+    return list(samples.map(lambda sample: sample["name"]).as_numpy_iterator())
+
+
+def _sheet(run: _Run) -> list[SheetRow]:
+    """Return the first validation images with their true masks, seeds and pseudo-masks."""
+    rows = []
+    threshold = _seed_threshold(run)
+    for _, sample in zip(range(run.measuring.sheet_images), _numpy(run, "validation"), strict=False):
+        (seeds,) = run.maker(sample["image"][None], [positive_classes(sample["labels"])])
+        columns = {"true mask": sample["class_mask"]} if "class_mask" in sample else {}
+        columns["seeds"] = label_map(seeds.maps, seeds.classes, threshold=threshold, size=run.size)
+        rows.append(SheetRow(sample["image"], columns | {"pseudo-mask": seeds.mask}))
+    return rows
+
+
+def _seed_threshold(run: _Run) -> float:
+    """Return the best threshold on training images, if these have true masks."""
+    sweep = Tally.read(run.out / "seeds" / "train.json", run.num_classes).metrics.get("seeds")
+    return BOX_THRESHOLD if sweep is None else float(sweep.result()["threshold"])
+
+
+def _results(run: _Run, tallies: dict[str, Tally]) -> JSON:
+    """Return the figures of all steps: sweeps at their best threshold on training images."""
+    steps: JSON = {}
+    for split in ("train", "test"):
+        steps[split] = {}
+        for name, metric in tallies[split].metrics.items():
+            if isinstance(metric, SeedIoU):
+                best = tallies["train"].metrics[name].result()["threshold"]
+                steps[split][name] = metric.result(best)
+                del steps[split][name]["curve"]
+            else:
+                steps[split][name] = metric.result()
+    folders = {"segmenter": run.out} | ({"true_masks": run.out / TRUE_MASKS} if run.measuring.true_masks else {})
+    for name, folder in folders.items():
+        steps["test"] |= _measured(run, folder, name)
+    labeled = {split: tally.labeled[0] / max(1, tally.labeled[1]) for split, tally in tallies.items()}
+    images = {split: tally.done for split, tally in tallies.items()}
+    names = list(run.dataset.class_names)
+    return {"class_names": names, "images": images, "labeled_pixels": labeled, **steps}
+
+
+def _measured(run: _Run, folder: Path, name: str) -> JSON:
+    """Write the predictions of the test images, and return the figures of a segmenter, if there are true masks."""
+    model, metric, count = models.load(folder / "model.keras"), SegmentationIoU(run.num_classes), run.count("test")
+    batches = run.samples("test", run.dataset.info.has_class_masks).take(count).batch(run.config.batch_size)
+    done = 0
+    with Bar(count, "predictions") as bar:
+        for batch in batches.as_numpy_iterator():
+            found = predicted(model, batch["image"])
+            for offset, labels in enumerate(found):
+                sample = {"name": batch["name"][offset]} if "name" in batch else {}
+                save_label_map(mask_file(folder / "predictions", sample, done + offset), labels)
+            if "class_mask" in batch:
+                metric.update(found, batch["class_mask"])
+            done += len(found)
+            bar.reach(done)
+    return {name: metric.result()} if np.sum(metric.confusion) else {}
