@@ -19,7 +19,8 @@ from kerasxai.callbacks.schedule import epoch_title, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import are_nested, class_indices, first_images, is_one_batch_of_inputs, warn_if_reshuffled
 from kerasxai.engine.inputs import InputName, Inputs
-from kerasxai.explainer import Explainer, Explanation
+from kerasxai.explainer import Explainer
+from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import atomic_path

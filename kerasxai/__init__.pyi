@@ -10,8 +10,10 @@ from . import training as training
 from . import viz as viz
 from .data import DATASETS as DATASETS
 from .engine.layer_table import list_layers as list_layers
+from .explain_images import explain as explain
+from .explain_images import show_methods as show_methods
 from .explainer import Explainer as Explainer
-from .explainer import Explanation as Explanation
+from .explanation import Explanation as Explanation
 from .methods import METHODS as METHODS
 from .models import BACKBONES as BACKBONES
 from .models import HEADS as HEADS

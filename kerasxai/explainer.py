@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import keras
@@ -27,9 +27,11 @@ from kerasxai.engine.score_model import ScoreModel
 from kerasxai.engine.scores import Score
 from kerasxai.engine.targets import are_custom, checked_classes, checked_custom
 from kerasxai.engine.traced_model import TracedModel
+from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS, Method
 from kerasxai.methods.cam import FUSIONS
 from kerasxai.methods.smoothing import smoothed, split_options
+from kerasxai.models.names import class_names
 from kerasxai.refinements.chain import Refine, checked_for, parsed, refined
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.foreign_models import check_keras_model
@@ -41,30 +43,6 @@ Classifier: TypeAlias = "keras.Model | Callable[[NDArray[Any]], Any]"
 """A Keras model, or any function from images to class scores."""
 
 _M = TypeVar("_M", bound=ScoreModel)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Heatmaps and what they explain.
-
-    Attributes:
-        heatmaps: `(N, H, W)` float32, at image size unless `resize=False`; signed if the method is, never normalized.
-        targets: `(N,)` int64, the explained class.
-        scores: `(N,)` float32, the explained score; see `score` of `Explainer`.
-        method: The method's name.
-        layer: The path of the explained layer or the name of the operation, None if the method uses no layer.
-        notes: Diagnostics of the method, by name.
-        outputs: The scores and probabilities of all classes, as `Explainer.predict` returns them; None if a custom
-            score is explained, or if nothing shows whether the outputs are logits or probabilities.
-    """
-
-    heatmaps: np.ndarray
-    targets: np.ndarray
-    scores: np.ndarray
-    method: str
-    layer: str | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
-    outputs: Predictions | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +176,8 @@ class Explainer:
         if self._steps and not resize:
             raise KerasxaiError("expected resize=True with refine=, got False; refinements work at image size")
         self._refine = refine
+        names = class_names(model)
+        self._class_names = None if names is None else tuple(names)
         self._warned: set[str] = set()
 
     def __call__(self, images: Inputs, targets: ArrayLike | None = None) -> Explanation:
@@ -242,6 +222,8 @@ class Explainer:
             layer=joined.pop("layer", None),
             notes=joined,
             outputs=None if scores is None else Predictions(scores, probabilities),
+            images=None if batch.images.ndim < 3 else np.asarray(batch.images),
+            class_names=self._class_names,
         )
 
     def predict(self, images: Inputs) -> Predictions:

@@ -11,7 +11,7 @@ class Room(NamedTuple):
 
 _ENGINE = ("tools", "engine")
 _MAPS = (*_ENGINE, "methods", "localization")
-_LIBRARY = (*_MAPS, "models", "data", "viz", "scores", "refinements", "explainer", "metrics", "features")
+_LIBRARY = (*_MAPS, "models", "data", "viz", "scores", "refinements", "explanation", "explainer", "metrics", "features")
 
 # From the ground up: a room imports rooms above its row only.
 ROOMS = (
@@ -26,7 +26,8 @@ ROOMS = (
     Room("scores", "custom scores to explain", _ENGINE),
     Room("localization", "boxes and masks from heatmaps", _ENGINE),
     Room("refinements", "REFINEMENTS of heatmaps", _MAPS),
-    Room("explainer", "Explainer and Explanation", (*_MAPS, "refinements")),
+    Room("explanation", "Explanation: heatmaps, shown, saved and turned into boxes", (*_MAPS, "viz")),
+    Room("explainer", "Explainer", (*_MAPS, "models", "viz", "refinements", "explanation")),
     Room(
         "metrics",
         "localization, pointing, faithfulness, stability, complexity, as the literature has them",
@@ -41,6 +42,11 @@ ROOMS = (
         "segmentation",
         "seeds from class maps, pseudo-masks, a segmenter",
         (*_MAPS, "models", "data", "viz", "refinements", "explainer", "metrics"),
+    ),
+    Room(
+        "explain_images",
+        "explain and show_methods: from image files to pictures",
+        (*_MAPS, "models", "data", "explanation", "explainer"),
     ),
     Room(
         "evaluation",

@@ -18,12 +18,13 @@ from kerasxai.cli.images_in import (
     with_channels,
 )
 from kerasxai.cli.ledger import Ledger
-from kerasxai.cli.predictions import name_of, top_predictions
+from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import image_input
-from kerasxai.engine.outputs.kinds import class_count, class_index
-from kerasxai.explainer import Explainer, Explanation
+from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
+from kerasxai.explainer import Explainer
+from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import unknown
 from kerasxai.tools.folders import locked
@@ -86,7 +87,7 @@ def _explain(
             # After the first batch, when the model has been called and other mistakes are out of the way.
             warn_of_range(model, model_input, config.input_range)
         for i, image in enumerate(images):
-            explained = [name_of(explanation.targets[i], classes) for explanation in explanations]
+            explained = [class_label(explanation.targets[i], classes) for explanation in explanations]
             ledger.begin(image.number)
             files = write_explained(
                 config.out, stems[image.number], image.pixels, explanations, i, explained, model_input

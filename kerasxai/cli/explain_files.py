@@ -12,7 +12,7 @@ from kerasxai import viz
 from kerasxai.cli.ledger import JSON, Group, numbered
 from kerasxai.data.finding import JOURNALS
 from kerasxai.engine.images.image_input import ImageInput
-from kerasxai.explainer import Explanation
+from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.cli.inspection import Inspection
-from kerasxai.cli.predictions import name_of
+from kerasxai.engine.outputs.kinds import class_label
 from kerasxai.features.embedding import embed
 from kerasxai.features.fields import receptive_field
 from kerasxai.features.kernels import filters
@@ -154,7 +154,7 @@ def classes_page(inspection: Inspection) -> str:
         inspection.model, inspection.targets, seeds, size=inspection.size, steps=config.steps, frames=_FRAMES
     )
     sure = robust_probabilities(inspection.model, found.images, found.targets).mean(1)
-    names = [name_of(int(target), inspection.classes) for target in found.targets]
+    names = [class_label(int(target), inspection.classes) for target in found.targets]
     files = []
     for i in range(len(names)):
         stem = f"class_{found.targets[i]}_seed{found.seeds[i]}"
@@ -231,7 +231,7 @@ def projection_page(inspection: Inspection) -> str:
         note,
     )
     write_text(inspection.out / "projection.html", page)
-    labels = None if embeddings.labels is None else [name_of(int(i), names) for i in embeddings.labels]
+    labels = None if embeddings.labels is None else [class_label(int(i), names) for i in embeddings.labels]
     write_projector(inspection.out / "projector", embeddings.vectors, embeddings.names, labels, inspection.thumbnails)
     inspection.report.add_section(
         "Projection",
@@ -278,7 +278,7 @@ def _neighbor_sheet(
 def _label(inspection: Inspection, index: NeighborIndex, row: int) -> str:
     if index.labels is None:
         return index.names[row]
-    return name_of(int(index.labels[row]), list(inspection.info.class_names))
+    return class_label(int(index.labels[row]), list(inspection.info.class_names))
 
 
 def _parts(inspection: Inspection) -> list[str]:

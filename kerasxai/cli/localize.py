@@ -22,11 +22,10 @@ from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import BoxTable, record_of, regions, write_mask, write_sheet
 from kerasxai.cli.localize_threshold import resolve_threshold
-from kerasxai.cli.predictions import name_of
 from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
-from kerasxai.engine.outputs.kinds import class_count, class_index
+from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
 from kerasxai.explainer import Explainer
 from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
 from kerasxai.tools.folders import check_output_folder, locked
@@ -152,7 +151,7 @@ def _write(explained: _Explained, config: LocalizeConfig, stem: str, classes: li
     file = f"masks/{stem}.png"
     # Of the mask only the regions that have a box.
     write_mask(config.out / file, np.any([mask & False, *boxed], axis=0))
-    name = name_of(target, classes)
+    name = class_label(target, classes)
     record = record_of(image.path, mask.shape, target, name, probability, boxes, boxed, file)
     ledger.add(image.number, image.stamp, record)
     return _cell(image.pixels, heatmap, boxes), f"{name} {probability:.0%}"

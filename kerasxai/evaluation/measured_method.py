@@ -12,7 +12,8 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.thresholds import Choice, Thresholds
-from kerasxai.explainer import Explainer, Explanation
+from kerasxai.explainer import Explainer
+from kerasxai.explanation import Explanation
 from kerasxai.metrics import LocalizationReport, MaxBoxAccV2
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.metrics.localization import IOU_LEVELS

@@ -197,6 +197,16 @@ def class_index(text: str, classes: Sequence[str] | None, count: int | None = No
     return int(text)
 
 
+def class_label(target: int, names: Sequence[str] | None) -> str:
+    """Returns the name of a class, or "class 3" where it has none.
+
+    Example:
+        >>> class_label(3, None)
+        'class 3'
+    """
+    return names[target] if names and 0 <= target < len(names) else f"class {target}"
+
+
 def class_count(model: object) -> int | None:
     """Returns how many classes a model with one output `(batch, classes)` has, 2 for a single unit; else None."""
     shape = getattr(model, "output_shape", None)

@@ -1,0 +1,182 @@
+"""Explanation as users handle it: shown, indexed, plotted, saved; and explain and show_methods from files."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerasxai
+from kerasxai.localization import heatmap_to_boxes
+
+NAMES = ["cat", "<dog>", "bird", "fish", "cow"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """A GAP classifier with class names."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 255)(image)
+    backbone = keras.Model(image, keras.layers.Conv2D(6, 3, strides=4, activation="relu")(x), name="tiny")
+    return kerasxai.build_classifier(backbone, 5, class_names=NAMES, seed=0)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def explanation(model: Any, images: np.ndarray) -> kerasxai.Explanation:
+    return kerasxai.Explainer(model, "gradcam")(images)
+
+
+@pytest.fixture
+def files(images: np.ndarray, tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "in" / f"{name}.png" for name in ("b", "a")]
+    paths[0].parent.mkdir()
+    for path, image in zip(paths, images, strict=False):
+        Image.fromarray(np.kron(image, np.ones((2, 3, 1), np.uint8))).save(path)
+    return paths
+
+
+def test_indexing_takes_all_that_is_about_an_image(explanation: kerasxai.Explanation) -> None:
+    part = explanation[1:4]
+    assert len(part) == 3 and part.class_names == tuple(NAMES) and part.layer == explanation.layer
+    for name in ("heatmaps", "targets", "scores", "images"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(explanation, name)[1:4])
+    assert part.outputs is not None and explanation.outputs is not None
+    np.testing.assert_array_equal(part.outputs.probabilities, explanation.outputs.probabilities[1:4])
+    np.testing.assert_array_equal(explanation[-1].heatmaps, explanation.heatmaps[-1:])
+    np.testing.assert_array_equal(explanation[np.array([3, 0])].targets, explanation.targets[[3, 0]])
+    assert [len(one) for one in explanation] == [1] * 5
+    with pytest.raises(IndexError):
+        explanation[5]
+
+
+def test_notes_of_each_image_follow(model: Any, images: np.ndarray) -> None:
+    explanation = kerasxai.Explainer(model, "integrated_gradients", steps=2)(images)
+    name = "completeness_error"
+    np.testing.assert_array_equal(explanation[2].notes[name], explanation.notes[name][2:3])
+
+
+def test_a_notebook_shows_pictures_with_class_probability_and_layer(explanation: kerasxai.Explanation) -> None:
+    page = explanation._repr_html_()
+    assert page.count("<img") == 5 and explanation.layer is not None and explanation.layer in page
+    target = int(explanation.targets[0])
+    assert explanation.outputs is not None
+    share = explanation.outputs.probabilities[0, target]
+    assert explanation.caption(0) == f"{NAMES[target]} {100 * share:.0f} %"
+    assert "<dog>" not in page and "against" not in page
+    signed = replace(explanation, heatmaps=explanation.heatmaps - explanation.heatmaps.max() / 2)
+    assert "blue: against" in signed._repr_html_()
+    repeated = explanation[[0] * 30]
+    assert repeated._repr_html_().count("<img") == 24 and "the first 24 of 30" in repeated._repr_html_()
+    assert re.fullmatch(r"<Explanation: gradcam at \S+, 5x32x32 heatmaps: .*, \.\.\.>", repr(explanation))
+
+
+def test_captions_say_what_is_right_where_labels_are_known(model: Any, images: np.ndarray) -> None:
+    predicted = kerasxai.Explainer(model).predict(images).classes
+    labels = [int(predicted[0]), (int(predicted[1]) + 1) % 5]
+    explanation = kerasxai.explain(model, images[:2], labels=labels)
+    assert explanation.caption(0).endswith(", right")
+    assert explanation.caption(1).endswith(f", wrong: {NAMES[labels[1]]}")
+
+
+def test_tokens_have_no_pictures_but_a_text(explanation: kerasxai.Explanation) -> None:
+    tokens = kerasxai.Explanation(np.zeros((2, 7), np.float32), np.array([0, 1]), np.zeros(2), "gradcam")
+    assert "2x7" in tokens._repr_html_() and "<img" not in tokens._repr_html_()
+    with pytest.raises(kerasxai.KerasxaiError, match="with images"):
+        tokens.plot()
+
+
+def test_plots_are_matplotlib_axes_with_the_pictures(explanation: kerasxai.Explanation) -> None:
+    axes = explanation.plot(columns=3)
+    assert axes.shape == (5,) and len(axes[0].figure.axes) == 6
+    for one, picture in zip(axes, explanation.pictures(), strict=True):
+        np.testing.assert_array_equal(one.images[0].get_array(), picture)
+    assert axes[1].get_title() == explanation.caption(1)
+    boxed = explanation.plot(threshold=0.5)
+    assert any(
+        (one.images[0].get_array() != other.images[0].get_array()).any() for one, other in zip(boxed, axes, strict=True)
+    )
+    plt.close("all")
+    with pytest.raises(kerasxai.KerasxaiError, match="columns must be 1 or more"):
+        explanation.plot(columns=0)
+
+
+def test_boxes_are_those_of_the_heatmaps(explanation: kerasxai.Explanation) -> None:
+    for found, heatmap in zip(explanation.to_boxes(0.5, largest=False), explanation.heatmaps, strict=True):
+        np.testing.assert_array_equal(found, heatmap_to_boxes(heatmap, 0.5, largest=False))
+
+
+def test_saving_overwrites_nothing(explanation: kerasxai.Explanation, tmp_path: Path) -> None:
+    written = explanation[:2].save(tmp_path / "maps")
+    assert [path.name for path in written] == [
+        *("image_0000_gradcam.png", "image_0000_gradcam.npy", "image_0001_gradcam.png", "image_0001_gradcam.npy"),
+        "gradcam.json",
+    ]
+    np.testing.assert_array_equal(np.load(written[3]), explanation.heatmaps[1])
+    np.testing.assert_array_equal(np.asarray(Image.open(written[2])), explanation.pictures()[1])
+    stamps = [path.stat().st_mtime_ns for path in written]
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a folder without files of these names"):
+        explanation.save(tmp_path / "maps")
+    assert [path.stat().st_mtime_ns for path in written] == stamps
+    assert len(list((tmp_path / "maps").iterdir())) == 5
+
+
+def test_files_are_explained_as_the_pixels_that_the_model_sees(model: Any, files: list[Path], tmp_path: Path) -> None:
+    explanation = kerasxai.explain(model, files, "cam", "bird")
+    assert explanation.names == ("b", "a") and set(explanation.targets) == {2}
+    assert explanation.images is not None and explanation.images.shape == (2, 32, 32, 3)
+    np.testing.assert_array_equal(
+        explanation.heatmaps, kerasxai.Explainer(model, "cam")(explanation.images, 2).heatmaps
+    )
+    assert kerasxai.explain(model, files[0].parent, "cam").names == ("a", "b")
+    path = tmp_path / "model.keras"
+    model.save(path)
+    loaded = kerasxai.explain(path, str(files[0]), "cam", 2)
+    np.testing.assert_allclose(loaded.heatmaps, explanation.heatmaps[:1], atol=1e-5)
+
+
+def test_what_cannot_be_explained_is_refused_first(model: Any, files: list[Path], tmp_path: Path) -> None:
+    for arguments, message in [
+        ((model, files, "gradcamm"), "gradcam"),
+        ((tmp_path / "none.keras", tmp_path / "none.png"), "none.png"),
+        ((model, []), "at least one image"),
+        ((model, np.zeros((4, 4))), "shape"),
+        ((model, files, "cam", "horse"), "horse"),
+    ]:
+        with pytest.raises(kerasxai.KerasxaiError, match=message):
+            kerasxai.explain(*arguments)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(kerasxai.KerasxaiError, match="empty"):
+        kerasxai.explain(model, tmp_path / "empty")
+
+
+def test_methods_are_shown_side_by_side(model: Any, files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    figure = kerasxai.show_methods(model, files[0], methods=["cam", "saliency"], columns=2)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[1:] == ["cam", "saliency", ""] and "%" in titles[0]
+    # Without a pooling head no CAM: it is left out, with the reason.
+    convolution = keras.layers.Conv2D(4, 3, strides=8)
+    flat = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Rescaling(1 / 255),
+            convolution,
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+    figure = kerasxai.show_methods(flat, files[0], methods=["cam", "gradcam"])
+    assert [axes.get_title() for axes in figure.axes][1:] == ["gradcam"] and "cam is left out" in caplog.text
+    plt.close("all")
+    with pytest.raises(kerasxai.KerasxaiError, match="expected one image, got 2"):
+        kerasxai.show_methods(model, files[0].parent)
