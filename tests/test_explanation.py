@@ -146,13 +146,14 @@ def test_files_are_explained_as_the_pixels_that_the_model_sees(model: Any, files
 
 
 def test_what_cannot_be_explained_is_refused_first(model: Any, files: list[Path], tmp_path: Path) -> None:
-    for arguments, message in [
+    cases: list[tuple[tuple[Any, ...], str]] = [
         ((model, files, "gradcamm"), "gradcam"),
         ((tmp_path / "none.keras", tmp_path / "none.png"), "none.png"),
         ((model, []), "at least one image"),
         ((model, np.zeros((4, 4))), "shape"),
         ((model, files, "cam", "horse"), "horse"),
-    ]:
+    ]
+    for arguments, message in cases:
         with pytest.raises(kerasxai.KerasxaiError, match=message):
             kerasxai.explain(*arguments)
     (tmp_path / "empty").mkdir()
