@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from kerasxai.callbacks.callback_list import check_order, free_prefix, training_callbacks
 from kerasxai.callbacks.inputs import Data, check_inputs, fields_for
+from kerasxai.callbacks.label_measures import LabelMeasures
 from kerasxai.callbacks.schedule import Results, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import (
+    NAMES,
+    OF_SEVERAL_LABELS,
     batches,
     class_indices,
     element_of,
@@ -42,7 +45,10 @@ FIGURES = (
     "top5_loc",
     "best_threshold",
     "pxap",
+    "mean_average_precision",
+    "seed_mean_iou",
 )
+_OF_LABELS = {"mean_average_precision", "seed_mean_iou"}
 _DEFAULT = FIGURES[:5]
 _SWEPT = {"best_gt_known_loc", "best_threshold"}
 
@@ -64,8 +70,9 @@ class LocalizationCallback(keras.callbacks.Callback):
 
     Args:
         data: A `tf.data.Dataset`, `keras.utils.PyDataset` or list of samples as `kerasxai.data.load` gives them
-            (`image`, `label`, `boxes` relative to width and height, perhaps `mask`), or of tuples in this order,
-            batched or not; or one dict or tuple of whole arrays, boxes padded to `(N, k, 4)` with -1 or a list of
+            (`image`, `label`, `boxes` relative to width and height, perhaps `mask`; with several labels an image
+            `labels`, `boxes`, `box_labels`, `box_difficult`, perhaps `class_mask`), or of tuples in this order, batched
+            or not; or one dict or tuple of whole arrays, boxes padded to `(N, k, 4)` with -1 or a list of
             `(k, 4)`. For a model of several inputs, `image` is the dict, list or tuple that the model takes, or the
             samples have a field for each of its inputs.
         method: A name in `kerasxai.METHODS`.
@@ -77,7 +84,10 @@ class LocalizationCallback(keras.callbacks.Callback):
         figures: Any of `gt_known_loc`, `top1_loc`, `top5_loc`, `mean_iou`, `pointing_game`; `best_gt_known_loc`, at the
             threshold that is best for the measured images in this epoch, and that `best_threshold`, because heads
             differ in the threshold that fits their maps; and `pxap` (percent), which needs masks. The default is all
-            but `top5_loc`, `best_threshold` and `pxap`. Without the best figures only one threshold is measured.
+            but `top5_loc`, `best_threshold` and `pxap`. Without the best figures only one threshold is measured. With
+            several labels an image each present class of each image has a heatmap and is ranked among the absent ones;
+            `mean_average_precision` of the labels, and `seed_mean_iou` of label maps at the background threshold that
+            is best in this epoch, can be measured then.
         layer: As for `kerasxai.Explainer`.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         batch_size: Number of images explained at once.
@@ -124,7 +134,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         if every < 1 or batch_size < 1:
             raise KerasxaiError(f"every and batch_size must be 1 or more, got every={every}, batch_size={batch_size}")
         self.figures = _checked_figures(figures)
-        _check_fields(data, self.figures)
+        self._has_several_labels = _check_fields(data, self.figures)
         if is_endless(data):
             raise KerasxaiError("expected data that end, got a dataset without an end; take a part: data.take(100)")
         warn_if_reshuffled(data, "LocalizationCallback")
@@ -189,8 +199,13 @@ class LocalizationCallback(keras.callbacks.Callback):
     def _measured(self) -> dict[str, float]:
         assert self._explainer is not None
         metrics = self._metrics()
-        for fields in batches(self.data, self.batch_size, self._inputs):
+        label_measures = LabelMeasures(self.figures) if self._has_several_labels else None
+        names = (*NAMES, *OF_SEVERAL_LABELS) if self._has_several_labels else NAMES
+        for fields in batches(self.data, self.batch_size, self._inputs, names):
             images = stacked(fields["image"])
+            if label_measures is not None:
+                label_measures.add(self._explainer, images, fields, metrics)
+                continue
             labels = class_indices(np.stack(fields["label"]))
             explanation = self._explainer(images, labels)
             heatmaps = explanation.heatmaps
@@ -199,7 +214,7 @@ class LocalizationCallback(keras.callbacks.Callback):
             truth = Truth(labels, fields["boxes"], masks)
             # Checked once for all metrics, which then share the boxes of the heatmaps.
             BatchMeasure.of(heatmaps, scores, truth, heatmaps.shape[1:3]).update(metrics)
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {} if label_measures is None else dict(label_measures.result())
         for metric in metrics:
             # The first metric has priority: several report, for example, `best_threshold`.
             found = dict(metric.result()) | found
@@ -243,10 +258,19 @@ def _checked_figures(figures: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _check_fields(data: Data, figures: tuple[str, ...]) -> None:
-    """Refuse data without the fields that the figures need, before training begins."""
+def _check_fields(data: Data, figures: tuple[str, ...]) -> bool:
+    """Refuse data without the fields that the figures need, before training begins.
+
+    Returns:
+        Whether the data have several labels an image.
+    """
     fields = fields_of(data)
-    needed = ["image", "label", "boxes", *(["mask"] if "pxap" in figures else [])]
+    several = "labels" in fields and "label" not in fields
+    if several:
+        masks = ["class_mask"] if {"pxap", "seed_mean_iou"} & set(figures) else []
+        needed = ["image", "labels", "boxes", "box_labels", "box_difficult", *masks]
+    else:
+        needed = ["image", "label", "boxes", *(["mask"] if "pxap" in figures else [])]
     missing = [name for name in needed if name not in fields]
     if missing:
         raise KerasxaiError(
@@ -260,7 +284,11 @@ def _check_fields(data: Data, figures: tuple[str, ...]) -> None:
             f"expected boxes of x0, y0, x1, y1 relative to the image, got shape {tuple(shape)}; the third entry of a "
             "tuple holds boxes, not sample weights"
         )
-    _check_labels(data, fields["label"])
+    for name in _OF_LABELS & set(figures) if not several else ():
+        raise KerasxaiError(f"expected data with labels of several classes for {name}, got one label an image")
+    if not several:
+        _check_labels(data, fields["label"])
+    return several
 
 
 def _check_labels(data: Data, label: NDArray | tf.TensorSpec) -> None:

@@ -46,8 +46,10 @@ def run(options: argparse.Namespace) -> None:
 
 def print_comparison(comparison: Mapping[str, Any], confidence: float) -> None:
     """Print the figures of all runs with their intervals, and their differences to the first run."""
+    pairs = f"{comparison['pairs']} pairs of image and class, " if "pairs" in comparison else ""
     print(
         f"{printable(comparison['data'])}/{printable(comparison['split'])}: {comparison['images']} images in all runs, "
+        f"{pairs}"
         f"{comparison['images_with_boxes']} with boxes; {confidence:.0%} intervals over images"
     )
     headings = [heading for heading, _ in FIGURES.values()]

@@ -11,6 +11,13 @@ from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
 from kerasxai.evaluation.method_rows import METHODS_FILE, split_refinements
+from kerasxai.evaluation.multi_label_tables import (
+    LABEL_FIGURES,
+    is_multi_label,
+    label_class_table,
+    label_method_table,
+    label_size_table,
+)
 from kerasxai.evaluation.saved_results import FILES, free_folder
 from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table, method_table
 from kerasxai.tools.arguments import listed
@@ -81,28 +88,52 @@ def _default_folder(options: argparse.Namespace, methods: Sequence[str], several
 
 def print_methods(evaluations: list[dict[str, Any]]) -> None:
     """Print accuracy, and the localization of several methods with the baselines."""
-    _print_accuracy(evaluations[0])
+    figures = _print_accuracy(evaluations[0])
     for source in dict.fromkeys(evaluation["chosen"]["source"] for evaluation in evaluations):
         print(f"threshold of each method: {source}")
-    print_figures(["", "threshold", *FIGURES.values()], method_table(evaluations))
+    print_figures(["", "threshold", *figures.values()], method_table(evaluations, figures))
+    if is_multi_label(evaluations[0]):
+        print_figures(*label_method_table(evaluations))
 
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Print accuracy, localization with the baselines, and both by size and by class."""
-    _print_accuracy(evaluation)
+    figures = _print_accuracy(evaluation)
     chosen = evaluation["chosen"]
     print(f"threshold {chosen['threshold']:.3f} of the maximum ({chosen['source']})")
-    print_figures(["", "threshold", *FIGURES.values()], evaluation_rows(evaluation))
+    print_figures(["", "threshold", *figures.values()], evaluation_rows(evaluation, figures))
     for key, title in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
         if key in evaluation:
             print(f"{title} {evaluation[key]:.2f} (threshold chosen on these images)")
+    if is_multi_label(evaluation):
+        print_figures(*label_method_table([evaluation]))
+        print_figures(*label_size_table(evaluation))
+        print_figures(*label_class_table(evaluation))
+        return
     for key, title in (("by_size", "object size"), ("by_class", "class")):
         print_figures(*group_table(evaluation, key, title))
 
 
-def _print_accuracy(evaluation: Mapping[str, Any]) -> None:
+def _print_accuracy(evaluation: Mapping[str, Any]) -> Mapping[str, str]:
+    """Print the figures of the classes, and return the figures of heatmaps that follow, with their headings."""
+    if is_multi_label(evaluation):
+        _print_labels(evaluation)
+        return LABEL_FIGURES
     print(
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
         f"top-1 accuracy {evaluation['top1_accuracy']:.3f}, balanced over the classes "
         f"{evaluation['balanced_accuracy']:.3f}, top-5 {evaluation['top5_accuracy']:.3f}"
     )
+    return FIGURES
+
+
+def _print_labels(evaluation: Mapping[str, Any]) -> None:
+    f1 = evaluation["f1_scores"]
+    print(
+        f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
+        f"{evaluation['pairs']} pairs of image and class, mean average precision "
+        f"{evaluation['mean_average_precision']:.3f}, F1 {evaluation['f1']:.3f} (thresholds: {f1['source']}), micro F1 "
+        f"{f1['one_threshold']['micro_f1']:.3f} at {f1['one_threshold']['threshold']:.3f}"
+    )
+    if evaluation["classes_without_positives"]:
+        print(f"classes in no image, left out: {printable(', '.join(evaluation['classes_without_positives']))}")

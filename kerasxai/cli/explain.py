@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
-from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_explained
+from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_classes, write_explained
 from kerasxai.cli.images_in import (
     ImageIn,
     finite_images,
@@ -18,11 +20,12 @@ from kerasxai.cli.images_in import (
     with_channels,
 )
 from kerasxai.cli.ledger import Ledger
-from kerasxai.cli.predictions import top_predictions
+from kerasxai.cli.predictions import errors_of_images, predicted_pairs, top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
+from kerasxai.evaluation.data_check import is_multi_label
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
@@ -32,6 +35,8 @@ from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
 
+_Found = tuple[list[list[tuple[str, float]]], list[Explanation], NDArray[np.int64]]
+"""The predictions of each image, the explanations of each method, and the image of each of their rows."""
 _ROWS = 500
 """Rows of one printed table: measuring the columns of a longer one would take long."""
 
@@ -74,25 +79,33 @@ def _explain(
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]
 
-    def explain(images: list[ImageIn]) -> tuple[list[list[tuple[str, float]]], list[Explanation]]:
+    by_class = target is None and is_multi_label(model)
+
+    def explain(images: list[ImageIn]) -> _Found:
         batch = model_input.batch([image.pixels for image in images])
-        explanations = [explainer(batch, target) for explainer in explainers]
-        outputs = explanations[0].outputs or explainers[0].predict(batch)
-        return top_predictions(outputs, classes, config.top), explanations
+        if not by_class:
+            explanations = [explainer(batch, target) for explainer in explainers]
+            outputs = explanations[0].outputs or explainers[0].predict(batch)
+            return top_predictions(outputs, classes, config.top), explanations, np.arange(len(images))
+        outputs = explainers[0].predict(batch)
+        rows, targets = predicted_pairs(outputs, config.class_threshold, config.top, least=1)
+        with errors_of_images(rows):
+            explanations = [explainer(batch[rows], targets) for explainer in explainers]
+        return top_predictions(outputs, classes, config.top), explanations, rows
 
     for turn, read in enumerate(with_channels(batches, model_input.channels, config.bits)):
         images, found = finite_images(read, explain, ledger)
-        predicted, explanations = found or ([], [])
+        predicted, explanations, rows = found or ([], [], np.arange(0))
         if turn == 0:
             # After the first batch, when the model has been called and other mistakes are out of the way.
             warn_of_range(model, model_input, config.input_range)
         for i, image in enumerate(images):
-            explained = [class_label(explanation.targets[i], classes) for explanation in explanations]
+            its = np.flatnonzero(rows == i).tolist()
+            names = [[class_label(one.targets[row], classes) for row in its] for one in explanations]
             ledger.begin(image.number)
-            files = write_explained(
-                config.out, stems[image.number], image.pixels, explanations, i, explained, model_input
-            )
-            record = record_of(image.path, predicted[i], explanations, i, explained, files)
+            write = write_classes if by_class else write_explained
+            files = write(config.out, stems[image.number], image.pixels, explanations, its, names, model_input)
+            record = record_of(image.path, predicted[i], explanations, its, names, files)
             ledger.add(image.number, image.stamp, record)
         ledger.save()
 
@@ -118,7 +131,8 @@ def _print(ledger: Ledger, count: int, out: Path) -> None:
     for record in filter(None, map(ledger.record, range(count))):
         predicted = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
         explanations = record["explanations"]
-        rows.append((record["image"], predicted, explanations[0]["target_name"], out / record["files"][-1]))
+        explained = ", ".join(dict.fromkeys(one["target_name"] for one in explanations))
+        rows.append((record["image"], predicted, explained, out / record["files"][-1]))
         layers |= {one["method"]: one["layer"] for one in explanations if one["layer"]}
     for start in range(0, len(rows), _ROWS):
         print_table(("image", "predicted", "explained", "picture"), rows[start : start + _ROWS])

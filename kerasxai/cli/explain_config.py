@@ -30,7 +30,9 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
         images: Image files, or folders of them.
         method: Names in `kerasxai.METHODS`, or "all".
         layer: As for `kerasxai.Explainer`.
-        target: Index or name of a class; None for each image's predicted class.
+        target: Index or name of a class; None for each image's predicted class, or of a model with several labels, for
+            its predicted classes, at least one and at most `top`.
+        class_threshold: A class of a model with several labels is predicted from this probability.
         refine: As for `kerasxai.Explainer`.
         batch_size: Images explained at once.
         score: As for `kerasxai.Explainer`, by name.
@@ -52,13 +54,23 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
     layer: str | None = setting(
         "for methods that explain at a layer; see `kerasxai layers` (default: chosen)", METHOD, None
     )
-    target: str | None = setting("class index or name (default: the predicted class)", METHOD, None, metavar="CLASS")
+    target: str | None = setting(
+        "class index or name (default: the predicted class, or classes)", METHOD, None, metavar="CLASS"
+    )
+    class_threshold: float = setting(
+        "of models with several labels: the probability from which a class is explained",
+        METHOD,
+        0.5,
+        limits=Limits(0, 1),
+    )
     refine: str | None = setting(REFINE_HELP, METHOD, None, metavar="NAME[,NAME]")
     batch_size: int = setting("images explained at once", METHOD, 16, limits=Limits(least=1))
     score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     out: Path = setting("folder to write to", OUTPUT, Path("explanations"))
-    top: int = setting("how many predicted classes are listed", OUTPUT, 3, limits=Limits(least=1))
+    top: int = setting(
+        "how many predicted classes are listed, and explained of several labels", OUTPUT, 3, limits=Limits(least=1)
+    )
 
 
 EXPLAIN = SettingsCommand(

@@ -73,48 +73,105 @@ def write_explained(
     stem: str,
     image: NDArray[np.uint8],
     explanations: list[Explanation],
-    index: int,
-    explained: list[str],
+    rows: list[int],
+    explained: list[list[str]],
     model_input: ImageInput,
 ) -> list[Path]:
-    """Write overlay and raw map of each method, and a sheet of several methods; return the pictures."""
+    """Write overlay and raw map of each method, and a sheet of several methods; return the pictures.
+
+    Args:
+        out: The folder.
+        stem: Of the files.
+        image: `(H, W, C)` uint8.
+        explanations: Of each method.
+        rows: The row of the image in them.
+        explained: For each method the name of the class.
+        model_input: Fits images to the model.
+    """
     files, cells = [], [image]
     for explanation in explanations:
-        heatmap = explanation.heatmaps[index]
-        row = METHODS[explanation.method]
-        # The raw map is that of the model's input; the overlay shows it on the image.
-        shown = heatmap if model_input.fit == "stretch" else model_input.restored(heatmap, image.shape[:2])
-        cells.append(viz.draw_heatmap(image, shown, row.pixelwise, row.relative))
-        with atomic_path(out / f"{stem}_{explanation.method}.npy") as temporary:
-            np.save(temporary, heatmap)
+        heatmap = explanation.heatmaps[rows[0]]
+        cells.append(_overlay(image, explanation, heatmap, model_input))
+        _save_map(out / f"{stem}_{explanation.method}.npy", heatmap)
         files.append(out / f"{stem}_{explanation.method}.png")
         viz.save_png(files[-1], cells[-1])
     if len(explanations) > 1:
-        labels = ["image", *(f"{e.method}: {name}" for e, name in zip(explanations, explained, strict=True))]
-        rows = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
+        labels = ["image", *(f"{e.method}: {name}" for e, (name,) in zip(explanations, explained, strict=True))]
+        parts = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
         files.append(out / f"{stem}.png")
-        viz.save_png(files[-1], viz.grid([cells[row] for row in rows], captions=[labels[row] for row in rows]))
+        viz.save_png(files[-1], viz.grid([cells[part] for part in parts], captions=[labels[part] for part in parts]))
     return files
+
+
+def write_classes(
+    out: Path,
+    stem: str,
+    image: NDArray[np.uint8],
+    explanations: list[Explanation],
+    rows: list[int],
+    explained: list[list[str]],
+    model_input: ImageInput,
+) -> list[Path]:
+    """Write the maps of several classes of an image: `(K, H, W)` and a row of overlays for each method.
+
+    The arguments are those of `write_explained`, with a row and a name for each class.
+    """
+    files, lines = [], []
+    for explanation, names in zip(explanations, explained, strict=True):
+        heatmaps = explanation.heatmaps[rows]
+        cells = [image, *(_overlay(image, explanation, heatmap, model_input) for heatmap in heatmaps)]
+        lines.append((cells, ["image", *(f"{explanation.method}: {name}" for name in names)]))
+        _save_map(out / f"{stem}_{explanation.method}.npy", heatmaps)
+        files.append(out / f"{stem}_{explanation.method}.png")
+        viz.save_png(files[-1], viz.grid([cells], captions=[lines[-1][1]]))
+    if len(explanations) > 1:
+        files.append(out / f"{stem}.png")
+        viz.save_png(files[-1], viz.grid([cells for cells, _ in lines], captions=[texts for _, texts in lines]))
+    return files
+
+
+def _overlay(
+    image: NDArray[np.uint8], explanation: Explanation, heatmap: NDArray[np.float32], model_input: ImageInput
+) -> NDArray[np.uint8]:
+    row = METHODS[explanation.method]
+    # The raw map is that of the model's input; the overlay shows it on the image.
+    shown = heatmap if model_input.fit == "stretch" else model_input.restored(heatmap, image.shape[:2])
+    return viz.draw_heatmap(image, shown, row.pixelwise, row.relative)
+
+
+def _save_map(path: Path, heatmap: NDArray[np.float32]) -> None:
+    with atomic_path(path) as temporary:
+        np.save(temporary, heatmap)
 
 
 def record_of(
     path: Path,
     predicted: list[tuple[str, float]],
     explanations: list[Explanation],
-    index: int,
-    explained: list[str],
+    rows: list[int],
+    explained: list[list[str]],
     files: Iterable[Path],
 ) -> JSON:
-    """Return the record of one image in `explanations.json`."""
+    """Return the record of one image in `explanations.json`, with an entry for each method and class.
+
+    Args:
+        path: Of the image.
+        predicted: Names and probabilities of the most probable classes.
+        explanations: Of each method.
+        rows: The rows of the image in them, one for each class.
+        explained: For each method the names of the classes.
+        files: The pictures.
+    """
     maps = [
         {
             "method": explanation.method,
             "layer": explanation.layer,
-            "target": int(explanation.targets[index]),
+            "target": int(explanation.targets[row]),
             "target_name": name,
-            "score": float(explanation.scores[index]),
+            "score": float(explanation.scores[row]),
         }
-        for explanation, name in zip(explanations, explained, strict=True)
+        for explanation, names in zip(explanations, explained, strict=True)
+        for row, name in zip(rows, names, strict=True)
     ]
     return {
         "image": text_of(path),

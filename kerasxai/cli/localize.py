@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from kerasxai import models, viz
 from kerasxai.cli.images_in import (
@@ -20,12 +20,22 @@ from kerasxai.cli.images_in import (
 )
 from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.localize_config import LocalizeConfig
-from kerasxai.cli.localize_files import BoxTable, record_of, regions, write_mask, write_sheet
+from kerasxai.cli.localize_files import (
+    BoxTable,
+    record_of,
+    record_of_classes,
+    regions,
+    write_class_mask,
+    write_mask,
+    write_sheet,
+)
 from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.predictions import errors_of_images, predicted_pairs
 from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
+from kerasxai.evaluation.data_check import is_multi_label
 from kerasxai.explainer import Explainer
 from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
 from kerasxai.tools.folders import check_output_folder, locked
@@ -102,14 +112,22 @@ def _localize(
         progress=False,
         **config.option,
     )
+    by_class = target is None and is_multi_label(model)
+    write = _write_classes if by_class else _write
+
+    def explain(images: list[ImageIn]) -> list[_Explained]:
+        if by_class:
+            return list(_classes_explained(explainer, images, model_input, config))
+        return list(_explained(explainer, images, model_input, target))
+
     cells: list[Cell] = []
     with Bar(count, "localizing", None) as bar:
         for turn, read in enumerate(with_channels(batches, model_input.channels, config.bits)):
-            _, found = finite_images(read, lambda kept: list(_explained(explainer, kept, model_input, target)), ledger)
+            _, found = finite_images(read, explain, ledger)
             for one in found or ():
-                cell = _write(one, config, stems[one.image.number], table.classes, ledger)
+                its = write(one, config, stems[one.image.number], table.classes, ledger)
                 if one.image.number < _ON_SHEET:
-                    cells.append(cell)
+                    cells += its
                 bar.advance(1)
             ledger.save()
             if turn == 0:
@@ -120,13 +138,19 @@ def _localize(
         write_sheet(config.out / "sheet.png", rows, config.method, config.refine, config.threshold)
 
 
-class _Explained(NamedTuple):
-    """An image with its heatmap, of the image's size, the explained class and its probability."""
+class _ClassMap(NamedTuple):
+    """A heatmap of the image's size, the explained class and its probability."""
 
-    image: ImageIn
     heatmap: NDArray[np.float32]
     target: int
     probability: float
+
+
+class _Explained(NamedTuple):
+    """An image with the map of its class, or of several."""
+
+    image: ImageIn
+    maps: list[_ClassMap]
 
 
 def _explained(
@@ -138,29 +162,77 @@ def _explained(
     for i, image in enumerate(images):
         heatmap = model_input.restored(explanation.heatmaps[i], image.pixels.shape[:2])
         explained = int(explanation.targets[i])
-        yield _Explained(image, heatmap, explained, float(probabilities[i, explained]))
+        yield _Explained(image, [_ClassMap(heatmap, explained, float(probabilities[i, explained]))])
 
 
-def _write(explained: _Explained, config: LocalizeConfig, stem: str, classes: list[str] | None, ledger: Ledger) -> Cell:
+def _classes_explained(
+    explainer: Explainer, images: list[ImageIn], model_input: ImageInput, config: LocalizeConfig
+) -> Iterator[_Explained]:
+    """Explain the predicted classes of images with several labels, perhaps none."""
+    batch = model_input.batch([image.pixels for image in images])
+    predictions = explainer.predict(batch)
+    rows, targets = predicted_pairs(predictions, config.class_threshold, config.top)
+    heatmaps = np.zeros((0, *model_input.size), np.float32)
+    if len(rows):
+        with errors_of_images(rows):
+            heatmaps = explainer(batch[rows], targets).heatmaps
+    for i, image in enumerate(images):
+        its = [(heatmaps[row], int(targets[row])) for row in np.flatnonzero(rows == i)]
+        size = image.pixels.shape[:2]
+        yield _Explained(
+            image,
+            [_ClassMap(model_input.restored(one, size), k, float(predictions.probabilities[i, k])) for one, k in its],
+        )
+
+
+def _write(
+    explained: _Explained, config: LocalizeConfig, stem: str, classes: list[str] | None, ledger: Ledger
+) -> list[Cell]:
     """Write the mask of an image and keep its record; return its cell of the sheet."""
-    image, heatmap, target, probability = explained
-    mask = heatmap_to_mask(heatmap, config.threshold)
-    boxes = mask_to_boxes(mask, largest=not config.all_boxes)
-    boxed = regions(mask, boxes)
+    image, ((heatmap, target, probability),) = explained
+    boxes, boxed = _boxed(heatmap, config)
     ledger.begin(image.number)
     file = f"masks/{stem}.png"
     # Of the mask only the regions that have a box.
-    write_mask(config.out / file, np.any([mask & False, *boxed], axis=0))
+    write_mask(config.out / file, np.any([np.zeros(heatmap.shape, bool), *boxed], axis=0))
     name = class_label(target, classes)
-    record = record_of(image.path, mask.shape, target, name, probability, boxes, boxed, file)
+    record = record_of(image.path, heatmap.shape, target, name, probability, boxes, boxed, file)
     ledger.add(image.number, image.stamp, record)
-    return _cell(image.pixels, heatmap, boxes), f"{name} {probability:.0%}"
+    return [(_cell(image.pixels, heatmap, boxes), f"{name} {probability:.0%}")]
 
 
-def _cell(image: NDArray[np.uint8], heatmap: NDArray[np.float32], boxes: NDArray) -> NDArray[np.uint8]:
+def _write_classes(
+    explained: _Explained, config: LocalizeConfig, stem: str, classes: list[str] | None, ledger: Ledger
+) -> list[Cell]:
+    """Write the class mask of an image and keep its record; return a cell of the sheet for each class."""
+    image, maps = explained
+    size, file = image.pixels.shape[:2], f"masks/{stem}.png"
+    found = [_boxed(one.heatmap, config) for one in maps]
+    ledger.begin(image.number)
+    inside = [np.any([np.zeros(size, bool), *boxed], axis=0) for _, boxed in found]
+    write_class_mask(config.out / file, inside, [one.heatmap for one in maps], [one.target for one in maps], size)
+    names = [class_label(one.target, classes) for one in maps]
+    records = [
+        record_of(image.path, size, one.target, name, one.probability, *both, file)
+        for one, name, both in zip(maps, names, found, strict=True)
+    ]
+    ledger.add(image.number, image.stamp, record_of_classes(image.path, size, records, file))
+    cells = [_cell(image.pixels, one.heatmap, boxes) for one, (boxes, _) in zip(maps, found, strict=True)]
+    texts = [f"{name} {one.probability:.0%}" for one, name in zip(maps, names, strict=True)]
+    return list(zip(cells, texts, strict=True)) or [(_cell(image.pixels, np.zeros(size, np.float32), []), "no class")]
+
+
+def _boxed(heatmap: NDArray[np.float32], config: LocalizeConfig) -> tuple[NDArray, list[NDArray[np.bool_]]]:
+    """Return the boxes of a heatmap, and the region of each."""
+    mask = heatmap_to_mask(heatmap, config.threshold)
+    boxes = mask_to_boxes(mask, largest=not config.all_boxes)
+    return boxes, regions(mask, boxes)
+
+
+def _cell(image: NDArray[np.uint8], heatmap: NDArray[np.float32], boxes: ArrayLike) -> NDArray[np.uint8]:
     factor = _CELL / max(image.shape[:2])
     small = resized([image], (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))))[0]
-    scaled = np.rint(np.asarray(boxes) * factor).astype(int)
+    scaled = np.rint(np.reshape(boxes, (-1, 4)) * factor).astype(int)
     # A box of less than a pixel would not be drawn.
     scaled[:, 2:] = np.maximum(scaled[:, 2:], scaled[:, :2] + 1)
     return viz.overlay(np.clip(small, 0, 255).astype(np.uint8), heatmap, boxes=scaled)

@@ -44,7 +44,10 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
         method: A name in `kerasxai.METHODS`.
         refine: As for `kerasxai.Explainer`; `none` on the command line is None.
         layer: As for `kerasxai.Explainer`.
-        target: Index or name of a class; None for each image's predicted class.
+        target: Index or name of a class; None for each image's predicted class, or of a model with several labels, for
+            its predicted classes, perhaps none.
+        class_threshold: A class of a model with several labels is predicted from this probability.
+        top: The most classes of an image, of a model with several labels.
         batch_size: Images at once.
         score: As for `kerasxai.Explainer`, by name.
         outputs: As for `kerasxai.Explainer`.
@@ -67,8 +70,15 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     )
     layer: str | None = setting("for methods that explain at a layer", METHOD, None)
     target: str | None = setting(
-        "class index or name (default: each image's predicted class)", METHOD, None, metavar="CLASS"
+        "class index or name (default: each image's predicted class, or classes)", METHOD, None, metavar="CLASS"
     )
+    class_threshold: float = setting(
+        "of models with several labels: the probability from which a class is explained",
+        METHOD,
+        0.5,
+        limits=Limits(0, 1),
+    )
+    top: int = setting("of models with several labels: the most classes of an image", METHOD, 5, limits=Limits(least=1))
     batch_size: int = setting("images at once", METHOD, 16, limits=Limits(least=1))
     score: str | None = setting(SCORE_HELP, METHOD, None, choices=CLASS_SCORES, metavar="{relative,logit}")
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from kerasxai import viz
 from kerasxai.cli.ledger import JSON, Group, numbered
 from kerasxai.data.finding import BOXES, JOURNALS
 from kerasxai.localization import EIGHT_NEIGHBORS
+from kerasxai.metrics.inputs import IGNORE
+from kerasxai.segmentation.palette import COLORS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
 from kerasxai.version import __version__
 
@@ -49,6 +51,34 @@ def record_of(
         "areas": [int(region.sum()) for region in boxed],
         "files": [text_of(file)],
     }
+
+
+def record_of_classes(path: Path, size: tuple[int, ...], records: Sequence[JSON], file: str) -> JSON:
+    """Return the record of an image with several classes: lists of them, and the class of each box.
+
+    Args:
+        path: Path of the image.
+        size: Height and width.
+        records: Of `record_of`, one for each class.
+        file: The class mask's file, relative to the folder.
+    """
+    return {
+        "image": text_of(path),
+        "size": list(size),
+        **{key: [record[key] for record in records] for key in ("target", "name", "score")},
+        **{key: [one for record in records for one in record[key]] for key in ("boxes", "runs", "areas")},
+        "box_targets": [record["target"] for record in records for _ in record["boxes"]],
+        "files": [text_of(file)],
+    }
+
+
+def classes_of_boxes(record: JSON) -> list[tuple[int, str, float]]:
+    """Return the class, its name and its probability for each box of a record."""
+    target, name, score = record["target"], record["name"], record["score"]
+    if not isinstance(target, list):
+        return [(target, name, score)] * len(record["boxes"])
+    rows = [target.index(number) for number in record["box_targets"]]
+    return [(target[row], name[row], score[row]) for row in rows]
 
 
 def regions(mask: NDArray, boxes: NDArray) -> list[NDArray[np.bool_]]:
@@ -109,6 +139,7 @@ class BoxTable:
                     "boxes": [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in found)],
                     "runs": [one["segmentation"] for one in found],
                     "areas": [one["area"] for one in found],
+                    **_box_targets(image["kerasxai"], found),
                 }
             )
         return group
@@ -125,16 +156,16 @@ class BoxTable:
         self._write_coco(folder / numbered(self.files[0], number), group, records, skipped)
         columns = ["image", "class", "name", "score", "x0", "y0", "x1", "y1"]
         rows = (
-            [record["image"], record["target"], record["name"], f"{record['score']:.6f}", *box]
+            [record["image"], target, name, f"{score:.6f}", *box]
             for record in records()
-            for box in record["boxes"]
+            for box, (target, name, score) in zip(record["boxes"], classes_of_boxes(record), strict=True)
         )
         write_csv(folder / numbered(self.files[1], number), columns, rows)
 
     def _write_coco(
         self, path: Path, group: Group, records: Callable[[], Iterator[JSON]], skipped: list[dict[str, str]]
     ) -> None:
-        names = dict(enumerate(self.classes)) if self.classes else {one["target"]: one["name"] for one in records()}
+        names = dict(enumerate(self.classes)) if self.classes else _names_of(records())
         categories = [{"id": index + 1, "name": name, "supercategory": ""} for index, name in sorted(names.items())]
         info: JSON = {
             "description": BOXES,
@@ -168,17 +199,34 @@ def _image_of(number: int, record: JSON) -> JSON:
 def _annotations(records: Iterable[JSON]) -> Iterator[JSON]:
     numbers = itertools.count(1)
     for image, record in enumerate(records, 1):
-        for (x0, y0, x1, y1), runs, area in zip(record["boxes"], record["runs"], record["areas"], strict=True):
+        columns = (record["boxes"], record["runs"], record["areas"], classes_of_boxes(record))
+        for (x0, y0, x1, y1), runs, area, (target, _, score) in zip(*columns, strict=True):
             yield {
                 "id": next(numbers),
                 "image_id": image,
-                "category_id": record["target"] + 1,
+                "category_id": target + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": area,
                 "segmentation": runs,
                 "iscrowd": 0,
-                "score": record["score"],
+                "score": score,
             }
+
+
+def _box_targets(own: JSON, annotations: Sequence[JSON]) -> JSON:
+    """Return the class of each box of an image with several classes, as `record_of_classes` has it."""
+    several = isinstance(own["target"], list)
+    return {"box_targets": [one["category_id"] - 1 for one in annotations]} if several else {}
+
+
+def _names_of(records: Iterable[JSON]) -> dict[int, str]:
+    """Return the names of the explained classes."""
+    names: dict[int, str] = {}
+    for record in records:
+        several = isinstance(record["target"], list)
+        pairs = zip(record["target"], record["name"], strict=True) if several else [(record["target"], record["name"])]
+        names |= dict(pairs)
+    return names
 
 
 def write_mask(path: Path, mask: NDArray) -> None:
@@ -187,6 +235,35 @@ def write_mask(path: Path, mask: NDArray) -> None:
 
     with atomic_path(path) as temporary:
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(temporary)
+
+
+def write_class_mask(
+    path: Path,
+    inside: Sequence[NDArray[np.bool_]],
+    heatmaps: Sequence[NDArray[np.float32]],
+    classes: Sequence[int],
+    size: tuple[int, int],
+) -> None:
+    """Write a palette PNG of class numbers, as VOC's masks: 0 background, n the n-th class.
+
+    Args:
+        path: The file.
+        inside: `(H, W)` the pixels of each class.
+        heatmaps: `(H, W)` of each class; where classes overlap, the one with the larger share of its maximum wins.
+        classes: Their numbers; without room for all in 8 bits, pixels of any class are 255.
+        size: Height and width.
+    """
+    from PIL import Image
+
+    values = np.array([0, *(number + 1 for number in classes)])
+    shares = [np.where(mask, one / max(one.max(), 1e-12), 0) for mask, one in zip(inside, heatmaps, strict=True)]
+    labels = values[np.argmax([np.zeros(size), *shares], axis=0)]
+    if values.max() >= IGNORE:
+        labels = np.where(labels > 0, IGNORE, 0)
+    picture = Image.fromarray(labels.astype(np.uint8))
+    picture.putpalette(COLORS.tobytes())
+    with atomic_path(path) as temporary:
+        picture.save(temporary)
 
 
 def write_sheet(

@@ -134,9 +134,11 @@ def _finished(sample: Sample) -> Sample:
     return sample
 
 
-def batches(data: object, size: int, inputs: Sequence[str] = ()) -> Iterator[dict[str, list[Any]]]:
+def batches(
+    data: object, size: int, inputs: Sequence[str] = (), names: Sequence[str] = NAMES
+) -> Iterator[dict[str, list[Any]]]:
     """Iterate over batches of `size` samples: for each field the list of its values."""
-    source = samples(data, inputs=inputs)
+    source = samples(data, names, inputs)
     while group := list(itertools.islice(source, size)):
         yield {name: [sample[name] for sample in group] for name in group[0]}
 

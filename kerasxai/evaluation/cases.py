@@ -1,7 +1,7 @@
 """Pictures of an evaluation: single cases, and accuracy against threshold."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,21 +21,25 @@ def draw_cases(
     taken: ImageInput,
     name: str,
     count: int = 6,
+    image_numbers: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw the cases of highest and lowest IoU, with true boxes and those from the heatmaps.
 
     Args:
-        report: The records of these images, in their order, at the threshold of the boxes.
+        report: The records of these images, in their order, at the threshold of the boxes; or of their classes, with
+            `image_numbers`.
         explainer: The explainer that the report was made with.
         samples: Of `kerasxai.data.load`, one by one.
         taken: Converts images to the input of the model.
         name: The method with its refinements.
         count: How many of each kind.
+        image_numbers: For each record the position of its image among the samples; None: its own position.
 
     Returns:
         A sheet `(H, W, 3)` uint8.
     """
-    order = {id(record): number for number, record in enumerate(report.records)}
+    numbers = range(len(report.records)) if image_numbers is None else image_numbers
+    order = {id(record): number for number, record in zip(numbers, report.records, strict=True)}
     chosen = [report.best(count), report.worst(count)]
     needed = {order[id(record)] for row in chosen for record in row}
     # Read only up to the last image that is drawn, and keep only drawn images in memory.

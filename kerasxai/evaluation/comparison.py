@@ -50,9 +50,10 @@ def compare(runs: Sequence[Run], config: CompareConfig) -> dict[str, Any]:
         config: The settings.
 
     Returns:
-        `images`, `images_with_boxes`; `runs` with `name`, `folder`, `method`, `refine`, `threshold`, `source` and
-        `figures`; `baseline` with the `figures` of the centered Gaussian in the first run; `differences` of each run
-        (`run`) to each before it (`reference`) with `figures`. A figure has `value`, `low` and `high`.
+        `images`, `images_with_boxes`, and of several labels an image, `pairs` of image and class, of which
+        `images_with_boxes` are those with boxes; `runs` with `name`, `folder`, `method`, `refine`, `threshold`,
+        `source` and `figures`; `baseline` with the `figures` of the centered Gaussian in the first run; `differences`
+        of each run (`run`) to each before it (`reference`) with `figures`. A figure has `value`, `low` and `high`.
 
     Raises:
         KerasxaiError: The evaluations cannot be compared: other images, boxes, classes or protocols.
@@ -71,12 +72,12 @@ def compare(runs: Sequence[Run], config: CompareConfig) -> dict[str, Any]:
     drawn: dict[str, NDArray[np.float64]] = {}
     for group, figures in ((names, list(FIGURES)[:1]), (located, list(FIGURES)[1:])):
         values = np.stack([_values(run, group, FIGURES[figure][1]) for figure in figures for run in runs], axis=1)
-        for figure, its, samples in _split(figures, len(runs), values, config):
+        for figure, its, samples in _split(figures, len(runs), values, config, _images_of(runs[0], group)):
             means[figure], drawn[figure] = its, samples
     blind = np.stack([_values(runs[0], located, value) for value in _BLIND.values()], axis=1)
     blind_means = {
         figure: _interval(its[0], samples[:, 0], config.confidence)
-        for figure, its, samples in _split(list(_BLIND), 1, blind, config)
+        for figure, its, samples in _split(list(_BLIND), 1, blind, config, _images_of(runs[0], located))
     }
 
     def difference(run: int, reference: int) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def compare(runs: Sequence[Run], config: CompareConfig) -> dict[str, Any]:
         "settings": comparison_settings(runs, config),
         "data": runs[0].evaluation.get("data"),
         "split": runs[0].evaluation.get("split"),
-        "images": len(names),
+        "images": len({runs[0].records[name]["name"] for name in names}),
+        **({"pairs": len(names)} if runs[0].evaluation.get("labels") == "multi" else {}),
         "images_with_boxes": len(located),
         "runs": [
             {
@@ -126,11 +128,22 @@ def _values(run: Run, names: Sequence[str], value: Value) -> NDArray[np.float64]
     return np.array([value(run.records[name], least) for name in names], np.float64)
 
 
+def _images_of(run: Run, names: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return the number of the image of each record; None with one record an image."""
+    if run.evaluation.get("labels") != "multi":
+        return None
+    return np.unique([run.records[name]["name"] for name in names], return_inverse=True)[1].astype(np.int64)
+
+
 def _split(
-    figures: Sequence[str], runs: int, values: NDArray[np.float64], config: CompareConfig
+    figures: Sequence[str],
+    runs: int,
+    values: NDArray[np.float64],
+    config: CompareConfig,
+    images: NDArray[np.int64] | None,
 ) -> list[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
     """Return each figure with its means `(runs,)` and those of the bootstrap samples `(resamples, runs)`."""
-    drawn = bootstrap_means(values, config.resamples, config.seed)
+    drawn = bootstrap_means(values, config.resamples, config.seed, images)
     return [
         (figure, values[:, columns].mean(axis=0), drawn[:, columns])
         for number, figure in enumerate(figures)
@@ -138,13 +151,17 @@ def _split(
     ]
 
 
-def bootstrap_means(values: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+def bootstrap_means(
+    values: NDArray[np.float64], resamples: int, seed: int, images: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Return the means of values whose rows are drawn with replacement.
 
     Args:
         values: `(images, columns)`.
         resamples: The number of samples.
         seed: The same seed draws the same rows, for any values of as many rows.
+        images: `(rows,)` the image of each row, from 0, if several rows belong to one: images are drawn with all their
+            rows, which depend on each other.
 
     Returns:
         `(resamples, columns)`.
@@ -153,6 +170,10 @@ def bootstrap_means(values: NDArray[np.float64], resamples: int, seed: int) -> N
         >>> bootstrap_means(np.ones((5, 2)), 100, 0).shape
         (100, 2)
     """
+    sizes: NDArray[np.int64] | None = None
+    if images is not None:
+        sizes = np.bincount(images)
+        values = np.stack([np.bincount(images, column) for column in values.T], axis=1)
     count, generator = len(values), np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
     step = max(1, _CHUNK // count)
@@ -161,7 +182,7 @@ def bootstrap_means(values: NDArray[np.float64], resamples: int, seed: int) -> N
         # How often each image is drawn: a product of matrices is faster than gathering values.
         chosen = generator.integers(0, count, (rows, count)) + count * np.arange(rows)[:, None]
         times = np.bincount(chosen.ravel(), minlength=rows * count).reshape(rows, count)
-        means[start : start + rows] = times @ values / count
+        means[start : start + rows] = times @ values / (count if sizes is None else (times @ sizes)[:, None])
     return means
 
 

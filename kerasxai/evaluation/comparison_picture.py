@@ -31,13 +31,17 @@ def draw_comparison(runs: Sequence[Run], names: Sequence[str]) -> NDArray[np.uin
     # Inputs of different aspects show different parts of the images, in which the boxes were measured.
     frames = [frame_of(run, names) for run in runs]
     images = {frame: _read(runs[0], names, frame) for frame in dict.fromkeys(frames)}
+    records = [runs[0].records[name] for name in names]
     return viz.grid(
         [
-            [_cell(images[frame][name], run.records[name]) for name in names]
+            [
+                _cell(images[frame][record["name"]], run.records[name])
+                for name, record in zip(names, records, strict=True)
+            ]
             for run, frame in zip(runs, frames, strict=True)
         ],
         row_labels=[run.name for run in runs],
-        captions=[[f"IoU {run.records[name]['chosen']['iou']:.2f}" for name in names] for run in runs],
+        captions=[[_caption(run.records[name]) for name in names] for run in runs],
         title="Images on which the runs differ most",
         legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
     )
@@ -67,22 +71,32 @@ def frame_of(run: Run, names: Sequence[str]) -> Frame:
 
 
 def _read(run: Run, names: Sequence[str], frame: Frame) -> Mapping[str, NDArray[np.uint8]]:
-    settings = run.evaluation["settings"]
-    dataset = data.open(settings["name_or_path"], data_dir=settings.get("data_dir"), labels="single")
+    settings, files = run.evaluation["settings"], {run.records[name]["name"] for name in names}
+    dataset = data.open(settings["name_or_path"], data_dir=settings.get("data_dir"), labels=_reading(run))
     samples = dataset.samples(settings["split"], frame[:2], with_annotations=False, fit=frame.fit)
     images: dict[str, NDArray[np.uint8]] = {}
     # Nothing is read beyond the last image.
     for sample in samples.as_numpy_iterator():
         name = os.fsdecode(sample["name"])
-        if name in names:
+        if name in files:
             images[name] = sample["image"]
-            if len(images) == len(names):
+            if len(images) == len(files):
                 return images
-    missing = next(name for name in names if name not in images)
+    missing = next(name for name in files if name not in images)
     raise KerasxaiError(
         f"expected the evaluated images in {printable(dataset.info.name)}, got data without {printable(missing)}; "
         "restore them, or draw none with --images 0"
     )
+
+
+def _reading(run: Run) -> str:
+    """Return the reading of labels of a run, whose samples are then the same in the same order."""
+    return "multi" if run.evaluation.get("labels") == "multi" else "single"
+
+
+def _caption(record: Record) -> str:
+    text = f"IoU {record['chosen']['iou']:.2f}"
+    return f"{record['class']}, {text}" if "class" in record else text
 
 
 def _cell(image: NDArray[np.uint8], record: Record) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from kerasxai.data.box_files.reading import BOXES_HELP
+from kerasxai.data.information import CLASS_MASKS_HELP, LABELS_HELP, READINGS
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import auto_or_threshold, listed, positive_int
@@ -54,6 +55,8 @@ class EvaluateConfig:
             warning if the model has no rescaling layer.
         data_dir: As for `kerasxai.data.load`.
         boxes_csv: As for `kerasxai.data.load`.
+        labels: As for `kerasxai.data.load`; `"auto"` is `"single"` for a model that ends in a softmax.
+        class_masks: As for `kerasxai.data.load`.
         oracle: Also measure MaxBoxAccV2, whose thresholds and boxes are chosen on the evaluated images.
         protocol: How heatmaps become boxes and boxes are compared, see `kerasxai.metrics.protocols`: `"kerasxai"`, or
             `"wsolevaluation"` for figures that compare with the literature on CUB and ImageNet: heatmaps in the
@@ -113,6 +116,8 @@ class EvaluateConfig:
         flag="--boxes",
         metavar="FILE",
     )
+    labels: str = setting(f"{LABELS_HELP} and in the model", DATA, "auto", choices=READINGS)
+    class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
     oracle: bool = False
     protocol: str = setting(
         "how boxes are made and compared; wsolevaluation: as in the literature on CUB and ImageNet, with MaxBoxAcc and "
@@ -137,7 +142,10 @@ class EvaluateConfig:
 
     def figure_settings(self) -> dict[str, Any]:
         """Return the settings that the figures depend on, by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "batch_size"}
+        given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "batch_size"}
+        # Newer settings at their defaults are left out, so that figures of version 0.1.0 keep their settings.
+        newer = {"labels": "auto", "class_masks": None}
+        return {name: value for name, value in given.items() if name not in newer or value != newer[name]}
 
 
 def config_from(name_or_path: str | EvaluateConfig, split: str | None, settings: Mapping[str, Any]) -> EvaluateConfig:

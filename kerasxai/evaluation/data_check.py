@@ -7,17 +7,23 @@ import numpy as np
 
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.engine.outputs.kinds import class_count
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 
 
 def check_boxes(info: data.DatasetInfo) -> None:
-    """Refuse data without boxes.
+    """Refuse data without boxes; with several labels an image, class masks serve as well.
 
     Raises:
         KerasxaiError: The data have no boxes.
     """
-    if not info.has_boxes:
+    if info.multi_label and not info.has_boxes and not info.has_class_masks:
+        raise KerasxaiError(
+            f"expected data with boxes or class masks, got {info.name}, which has neither; for a folder give --boxes "
+            "FILE or --class-masks FOLDER"
+        )
+    if not info.multi_label and not info.has_boxes:
         raise KerasxaiError(
             f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE"
         )
@@ -61,3 +67,10 @@ def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput)
                 f"classes of the data must have the model's numbers, got class {number} {printable(here)!r} in "
                 f"{printable(info.name)}, which is {printable(there)!r} in the model; rename the folders or train again"
             )
+
+
+def is_multi_label(model: keras.Model) -> bool:
+    """Return whether a model ends in a sigmoid for each of several classes."""
+    layers = getattr(model, "layers", [])
+    is_sigmoid = bool(layers) and getattr(layers[-1], "activation", None) is keras.activations.sigmoid
+    return is_sigmoid and (class_count(model) or 0) > 2

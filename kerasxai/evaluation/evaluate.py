@@ -21,9 +21,10 @@ from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
+from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits, is_multi_label
 from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folder_name, rows_of, summaries
+from kerasxai.evaluation.multi_label import MultiLabelMethod
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.commands import command_line
@@ -201,8 +202,15 @@ class _Evaluator:
     def __init__(self, model: keras.Model, configs: Sequence[EvaluateConfig], progress: bool) -> None:
         self.model, self.config, self.progress = model, configs[0], progress
         config = self.config
+        # A model that ends in a softmax knows one class an image, whatever the data have.
+        auto = config.labels == "auto" and config.class_masks is None
+        reading = "single" if auto and not is_multi_label(model) else config.labels
         self.dataset = data.open(
-            config.name_or_path, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single"
+            config.name_or_path,
+            data_dir=config.data_dir,
+            boxes_csv=config.boxes_csv,
+            labels=reading,
+            class_masks=config.class_masks,
         )
         self.info = self.dataset.info
         splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
@@ -212,7 +220,8 @@ class _Evaluator:
         self.images = image_input(model, config.image_size, config.preprocess, config.fit)
         check_classes(self.info, model, self.images)
         self.dataset.check_images(splits)
-        self.methods = [MeasuredMethod(model, one, self.images, self.info.class_names) for one in configs]
+        kind = MultiLabelMethod if self.info.multi_label else MeasuredMethod
+        self.methods = [kind(model, one, self.images, self.info.class_names) for one in configs]
         self._range_checked = False
 
     def measured(self) -> list[MeasuredMethod]:
@@ -244,7 +253,14 @@ class _Evaluator:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
         samples = self.dataset.samples(self.config.split, self.images.size, fit=self.images.fit)
         name = name_of(vars(method.config))
-        return draw_cases(method.chosen.records, method.explainer, samples.as_numpy_iterator(), self.images, name)
+        return draw_cases(
+            method.chosen.records,
+            method.explainer,
+            samples.as_numpy_iterator(),
+            self.images,
+            name,
+            image_numbers=method.image_numbers,
+        )
 
     def _batches(self, split: str, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield batches up to the limit of images, with a progress bar."""

@@ -25,7 +25,7 @@ class Run:
         folder: Where it was read from.
         name: Its row in tables; unique among the compared ones.
         evaluation: The content of `evaluation.json`.
-        records: The entries of `records.json`, by the image's name.
+        records: The entries of `records.json`, by `key_of`.
         sha256: Of both files.
     """
 
@@ -90,14 +90,24 @@ def _read(folder: Path) -> tuple[Mapping[str, Any], Sequence[Record]]:
     return evaluation, records
 
 
+def key_of(record: Record) -> str:
+    """Return the key of a record: the image's name, with the class if there are several an image.
+
+    Example:
+        >>> key_of({"name": "a.png"}), key_of({"name": "a.png", "class": "cat"})
+        ('a.png', 'a.png: cat')
+    """
+    return f"{record['name']}: {record['class']}" if "class" in record else str(record["name"])
+
+
 def _by_name(folder: Path, records: Sequence[Record]) -> dict[str, Record]:
     named: dict[str, Record] = {}
     for record in records:
-        if record["name"] in named:
+        if key_of(record) in named:
             raise KerasxaiError(
-                f"names of images must be unique, got {printable(record['name'])} twice in {printable(folder)}"
+                f"names of images must be unique, got {printable(key_of(record))} twice in {printable(folder)}"
             )
-        named[record["name"]] = record
+        named[key_of(record)] = record
     return named
 
 
@@ -124,7 +134,7 @@ def _names(folders: Sequence[Path], methods: Sequence[str]) -> list[str]:
 
 
 def common_images(runs: Sequence[Run]) -> list[str]:
-    """Return the names of the images that all runs measured, in the order of the first.
+    """Return the keys of the records that all runs have, in the order of the first.
 
     Raises:
         KerasxaiError: No image is common to all, or an image has another class or other true boxes in one of them.
@@ -167,8 +177,9 @@ def check_protocols(runs: Sequence[Run]) -> None:
     Raises:
         KerasxaiError: The protocols, or the IoU of a hit, differ.
     """
-    for key in ("protocol", "iou_threshold"):
-        values = {str(run.evaluation.get(key)): run for run in runs}
+    for key in ("protocol", "iou_threshold", "labels"):
+        # One label an image has no entry.
+        values = {str(run.evaluation.get(key, "single")): run for run in runs}
         if len(values) > 1:
             listed = ", ".join(f"{value} in {printable(run.folder)}" for value, run in values.items())
             raise KerasxaiError(f"expected evaluations with the same {key}, got {listed}; evaluate again")

@@ -39,12 +39,14 @@ class MeasuredMethod:
         thresholds: Chooses the threshold.
         report: The report of the images since the beginning, or since `choose`.
         chosen: The chosen threshold; raises an AttributeError before `choose`.
+        image_numbers: For each record the position of its image in the split; None: one record an image, in order.
 
     Raises:
         KerasxaiError: The method cannot explain the model, or a setting is wrong.
     """
 
     chosen: Choice
+    image_numbers: list[int] | None = None
 
     def __init__(
         self, model: keras.Model, config: EvaluateConfig, taken: ImageInput, class_names: Sequence[str]
@@ -78,13 +80,17 @@ class MeasuredMethod:
         """
         explanation, measure, outputs = add_batch(self.report, self.explainer, batch, self._taken, outputs)
         self._layer = explanation.layer
+        self._count(measure)
+        return outputs
+
+    def _count(self, measure: BatchMeasure) -> None:
+        """Count a batch that the report has counted: at the chosen threshold, or to choose it."""
         if self._is_chosen:
             self.chosen.records.count(measure, self.report.records[-len(measure.maps) :])
             if self._oracle is not None:
                 self._oracle.count_batch(measure)
         else:
             self.thresholds.look_at(measure)
-        return outputs
 
     def choose(self) -> None:
         """Choose the threshold by the images so far, and begin a new report."""
@@ -154,10 +160,11 @@ def add_batch(
     truth = Truth(labels, data.unpad_boxes(batch["boxes"]), batch.get("mask"), parts)
     outputs = outputs or explanation.outputs or explainer.predict(images)
     measure = report.batch(explanation.heatmaps, outputs.scores, truth, batch["image"].shape[1:3])
-    report.count(measure, [_text(name) for name in batch["name"]] if "name" in batch else None)
+    report.count(measure, [text_of_name(name) for name in batch["name"]] if "name" in batch else None)
     return explanation, measure, outputs
 
 
-def _text(name: bytes | str) -> str:
+def text_of_name(name: bytes | str) -> str:
+    """Return the name of an image."""
     # File names may have bytes that are not UTF-8.
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)

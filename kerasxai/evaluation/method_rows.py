@@ -17,6 +17,8 @@ from kerasxai.refinements.chain import COMMAS
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import json_text
 
+_OF_LABELS = ("mean_average_precision", "f1", "corloc", "box_ap50", "seed_mean_iou", "seed_threshold")
+"""Figures of several labels an image in the table."""
 METHODS_FILE = "methods.json"
 """The table of an evaluation of several methods."""
 
@@ -136,6 +138,7 @@ def summaries(evaluations: Sequence[Mapping[str, Any]], rows: Sequence[Row]) -> 
             "folder": folder_name(row.config),
             **{key: evaluation[key] for key in ("method", "refine", "layer", "top1_accuracy")},
             **{key: evaluation["chosen"].get(key) for key in ("threshold", "source", *FIGURES)},
+            **{key: evaluation[key] for key in _OF_LABELS if key in evaluation},
         }
         for evaluation, row in zip(evaluations, rows, strict=True)
     ]

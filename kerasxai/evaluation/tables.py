@@ -1,6 +1,6 @@
 """The figures of an evaluation as rows of tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 FIGURES = {
@@ -27,15 +27,19 @@ def name_of(evaluation: Mapping[str, Any]) -> str:
     return f"{evaluation['method']} + {names}"
 
 
-def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
+def evaluation_rows(evaluation: dict[str, Any], names: Iterable[str] = FIGURES) -> list[list[str]]:
     """Return the rows of the main table: the method at its own and at the fixed threshold, then the baselines.
 
     The first two rows are the method's. With a given threshold, the first is at this one and the second at the one that
     was best on the tuning split, if there is one.
+
+    Args:
+        evaluation: The result of `evaluate`.
+        names: The figures.
     """
 
     def row(name: str, threshold: float | None, figures: Mapping[str, Any]) -> list[str]:
-        return [name, "" if threshold is None else f"{threshold:.3f}", *shares(figures)]
+        return [name, "" if threshold is None else f"{threshold:.3f}", *shares(figures, names)]
 
     name, chosen = name_of(evaluation), evaluation["chosen"]
     rows = [row(name, chosen["threshold"], chosen)]
@@ -48,9 +52,9 @@ def evaluation_rows(evaluation: dict[str, Any]) -> list[list[str]]:
     return [*rows, *(row(f"baseline: {it.replace('_', ' ')}", ones.get("threshold"), ones) for it, ones in blind)]
 
 
-def method_table(evaluations: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+def method_table(evaluations: Sequence[Mapping[str, Any]], names: Iterable[str] = FIGURES) -> list[list[str]]:
     """Return the rows of `evaluation_rows` of several methods, with the baselines of the first once at the end."""
-    rows = [evaluation_rows(dict(evaluation)) for evaluation in evaluations]
+    rows = [evaluation_rows(dict(evaluation), names) for evaluation in evaluations]
     ends = [
         len(its) - len(evaluation["chosen"]["baselines"]) for its, evaluation in zip(rows, evaluations, strict=True)
     ]
@@ -89,9 +93,9 @@ def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:
     return evaluation["masks"]["coverage"][part][measure]["0.5"]
 
 
-def shares(figures: Mapping[str, Any]) -> list[str]:
-    """Return the cells of `FIGURES`; empty where there is no figure."""
-    return [_share(figures, key) for key in FIGURES]
+def shares(figures: Mapping[str, Any], names: Iterable[str] = FIGURES) -> list[str]:
+    """Return the cells of figures; empty where there is no figure."""
+    return [_share(figures, key) for key in names]
 
 
 def _share(figures: Mapping[str, Any], key: str = "gt_known_loc") -> str:
