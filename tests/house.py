@@ -31,7 +31,7 @@ ROOMS = (
     Room(
         "metrics",
         "localization, pointing, faithfulness, stability, complexity, as the literature has them",
-        (*_MAPS, "refinements", "explainer"),
+        (*_MAPS, "refinements", "explanation", "explainer"),
     ),
     Room(
         "features",
