@@ -48,6 +48,13 @@ def test_guided_backpropagation_fails_and_gradcam_passes(trained: tuple[Any, np.
         results[method] = check.result()
         assert check.layers == ["top", "last", "second", "first"]
         assert {len(curve) for curve in check.result()["curves"].values()} == {4}
+    control = kerasxai.Explainer(model, "saliency")
+    for method, passed in (("guided_backprop", False), ("saliency", True), ("gradcam", True)):
+        check = ModelRandomization(kerasxai.Explainer(model, method), steps=2, control=control)
+        check.update(images)
+        assert check.control_values is not None and check.control_values.shape == (len(images),)
+        assert check.result()["passed"] == passed, check.result()
+        assert check.result()["control"] == pytest.approx(check.control_values.mean())
     assert not results["guided_backprop"]["passed"]
     assert results["gradcam"]["passed"] and float(results["gradcam"]) < 0.2
     for old, new in zip(before, model.get_weights(), strict=True):

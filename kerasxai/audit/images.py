@@ -76,6 +76,17 @@ class AuditImages:
         scale = np.array([self.size[1], self.size[0]] * 2)
         return np.stack([painted(one * scale, self.size) for one in self.boxes]) == OBJECT
 
+    def with_predictions(self, labels: NDArray[np.int64], outputs: Predictions, ignore_labels: bool) -> AuditImages:
+        """Return the images with their classes; with `ignore_labels` these are the predicted ones."""
+        names = self.class_names or tuple(f"class {number}" for number in range(outputs.scores.shape[1]))
+        return replace(
+            self,
+            labels=outputs.classes if ignore_labels else labels,
+            scores=outputs.scores,
+            probabilities=outputs.probabilities,
+            class_names=names,
+        )
+
     def part(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> AuditImages:
         """Return some of the images."""
         numbers = np.arange(len(self))[rows]

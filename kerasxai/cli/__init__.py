@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command("kerasxai.cli.inspect_config:INSPECT", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.cli.train:run"),
     "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
+    "audit": Command("kerasxai.cli.audit_config:AUDIT", "kerasxai.cli.audit:run"),
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
     "segment": Command("kerasxai.training.segment_config:SEGMENT", "kerasxai.cli.segment:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),

@@ -26,6 +26,7 @@ _TABLES = {
     "benchmark.json": {"command", "rows"},
     "comparison.json": {"command", "differences"},
     "methods.json": {"command", "methods"},
+    "audit.json": {"command", "methods", "sanity"},
     "inspection.json": {"command", "model"},
     "explanations.json": {"command", "images"},
     "boxes.json": {"info", "annotations"},

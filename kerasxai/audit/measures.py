@@ -1,0 +1,70 @@
+"""MEASURES, the table of the measures of an audit. Nothing here imports TensorFlow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kerasxai.tools.lazy import resolve
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of an audit.
+
+    Attributes:
+        name: As the user writes it, and in `audit.json`.
+        reference: `"module:function"` of `(images, maps, settings) -> {"values": (n,), ...}`, see `measuring`.
+        heading: The column of tables.
+        higher_is_better: The direction; None if a figure is neither good nor bad.
+        cost: In forward passes or explanations of an image.
+        images: The most images; None for all audited ones.
+        default: Whether an audit measures it without request.
+        needs_explainer: Whether it needs a method and not just maps, so that reference maps have no figure.
+        needs_objects: Whether it needs boxes or masks.
+    """
+
+    name: str
+    reference: str
+    heading: str
+    higher_is_better: bool | None
+    cost: str
+    images: int | None = None
+    default: bool = True
+    needs_explainer: bool = False
+    needs_objects: bool = False
+
+    @property
+    def function(self) -> Callable[..., dict[str, Any]]:
+        """The function, imported when it is first used."""
+        return resolve(self.reference)
+
+    @property
+    def sign(self) -> int:
+        """1 if higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
+
+
+_HERE = "kerasxai.audit.measuring:"
+_ROWS = (
+    Measure("deletion", f"{_HERE}deletion", "deletion", False, "17 passes"),
+    Measure("insertion", f"{_HERE}insertion", "insertion", True, "17 passes"),
+    Measure("road", f"{_HERE}road", "ROAD", True, "7 passes and 6 sparse systems", images=50),
+    Measure("average_drop", f"{_HERE}average_drop", "average drop", False, "2 passes"),
+    Measure("stability", f"{_HERE}stability", "max. sensitivity", False, "3 explanations", 16, needs_explainer=True),
+    Measure("complexity", f"{_HERE}gini", "Gini", None, "none"),
+    Measure("localization", f"{_HERE}energy", "on the object", True, "none", needs_objects=True),
+    Measure("pointing", f"{_HERE}pointing", "pointing", True, "none", needs_objects=True),
+    Measure("sanity", f"{_HERE}sanity", "random model", False, "5 explanations", 16, needs_explainer=True),
+    Measure("random_class", f"{_HERE}random_class", "random class", False, "2 explanations", 16, False, True),
+    Measure("average_gain", f"{_HERE}average_gain", "average gain", True, "2 passes", default=False),
+    Measure("comprehensiveness", f"{_HERE}comprehensiveness", "comprehensiveness", True, "5 passes", default=False),
+    Measure("sufficiency", f"{_HERE}sufficiency", "sufficiency", False, "5 passes", default=False),
+    Measure("infidelity", f"{_HERE}infidelity", "infidelity", False, "101 passes", 50, False),
+    Measure("mufidelity", f"{_HERE}mufidelity", "muFidelity", True, "a pass per subset", 50, False),
+    Measure("sensitivity_n", f"{_HERE}sensitivity_n", "sensitivity-n", True, "passes per subset and share", 50, False),
+)
+MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
+DEFAULT_MEASURES = tuple(row.name for row in _ROWS if row.default)
+"""What an audit measures without request; localization and pointing where there are boxes or masks."""
+COMPARED = ("deletion", "insertion", "road")
+"""The measures by which methods are compared with reference maps; a constant map is perfect by average drop."""
