@@ -46,15 +46,15 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
     Raises:
         KerasxaiError: The model and the data do not fit together.
     """
-    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv)
-    check_single_label(dataset.info, model)
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single")
+    check_single_label(model)
     check_splits(dataset.info, [config.split])
     models.check_image_model(model)
     taken = image_input(model, config.image_size, config.input_range, config.fit)
     if not config.ignore_labels:
         check_classes(dataset.info, model, taken)
     dataset.check_images([config.split])
-    labels = dataset.labels(config.split)
+    labels = np.asarray(dataset.labels(config.split), np.int64)
     order = in_rounds(labels, config.seed)
     if len(order) < 4:
         raise KerasxaiError(f"expected four or more images in {config.split}, got {len(order)}")
@@ -69,16 +69,12 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
     return Opened(images, numbers, labels[numbers], outputs)
 
 
-def check_single_label(info: data.DatasetInfo, model: keras.Model) -> None:
-    """Refuse models and data of several labels per image.
+def check_single_label(model: keras.Model) -> None:
+    """Refuse models of several labels per image.
 
     Raises:
-        KerasxaiError: The model ends in one sigmoid per class, or the samples have several labels.
+        KerasxaiError: The model ends in one sigmoid per class.
     """
-    if getattr(info, "multi_label", False):
-        raise KerasxaiError(
-            f"expected data with one label per image, got {info.name} with several; audit a model of single labels"
-        )
     last = model.layers[-1] if getattr(model, "layers", None) else None
     activation = getattr(getattr(last, "activation", None), "__name__", "")
     outputs = getattr(model, "outputs", None)
