@@ -92,6 +92,8 @@ def user_augmentation(config: TrainConfig, num_classes: int, size: tuple[int, in
     if "num_classes" in inspect.signature(function).parameters:
         function = partial(function, num_classes=num_classes)
     images, labels = tf.zeros((2, *size, 3)), tf.zeros((2,), tf.int64)
+    if config.labels == "multi":
+        labels = tf.zeros((2, num_classes))
     try:
         found = function(images, labels, tf.zeros((2,), tf.int64))
         shapes = [tuple(np.shape(one)) for one in found]
@@ -99,7 +101,7 @@ def user_augmentation(config: TrainConfig, num_classes: int, size: tuple[int, in
         reason = " ".join(str(error).split())
         raise KerasxaiError(
             f"cannot augment images with {config.augment}: {type(error).__name__}: {reason}; expected a function of "
-            "images (B, h, w, 3), labels (B,) and a seed (2,) that returns images and labels"
+            "images (B, h, w, 3), labels (B,), or (B, C) of several, and a seed (2,) that returns images and labels"
         ) from error
     if shapes != [tuple(images.shape), tuple(labels.shape)]:
         raise KerasxaiError(

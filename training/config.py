@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kerasxai.data.box_files.reading import BOXES_HELP
+from kerasxai.data.information import LABELS_HELP, READINGS
 from kerasxai.methods import METHODS
 from kerasxai.models import HEADS
 from kerasxai.tools.arguments import comma_separated, stride_or_layer
@@ -24,7 +25,7 @@ from kerasxai.tools.settings import (
     check_settings,
     setting,
 )
-from kerasxai.training.losses import DEFAULT_LOSS, LOSSES
+from kerasxai.training.losses import DEFAULT_LOSS, LOSSES, MULTI_LABEL_LOSSES
 from kerasxai.training.names import argument, check_augment, check_backbone
 from kerasxai.training.recipes import RECIPES, head_of
 from kerasxai.training.run_config import RunConfig
@@ -32,16 +33,18 @@ from kerasxai.training.run_config import RunConfig
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
 HEAD_PHASES = ("auto", "probe", "epochs")
-CLASS_WEIGHTS = ("none", "balanced")
+BALANCED = "balanced"
+CLASS_WEIGHTS = ("none", BALANCED)
 MONITORS = (
     "val_loss",
     "val_calibrated_loss",
     "val_accuracy",
     "val_balanced_accuracy",
+    "val_mean_average_precision",
     "val_gt_known_loc",
     "val_best_gt_known_loc",
 )
-"""Figures that choose the best epoch; the last two need boxes."""
+"""Figures that choose the best epoch; the last two need boxes, mean average precision several labels an image."""
 
 DATA, MODEL, TRAINING, WEAK, DRAWING, OUTPUT = "data", "model", "training", "weak labels", "drawing", "output"
 """Headings of `--help`."""
@@ -57,6 +60,7 @@ class TrainConfig(RunConfig):
 
     Attributes:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
+        labels: "single", "multi" for several labels an image, or "auto", see `kerasxai.data.load`.
         backbone: A name in `kerasxai.BACKBONES`, or a model file: a Keras classifier, whose part up to its last
             feature map gets a new head.
         recipe: A name in `kerasxai.RECIPES`, or None.
@@ -95,7 +99,7 @@ class TrainConfig(RunConfig):
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
         monitor: The validation figure that chooses the best epoch, one of `MONITORS`. "val_calibrated_loss" is the loss
             after temperature scaling; figures of localization need boxes, which then choose the epoch, but are never
-            trained on. None: "val_calibrated_loss" after a probe, else "val_loss".
+            trained on. None: "val_calibrated_loss" after a probe with one label an image, else "val_loss".
         patience: Epochs without a better monitored figure after which a phase ends; None: never after a probe, because
             the best epochs are the last ones, at the end of the schedule; else 5.
         mixed_precision: Compute in half precision, keep the weights in single.
@@ -103,11 +107,15 @@ class TrainConfig(RunConfig):
             phase trains with pseudo-labels, see `confidence`. An epoch has as many steps as with all labels.
         confidence: Minimum probability of a pseudo-label.
         label_noise: Share of the training labels to replace by another class, chosen by the seed.
-        loss: A name in `kerasxai.training.losses.LOSSES`.
+        loss: A name in `kerasxai.training.losses.LOSSES`, or of several labels an image in `MULTI_LABEL_LOSSES`, where
+            the default is binary cross-entropy.
         loss_options: Options of its Keras class.
         label_smoothing: Share of each training label that is spread over all classes (Szegedy 2016, arXiv:1512.00567);
-            None: 0.1 after a probe, else 0. Validation labels are not smoothed.
+            None: 0.1 after a probe, else 0; of several labels the share that is replaced by 1/2, None: 0. Validation
+            labels are not smoothed.
         class_weights: "balanced" weights each training image by the inverse frequency of its class, "none" all alike.
+        positive_weights: "balanced" weights the presence of each class by the number of images without it for each
+            image with it, at most 100, with several labels an image; "none" presence and absence alike.
         seed: Seed of weights, order, augmentation and weak labels.
         data_dir: The folder of TensorFlow Datasets.
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
@@ -116,6 +124,7 @@ class TrainConfig(RunConfig):
     older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs", "augment": "flip"}
 
     data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
+    labels: str = setting(LABELS_HELP, DATA, "auto", choices=READINGS)
     backbone: str = setting(
         "a name, see `kerasxai backbones`, or a model file whose head is replaced",
         MODEL,
@@ -238,7 +247,14 @@ class TrainConfig(RunConfig):
     label_noise: float = setting(
         "share of the training labels to replace by a wrong class", WEAK, 0.0, limits=Limits(least=0, below=1)
     )
-    loss: str = setting(f"one of {', '.join(LOSSES)}", TRAINING, DEFAULT_LOSS, choices=LOSSES)
+    loss: str = setting(
+        f"one of {', '.join(LOSSES)}; with several labels an image one of {', '.join(MULTI_LABEL_LOSSES)}, where the "
+        "default is the first of them",
+        TRAINING,
+        DEFAULT_LOSS,
+        choices={**LOSSES, **MULTI_LABEL_LOSSES},
+        metavar="NAME",
+    )
     loss_options: dict[str, Any] = setting("an option of the loss", TRAINING, flag="--loss-option", collect=dict)
     label_smoothing: float | None = setting(
         "share of each training label to spread over all classes (default: 0.1 after a probe, else 0)",
@@ -248,6 +264,12 @@ class TrainConfig(RunConfig):
     )
     class_weights: str = setting(
         "weight of the training images: none, or balanced, the inverse frequency of the class",
+        TRAINING,
+        "none",
+        choices=CLASS_WEIGHTS,
+    )
+    positive_weights: str = setting(
+        "weight of the presence of a class with several labels an image: none, or balanced, its rarity",
         TRAINING,
         "none",
         choices=CLASS_WEIGHTS,
@@ -328,6 +350,7 @@ TRAIN = SettingsCommand(
         "kerasxai train --data photos/ --backbone mine.keras --input-range 0,1 --out runs/mine",
         "kerasxai train --data photos/ --image-size 240x320 --fit crop --augment strong --out runs/landscape",
         "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
+        "kerasxai train --data shapes_two --labels multi --out runs/two",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],
     (TrainConfig, Drawing, RunOutput),

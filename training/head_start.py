@@ -29,7 +29,12 @@ def has_convolutions(model: keras.Model) -> bool:
     return any(branch.convolutions for branch in _branches(model))
 
 
-def start_head(model: keras.Model, weights: NDArray[np.float64], features: PooledFeatures) -> None:
+def start_head(
+    model: keras.Model,
+    weights: NDArray[np.float64],
+    features: PooledFeatures,
+    biases: NDArray[np.float64] | None = None,
+) -> None:
     """Set the weights of the head so that its logits are those of a linear classifier of the pooled features.
 
     A dense layer or a 1x1 convolution gets the weights. The 3x3 convolutions below it, if there are any, become linear:
@@ -43,9 +48,12 @@ def start_head(model: keras.Model, weights: NDArray[np.float64], features: Poole
         model: A model of `build_classifier`.
         weights: `(K, C)`.
         features: Their mean and covariance over positions are those of batch normalization.
+        biases: `(C,)`; None for 0.
     """
     for branch in _branches(model):
         _start(branch, weights, features)
+        if branch.last.bias is not None:
+            branch.last.bias.assign(np.zeros(branch.last.bias.shape) if biases is None else biases)
 
 
 def _branches(model: keras.Model) -> list[_Branch]:
@@ -83,8 +91,6 @@ def _start(branch: _Branch, weights: NDArray[np.float64], features: PooledFeatur
     kernel = np.zeros(branch.last.kernel.shape, np.float32)
     kernel[..., : len(weights), :] = weights
     branch.last.kernel.assign(kernel)
-    if branch.last.bias is not None:
-        branch.last.bias.assign(np.zeros(branch.last.bias.shape))
 
 
 def _directions(weights: NDArray[np.float64], covariance: NDArray[np.float64], count: int) -> NDArray[np.float64]:

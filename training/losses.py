@@ -47,6 +47,32 @@ LOSSES: dict[str, Loss] = {
         ),
     )
 }
+MULTI_LABEL_LOSSES: dict[str, Loss] = {
+    row.name: row
+    for row in (
+        Loss(
+            "binary_crossentropy",
+            "MaskedBinaryCrossentropy",
+            None,
+            "several labels: binary cross-entropy of the known labels",
+        ),
+        Loss(
+            "binary_focal_crossentropy",
+            "MaskedBinaryFocalCrossentropy",
+            None,
+            "several labels: easy labels count less; options gamma, by default 2, and alpha",
+            "Lin 2017, arXiv:1708.02002",
+        ),
+        Loss(
+            "asymmetric",
+            "AsymmetricLoss",
+            None,
+            "several labels: easy absent classes count less; options gamma_positive, gamma_negative and shift",
+            "Ridnik 2021, arXiv:2009.14119",
+        ),
+    )
+}
+"""Losses for several labels an image; `numbers` is a class in `kerasxai.models`."""
 DEFAULT_LOSS = "categorical_crossentropy"
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from kerasxai import data, models
+from kerasxai.tools.errors import unknown
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.own_backbone import OwnBackbone
 from kerasxai.training.recipe_parts import insertion
@@ -32,6 +33,7 @@ def new_model(config: TrainConfig, info: data.DatasetInfo, own: OwnBackbone | No
         insert=insertion(config),
         class_names=info.class_names,
         input_fit=config.fit,
+        labels="multi" if config.labels == "multi" else "single",
         seed=config.seed,
         **head_options(config, features is not None),
     )
@@ -61,10 +63,16 @@ def head_options(config: TrainConfig, early: bool) -> dict[str, Any]:
     Args:
         config: The settings.
         early: Whether the head is below the last map of the backbone.
+
+    Raises:
+        KerasxaiError: An option is not one of the head.
     """
     taken = taken_by(models.HEADS[config.head].builder)
     # Features of an early map do not represent classes yet: two convolutions combine them, for which 128 channels are
     # enough.
     defaults = {"depth": 2, "width": 128} if early else {}
     defaults = {name: value for name, value in defaults.items() if name in taken}
-    return defaults | share_options(config.recipe, config.head, config.recipe_options)[1] | config.head_options
+    given = share_options(config.recipe, config.head, config.recipe_options)[1] | config.head_options
+    if "labels" in given:
+        raise unknown(f"option of head {config.head!r}", "labels", [name for name in taken[2:] if name != "labels"])
+    return defaults | given

@@ -99,13 +99,15 @@ def own_backbone(classifier: keras.Model, config: TrainConfig, dataset: data.Ima
         KerasxaiError: The model has no graph, or no feature map.
     """
     taken = image_input(classifier, config.image_size, None, config.fit)
-    fits = _classes_fit(classifier, dataset)
+    # The accuracy is that of one label an image.
+    fits = not dataset.info.multi_label and _classes_fit(classifier, dataset)
     found = config.input_range or _guessed_range(classifier, taken, config, dataset, fits)
     # A mistake in the structure of the model is reported before it is measured.
     trunk = trunk_of(classifier, found)
     accuracy = _accuracy(classifier, found, _validation(config, dataset, None)) if fits else None
     if accuracy is None:
-        _LOG.info("the classes of %s are not those of the data; its accuracy is not measured", config.backbone)
+        why = "images have several labels" if dataset.info.multi_label else "its classes are not those of the data"
+        _LOG.info("the accuracy of %s is not measured: %s", config.backbone, why)
     else:
         _LOG.info("accuracy of %s on the validation images: %.3f", config.backbone, accuracy)
     layer = last_map(trunk).name

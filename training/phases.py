@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
+from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
 from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import keras_loss
+from kerasxai.training.multi_label import drawn_samples, is_multi, multi_label_loss
 from kerasxai.training.optimizers import optimizer_of
 from kerasxai.training.plan import WARMUP_SHARE, Plan, rows_of_shares
 from kerasxai.training.probe_phase import run_probe
@@ -56,7 +58,7 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
             folder.keep_copy(START)
         # A phase starts from the best epoch so far, not from the last one, with a new optimizer.
         model = models.load(folder.best) if folder.rows or model is None else model
-        prepare(model, config, run.plan, phase, run.steps * (end - start))
+        prepare(model, config, run.plan, phase, run.steps * (end - start), run.positive_weights)
     if phase == "head" and run.plan.probe:
         run_probe(run, model, callbacks_of(run, phase))
         return
@@ -79,8 +81,10 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     )
 
 
-def loss_of(config: TrainConfig, plan: Plan) -> keras.losses.Loss:
+def loss_of(config: TrainConfig, plan: Plan, positive_weights: NDArray[np.float32] | None = None) -> keras.losses.Loss:
     """Return the Keras loss of a run."""
+    if is_multi(config):
+        return multi_label_loss(config.loss, config.loss_options, positive_weights)
     return keras_loss(config.loss, config.loss_options, rows_of_shares(config, plan))
 
 
@@ -91,7 +95,21 @@ def probabilities(run: Run) -> NDArray[np.float32]:
     return models.load(run.folder.best).predict(pairs.map(lambda image, _: image), verbose=0)
 
 
-def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, steps: int) -> None:
+def metrics_of(config: TrainConfig, classes: int) -> list[str | keras.metrics.Metric]:
+    """Return the Keras metrics of a run."""
+    if is_multi(config):
+        return [MeanAveragePrecisionMetric(classes)]
+    return ["accuracy", BalancedAccuracy(classes), CalibratedLoss(classes)]
+
+
+def prepare(
+    model: keras.Model,
+    config: TrainConfig,
+    plan: Plan,
+    phase: str,
+    steps: int,
+    positive_weights: NDArray[np.float32] | None = None,
+) -> None:
     """Set the trainable layers of a phase, and compile."""
     backbone = model.get_layer("backbone")
     from_scratch = config.weights == "none"
@@ -114,8 +132,8 @@ def prepare(model: keras.Model, config: TrainConfig, plan: Plan, phase: str, ste
             start_decay=plan.start_decay if phase == "finetune" else 0.0,
             warmup=round(WARMUP_SHARE * steps) if after_probe else 0,
         ),
-        loss_of(config, plan),
-        metrics=["accuracy", BalancedAccuracy(classes), CalibratedLoss(classes)],
+        loss_of(config, plan, positive_weights),
+        metrics=metrics_of(config, classes),
         # On a CPU, XLA makes depthwise convolutions several times slower.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )
@@ -127,15 +145,17 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     measured = drawing.measured
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = []
-    if dataset.info.has_boxes and measured != 0:
+    if dataset.info.has_boxes and measured != 0 and not is_multi(config):
         annotated = dataset.batches("validation", size, run.plan.batch_size, fit=config.fit)
         callbacks.append(
             LocalizationCallback(annotated.take(-(-measured // run.plan.batch_size) if measured else -1), method="cam")
         )
     if drawing.methods and drawing.images:
+        samples = dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit)
+        samples = drawn_samples(samples, drawing.images) if is_multi(config) else samples
         callbacks.append(
             ExplanationCallback(
-                dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit),
+                samples,
                 "true",
                 drawing.methods,
                 run.folder.path,

@@ -1,11 +1,12 @@
 """The plan of a training run: what the first phase does, and the settings that follow from it."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from kerasxai import models
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import DEFAULT_LOSS
+from kerasxai.training.multi_label import check_labels, is_multi
 from kerasxai.training.new_model import features_of, head_options
 from kerasxai.training.recipe_parts import has_soft_labels
 from kerasxai.training.recipes import recipe_of, taken_by
@@ -95,13 +96,17 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
         feature_stride: The stride that the data set recommends.
 
     Raises:
-        KerasxaiError: The settings require a probe where none is possible.
+        KerasxaiError: The settings require a probe where none is possible, or do not fit the labels.
     """
+    check_labels(config)
     obstacle = _obstacle(config, feature_stride)
     if config.head_phase == "probe" and obstacle is not None:
         raise KerasxaiError(f"head_phase must be 'epochs' or 'auto' with {obstacle}, got 'probe'")
     probe = obstacle is None and config.head_phase != "epochs"
     defaults = AFTER_PROBE if probe else AFTER_EPOCHS
+    if is_multi(config):
+        # There is no temperature of sigmoids that changes no prediction.
+        defaults = replace(defaults, label_smoothing=0.0, monitor="val_loss")
     head_epochs = 0 if config.weights == "none" else config.head_epochs
     values = {
         item.name: getattr(defaults if getattr(config, item.name) is None else config, item.name)
@@ -148,5 +153,5 @@ def _has_convolutions(config: TrainConfig) -> bool:
 
 
 def rows_of_shares(config: TrainConfig, plan: Plan) -> bool:
-    """Return whether labels are rows of shares, one for each class, instead of class numbers."""
-    return has_soft_labels(config) or plan.label_smoothing > 0
+    """Return whether labels of one class an image are rows of shares, one for each class, instead of class numbers."""
+    return not is_multi(config) and (has_soft_labels(config) or plan.label_smoothing > 0)

@@ -23,13 +23,13 @@ class PooledFeatures:
 
     Attributes:
         means: `(N, K)` float32, the mean of each channel over the positions of each image.
-        labels: `(N,)` int64.
+        labels: `(N,)` int64; of several labels an image `(N, C)` float32.
         center: `(K,)` float64, the mean over all positions of all images.
         covariance: `(K, K)` float64, over the same; zeros if not computed.
     """
 
     means: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.float32]
     center: NDArray[np.float64]
     covariance: NDArray[np.float64]
 
@@ -50,14 +50,14 @@ def pooled_features(
 
     Args:
         backbone: From images to a feature map.
-        pairs: Batches of images and class numbers, in the same order every time.
+        pairs: Batches of images and labels, in the same order every time.
         count: The number of images.
         path: The `.npz` file to write to.
         with_covariance: Whether to compute the covariance of the channels over positions.
         progress: Whether to show a progress bar.
     """
     moments = _Moments(backbone, with_covariance)
-    state = _read(path) or _empty(count, backbone.output_shape[-1])
+    state = _read(path) or _empty(count, backbone.output_shape[-1], pairs.element_spec[1])
     batches: Iterator[Any] = iter(pairs.skip(int(state["batches"])))
     total = int(pairs.cardinality())
     if int(state["images"]) < count:
@@ -118,10 +118,10 @@ class _Moments:
         return means, tf.reduce_sum(rows, 0), products, tf.shape(rows)[0]
 
 
-def _empty(count: int, channels: int) -> dict[str, NDArray]:
+def _empty(count: int, channels: int, labels: tf.TensorSpec) -> dict[str, NDArray]:
     return {
         "means": np.zeros((count, channels), np.float32),
-        "labels": np.zeros(count, np.int64),
+        "labels": np.zeros((count, *labels.shape[1:]), labels.dtype.as_numpy_dtype),
         "sum": np.zeros(channels),
         "products": np.zeros((channels, channels)),
         "positions": np.array(0, np.int64),

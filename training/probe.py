@@ -16,7 +16,7 @@ _LOG = logging.getLogger(__name__)
 
 GRID = tuple(float(strength) for strength in 10.0 ** np.arange(-4, 2.5, 0.5))
 """Inverse strengths of the L2 penalty, from the strongest on, for features of unit variance."""
-_WORSE = 3
+WORSE = 3
 """After so many worse values the rest of the grid is left out."""
 _NEGLIGIBLE = 1e-9
 
@@ -26,14 +26,16 @@ class Probe:
     """A fitted probe.
 
     Attributes:
-        weights: `(K, C)` float64, with a mean of 0 over the classes.
+        weights: `(K, C)` float64, with a mean of 0 over the classes unless there are biases.
         strength: The chosen inverse strength of the penalty.
         validation_losses: The log-loss on validation images, for each value of the grid that was tried.
+        biases: `(C,)` float64, of several labels an image; None for no bias.
     """
 
     weights: NDArray[np.float64]
     strength: float
     validation_losses: dict[float, float]
+    biases: NDArray[np.float64] | None = None
 
 
 def fit_probe(
@@ -76,7 +78,7 @@ def fit_probe(
         found[strength] = float(loss)
         if best is None or loss < best[0]:
             best = float(loss), strength, model.coef_.copy()
-        if [*found.values()].index(best[0]) < len(found) - _WORSE:
+        if [*found.values()].index(best[0]) < len(found) - WORSE:
             break
     assert best is not None
     _LOG.info("probe: validation log-loss %.3f at C = %g", best[0], best[1])

@@ -23,7 +23,8 @@ def augmentation(config: TrainConfig, num_classes: int) -> Callable[..., tuple[t
     options, _ = share_options(config.recipe, config.head, config.recipe_options)
     change = partial(resolve(row.augmentation), num_classes=num_classes, **options)
     # Called once here, because an error inside a data set would be one of TensorFlow, without our message.
-    change(tf.zeros((1, 8, 8, 3)), tf.zeros((1,), tf.int64), tf.zeros((2,), tf.int64))
+    labels = tf.zeros((1, num_classes)) if config.labels == "multi" else tf.zeros((1,), tf.int64)
+    change(tf.zeros((1, 8, 8, 3)), labels, tf.zeros((2,), tf.int64))
     return change
 
 

@@ -184,7 +184,7 @@ def share_options(recipe: str | None, head: str, options: Mapping[str, Any]) -> 
     row = recipe_of(recipe)
     own = [name for name in taken_by(row.own) if name not in _GIVEN] if row.own else []
     # The first two parameters of a head are its input and the number of classes.
-    known = [*own, *taken_by(HEADS[head].builder)[2:]]
+    known = [*own, *(name for name in taken_by(HEADS[head].builder)[2:] if name != "labels")]
     for name in options:
         if name not in known:
             raise unknown(f"option of recipe {recipe!r}", name, known)

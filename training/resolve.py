@@ -17,7 +17,7 @@ from kerasxai.training.input_size import InputSize, choose_size, measure_images
 _LOG = logging.getLogger(__name__)
 
 CHOICES = "choices.json"
-_CHOSEN = ("image_size", "output_stride", "augment")
+_CHOSEN = ("image_size", "output_stride", "augment", "labels")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Resolved:
     """The settings of a run with everything that depends on the data.
 
     Attributes:
-        config: The settings; `image_size` and `augment` have values.
+        config: The settings; `image_size`, `augment` and `labels` have values.
         reasons: Why, by setting.
     """
 
@@ -46,6 +46,13 @@ class Resolved:
         if "output_stride" in self.reasons:
             _LOG.info("output stride %s: %s", stride, self.reasons["output_stride"])
         _LOG.info("augmentation %s: %s", self.config.augment, self.reasons["augment"])
+
+
+def reading_of(config: TrainConfig, folder: Path) -> str:
+    """Return how the labels are read, as `kerasxai.data.open` takes it: in the folder of a run as it was begun."""
+    path = folder / "config.json"
+    # Older versions knew one label an image only.
+    return config.labels if not path.exists() or "labels" in read_json(path) else "single"
 
 
 def resolve_settings(
@@ -69,7 +76,9 @@ def resolve_settings(
     """
     if folder is not None and (folder / CHOICES).exists():
         content = read_json(folder / CHOICES)
-        chosen = {name: content[name] for name in _CHOSEN}
+        # Older versions knew one label an image only.
+        chosen = {name: content[name] for name in _CHOSEN if name != "labels"}
+        chosen["labels"] = content.get("labels", "single")
         if isinstance(chosen["image_size"], list):
             chosen["image_size"] = tuple(chosen["image_size"])
         return Resolved(replace(config, **chosen), content["reasons"])
@@ -77,10 +86,11 @@ def resolve_settings(
     size = _usual_size(config, dataset.info) if has_epochs else _size(config, dataset, own_size)
     augment, why = chosen_augmentation(config, dataset.info)
     reasons = {"image_size": size.reason, "augment": why}
+    labels = "multi" if dataset.info.multi_label else "single"
     stride = config.output_stride
     if size.output_stride is not None:
         stride, reasons["output_stride"] = size.output_stride, size.reason
-    found = replace(config, image_size=size.image_size, output_stride=stride, augment=augment)
+    found = replace(config, image_size=size.image_size, output_stride=stride, augment=augment, labels=labels)
     _check_resize(found)
     return Resolved(found, reasons)
 

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from kerasxai import data
 from kerasxai.engine.images.image_input import Size
@@ -14,6 +16,7 @@ from kerasxai.training.augment import augmented_batches, pair_settings
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.labels import Labels
+from kerasxai.training.multi_label import is_multi, smoothed_labels
 from kerasxai.training.plan import Plan, rows_of_shares
 from kerasxai.training.recipe_parts import one_hot, smoothed
 from kerasxai.training.run_folder import RunFolder
@@ -32,6 +35,7 @@ class Run:
         labels: Weak labels, or None for the labels of the data.
         drawing: Heatmaps and measurements of each epoch.
         verbose: As for `keras.Model.fit`.
+        positive_weights: The weight of the label 1 of each class, with several labels an image; None: 1.
     """
 
     config: TrainConfig
@@ -41,6 +45,7 @@ class Run:
     labels: RunLabels | None
     drawing: Drawing
     verbose: int | str
+    positive_weights: NDArray[np.float32] | None = None
 
     @property
     def size(self) -> Size:
@@ -72,6 +77,8 @@ def check_monitor(plan: Plan, info: data.DatasetInfo, drawing: Drawing) -> None:
     Raises:
         KerasxaiError: The data have no boxes, or no validation image is measured.
     """
+    if plan.monitor.endswith("_loc") and info.multi_label:
+        raise KerasxaiError(f"monitor must be a figure of classification with several labels, got {plan.monitor!r}")
     if plan.monitor.endswith("_loc") and not (info.has_boxes and drawing.measured != 0):
         raise KerasxaiError(
             f"expected validation images with boxes for the monitor {plan.monitor}, got "
@@ -94,7 +101,9 @@ def training_data(run: Run, given: Labels | None) -> tf.data.Dataset:
         pairs = pairs.batch(run.plan.batch_size).prefetch(tf.data.AUTOTUNE)
     pairs = augmented_batches(pairs, config, info)
     smoothing = run.plan.label_smoothing
-    if smoothing:
+    if smoothing and is_multi(config):
+        pairs = pairs.map(partial(smoothed_labels, share=smoothing))
+    elif smoothing:
         pairs = pairs.map(partial(smoothed, num_classes=info.num_classes, share=smoothing))
     if config.class_weights == "balanced":
         labels = run.dataset.labels("train") if given is None else given

@@ -20,10 +20,12 @@ from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
 from kerasxai.training.augment import check_augmentation
 from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.multi_label import positive_weights_of
 from kerasxai.training.new_model import feature_stride
 from kerasxai.training.own_backbone import accuracies
 from kerasxai.training.phases import loss_of, run_phase
 from kerasxai.training.plan import PHASES, Plan, plan_of
+from kerasxai.training.resolve import reading_of
 from kerasxai.training.run_data import Run, check_images, check_monitor
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.start import start_of
@@ -98,7 +100,9 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         return folder.model
 
     # The data are checked before hours of training: the splits, and whether each image can be read.
-    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single")
+    dataset = data.open(
+        config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels=reading_of(config, out)
+    )
     splits = ("train", "validation")
     check_splits(dataset.info, splits)
     check_images(config, dataset.info, splits)
@@ -114,7 +118,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         plan = plan_of(config, feature_stride(config, dataset.info))
         check_monitor(plan, dataset.info, drawing)
         folder.monitor = plan.monitor
-        loss_of(config, plan)
+        weights = positive_weights_of(config, dataset)
+        loss_of(config, plan, weights)
         labels = RunLabels(config, folder, dataset) if is_weak(config) else None
         check_augmentation(config, dataset.info)
         given.write(out)
@@ -122,7 +127,7 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
 
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
         for phase in PHASES:
-            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose), phase, start.model)
+            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose, weights), phase, start.model)
 
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))

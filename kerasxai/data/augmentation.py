@@ -109,7 +109,8 @@ def cutmix(
 
     Args:
         images: `(B, h, w, 3)` float.
-        labels: `(B,)` class numbers, or `(B, num_classes)` shares.
+        labels: `(B,)` class numbers, or `(B, num_classes)` shares; of several labels an image -1 for unknown ones, and
+            a class that is unknown in either image is unknown.
         seed: `(2,)` int64; the same seed gives the same result.
         num_classes: Number of classes.
         beta: The share of the own image is drawn from Beta(beta, beta).
@@ -147,4 +148,6 @@ def cutmix(
     other = tf.argsort(tf.random.stateless_uniform((count,), seed + 2))
     share = 1 - tf.reduce_mean(tf.cast(box, tf.float32))
     mixed = tf.where(box[..., None], tf.gather(images, other), images)
-    return mixed, share * shares + (1 - share) * tf.gather(shares, other)
+    pasted = tf.gather(shares, other)
+    unknown = (shares < 0) | ((pasted < 0) & (share < 1))
+    return mixed, tf.where(unknown, -1.0, share * shares + (1 - share) * pasted)

@@ -3,7 +3,7 @@
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -51,14 +51,65 @@ def read_boxes(path: StrPath, root: Path, names: Iterable[str]) -> Mapping[str, 
     """
     file, names = read_box_file(path), list(names)
     matched = _exact(file, names) if file.strict else _matched(file, names)
-    sizes: dict[str, tuple[int, int]] = {}
     boxes: dict[str, list[NDArray[np.float32]]] = {}
+    for name, box in zip((name for name, _ in matched), _relative(file, matched, root), strict=True):
+        boxes.setdefault(name, []).append(box)
+    return {name: np.stack(found) for name, found in boxes.items()}
+
+
+def read_labeled_boxes(
+    path: StrPath, root: Path, labels: Mapping[str, NDArray[np.float32]], class_names: Sequence[str]
+) -> Mapping[str, NDArray[np.float32]]:
+    """Read the boxes of a folder of images with several labels, as `read_boxes` does, with their classes.
+
+    The class of a box is that of its category in the file; where the file has no categories, that of an image with one
+    label, and otherwise unknown. Boxes whose category is no class are left out with a warning.
+
+    Args:
+        path: As for `read_boxes`.
+        root: As for `read_boxes`.
+        labels: For each image its labels `(C,)`.
+        class_names: The classes.
+
+    Returns:
+        For each file name that has boxes `(k, 6)` float32: relative xyxy, the class or -1 if unknown, and 1 for
+        objects that the file calls difficult.
+
+    Raises:
+        KerasxaiError: As for `read_boxes`.
+    """
+    file, names = read_box_file(path), list(labels)
+    matched = _exact(file, names) if file.strict else _matched(file, names, own_class=False)
+    numbers = {_class_key(name): number for number, name in enumerate(class_names)}
+    boxes: dict[str, list[NDArray[np.float32]]] = {}
+    left_out = Counter[str]()
+    for (name, one), box in zip(matched, _relative(file, matched, root), strict=True):
+        if one.category is not None and _class_key(one.category) not in numbers:
+            left_out[one.category] += 1
+            continue
+        alone = np.flatnonzero(labels[name] == 1)
+        number = int(alone[0]) if len(alone) == 1 else -1
+        if one.category is not None:
+            number = numbers[_class_key(one.category)]
+        boxes.setdefault(name, []).append(np.append(box, [number, one.difficult]).astype(np.float32))
+    if left_out:
+        warnings.warn(
+            f"boxes of {printable(file.path)}: {counted(left_out.total(), 'box', 'boxes')} of a category that is no "
+            f"class left out, as {printable(next(iter(left_out)))}",
+            BoxFileWarning,
+            stacklevel=3,
+        )
+    return {name: np.stack(found) for name, found in boxes.items()}
+
+
+def _relative(file: BoxFile, matched: Iterable[tuple[str, Annotation]], root: Path) -> Iterator[NDArray[np.float32]]:
+    """Yield the boxes of images relative to width and height."""
+    sizes: dict[str, tuple[int, int]] = {}
     for name, annotation in matched:
         if not file.relative and name not in sizes:
             sizes[name] = _size_of(root / name)
         width, height = (1, 1) if file.relative else _frame(annotation, sizes[name])
-        boxes.setdefault(name, []).append(_fitted(annotation, width, height, file))
-    return {name: np.stack(found) for name, found in boxes.items()}
+        yield _fitted(annotation, width, height, file)
 
 
 def _size_of(path: Path) -> tuple[int, int]:
@@ -112,7 +163,7 @@ def _exact(file: BoxFile, names: Sequence[str]) -> list[tuple[str, Annotation]]:
     return [(annotation.file_name, annotation) for annotation in file.annotations]
 
 
-def _matched(file: BoxFile, names: Sequence[str]) -> list[tuple[str, Annotation]]:
+def _matched(file: BoxFile, names: Sequence[str], own_class: bool = True) -> list[tuple[str, Annotation]]:
     """Return the boxes of images in the folder, and warn of all others.
 
     Raises:
@@ -132,7 +183,8 @@ def _matched(file: BoxFile, names: Sequence[str]) -> list[tuple[str, Annotation]
     notes = list(file.notes)
     if missing:
         notes.append(f"{len(missing)} of {counted(len(found), 'file name')} match no image, as {printable(missing[0])}")
-    kept = _of_own_class(kept, {PurePosixPath(name).parent.name for name in names}, notes)
+    if own_class:
+        kept = _of_own_class(kept, {PurePosixPath(name).parent.name for name in names}, notes)
     if any(one.score is not None for _, one in kept):
         notes.append("boxes have scores, so they are predictions; figures are agreement with them, not accuracy")
     if notes:

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from kerasxai.data.batching import Size, padded_batches, resize_sample, set_shapes
 from kerasxai.data.catalog import TfdsSource
 from kerasxai.data.choosing import spread_over_classes
-from kerasxai.data.folder import ALIASES, FolderSource
+from kerasxai.data.folder import FolderSource
 from kerasxai.data.information import DatasetInfo, Source, check_readable
+from kerasxai.data.label_table import ALIASES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.data.tables import DATASETS
 from kerasxai.data.training import PairSettings, pairs_of, relabel

@@ -1,7 +1,7 @@
-"""A folder of images as a source of samples: `split/class/image`, or `class/image` with a seeded split."""
+"""A folder of images as a source of samples: `split/class/image`, `class/image`, or any with `labels.csv`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +10,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.data.boxes import read_boxes
+from kerasxai.data.boxes import read_boxes, read_labeled_boxes
 from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
 from kerasxai.data.information import DatasetInfo, check_readable, check_reading
-from kerasxai.data.multi_label import object_boxes
+from kerasxai.data.label_table import ALIASES, SPLITS, read_label_table
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 from kerasxai.tools.printable import printable
 
-ALIASES = {"val": "validation", "valid": "validation"}
-_SPLITS = frozenset({"train", "validation", "test", *ALIASES})
+_SPLITS = frozenset({*SPLITS, *ALIASES})
 _SPLIT_SHARE = 0.1
 
 
@@ -133,21 +132,25 @@ class FolderSource:
         labels: str = "auto",
         class_masks: StrPath | None = None,
     ) -> None:
-        files = find_files(root)
-        self.multi = check_reading(labels) == "multi" or (labels == "auto" and class_masks is not None)
-        if class_masks is not None and not self.multi:
-            raise KerasxaiError("labels must be 'multi' or 'auto' with class_masks, got 'single'")
+        self.table = read_label_table(root)
+        files = find_files(root) if self.table is None else {}
+        self.multi = self._reads_several(check_reading(labels), class_masks is not None)
         self.root = root
         self._has_warned = False
         self.skip_unreadable = skip_unreadable
-        self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
+        if self.table is not None:
+            self.class_names = self.table.class_names
+            listed = self.table.names_by_split(seed)
+            self.splits = {split: [_File(name, "") for name in found] for split, found in listed.items()}
+        else:
+            self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
+            self.splits = name_splits(files, seed)
         if len(self.class_names) < 2:
             raise KerasxaiError(
                 f"expected two or more classes, got one ({self.class_names[0]}) in the folder {printable(root)}"
             )
-        self.splits = name_splits(files, seed)
-        names = [file.name for found in files.values() for file in found]
-        self.boxes = None if boxes_csv is None else read_boxes(boxes_csv, root, names)
+        names = [file.name for found in self.splits.values() for file in found]
+        self.boxes = None if boxes_csv is None else self._read_boxes(boxes_csv, names)
         self.class_masks = None
         if class_masks is not None:
             self.class_masks = ClassMasks(class_masks, len(self.class_names), root, names)
@@ -161,6 +164,35 @@ class FolderSource:
             multi_label=self.multi,
             has_class_masks=self.class_masks is not None,
         )
+
+    def _reads_several(self, labels: str, has_class_masks: bool) -> bool:
+        """Return whether several labels an image are read."""
+        has_several = self.table is not None and self.table.has_several
+        if labels == "auto":
+            return has_several or has_class_masks
+        if labels == "single" and (has_several or has_class_masks):
+            why = "class_masks" if has_class_masks else "images that have not exactly one label"
+            raise KerasxaiError(f"labels must be 'multi' or 'auto' with {why}, got 'single'")
+        return labels == "multi"
+
+    def _read_boxes(self, path: StrPath, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """Return the boxes of images, `(k, 4)`; of several labels an image `(k, 6)`, with class and difficult flag."""
+        if self.table is None and not self.multi:
+            return read_boxes(path, self.root, names)
+        rows = {file.name: row for file, row in zip(*self._all_rows(), strict=True)}
+        boxes = read_labeled_boxes(path, self.root, rows, self.class_names)
+        return boxes if self.multi else {name: found[:, :4] for name, found in boxes.items()}
+
+    def _all_rows(self) -> tuple[list[_File], NDArray[np.float32]]:
+        files = [file for found in self.splits.values() for file in found]
+        return files, self._rows_of(files)
+
+    def _rows_of(self, files: Sequence[_File]) -> NDArray[np.float32]:
+        """Return the labels of all classes, `(N, C)`."""
+        if self.table is not None:
+            return np.stack([self.table.rows[file.name] for file in files])
+        number_of = {name: number for number, name in enumerate(self.class_names)}
+        return np.eye(len(self.class_names), dtype=np.float32)[[number_of[file.class_name] for file in files]]
 
     def unreadable(self, split: str) -> dict[Path, str]:
         """Return the images of a split that cannot be read, and why."""
@@ -192,17 +224,13 @@ class FolderSource:
             )
         return files
 
-    def _classes_of(self, files: Sequence[_File]) -> NDArray[np.int64]:
-        number_of = {name: number for number, name in enumerate(self.class_names)}
-        return np.array([number_of[file.class_name] for file in files], np.int64)
-
     def labels(self, split: str, most: int | None = None) -> NDArray[np.int64] | NDArray[np.float32]:
         """Return the labels of a split, without reading its images; see `kerasxai.data.information.Source`."""
         return self._labels_of(self._files(split))
 
     def _labels_of(self, files: Sequence[_File]) -> NDArray[np.int64] | NDArray[np.float32]:
-        classes = self._classes_of(files)
-        return np.eye(len(self.class_names), dtype=np.float32)[classes] if self.multi else classes
+        rows = self._rows_of(files)
+        return rows if self.multi else rows.argmax(1)
 
     def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
@@ -213,13 +241,12 @@ class FolderSource:
             "name": [os.fsencode(file.name) for file in files],
             "labels" if self.multi else "label": self._labels_of(files),
         }
-        if annotations and self.multi and self.boxes is not None:
-            columns["box_class"] = self._classes_of(files)
         dataset = tf.data.Dataset.from_tensor_slices(columns)
         if annotations and self.boxes is not None:
-            empty = np.zeros((0, 4), np.float32)
+            width = 6 if self.multi else 4
+            empty = np.zeros((0, width), np.float32)
             boxes = tf.ragged.stack([self.boxes.get(file.name, empty) for file in files])
-            listed = tf.data.Dataset.from_tensor_slices(boxes).map(lambda one: tf.reshape(one.flat_values, (-1, 4)))
+            listed = tf.data.Dataset.from_tensor_slices(boxes).map(lambda one: tf.reshape(one.flat_values, (-1, width)))
             dataset = tf.data.Dataset.zip((dataset, listed)).map(lambda sample, found: {**sample, "boxes": found})
         if mix is not None:
             dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
@@ -227,9 +254,10 @@ class FolderSource:
         return dataset.map(self._with_class_annotations) if annotations and self.multi else dataset
 
     def _with_class_annotations(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if "box_class" in sample:
-            label = sample.pop("box_class")
-            sample |= object_boxes(sample["boxes"], label, None, None)
+        if "boxes" in sample:
+            boxes = tf.ensure_shape(sample["boxes"], (None, 6))
+            sample = {**sample, "boxes": boxes[:, :4], "box_labels": tf.cast(boxes[:, 4], tf.int64)}
+            sample["box_difficult"] = boxes[:, 5] > 0
         if self.class_masks is not None:
             sample["class_mask"] = self.class_masks.find(sample["name"], sample["image"])
         return sample

@@ -53,8 +53,9 @@ def load(
 
     Args:
         name_or_path: A name in DATASETS, any TFDS name ("voc/2012"), or a folder of images: `split/class/image` or
-            `class/image`, the latter split 80/10/10 by `split_seed`, class by class. A name wins over a folder of that
-            name; write "./shapes" for the folder.
+            `class/image`, the latter split 80/10/10 by `split_seed`, class by class; or a folder with `labels.csv`, see
+            `kerasxai.data.label_table.read_label_table`. A name wins over a folder of that name; write "./shapes" for
+            the folder.
         split: "train", "validation" or "test"; for a TFDS name also any TFDS split expression. Data sets without a
             validation split hold out the last tenth of their training split.
         image_size: Side of the square, or height and width, that images are resized to (bilinear, antialiased, half-
@@ -75,8 +76,9 @@ def load(
             clipped at its border, and boxes outside of it are left out; `"pad"`: they are padded with the mean color
             of ImageNet, and masks with 255.
         labels: `"single"`, `"multi"` for samples with `labels`, or `"auto"`: multi where images have no label of their
-            own but a sequence of labels or of objects. A single label is then the class of the largest object. A class
-            of difficult objects alone is unknown, -1, as in the classification task of VOC.
+            own but a sequence of labels or of objects, or where `labels.csv` does not list one for each. A single label
+            of objects is the class of the largest one. A class of difficult objects alone is unknown, -1, as in the
+            classification task of VOC.
         class_masks: A folder of palette or gray PNGs of class numbers, joined by file name, for `class_mask`; images
             without a file have 255 everywhere. Implies several labels with `"auto"`.
 

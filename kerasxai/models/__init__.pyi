@@ -7,6 +7,11 @@ from .heads import Predictions as Predictions
 from .loading import check_image_model as check_image_model
 from .loading import load as load
 from .loading import load_classifier as load_classifier
+from .multi_label import MultiLabelPredictions as MultiLabelPredictions
+from .multi_label import is_multi_label as is_multi_label
+from .multi_label_losses import AsymmetricLoss as AsymmetricLoss
+from .multi_label_losses import MaskedBinaryCrossentropy as MaskedBinaryCrossentropy
+from .multi_label_losses import MaskedBinaryFocalCrossentropy as MaskedBinaryFocalCrossentropy
 from .names import class_names as class_names
 from .names import imagenet_names as imagenet_names
 from .output_stride import with_output_stride as with_output_stride

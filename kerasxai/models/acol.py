@@ -13,6 +13,8 @@ from keras import ops
 from kerasxai.models.heads import center, check_head, class_maps, convolution, initializer
 from kerasxai.models.label_aware import LabelAwareModel
 from kerasxai.models.model_cloning import share_variables
+from kerasxai.models.multi_label import Classes, is_multi, maps_of_classes, present_classes
+from kerasxai.models.multi_label_losses import MaskedBinaryCrossentropy
 from kerasxai.models.pooling import DilatedPooling2D
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import flag, whole, within
@@ -68,6 +70,11 @@ class ACoLHead(keras.layers.Layer):
     what the class maps of a branch share, so their mean over the classes is subtracted before one erases or is fused,
     and training keeps the weights of the class maps centered over the classes.
 
+    Of several labels an image (`labels="multi"`), the maps of all present classes erase, each scaled to [0, 1] by
+    itself, as in Hou 2018, arXiv:1810.09821: branch B must find each class without what A found of it. Outside of
+    training and evaluation they are the classes that A predicts. Nothing is centered or subtracted, because sigmoids
+    see what the classes share.
+
     Departures from the authors' code: branches are 512 wide, not 1024, and batch-normalized (`normalize=False` is
     theirs); the smoothing is an option and off, because others use it with VGG alone; a constant map erases nothing
     instead of giving NaN; the mean over the classes is subtracted from class maps; `erase_dilation` is an addition.
@@ -82,13 +89,15 @@ class ACoLHead(keras.layers.Layer):
         dropout: Share of features dropped in training before each branch's 1x1 convolution.
         seed: Seed of the new weights.
         dilation_rate: Dilation of the 3x3 convolutions; see `kerasxai.models.with_output_stride`.
+        labels: `"single"`, or `"multi"` for several classes an image.
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
         relative_maps: Whether the mean over the classes is subtracted from class maps; False during a pass of an
             explainer with `score="logit"`.
+        multi: Whether an image may have several classes.
         explained_class: None, or during a patched pass an integer tensor (B,): the class whose map erases; entries
-            below 0 mean the class that branch A predicts.
+            below 0 mean the class that branch A predicts. Or a tensor (B, C) bool of all classes whose maps erase.
         targets: None, or during a patched pass labels, sample weights and loss (as for `compile`, None for
             cross-entropy) of branch B.
     """
@@ -104,9 +113,11 @@ class ACoLHead(keras.layers.Layer):
         dropout: float = 0.0,
         seed: int | None = None,
         dilation_rate: int = 1,
+        labels: str = "single",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.multi = is_multi(labels)
         if erase_threshold <= 0:
             raise KerasxaiError(f"erase_threshold must be above 0, got {erase_threshold!r}")
         if erase_dilation < 0:
@@ -121,7 +132,7 @@ class ACoLHead(keras.layers.Layer):
         self.seed = seed
         self.dilation_rate = dilation_rate
         self.relative_maps = True
-        self.explained_class: tf.Tensor | None = None
+        self.explained_class: Classes | None = None
         self.targets: tuple[tf.Tensor, tf.Tensor | None, Loss] | None = None
         self.branch_a = self._branch("branch_a", 0)
         self.branch_b = self._branch("branch_b", 3)
@@ -136,7 +147,7 @@ class ACoLHead(keras.layers.Layer):
             *convolution(self.width, f"{name}_conv1", self.normalize, kernel(0), policy, self.dilation_rate),
             *convolution(self.width, f"{name}_conv2", self.normalize, kernel(1), policy, self.dilation_rate),
             keras.layers.Dropout(self.dropout, name=f"{name}_dropout", dtype=policy),
-            class_maps(self.num_classes, kernel(2), f"{name}_class_maps", policy),
+            class_maps(self.num_classes, kernel(2), f"{name}_class_maps", policy, self.multi),
         ]
 
     def build(self, input_shape: Shape) -> None:
@@ -154,13 +165,13 @@ class ACoLHead(keras.layers.Layer):
         return share_variables(self, dilation_rate=self.dilation_rate * rate, erase_dilation=self.erase_dilation * rate)
 
     def branches(
-        self, features: tf.Tensor, explained_class: tf.Tensor | None = None, training: bool | None = None
+        self, features: tf.Tensor, explained_class: Classes | None = None, training: bool | None = None
     ) -> Branches:
         """Run both branches.
 
         Args:
             features: Feature map (B, h, w, K).
-            explained_class: Integer tensor (B,), the class whose map erases; None or entries below 0: A's prediction.
+            explained_class: As the attribute; None: A's prediction.
             training: As for a layer's call.
 
         Returns:
@@ -174,22 +185,35 @@ class ACoLHead(keras.layers.Layer):
             features = DilatedPooling2D("average", (3, 3), self.dilation_rate, "valid", dtype=self.dtype_policy)(padded)
         map_a = _run(self.branch_a, features, training)
         logits = ops.mean(ops.cast(map_a, "float32"), (1, 2))
-        predicted = ops.cast(ops.argmax(logits, -1), "int32")
-        erasing = predicted if explained_class is None else ops.cast(explained_class, "int32")
-        erasing = ops.where(erasing < 0, predicted, erasing)
-        class_map = ops.take_along_axis(self._evidence(map_a), erasing[:, None, None, None], axis=-1)
-        keep = ops.cast(self.keep(class_map), features.dtype)
+        erasing = self._erasing(logits, explained_class)
+        evidence = self._evidence(map_a)
+        if len(erasing.shape) == 2:
+            keep = self._keep_below(maps_of_classes(minmax(ops.stop_gradient(evidence)), erasing))
+        else:
+            keep = self.keep(maps_of_classes(evidence, erasing))
+        keep = ops.cast(keep, features.dtype)
         map_b = _run(self.branch_b, features * keep, training)
         logits_b = ops.mean(ops.cast(map_b, "float32"), (1, 2))
         return {"logits": logits, "logits_b": logits_b, "map_a": map_a, "map_b": map_b, "keep": keep}
 
+    def _erasing(self, logits: tf.Tensor, explained_class: Classes | None) -> Classes:
+        if explained_class is not None and len(explained_class.shape) == 2:
+            return explained_class
+        if explained_class is None and self.multi:
+            return present_classes(ops.sigmoid(logits))
+        predicted = ops.cast(ops.argmax(logits, -1), "int32")
+        erasing = predicted if explained_class is None else ops.cast(explained_class, "int32")
+        return ops.where(erasing < 0, predicted, erasing)
+
     def _evidence(self, maps: tf.Tensor) -> tf.Tensor:
         maps = ops.cast(maps, "float32")
-        return maps - ops.mean(maps, -1, keepdims=True) if self.relative_maps else maps
+        return maps - ops.mean(maps, -1, keepdims=True) if self.relative_maps and not self.multi else maps
 
     def keep(self, class_map: tf.Tensor) -> tf.Tensor:
         """Return True (B, h, w, 1) where a class map (B, h, w, 1) does not erase."""
-        attention = minmax(ops.stop_gradient(class_map))
+        return self._keep_below(minmax(ops.stop_gradient(class_map)))
+
+    def _keep_below(self, attention: tf.Tensor) -> tf.Tensor:
         if self.erase_dilation:
             # A position is in the grown region if the largest value near it reaches the threshold.
             attention = ops.max_pool(attention, 2 * self.erase_dilation + 1, 1, "same")
@@ -199,7 +223,7 @@ class ACoLHead(keras.layers.Layer):
         """Return branch A's logits (B, C), float32; outside training also compute the fused class maps."""
         parts = self.branches(features, self.explained_class, training)
         if self.targets is not None:
-            self.add_loss(_branch_loss(self.targets, parts["logits_b"]))
+            self.add_loss(_branch_loss(self.targets, parts["logits_b"], self.multi))
         if training is not True:
             # The result is not returned: explainers read it from the output of this layer.
             self.fused(self._evidence(parts["map_a"]), self._evidence(parts["map_b"]))
@@ -222,7 +246,9 @@ class ACoLHead(keras.layers.Layer):
             "seed",
             "dilation_rate",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        # Files of other models stay readable for older versions.
+        multi = {"labels": "multi"} if self.multi else {}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **multi}
 
 
 _WITH_TRAINING_MODE = (keras.layers.Dropout, keras.layers.BatchNormalization)
@@ -234,10 +260,13 @@ def _run(layers: Sequence[keras.Layer], x: tf.Tensor, training: bool | None) -> 
     return x
 
 
-def _branch_loss(targets: tuple[tf.Tensor, tf.Tensor | None, Loss], logits: tf.Tensor) -> tf.Tensor:
+def _branch_loss(targets: tuple[tf.Tensor, tf.Tensor | None, Loss], logits: tf.Tensor, multi: bool) -> tf.Tensor:
     labels, weights, loss = targets
     compiled = keras.losses.get(loss) if isinstance(loss, str | keras.losses.Loss) or callable(loss) else None
-    if compiled is None or getattr(compiled, "name", getattr(compiled, "__name__", "")) in _CROSS_ENTROPIES:
+    if multi:
+        binary = MaskedBinaryCrossentropy().call if compiled is None else getattr(compiled, "call", compiled)
+        each = binary(labels, ops.sigmoid(logits))
+    elif compiled is None or getattr(compiled, "name", getattr(compiled, "__name__", "")) in _CROSS_ENTROPIES:
         # From logits cross-entropy is more exact than from probabilities.
         sparse = len(labels.shape) == 1
         entropy = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
@@ -256,8 +285,10 @@ class ACoLModel(LabelAwareModel):
 
     The loss is the compiled loss on branch A's probabilities plus the same loss on branch B's, equally weighted and
     with the same sample weights. Labels are class numbers (B,) or (B, 1), or rows (B, C) of one-hot or soft labels, of
-    which the largest entry erases. Loss weights and label smoothing given to `compile` apply to branch A alone. A
-    custom training loop has to set `explained_class` and `targets` on the head, as `train_step` does here.
+    which the largest entry erases. Of several labels they are rows (B, C) of 1 present, 0 absent and -1 unknown; the
+    losses of `kerasxai.models` do not count the latter. Loss weights and label smoothing given to `compile` apply to
+    branch A alone. A custom training loop has to set `explained_class` and `targets` on the head, as `train_step` does
+    here.
 
     Example:
         >>> model = build_classifier("EfficientNetLite0", 8, head="acol")
@@ -265,8 +296,8 @@ class ACoLModel(LabelAwareModel):
         >>> model.fit(images, labels)
     """
 
-    def label_attributes(self, classes: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
-        """Return the class that erases, and the arguments of branch B's loss."""
+    def label_attributes(self, classes: Classes, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
+        """Return the class that erases, or all of several, and the arguments of branch B's loss."""
         return {"explained_class": classes, "targets": (labels, weights, self.loss)}
 
 
@@ -281,6 +312,7 @@ def acol(
     smoothing: bool = False,
     dropout: float = 0.0,
     seed: int | None = None,
+    labels: str = "single",
 ) -> keras.KerasTensor:
     """An `ACoLHead` on a feature map, with checked options.
 
@@ -294,6 +326,7 @@ def acol(
         smoothing: Whether to average the features over 3x3 first.
         dropout: Share of features dropped in training.
         seed: Seed of the new weights.
+        labels: As for `kerasxai.models.build_classifier`.
 
     Returns:
         Symbolic logits (B, num_classes) of branch A, float32, of a layer named `acol`.
@@ -307,5 +340,14 @@ def acol(
     if within("erase_threshold", erase_threshold, 0, 1) == 0:
         raise KerasxaiError("erase_threshold must be above 0, got 0")
     return ACoLHead(
-        num_classes, width, normalize, erase_threshold, erase_dilation, smoothing, dropout, seed, name="acol"
+        num_classes,
+        width,
+        normalize,
+        erase_threshold,
+        erase_dilation,
+        smoothing,
+        dropout,
+        seed,
+        labels=labels,
+        name="acol",
     )(features)

@@ -14,6 +14,7 @@ from kerasxai.engine.images.fit import checked_fit
 from kerasxai.models.graph import LayerOutput, find_features, layer_outputs
 from kerasxai.models.heads import Predictions
 from kerasxai.models.model_cloning import insert_layers
+from kerasxai.models.multi_label import MultiLabelPredictions, is_multi
 from kerasxai.models.names import imagenet_names
 from kerasxai.models.output_stride import copy_with_output_stride
 from kerasxai.models.preprocessing import preprocess
@@ -41,6 +42,7 @@ def build_classifier(
     class_names: Sequence[str] | None = None,
     name: str | None = None,
     input_fit: str = "stretch",
+    labels: str = "single",
     **head_options: Any,
 ) -> keras.Model:
     """Build an image classifier: raw RGB in [0, 255] in, class probabilities out.
@@ -69,6 +71,8 @@ def build_classifier(
         name: Name of the model.
         input_fit: How images of another aspect ratio are fitted to the input: `"stretch"`, `"crop"` or `"pad"`; saved
             with the model, and followed by the commands.
+        labels: `"single"`, or `"multi"` for several classes an image: the model ends in sigmoids, its weights are not
+            centered over the classes, and its bias expects one class an image. See `kerasxai.models.is_multi_label`.
         **head_options: Options of the head: `depth`, `width`, `normalize`, `dropout`, `seed`, for ACoL also
             `erase_threshold`, `erase_dilation`, `smoothing`. The seed is for the new weights of the head; random
             backbones follow `keras.utils.set_random_seed`.
@@ -85,32 +89,34 @@ def build_classifier(
     """
     if num_classes is None:
         given = {"features": features, "insert": insert, "class_names": class_names}
+        given["labels"] = None if labels == "single" else labels
         _check_imagenet_arguments(head, [*(key for key, value in given.items() if value is not None), *head_options])
         return _imagenet_classifier(backbone, weights, input_size, output_stride, name)
     if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 2:
         raise KerasxaiError(f"num_classes must be an integer of at least 2, or None, got {num_classes!r}")
     if class_names is not None and len(class_names) != num_classes:
         raise KerasxaiError(f"class_names must have {num_classes} entries, one for each class, got {len(class_names)}")
-    row = _head(head, head_options)
+    row, multi = _head(head, head_options), is_multi(labels)
     base, shape, default = _base(backbone, weights, input_size)
     feature_map = find_features(base, default if features is None else features)
     trunk = _up_to(base, feature_map, output_stride, insert)
     image = keras.Input(shape, name="image", dtype="float32")
     maps = _checked_maps(trunk(image), image)
     try:
-        logits = resolve(row.builder)(maps, int(num_classes), **head_options)
+        logits = resolve(row.builder)(maps, int(num_classes), labels=labels, **head_options)
     except KerasxaiError:
         raise
     except (ValueError, TypeError) as error:
         raise KerasxaiError(f"cannot build head {head!r} with {head_options}: {reason(error)}") from error
     names = None if class_names is None else list(class_names)
-    return resolve(row.model)(image, _predictions(logits, names, input_fit), name=name or f"{base.name}_{head}")
+    return resolve(row.model)(image, _predictions(logits, names, input_fit, multi), name=name or f"{base.name}_{head}")
 
 
 def _predictions(
-    logits: keras.KerasTensor, class_names: list[str] | None, input_fit: str = "stretch"
+    logits: keras.KerasTensor, class_names: list[str] | None, input_fit: str = "stretch", multi: bool = False
 ) -> keras.KerasTensor:
-    return Predictions(class_names, checked_fit(input_fit), name="predictions", dtype="float32")(logits)
+    layer = MultiLabelPredictions if multi else Predictions
+    return layer(class_names, checked_fit(input_fit), name="predictions", dtype="float32")(logits)
 
 
 def _head(name: str, options: Iterable[str]) -> Head:
@@ -118,7 +124,7 @@ def _head(name: str, options: Iterable[str]) -> Head:
         raise unknown("head", name, HEADS)
     row = HEADS[name]
     # The first two parameters are the feature map and the number of classes.
-    known = [*inspect.signature(resolve(row.builder)).parameters][2:]
+    known = [name for name in [*inspect.signature(resolve(row.builder)).parameters][2:] if name != "labels"]
     for option in options:
         if option not in known:
             raise unknown(f"option of head {name!r}", option, known)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kerasxai.models.multi_label import is_multi, prior_bias
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import flag, whole, within
 
@@ -119,14 +120,19 @@ def class_maps(
     kernel: keras.initializers.Initializer,
     name: str,
     dtype: str | keras.DTypePolicy | None = None,
+    multi: bool = False,
 ) -> keras.layers.Conv2D:
-    """Return the 1x1 convolution to one channel for each class, with weights kept centered over the classes."""
+    """Return the 1x1 convolution to one channel for each class, with weights kept centered over the classes.
+
+    With `multi` they are not, and the bias is that of `prior_bias`.
+    """
     return keras.layers.Conv2D(
         num_classes,
         1,
         kernel_initializer=kernel,
-        kernel_constraint=Centered(),
-        bias_constraint=Centered(),
+        bias_initializer=prior_bias(num_classes) if multi else "zeros",
+        kernel_constraint=None if multi else Centered(),
+        bias_constraint=None if multi else Centered(),
         name=name,
         dtype=dtype,
     )
@@ -141,6 +147,7 @@ def gap(
     normalize: bool = True,
     dropout: float = 0.0,
     seed: int | None = None,
+    labels: str = "single",
 ) -> keras.KerasTensor:
     """Global average pooling and one dense layer without bias.
 
@@ -155,6 +162,7 @@ def gap(
         normalize: Whether to put batch normalization between each of them and its ReLU.
         dropout: Share of pooled features dropped in training.
         seed: Seed of the new weights.
+        labels: As for `kerasxai.models.build_classifier`; with `"multi"` there is a bias.
 
     Returns:
         Symbolic logits (B, num_classes), float32, of a layer named `logits`.
@@ -167,11 +175,13 @@ def gap(
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool", dtype="float32")(features)
     if dropout:
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)
+    multi = is_multi(labels)
     last = keras.layers.Dense(
         num_classes,
-        use_bias=False,
+        use_bias=multi,
         kernel_initializer=initializer(seed, depth),
-        kernel_constraint=Centered(),
+        bias_initializer=prior_bias(num_classes) if multi else "zeros",
+        kernel_constraint=None if multi else Centered(),
         name="logits",
         dtype="float32",
     )
@@ -189,6 +199,7 @@ def conv1x1(
     normalize: bool = True,
     dropout: float = 0.0,
     seed: int | None = None,
+    labels: str = "single",
 ) -> keras.KerasTensor:
     """A 1x1 convolution with one channel for each class, and the mean of each channel as its logit.
 
@@ -203,6 +214,7 @@ def conv1x1(
         normalize: Whether to put batch normalization between each of them and its ReLU.
         dropout: Share of features dropped in training.
         seed: Seed of the new weights.
+        labels: As for `kerasxai.models.build_classifier`; with `"multi"` there is a bias.
 
     Returns:
         Symbolic logits (B, num_classes), float32, of a layer named `logits`.
@@ -214,7 +226,7 @@ def conv1x1(
     x = _convolutions(features, depth, width, normalize, seed)
     if dropout:
         x = keras.layers.Dropout(dropout, name="head_dropout")(x)
-    last = class_maps(num_classes, initializer(seed, depth), "class_maps")
+    last = class_maps(num_classes, initializer(seed, depth), "class_maps", multi=is_multi(labels))
     maps = last(x)
     center(last)
     return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

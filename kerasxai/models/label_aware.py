@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerasxai.engine.tracing import patched
+from kerasxai.models.multi_label import Classes, present_classes
 from kerasxai.tools.errors import KerasxaiError
 
 Batch: TypeAlias = "tuple[Any, ...]"
@@ -24,7 +25,7 @@ class LabelAwareModel(keras.Model):
 
     Labels are class numbers (B,) or (B, 1), or rows (B, C) of one-hot or soft labels, of which the largest entry is
     the class. Rows of several classes or of none are an error; where XLA compiles the step, which drops assertions,
-    their class is -1.
+    their class is -1. A layer with the attribute `multi` takes rows of several labels: 1 present, 0 absent, -1 unknown.
     """
 
     @property
@@ -32,11 +33,11 @@ class LabelAwareModel(keras.Model):
         """The layer that receives the labels."""
         return next(layer for layer in self.layers if hasattr(layer, "targets"))
 
-    def label_attributes(self, classes: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
+    def label_attributes(self, classes: Classes, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
         """Return the attributes of the head during a step.
 
         Args:
-            classes: The class of each image, (B,).
+            classes: The class of each image, (B,), or all present classes, (B, C) bool.
             labels: Class numbers (B,) or rows (B, C).
             weights: Sample weights, or None.
         """
@@ -54,11 +55,12 @@ class LabelAwareModel(keras.Model):
             labels = labels[:, 0]
         if len(labels.shape) == 2 and labels.shape[-1] == head.num_classes:
             labels = ops.cast(labels, "float32")
-            classes = class_numbers(labels)
-        elif len(labels.shape) == 1:
+            classes = present_classes(labels) if head.multi else class_numbers(labels)
+        elif len(labels.shape) == 1 and not head.multi:
             labels = classes = ops.cast(labels, "int32")
         else:
-            raise KerasxaiError(f"labels must be (B,) or (B, {head.num_classes}), got shape {tuple(labels.shape)}")
+            shapes = f"(B, {head.num_classes})" if head.multi else f"(B,) or (B, {head.num_classes})"
+            raise KerasxaiError(f"labels must be {shapes}, got shape {tuple(labels.shape)}")
         with patched(head, **self.label_attributes(classes, labels, weights)):
             yield
 

@@ -18,6 +18,8 @@ _NAMES = (
     "attended_evidence",
     "classification_metrics",
     "heads",
+    "multi_label",
+    "multi_label_losses",
     "optimizers",
     "pooling",
     "positions",

@@ -14,6 +14,7 @@ from kerasxai.models.acol import Shape, minmax
 from kerasxai.models.heads import center, check_head, class_maps, convolution, initializer
 from kerasxai.models.label_aware import LabelAwareModel
 from kerasxai.models.model_cloning import share_variables
+from kerasxai.models.multi_label import Classes, is_multi, maps_of_classes
 from kerasxai.tools.errors import KerasxaiError
 
 THRESHOLDS = ((0.7, 0.01), (0.5, 0.05), (0.7, 0.1))
@@ -56,9 +57,9 @@ class SelfProducedGuidance(keras.layers.Layer):
     """Return class maps unchanged, and in training add a loss: masks of these maps supervise their features.
 
     The true class's map, scaled to [0, 1], teaches branch B2 object and background; B2 teaches B1; the mean of both
-    teaches C. Each mask omits values between two thresholds. The input of B1 is the backbone's map, that of B2 the
-    first convolution's, that of C the last one's, so that the loss reaches all features of the classifier. At inference
-    there are no branches.
+    teaches C. Of several classes an image, the largest value of their maps teaches. Each mask omits values between two
+    thresholds. The input of B1 is the backbone's map, that of B2 the first convolution's, that of C the last one's, so
+    that the loss reaches all features of the classifier. At inference there are no branches.
 
     Departures from the port: the inputs of B1 and B2 are the backbone's last map and that of the convolution after it,
     instead of two depths of the backbone, so that any backbone works; masks have the resolution of the maps, not 224
@@ -69,10 +70,13 @@ class SelfProducedGuidance(keras.layers.Layer):
         thresholds: Three pairs `(high, low)`, for the teachers of B2, B1 and C; see `guidance`.
         seed: Seed of the new weights.
         dilation_rate: Dilation of the 3x3 convolutions; see `kerasxai.models.with_output_stride`.
+        labels: `"single"`, or `"multi"` for several classes an image.
         **kwargs: As for `keras.layers.Layer`.
 
     Attributes:
-        targets: None, or during a patched pass the classes (B,) and the sample weights (B,) or None.
+        multi: Whether an image may have several classes.
+        targets: None, or during a patched pass the classes (B,), or (B, C) bool of several, and the sample weights (B,)
+            or None.
     """
 
     produces_class_maps = True
@@ -83,16 +87,18 @@ class SelfProducedGuidance(keras.layers.Layer):
         thresholds: Sequence[Sequence[float]] = THRESHOLDS,
         seed: int | None = None,
         dilation_rate: int = 1,
+        labels: str = "single",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.multi = is_multi(labels)
         pairs = _pairs(thresholds)
         self.width = width
         self.thresholds = [list(pair) for pair in pairs]
         self.seed = seed
         self.dilation_rate = dilation_rate
         self.num_classes: int | None = None
-        self.targets: tuple[tf.Tensor, tf.Tensor | None] | None = None
+        self.targets: tuple[Classes, tf.Tensor | None] | None = None
         self.first_b1 = self._convolution("b1", 0)
         self.first_b2 = self._convolution("b2", 1)
         self.shared_b = [*self._convolution("shared", 2), self._map("shared_map", 3)]
@@ -136,18 +142,20 @@ class SelfProducedGuidance(keras.layers.Layer):
         return ops.cast(b1, "float32"), ops.cast(b2, "float32"), ops.cast(c, "float32")
 
     def guiding_loss(
-        self, maps: tf.Tensor, branches: ThreeMaps, classes: tf.Tensor, weights: tf.Tensor | None = None
+        self, maps: tf.Tensor, branches: ThreeMaps, classes: Classes, weights: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Return the sum of the three branches' losses.
 
         Args:
             maps: Class maps `(B, h, w, C)`.
             branches: The result of `branches`.
-            classes: `(B,)`, the class whose map is the teacher.
+            classes: `(B,)`, the class whose map is the teacher; or `(B, C)` bool, the classes whose maps are.
             weights: `(B,)` or None.
         """
         b1, b2, c = branches
-        attention = minmax(ops.take_along_axis(maps, ops.cast(classes, "int32")[:, None, None, None], axis=-1))
+        # Each map of several classes is scaled by itself, or the strongest class alone would teach.
+        several = len(classes.shape) == 2
+        attention = maps_of_classes(minmax(maps), classes) if several else minmax(maps_of_classes(maps, classes))
         object_b1, object_b2 = ops.sigmoid(b1), ops.sigmoid(b2)
         taught = ((b2, attention), (b1, object_b2), (c, (object_b1 + object_b2) / 2))
         losses = []
@@ -175,7 +183,9 @@ class SelfProducedGuidance(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the constructor arguments."""
         names = ("width", "thresholds", "seed", "dilation_rate")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        # Files of other models stay readable for older versions.
+        multi = {"labels": "multi"} if self.multi else {}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **multi}
 
 
 def _run(layers: Sequence[keras.Layer], x: tf.Tensor) -> tf.Tensor:
@@ -208,11 +218,12 @@ class SPGModel(LabelAwareModel):
         >>> model.fit(images, labels)
     """
 
-    def label_attributes(self, classes: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
-        """Return the classes whose maps teach; an image whose class is not known (-1) has the weight 0."""
-        known = ops.cast(classes >= 0, "float32")
+    def label_attributes(self, classes: Classes, labels: tf.Tensor, weights: tf.Tensor | None) -> Mapping[str, Any]:
+        """Return the classes whose maps teach; an image without a known class (-1) has the weight 0."""
+        several = len(classes.shape) == 2
+        known = ops.cast(ops.any(classes, -1) if several else classes >= 0, "float32")
         weights = known if weights is None else ops.reshape(ops.cast(weights, "float32"), (-1,)) * known
-        return {"targets": (ops.maximum(classes, 0), weights)}
+        return {"targets": (classes if several else ops.maximum(classes, 0), weights)}
 
 
 def spg(
@@ -224,6 +235,7 @@ def spg(
     thresholds: Sequence[Sequence[float]] = THRESHOLDS,
     dropout: float = 0.0,
     seed: int | None = None,
+    labels: str = "single",
 ) -> keras.KerasTensor:
     """Two 3x3 convolutions and one channel for each class, guided in training by masks of the class maps.
 
@@ -237,6 +249,7 @@ def spg(
         thresholds: Three pairs `(high, low)`, as for `SelfProducedGuidance`.
         dropout: Share of features dropped in training before the class maps.
         seed: Seed of the new weights.
+        labels: As for `kerasxai.models.build_classifier`.
 
     Returns:
         Symbolic logits (B, num_classes), float32, of a layer named `logits`.
@@ -252,10 +265,10 @@ def spg(
             x = layer(x)
         inputs.append(x)
     x = keras.layers.Dropout(dropout, name="head_dropout")(inputs[-1]) if dropout else inputs[-1]
-    last = class_maps(num_classes, initializer(seed, 2), "class_maps")
+    last = class_maps(num_classes, initializer(seed, 2), "class_maps", multi=is_multi(labels))
     maps = last(x)
     center(last)
     # The convolutions and the class maps before it use the seeds up to seed + 2.
     branches = None if seed is None else seed + 3
-    maps = SelfProducedGuidance(width, thresholds, branches, name="guidance")(maps, *inputs)
+    maps = SelfProducedGuidance(width, thresholds, branches, labels=labels, name="guidance")(maps, *inputs)
     return keras.layers.GlobalAveragePooling2D(name="logits", dtype="float32")(maps)

@@ -26,6 +26,7 @@ class Annotation:
         category: Name of the object's class; None if the file has none.
         score: Confidence of a predicted box; None for drawn ones.
         size: Width and height of the image as the file states them; None if it does not.
+        difficult: Whether the file calls the object hard to recognize.
     """
 
     place: str
@@ -34,6 +35,7 @@ class Annotation:
     category: str | None = None
     score: float | None = None
     size: tuple[int, int] | None = None
+    difficult: bool = False
 
 
 @dataclass(frozen=True)

@@ -77,5 +77,6 @@ def _objects(file: Path, root: ElementTree.Element, name: str) -> Iterator[Annot
         x0, y0, x1, y1 = map(float, corners)
         if x0 > x1 or y0 > y1:
             raise KerasxaiError(f"{place}: expected xmin <= xmax and ymin <= ymax, got {', '.join(corners)}")
+        difficult = (item.findtext("difficult") or "").strip() == "1"
         size = (width, height) if width > 0 and height > 0 else None
-        yield Annotation(place, name, (x0, y0, x1, y1), item.findtext("name"), None, size)
+        yield Annotation(place, name, (x0, y0, x1, y1), item.findtext("name"), None, size, difficult)
