@@ -59,7 +59,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         log_dir: Output folder; two callbacks in one training need different folders.
         labels: `(N,)` true classes or `(N, classes)` one-hot; None for the labels in `images`, if any.
         every: Number of epochs between drawings; before training and after the last planned epoch they are drawn
-        anyway.
+            anyway.
         class_names: Names for the captions.
         count: Number of images from a dataset or list; arrays are used completely.
         pictures: Pictures below the maps, `(N, H, W, 3)` in [0, 255], or a function from images to pictures; None for
