@@ -49,7 +49,9 @@ FIGURES = (
     "seed_mean_iou",
 )
 _OF_LABELS = {"mean_average_precision", "seed_mean_iou"}
-_DEFAULT = FIGURES[:5]
+DEFAULT_FIGURES = FIGURES[:5]
+SEED_FIGURES = (*DEFAULT_FIGURES, "seed_mean_iou")
+"""The default figures of images with several labels and class masks."""
 _SWEPT = {"best_gt_known_loc", "best_threshold"}
 
 
@@ -120,7 +122,7 @@ class LocalizationCallback(keras.callbacks.Callback):
         prefix: str = "val_",
         threshold: float = BOX_THRESHOLD,
         iou_threshold: float = 0.5,
-        figures: Iterable[str] = _DEFAULT,
+        figures: Iterable[str] = DEFAULT_FIGURES,
         *,
         layer: str | keras.Layer | None = None,
         image_input: InputName = None,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
+from kerasxai.callbacks.localization import DEFAULT_FIGURES, SEED_FIGURES
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
 from kerasxai.training.averages import START, run_averages
@@ -145,11 +146,11 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     measured = drawing.measured
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = []
-    if dataset.info.has_boxes and measured != 0 and not is_multi(config):
+    if dataset.info.has_boxes and measured != 0:
         annotated = dataset.batches("validation", size, run.plan.batch_size, fit=config.fit)
-        callbacks.append(
-            LocalizationCallback(annotated.take(-(-measured // run.plan.batch_size) if measured else -1), method="cam")
-        )
+        taken = annotated.take(-(-measured // run.plan.batch_size) if measured else -1)
+        has_masks = is_multi(config) and "class_mask" in annotated.element_spec
+        callbacks.append(LocalizationCallback(taken, "cam", figures=SEED_FIGURES if has_masks else DEFAULT_FIGURES))
     if drawing.methods and drawing.images:
         samples = dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit)
         samples = drawn_samples(samples, drawing.images) if is_multi(config) else samples

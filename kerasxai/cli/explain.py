@@ -25,7 +25,6 @@ from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
-from kerasxai.evaluation.data_check import is_multi_label
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
@@ -79,7 +78,7 @@ def _explain(
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]
 
-    by_class = target is None and is_multi_label(model)
+    by_class = target is None and models.is_multi_label(model)
 
     def explain(images: list[ImageIn]) -> _Found:
         batch = model_input.batch([image.pixels for image in images])

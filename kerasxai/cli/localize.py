@@ -35,7 +35,6 @@ from kerasxai.cli.settings import settings_of
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
-from kerasxai.evaluation.data_check import is_multi_label
 from kerasxai.explainer import Explainer
 from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
 from kerasxai.tools.folders import check_output_folder, locked
@@ -112,7 +111,7 @@ def _localize(
         progress=False,
         **config.option,
     )
-    by_class = target is None and is_multi_label(model)
+    by_class = target is None and models.is_multi_label(model)
     write = _write_classes if by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:

@@ -7,7 +7,6 @@ import numpy as np
 
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import ImageInput
-from kerasxai.engine.outputs.kinds import class_count
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 
@@ -67,10 +66,3 @@ def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput)
                 f"classes of the data must have the model's numbers, got class {number} {printable(here)!r} in "
                 f"{printable(info.name)}, which is {printable(there)!r} in the model; rename the folders or train again"
             )
-
-
-def is_multi_label(model: keras.Model) -> bool:
-    """Return whether a model ends in a sigmoid for each of several classes."""
-    layers = getattr(model, "layers", [])
-    is_sigmoid = bool(layers) and getattr(layers[-1], "activation", None) is keras.activations.sigmoid
-    return is_sigmoid and (class_count(model) or 0) > 2

@@ -21,7 +21,7 @@ from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits, is_multi_label
+from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
 from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folder_name, rows_of, summaries
 from kerasxai.evaluation.multi_label import MultiLabelMethod
@@ -204,7 +204,7 @@ class _Evaluator:
         config = self.config
         # A model that ends in a softmax knows one class an image, whatever the data have.
         auto = config.labels == "auto" and config.class_masks is None
-        reading = "single" if auto and not is_multi_label(model) else config.labels
+        reading = "single" if auto and not models.is_multi_label(model) else config.labels
         self.dataset = data.open(
             config.name_or_path,
             data_dir=config.data_dir,
