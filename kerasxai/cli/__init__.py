@@ -43,6 +43,8 @@ COMMANDS: dict[str, Command] = {
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),
     "vqa": Command("kerasxai.training.words.scene_config:VQA", "kerasxai.cli.words:run_vqa"),
     "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.cli.demo:run"),
+    "info": Command("kerasxai.cli.info_config:INFO", "kerasxai.cli.info:run", tensorflow=False),
+    "doctor": Command("kerasxai.cli.doctor:DOCTOR", "kerasxai.cli.doctor:run", tensorflow=False),
     "layers": Command("kerasxai.cli.layers:LAYERS", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.lists:METHODS_COMMAND", "kerasxai.cli.lists:print_methods", tensorflow=False),
     "backbones": Command(

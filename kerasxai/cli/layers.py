@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from kerasxai.tools.model_settings import OUTPUT, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, from_options, setting
-from kerasxai.tools.text_tables import print_table
+from kerasxai.tools.text_tables import print_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,9 +14,11 @@ class LayersConfig(ModelSettings):
 
     Attributes:
         maps: Whether only layers with a feature map are listed.
+        json: Whether the list is printed as JSON.
     """
 
     maps: bool = setting("only layers that give a feature map", OUTPUT, False)
+    json: bool = setting("print JSON in place of a table", OUTPUT, False)
 
 
 LAYERS = SettingsCommand(
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         if row.is_feature_map or not config.maps
     ]
     cells = ((row.path, row.kind, _shape(row.shape), "yes" if row.is_feature_map else "") for row in rows)
-    print_table(("layer", "kind", "output", "feature map"), cells)
+    print_rows(("layer", "kind", "output", "feature map"), cells, config.json)
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:

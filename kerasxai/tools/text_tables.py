@@ -1,5 +1,6 @@
 """Tables printed on the terminal."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from kerasxai.tools.printable import printable
@@ -27,3 +28,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], as_json: bool) -> None:
+    """Print a table, or the same as JSON: a list with one object for each row.
+
+    Args:
+        columns: As for `print_table`.
+        rows: The cells; for JSON strings, numbers, booleans and None.
+        as_json: Whether to print JSON.
+    """
+    if as_json:
+        names = [column.rstrip(">") for column in columns]
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
+    else:
+        print_table(columns, rows)
