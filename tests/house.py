@@ -65,9 +65,14 @@ ROOMS = (
         (*_LIBRARY, "callbacks", "segmentation", "evaluation", "version"),
     ),
     Room(
+        "report",
+        "the interactive report on runs: tables, charts, a gallery",
+        (*_LIBRARY, "callbacks", "evaluation", "audit", "version"),
+    ),
+    Room(
         "cli",
         "one module for each command",
-        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "audit", "training", "version"),
+        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "audit", "training", "report", "version"),
     ),
     Room("__init__", "the public names", ("version",)),
     Room("__main__", "python -m kerasxai", ("cli",)),

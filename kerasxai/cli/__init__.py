@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
     "audit": Command("kerasxai.cli.audit_config:AUDIT", "kerasxai.cli.audit:run"),
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
+    "report": Command("kerasxai.report.config:REPORT", "kerasxai.cli.report:run"),
     "segment": Command("kerasxai.training.segment_config:SEGMENT", "kerasxai.cli.segment:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),

@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
     if not writable:
         return 2
     print(f"figures and pictures: {folders[0]}")
+    print(f"report: kerasxai report {shlex.quote(str(folders[0]))}")
     if several:
         print(f"differences with intervals: kerasxai compare {shlex.quote(str(folders[0]))}")
     return 0

@@ -41,17 +41,18 @@ class Run:
         return self.evaluation["chosen"]
 
 
-def read_runs(paths: Iterable[StrPath]) -> list[Run]:
+def read_runs(paths: Iterable[StrPath], least: int = 2) -> list[Run]:
     """Read evaluations.
 
     Args:
         paths: Folders of `kerasxai evaluate`; of a folder without an `evaluation.json`, all evaluations below it.
+        least: How many evaluations there must be, 1 or 2.
 
     Raises:
-        KerasxaiError: A folder has no evaluation, one is damaged or of an older version, or there is only one.
+        KerasxaiError: A folder has no evaluation, one is damaged or of an older version, or there are too few.
     """
     folders = list(dict.fromkeys(folder for path in paths for folder in _folders(Path(path))))
-    if len(folders) < 2:
+    if len(folders) < least:
         raise KerasxaiError(f"expected two or more evaluations, got one, {printable(folders[0])}; give another run")
     found = [(folder, *_read(folder)) for folder in folders]
     names = _names(folders, [name_of(evaluation) for _, evaluation, _ in found])

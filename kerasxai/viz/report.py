@@ -73,7 +73,7 @@ class Report:
         self.title = title
         self.lead = lead
         self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command
-        self.versions = _installed() if versions is None else dict(versions)
+        self.versions = installed_versions() if versions is None else dict(versions)
         self._blocks: list[_Block] = []
         self._into = self._blocks
         self._contents: list[dict[str, Any]] = []
@@ -328,7 +328,8 @@ def _winners(cells: list[list[object]], names: list[str], best: Mapping[str, str
     return winners
 
 
-def _installed() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Return the versions of Python, kerasxai, TensorFlow, Keras and NumPy, by name."""
     versions = {"Python": platform.python_version()}
     for name in _VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

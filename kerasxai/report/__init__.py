@@ -1,0 +1,1 @@
+"""The interactive report on training runs and evaluations: one HTML file."""

@@ -1,0 +1,56 @@
+"""The data card of a report: classes, counts, sizes and examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kerasxai import data
+from kerasxai.report.packing import packed_picture
+from kerasxai.report.sections import Section, Table
+from kerasxai.report.variants import Source
+from kerasxai.tools.printable import printable
+
+_EXAMPLES = 12
+_EXAMPLE_SIDE = 112
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """The section of a data set, and its examples: pictures with their class."""
+
+    section: Section
+    examples: Sequence[tuple[str, str]]
+
+
+def data_card(source: Source, seed: int) -> DataCard:
+    """Return the card of a data set; the sizes are those of a few images, which alone are read.
+
+    Raises:
+        KerasxaiError: The data cannot be opened.
+    """
+    dataset = data.open(source.data, data_dir=source.data_dir, boxes_csv=source.boxes_csv, labels="single")
+    info = dataset.info
+    section = Section(f"Data: {printable(source.data)}")
+    kinds = [name for name, has in (("boxes", info.has_boxes), ("masks", info.has_masks)) if has]
+    section.notes.append(
+        f"{info.summary or info.name}; {info.num_classes} classes; annotations, which training never sees: "
+        f"{' and '.join(kinds) or 'none'}."
+    )
+    counts = {split: np.bincount(dataset.labels(split), minlength=info.num_classes) for split in info.splits}
+    rows = [[split, str(its.sum()), str(its.min()), str(its.max())] for split, its in counts.items()]
+    section.tables.append(Table(["split", "images", "of the rarest class", "of the most common class"], rows, "Splits"))
+    by_class = [[name, *(str(its[number]) for its in counts.values())] for number, name in enumerate(info.class_names)]
+    section.details.append(Table(["class", *counts], by_class, "Images of each class"))
+    split = "train" if "train" in info.splits else next(iter(info.splits))
+    samples = dataset.examples(split, None, _EXAMPLES, seed=seed)
+    if samples:
+        sizes = np.array([sample["image"].shape[:2] for sample in samples])
+        low, middle, high = (np.quantile(sizes, share, axis=0).astype(int) for share in (0, 0.5, 1))
+        section.notes.append(
+            f"Of {len(sizes)} images of {split}: heights {low[0]} to {high[0]}, median {middle[0]}; widths {low[1]} to "
+            f"{high[1]}, median {middle[1]}."
+        )
+    names = info.class_names
+    examples = [(names[int(sample["label"])], packed_picture(sample["image"], _EXAMPLE_SIDE)) for sample in samples]
+    return DataCard(section, examples)

@@ -1,0 +1,167 @@
+"""Folders of `kerasxai train` and `kerasxai evaluate`, read for a report. Nothing here imports TensorFlow."""
+
+import itertools
+import json
+import shlex
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerasxai.evaluation.evaluated_runs import EVALUATION, Run, read_runs
+from kerasxai.tools.digests import model_identity
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import read_csv, read_json, read_text
+from kerasxai.tools.printable import printable
+
+CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.keras"
+_LEVELS = 3
+
+
+@dataclass(frozen=True)
+class Training:
+    """The files of `kerasxai train`.
+
+    Attributes:
+        folder: The folder.
+        config: Content of `config.json`.
+        choices: Content of `choices.json`; empty in runs of older versions.
+        command: Content of `command.txt`, or "".
+        history: Rows of `history.csv` with texts of numbers, or "" where an epoch has no such figure.
+        metrics: Content of `metrics.json`; empty until the run is finished.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    choices: Mapping[str, Any]
+    command: str
+    history: Sequence[Mapping[str, str]]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run of a report.
+
+    Attributes:
+        name: Unique among the reported ones.
+        folder: As the user gave it.
+        training: None if the folder has none.
+        evaluations: Those in the folder and below it.
+    """
+
+    name: str
+    folder: Path
+    training: Training | None
+    evaluations: tuple[Run, ...]
+
+
+def read_reported(paths: Sequence[str]) -> list[ReportedRun]:
+    """Read the folders of a report.
+
+    Args:
+        paths: Folders of `kerasxai train`, `kerasxai evaluate` or both.
+
+    Raises:
+        KerasxaiError: A folder has neither, or a file is damaged.
+    """
+    folders = list(dict.fromkeys(Path(path) for path in paths))
+    trainings = [_training(folder) for folder in folders]
+    evaluated = [folder for folder in folders if folder.is_dir() and any(folder.rglob(EVALUATION))]
+    for folder, training in zip(folders, trainings, strict=True):
+        if training is None and folder not in evaluated:
+            got = "a folder without both" if folder.is_dir() else "no folder"
+            raise KerasxaiError(
+                f"expected a folder of `kerasxai train` or `kerasxai evaluate`, got {printable(folder)}, {got}; "
+                "give the --out of one of these commands"
+            )
+    evaluations = read_runs(evaluated, least=1) if evaluated else []
+    names = _unique([folder.resolve() for folder in folders])
+    return [
+        ReportedRun(
+            name, folder, training, tuple(one for one in evaluations if folder in (one.folder, *one.folder.parents))
+        )
+        for name, folder, training in zip(names, folders, trainings, strict=True)
+    ]
+
+
+def _unique(folders: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that differ."""
+    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
+        names = ["/".join(folder.parts[-parts:]) for folder in folders]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _training(folder: Path) -> Training | None:
+    """Return the training in a folder, or for an evaluation the training whose model was evaluated."""
+    near = (
+        [folder, *itertools.islice(folder.resolve().parents, _LEVELS - 1)]
+        if (folder / EVALUATION).is_file()
+        else [folder]
+    )
+    found = next((one for one in near if (one / CONFIG).is_file() and (one / HISTORY).is_file()), None)
+    if found is None:
+        return None
+    choices, command, metrics = found / "choices.json", found / "command.txt", found / "metrics.json"
+    config = read_json(found / CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("data"), str):
+        raise KerasxaiError(f"expected the settings of a training in {printable(found / CONFIG)}, got another content")
+    return Training(
+        found,
+        config,
+        read_json(choices) if choices.is_file() else {},
+        read_text(command).strip() if command.is_file() else "",
+        read_csv(found / HISTORY),
+        read_json(metrics) if metrics.is_file() else {},
+    )
+
+
+def model_of(run: ReportedRun) -> str:
+    """Return the model of a run, as for `kerasxai.models.load`.
+
+    Raises:
+        KerasxaiError: There is none, or it is not the evaluated one.
+    """
+    near = [] if run.training is None else [run.training.folder]
+    words: list[str] = []
+    for one in run.evaluations:
+        near += [one.folder, *itertools.islice(one.folder.resolve().parents, _LEVELS)]
+        # An evaluation of a model elsewhere names it in its command.
+        words += [word for word in _words(one) if word.startswith("imagenet:") or Path(word).suffix == ".keras"]
+    files = [str(folder / MODEL) for folder in near if (folder / MODEL).is_file()]
+    candidates = list(dict.fromkeys([*files, *(word for word in words if ":" in word or Path(word).is_file())]))
+    if not candidates:
+        raise KerasxaiError(
+            f"expected a model of the run {printable(run.folder)}, got none (no {MODEL}); finish the training, or make "
+            "a report without a gallery by --images 0"
+        )
+    identities = [one.evaluation.get("model") for one in run.evaluations if one.evaluation.get("model")]
+    if not identities:
+        return candidates[0]
+    for candidate in candidates:
+        if model_identity(candidate) == identities[0]:
+            return candidate
+    raise KerasxaiError(
+        f"expected the model that was evaluated in {printable(run.folder)}, got another one in "
+        f"{printable(candidates[0])}; evaluate again, or make a report without a gallery by --images 0"
+    )
+
+
+def _words(run: Run) -> list[str]:
+    try:
+        return shlex.split(str(run.evaluation.get("command", "")))
+    except ValueError:  # Bytes that are quoted as in bash.
+        return []
+
+
+def saved_by(model: str) -> str:
+    """Return the version of Keras that saved a model file and when, or ""."""
+    try:
+        with zipfile.ZipFile(model) as archive:
+            about = json.loads(archive.read("metadata.json"))
+        return f"Keras {about['keras_version']}, {str(about['date_saved']).replace('@', ' ')}"
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return ""

@@ -1,0 +1,250 @@
+"""The sections of a report: figures of evaluations, trainings and data, as tables and charts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from kerasxai.evaluation.compare_config import CompareConfig
+from kerasxai.evaluation.comparison import FIGURES, compare, difference_rows, figure_rows
+from kerasxai.evaluation.evaluated_runs import Run
+from kerasxai.evaluation.tables import FIGURES as SHARES
+from kerasxai.evaluation.tables import evaluation_rows, group_table
+from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, line_chart
+from kerasxai.report.runs import ReportedRun, Training
+from kerasxai.tools.errors import KerasxaiError
+
+_RESAMPLES = 10_000
+_CHARTED = ("gt_known_loc", "top1_accuracy")
+_MOST_SERIES = 6
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; all columns but the first hold figures.
+
+    Attributes:
+        header: The headings.
+        rows: The cells.
+        caption: Above the table.
+        note: Below the table.
+        texts: Whether all columns hold text.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    note: str = ""
+    texts: bool = False
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: The heading.
+        notes: Paragraphs.
+        tables: Tables that are shown.
+        lines: Charts of series.
+        intervals: Charts of intervals.
+        details: Tables that are collapsed.
+        commands: Commands by what they did.
+    """
+
+    title: str
+    notes: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    lines: list[LineChart] = field(default_factory=list)
+    intervals: list[IntervalChart] = field(default_factory=list)
+    details: list[Table] = field(default_factory=list)
+    commands: dict[str, str] = field(default_factory=dict)
+
+
+def localization_sections(runs: Sequence[ReportedRun]) -> list[Section]:
+    """Return a section for each set of evaluations that can be compared: of the same data, split and protocol."""
+    evaluations = [one for run in runs for one in run.evaluations]
+    evaluations = list({one.folder.resolve(): one for one in evaluations}.values())
+
+    def alike(run: Run) -> str:
+        found = run.evaluation
+        return f"{found.get('data')}, {found.get('split')}, {found.get('protocol')}, {found.get('iou_threshold')}"
+
+    ordered = sorted(evaluations, key=alike)
+    return [_localization(list(its)) for _, its in groupby(ordered, alike)]
+
+
+def _localization(runs: list[Run]) -> Section:
+    first = runs[0].evaluation
+    section = Section(f"Where it looks: {first.get('data')}, {first.get('split')}")
+    try:
+        section = _compared(section, runs)
+    except KerasxaiError as error:
+        section.notes.append(f"These evaluations are not compared: {error}.")
+    for run in runs:
+        section.details += _own_tables(run)
+        section.commands[f"Evaluation of {run.name}"] = str(run.evaluation.get("command", ""))
+    curves = {run.name: run.evaluation["curve"] for run in runs if "curve" in run.evaluation}
+    if curves:
+        shown = dict(list(curves.items())[:_MOST_SERIES])
+        marks = {
+            run.name: (run.chosen["threshold"], run.chosen["gt_known_loc"])
+            for run in runs
+            if run.name in shown and "gt_known_loc" in run.chosen
+        }
+        thresholds = next(iter(shown.values()))["thresholds"]
+        series = {name: its["gt_known_loc"] for name, its in shown.items() if its["thresholds"] == thresholds}
+        marks = {name: at for name, at in marks.items() if name in series}
+        chart = line_chart("GT-known Loc by threshold", thresholds, series, "threshold, share of the maximum", marks)
+        section.lines += [] if chart is None else [chart]
+    return section
+
+
+def _compared(section: Section, runs: list[Run]) -> Section:
+    config = CompareConfig(runs=[str(run.folder) for run in runs], resamples=_RESAMPLES)
+    found = compare(runs, config)
+    headings = [heading for heading, _ in FIGURES.values()]
+    chosen = "; ".join(f"{run.name}: {run.chosen['source']}" for run in runs)
+    section.notes.append(
+        f"{found['images']} images, {found['images_with_boxes']} with boxes. Intervals of {config.confidence:.0%} over "
+        "the choice of images, not over the seed of a training. The centered Gaussian is a heatmap that never looks at "
+        "the image; a method that does not beat it has localized nothing."
+    )
+    section.tables.append(
+        Table(
+            ["", "threshold", *headings], figure_rows(found), "Runs", f"Each at its own threshold, chosen by: {chosen}."
+        )
+    )
+    if len(runs) > 1:
+        note = "*: the interval of the difference does not contain 0."
+        section.tables.append(
+            Table([f"minus {runs[0].name}", *headings], difference_rows(found), "Differences, image by image", note)
+        )
+    blind = found["baseline"]
+    for figure in _CHARTED:
+        rows = [(run["name"], run["figures"].get(figure)) for run in found["runs"]]
+        rows.append((blind["name"], blind["figures"].get(figure)))
+        chart = interval_chart(FIGURES[figure][0], rows, [blind["name"]])
+        section.intervals += [] if chart is None else [chart]
+    return section
+
+
+def _own_tables(run: Run) -> list[Table]:
+    evaluation = dict(run.evaluation)
+    tables = [
+        Table(["", "threshold", *SHARES.values()], evaluation_rows(evaluation), f"{run.name}: all baselines"),
+    ]
+    for key, title in (("by_size", "object size"), ("by_class", "class")):
+        if key in evaluation["chosen"] and key in evaluation:
+            header, rows = group_table(evaluation, key, title)
+            tables.append(Table(header, rows, f"{run.name}: by {title}"))
+    return tables
+
+
+def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Section:
+    """Return the section of a training: settings, choices, command, curves."""
+    training = run.training
+    assert training is not None
+    section = Section(f"Training of {run.name}")
+    best = training.metrics.get("best", {})
+    if best:
+        figures = ", ".join(f"{name} {value:.3g}" for name, value in best.items() if _is_figure(name, value))
+        section.notes.append(
+            f"{training.metrics.get('epochs')} epochs in {training.metrics.get('seconds')} s; the best is epoch "
+            f"{best.get('epoch')} of the phase {best.get('phase')}: {figures}."
+        )
+    else:
+        section.notes.append("This training has not finished.")
+    reasons = training.choices.get("reasons", {})
+    chosen = [
+        [name, str(value), str(reasons.get(name, ""))]
+        for name, value in training.choices.items()
+        if name != "reasons" and value is not None
+    ]
+    if chosen:
+        section.tables.append(Table(["chosen", "value", "because"], chosen, "Automatic choices", texts=True))
+    settings = {**training.config, **training.metrics.get("plan", {})}
+    rows = [[name, _text(value)] for name, value in settings.items() if value not in (None, {}, "")]
+    if model:
+        rows.append(["model file", model])
+    if saved:
+        rows.append(["saved by", saved])
+    section.details.append(Table(["setting", "value"], rows, "All settings", texts=True))
+    section.commands[f"Training of {run.name}"] = training.command
+    section.lines = _history_charts(training)
+    section.details.append(_history_table(training))
+    return section
+
+
+def _is_figure(name: str, value: object) -> bool:
+    return isinstance(value, float) and name not in ("epoch", "seconds")
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _history_charts(training: Training) -> list[LineChart]:
+    rows = training.history
+    names = [name for name in (rows[0] if rows else {}) if name not in ("phase", "epoch", "seconds")]
+    panels: dict[str, list[str]] = {}
+    for name in names:
+        panels.setdefault(name.removeprefix("val_"), []).append(name)
+    epochs = [_number(row["epoch"]) + 1 for row in rows]
+    charts = []
+    for panel, its in panels.items():
+        series = {name: [_number(row.get(name, "")) for row in rows] for name in its}
+        chart = line_chart(panel.replace("_", " "), epochs, series, "epoch") if epochs else None
+        charts += [] if chart is None else [chart]
+    return charts
+
+
+def _history_table(training: Training) -> Table:
+    rows = training.history
+    header = list(rows[0]) if rows else ["epoch"]
+    cells = [[_rounded(row.get(name) or "") for name in header] for row in rows]
+    return Table(header, cells, "All epochs")
+
+
+def _rounded(text: str) -> str:
+    value = _number(text)
+    return text if math.isnan(value) else f"{value:.4g}"
+
+
+def overview(runs: Sequence[ReportedRun]) -> Table:
+    """Return the table of runs side by side, one row for each evaluation or training."""
+    rows = []
+    for run in runs:
+        training = run.training
+        made = "" if training is None else _recipe(training.config)
+        for one in run.evaluations:
+            found = one.evaluation
+            figures = [_share(found.get("top1_accuracy")), _share(one.chosen.get("gt_known_loc"))]
+            where = f"{found.get('data')}, {found.get('split')}"
+            rows.append([one.name if len(runs) == 1 else _joined(run.name, one.name), made, where, *figures])
+        if not run.evaluations and training is not None:
+            best = training.metrics.get("best", {})
+            figures = [_share(best.get("val_accuracy")), ""]
+            rows.append([run.name, made, f"{training.config['data']}, validation", *figures])
+    return Table(["run", "training", "measured on", "top-1", "GT-known Loc"], rows, "Runs side by side")
+
+
+def _joined(run: str, name: str) -> str:
+    return name if run in name else f"{run}: {name}"
+
+
+def _recipe(config: Mapping[str, Any]) -> str:
+    parts = [config.get("backbone"), config.get("recipe") or config.get("head")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _share(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else ""

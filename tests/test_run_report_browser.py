@@ -1,0 +1,226 @@
+"""The report on runs in a real browser: every control works, and boxes are those of Python."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Browser, needs_chromium
+from PIL import Image
+from run_folders import HOSTILE, IMAGES, write_epochs, write_photos, write_run
+
+from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
+from kerasxai.metrics.boxes import box_iou
+from kerasxai.report.build import write_report
+from kerasxai.report.config import ReportConfig
+from kerasxai.report.packing import eight_bits, enlarged, packed
+
+pytestmark = needs_chromium
+CARDS = "document.querySelectorAll('#cards li')"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    boxes = write_photos(root / "photos")
+    folders = [write_run(root / name, root / "photos", boxes, seed) for seed, name in enumerate(("one", "two"))]
+    write_epochs(folders[0])
+    return write_report(ReportConfig(runs=[str(run) for run in folders], out=root / "report.html"))
+
+
+@pytest.fixture(scope="module")
+def browser(report: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile"), report.as_uri(), (1280, 900)) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def no_message(browser: Browser) -> Iterator[None]:
+    # Each test begins with the page as it opens.
+    browser.call("Page.reload")
+    browser.until(
+        f"document.readyState === 'complete' && {CARDS}.length > 0 && document.getElementById('status').textContent"
+    )
+    yield
+    assert browser.messages == []
+
+
+def settled(browser: Browser) -> str:
+    """Return the text of the status once all images are measured."""
+    browser.run("new Promise(done => setTimeout(done, 60))")
+    return str(browser.run("document.getElementById('status').textContent"))
+
+
+def order(browser: Browser) -> list[int]:
+    return list(browser.run(f"[...{CARDS}].map(one => Number(one.dataset.image))"))
+
+
+def pixels(browser: Browser, canvas: str) -> np.ndarray:
+    """Return the pixels of a canvas, once it is painted."""
+    browser.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 60)))")
+    script = f"(() => {{ const it = document.querySelector({json.dumps(canvas)}); "
+    script += "return [...it.getContext('2d').getImageData(0, 0, it.width, it.height).data]; })()"
+    return np.array(browser.run(script)).reshape(-1, 4)
+
+
+def test_boxes_masks_and_ious_are_those_of_python(browser: Browser) -> None:
+    chance = np.random.default_rng(0)
+    maps = [chance.random((9, 12)), chance.normal(size=(7, 5)), chance.normal(size=(40, 40)), np.full((4, 4), 0.5)]
+    maps += [-chance.random((3, 3)), np.eye(8), np.kron(np.eye(2), np.ones((2, 2)))]
+    for heatmap in maps:
+        for threshold in (0.0, 0.2, 0.51, 0.9):
+            truth = [[3, 4, 30, 41], [50.5, 2, 60, 20]]
+            found: dict[str, Any] = browser.run(
+                f"(() => {{ const map = heatmaps.enlarge(heatmaps.decode({json.dumps(packed(heatmap))}), 61, 43);"
+                f"const inside = heatmaps.mask(map, {threshold}), box = heatmaps.largestBox(inside, 61, 43);"
+                f"return {{values: [...map.values], inside: [...inside], box, "
+                f"iou: heatmaps.bestIou(box, {json.dumps(truth)})}}; }})()"
+            )
+            expected = enlarged(eight_bits(heatmap), (43, 61))
+            np.testing.assert_array_equal(np.reshape(found["values"], (43, 61)), expected)
+            np.testing.assert_array_equal(np.reshape(found["inside"], (43, 61)), heatmap_to_mask(expected, threshold))
+            boxes = heatmap_to_boxes(expected, threshold)
+            assert (found["box"] is None) == (len(boxes) == 0)
+            if len(boxes):
+                assert found["box"] == boxes[0].tolist()
+            assert found["iou"] == pytest.approx(box_iou(boxes, truth).max(initial=0))
+
+
+def test_filters_and_orders(browser: Browser) -> None:
+    assert order(browser) == list(range(2 * IMAGES)) and f"{2 * IMAGES} of {2 * IMAGES} images" in settled(browser)
+    browser.choose("right", "wrong")
+    wrong = order(browser)
+    browser.choose("right", "right")
+    assert sorted(wrong + order(browser)) == list(range(2 * IMAGES))
+    browser.choose("right", "all")
+    browser.choose("label", "1")
+    assert order(browser) == list(range(IMAGES, 2 * IMAGES))
+    browser.choose("label", "all")
+    browser.choose("size", "small")
+    small = order(browser)
+    browser.choose("size", "medium")
+    assert small and sorted(small + order(browser)) == list(range(2 * IMAGES))
+    browser.choose("size", "none")
+    assert order(browser) == []
+    browser.choose("size", "all")
+    group = "JSON.parse(document.getElementById('content').textContent).groups[0]"
+    for key, values in (("size", f"{group}.images.map(i => i.share)"), ("sure", f"{group}.models[0].probability")):
+        known = np.array(browser.run(values))
+        browser.choose("sort", f"{key}-down")
+        assert np.all(np.diff(known[order(browser)]) <= 0)
+        browser.choose("sort", f"{key}-up")
+        assert np.all(np.diff(known[order(browser)]) >= 0)
+    browser.choose("sort", "iou-down")
+    texts = browser.run(f"[...{CARDS}].map(one => one.textContent.match(/IoU ([\\d.]+)/)?.[1])")
+    ious = [float(text) for text in texts if text is not None]
+    assert len(ious) > 3 and ious == sorted(ious, reverse=True) and texts[: len(ious)].count(None) == 0
+
+
+def test_the_threshold_changes_boxes_and_ious_at_once(browser: Browser) -> None:
+    before = settled(browser)
+    own = browser.run("document.getElementById('threshold').value")
+    browser.choose("threshold", "0.9")
+    after = settled(browser)
+    assert "threshold 0.90;" in after and before.split("mean IoU")[1][:6] != after.split("mean IoU")[1][:6]
+    browser.run("document.getElementById('own').click()")
+    assert settled(browser) == before and browser.run("document.getElementById('threshold').value") == own
+
+
+def test_drawing_controls(browser: Browser) -> None:
+    first = "#cards li canvas"
+    shown = pixels(browser, first)
+    for name, value, back in (("colors", "viridis", "inferno"), ("opacity", "0.9", "0.5")):
+        browser.choose(name, value)
+        assert np.abs(pixels(browser, first) - shown).mean() > 2, name
+        browser.choose(name, back)
+        np.testing.assert_array_equal(pixels(browser, first), shown)
+    for name in ("box", "mask"):
+        browser.run(f"document.getElementById('{name}').click()")
+        assert np.abs(pixels(browser, first) - shown).sum() > 0, name
+        browser.run(f"document.getElementById('{name}').click()")
+        np.testing.assert_array_equal(pixels(browser, first), shown)
+
+
+def test_methods_classes_and_runs(browser: Browser) -> None:
+    options = browser.run("[...document.getElementById('variant').options].map(one => one.textContent)")
+    assert options == ["one: cam", "one: gradient*input", "two: cam", "two: gradient*input"]
+    first = settled(browser)
+    browser.choose("variant", "3")
+    assert settled(browser) != first
+    browser.choose("variant", "0")
+    browser.choose("mode", "true")
+    texts = browser.run(f"[...{CARDS}].map(one => one.textContent)")
+    assert all("heatmap of: " + text.split("true: ")[1].split("predicted")[0] in text for text in texts)
+    assert HOSTILE in texts[0]
+    browser.choose("mode", "0")
+    texts = browser.run(f"[...{CARDS}].map(one => one.textContent)")
+    assert all((f"heatmap of: {HOSTILE}" in text) != ("no heatmap of this class" in text) for text in texts)
+
+
+def test_the_slider_of_epochs(browser: Browser) -> None:
+    assert browser.run("document.getElementById('epochs').hidden")
+    browser.choose("group", "1")
+    assert not browser.run("document.getElementById('epochs').hidden") and len(order(browser)) == 4
+    assert browser.run("document.getElementById('epoch-text').textContent") == "3"
+    last = pixels(browser, "#cards li canvas")
+    browser.choose("epoch", "0")
+    assert browser.run("document.getElementById('epoch-text').textContent") == "1"
+    assert np.abs(pixels(browser, "#cards li canvas") - last).mean() > 1
+    browser.run("document.getElementById('play').click()")
+    browser.until("document.getElementById('epoch-text').textContent === '2'")
+    browser.run("document.getElementById('play').click()")
+    assert browser.run("document.getElementById('play').getAttribute('aria-pressed')") == "false"
+
+
+def test_the_large_picture_by_keyboard(browser: Browser) -> None:
+    browser.run(f"{CARDS}[1].querySelector('button').focus()")
+    browser.key("Enter", 13, "\r")
+    browser.until("document.getElementById('large').open")
+    title = "document.getElementById('large-title').textContent"
+    assert browser.run(title) == f"test/{HOSTILE}/1.png"
+    browser.key("ArrowRight", 39)
+    assert browser.run(title) == f"test/{HOSTILE}/2.png"
+    browser.run("document.getElementById('before').click()")
+    browser.run("document.getElementById('before').click()")
+    assert browser.run(title) == f"test/{HOSTILE}/0.png"
+    command = browser.run("document.getElementById('command').textContent")
+    assert command.startswith("kerasxai explain ") and "--method cam" in command and "--target " in command
+    browser.choose("large-threshold", "0.95")
+    assert browser.run("document.getElementById('threshold').value") == "0.95"
+    assert len(pixels(browser, "#large-picture")) == (3 * 40) ** 2
+    for chip in range(browser.run("document.querySelectorAll('#large-classes button').length")):
+        browser.run(f"document.querySelectorAll('#large-classes button')[{chip}].click()")
+        name = browser.run(f"document.querySelectorAll('#large-classes button')[{chip}].textContent")
+        assert f"heatmap of: {name}" in browser.run("document.getElementById('large-text').textContent")
+    browser.run("document.getElementById('copy').click()")
+    browser.until("document.getElementById('copied').textContent")
+    browser.key("Escape", 27)
+    browser.until("!document.getElementById('large').open")
+    assert browser.run(f"document.activeElement === {CARDS}[0].querySelector('button')")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Browser, tmp_path: Path, width: int) -> None:
+    browser.resize(width, 844)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    shown = "[...document.querySelectorAll('button, select')].filter(one => one.offsetWidth)"
+    assert browser.run(f"{shown}.filter(one => one.offsetHeight < 36).length") == 0, (
+        "controls are large enough for a finger"
+    )
+    browser.screenshot(tmp_path / "shot.png")
+    with Image.open(tmp_path / "shot.png") as image:
+        assert image.size == (width, 844)
+    browser.resize(1280, 900)
+
+
+def test_every_control_has_a_name(browser: Browser) -> None:
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    roles = ("button", "combobox", "slider", "checkbox", "image", "img")
+    unnamed = [
+        node
+        for node in nodes
+        if not node.get("ignored") and node["role"]["value"] in roles and not node.get("name", {}).get("value")
+    ]
+    assert unnamed == []
