@@ -50,8 +50,8 @@ def write_report(config: ReportConfig) -> Path:
     by_epoch = epoch_groups(runs)
     if any(run.training is not None for run in runs) and not by_epoch:
         notes.append(
-            "No heatmaps were logged while training, so there is no slider over epochs; "
-            "`kerasxai train --explain gradcam` logs them."
+            "No heatmaps were logged while training, so there is no slider over epochs: kerasxai train --explain "
+            "METHOD logs them."
         )
     page = Page(
         f"Report: {', '.join(run.name for run in runs)}",

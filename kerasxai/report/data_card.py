@@ -1,6 +1,6 @@
 """The data card of a report: classes, counts, sizes and examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +33,13 @@ def data_card(source: Source, seed: int) -> DataCard:
     info = dataset.info
     section = Section(f"Data: {printable(source.data)}")
     kinds = [name for name, has in (("boxes", info.has_boxes), ("masks", info.has_masks)) if has]
+    summary = info.summary or printable(info.name)
+    counted = "" if "classes" in summary else f"; {info.num_classes} classes"
     section.notes.append(
-        f"{info.summary or info.name}; {info.num_classes} classes; annotations, which training never sees: "
+        f"{summary[:1].upper()}{summary[1:]}{counted}. Annotations, which training never reads: "
         f"{' and '.join(kinds) or 'none'}."
     )
-    counts = {split: np.bincount(dataset.labels(split), minlength=info.num_classes) for split in info.splits}
+    counts = {split: np.bincount(dataset.labels(split), minlength=info.num_classes) for split in _ordered(info.splits)}
     rows = [[split, str(its.sum()), str(its.min()), str(its.max())] for split, its in counts.items()]
     section.tables.append(Table(["split", "images", "of the rarest class", "of the most common class"], rows, "Splits"))
     by_class = [[name, *(str(its[number]) for its in counts.values())] for number, name in enumerate(info.class_names)]
@@ -54,3 +56,8 @@ def data_card(source: Source, seed: int) -> DataCard:
     names = info.class_names
     examples = [(names[int(sample["label"])], packed_picture(sample["image"], _EXAMPLE_SIDE)) for sample in samples]
     return DataCard(section, examples)
+
+
+def _ordered(splits: Iterable[str]) -> list[str]:
+    usual = ("train", "validation", "test")
+    return sorted(splits, key=lambda split: (usual.index(split) if split in usual else len(usual), split))

@@ -148,11 +148,11 @@ def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Sect
     assert training is not None
     section = Section(f"Training of {run.name}")
     best = training.metrics.get("best", {})
-    if best:
+    if isinstance(best.get("epoch"), int):
         figures = ", ".join(f"{name} {value:.3g}" for name, value in best.items() if _is_figure(name, value))
         section.notes.append(
             f"{training.metrics.get('epochs')} epochs in {training.metrics.get('seconds')} s; the best is epoch "
-            f"{best.get('epoch')} of the phase {best.get('phase')}: {figures}."
+            f"{best['epoch'] + 1} of the phase {best.get('phase')}: {figures}."
         )
     else:
         section.notes.append("This training has not finished.")

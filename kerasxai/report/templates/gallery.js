@@ -5,7 +5,7 @@
   const TRUE = "#56b4e9", FOUND = "#f0e442", RIM = "#141414", EDGE = [0, 224, 192];
   const HIT = 0.5, KEPT = 80, SLICE = 12;
   const scratch = document.createElement("canvas"), photos = new Map(), kept = new Map();
-  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.5, colors: "inferno", box: true, mask: false };
+  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false };
   let measured = [], cards = [], order = [], opened = -1, ownClass = null, job = 0, player = 0;
 
   const group = () => content.groups[state.group];
@@ -75,17 +75,21 @@
     else picture.addEventListener("load", () => then(picture), { once: true });
   }
 
+  // Of signed maps, colors without a middle show the evidence for the class alone.
   function heat(map) {
-    const table = map.signed ? colors.signed : colors[state.colors], pixels = new ImageData(map.width, map.height);
+    const diverging = state.colors === "signed" || (state.colors === "auto" && map.signed);
+    const table = diverging ? colors.signed : colors[state.colors === "auto" ? "inferno" : state.colors];
+    const pixels = new ImageData(map.width, map.height);
     let highest = 0;
-    for (const value of map.values) highest = Math.max(highest, map.signed ? Math.abs(value) : value);
+    for (const value of map.values) highest = Math.max(highest, diverging ? Math.abs(value) : value);
     for (let i = 0; i < map.values.length; i++) {
       const share = highest ? map.values[i] / highest : 0;
-      const color = 3 * Math.round(map.signed ? 127.5 + 127.5 * share : 255 * Math.max(share, 0));
+      const color = 3 * Math.round(diverging ? 127.5 + 127.5 * share : 255 * Math.max(share, 0));
       pixels.data[4 * i] = table[color];
       pixels.data[4 * i + 1] = table[color + 1];
       pixels.data[4 * i + 2] = table[color + 2];
-      pixels.data[4 * i + 3] = 255;
+      // White, the color of zero, would bleach the photograph.
+      pixels.data[4 * i + 3] = diverging ? 255 * Math.sqrt(Math.abs(share)) : 255;
     }
     return pixels;
   }
@@ -110,8 +114,8 @@
   }
 
   function frame(pen, box, scale, color, dashed) {
-    const [x0, y0, x1, y1] = box.map(value => value * scale), unit = Math.max(1, Math.max(pen.canvas.width, pen.canvas.height) / 128);
-    for (const [style, width] of [[RIM, 2 * unit], [color, unit]]) {
+    const [x0, y0, x1, y1] = box.map(value => value * scale), unit = Math.min(3, Math.max(1, Math.max(pen.canvas.width, pen.canvas.height) / 128));
+    for (const [style, width] of [[RIM, 2.2 * unit], [color, 1.3 * unit]]) {
       pen.setLineDash(dashed ? [4 * unit, 3 * unit] : []);
       pen.strokeStyle = style;
       pen.lineWidth = width;
@@ -162,10 +166,10 @@
     measured[i] = found && { iou: found.iou };
     card.text.replaceChildren();
     for (const line of lines) {
-      const part = document.createElement(line.startsWith("predicted") ? "div" : "small");
+      const part = document.createElement("span");
       part.textContent = line;
       if (isRight(i) === false && line.startsWith("predicted")) part.className = "wrong";
-      card.text.append(part, document.createElement("br"));
+      card.text.append(part);
     }
     card.button.setAttribute("aria-label", `${group().images[i].name}; ${lines.join("; ")}; enlarge`);
     // Others are painted when they come into view.
