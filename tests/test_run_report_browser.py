@@ -76,12 +76,12 @@ def test_boxes_masks_and_ious_are_those_of_python(browser: Browser) -> None:
     maps += [-chance.random((3, 3)), np.eye(8), np.kron(np.eye(2), np.ones((2, 2)))]
     for heatmap in maps:
         for threshold in (0.0, 0.2, 0.51, 0.9):
-            truth = [[3, 4, 30, 41], [50.5, 2, 60, 20]]
+            truth = np.array([[3, 4, 30, 41], [50.5, 2, 60, 20]])
             found: dict[str, Any] = browser.run(
                 f"(() => {{ const map = heatmaps.enlarge(heatmaps.decode({json.dumps(packed(heatmap))}), 61, 43);"
                 f"const inside = heatmaps.mask(map, {threshold}), box = heatmaps.largestBox(inside, 61, 43);"
                 f"return {{values: [...map.values], inside: [...inside], box, "
-                f"iou: heatmaps.bestIou(box, {json.dumps(truth)})}}; }})()"
+                f"iou: heatmaps.bestIou(box, {json.dumps(truth.tolist())})}}; }})()"
             )
             expected = enlarged(eight_bits(heatmap), (43, 61))
             np.testing.assert_array_equal(np.reshape(found["values"], (43, 61)), expected)

@@ -197,11 +197,13 @@ class _SmallMaps:
     """Explains images, with maps in the method's own size where that is smaller than the image."""
 
     def __init__(self, model: keras.Model, variant: Variant, batch_size: int) -> None:
-        self._make = lambda resize: Explainer(
-            model, variant.method, resize=resize, batch_size=batch_size, progress=False, **variant.settings()
-        )
+        self._model, self._variant, self._batch_size = model, variant, batch_size
         self._native = variant.refine is None
         self._explainer: Explainer | None = None
+
+    def _make(self, resize: bool) -> Explainer:
+        settings: dict[str, Any] = {"batch_size": self._batch_size, "progress": False, **self._variant.settings()}
+        return Explainer(self._model, self._variant.method, resize=resize, **settings)
 
     def __call__(self, images: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._explainer is None:
