@@ -1,5 +1,6 @@
 """The gallery of a report: images of a split with the heatmaps of one or more models."""
 
+import functools
 import hashlib
 import os
 import shlex
@@ -170,7 +171,7 @@ class _Explained:
             return {"scores": found.scores, "probabilities": found.probabilities}
 
         parts = [
-            self._store.arrays("predictions", lambda rows=rows: predict(rows), **about)
+            self._store.arrays("predictions", functools.partial(predict, rows), **about)
             for rows, about in self._parts("predicting")
         ]
         return Predictions(*(np.concatenate([part[name] for part in parts]) for name in ("scores", "probabilities")))
