@@ -68,7 +68,7 @@ def test_figures_are_complete(written: Path) -> None:
     assert by_name["constant"]["figures"]["average_drop"]["value"] == 0.0
     assert by_name["constant"]["figures"]["localization"]["value"] == pytest.approx(7 * 8 / 256, abs=0.01)
     assert "stability" in by_name["gradcam"]["figures"] and "stability" not in by_name["edges"]["figures"]
-    assert len(by_name["edges"]["curves"]["deletion"]) == 17
+    assert len(by_name["edges"]["curves"]["deletion"]) == 11
     for row in found["methods"][:2]:
         assert row["verdict"]["status"] in ("fails", "no better", "mixed", "better") and row["verdict"]["sentences"]
     for pair in found["confusions"]:

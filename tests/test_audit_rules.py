@@ -131,6 +131,11 @@ def test_a_method_is_chosen_on_one_half_and_measured_on_the_other() -> None:
     assert not found["is_better"] and found["sentence"].startswith("No method is better than an edge detector here")
 
 
+def test_references_may_have_fewer_images() -> None:
+    found = recommend([candidate("gradcam", 0.5)], {"edges": 0.2 + NOISE, "random": 0.3 + NOISE[:10]})
+    assert found["reference"] == "random" and found["difference_to_reference"]["images"] == 5
+
+
 def test_only_methods_that_depend_on_the_model_are_recommended() -> None:
     methods = [candidate("guided", 0.9, is_insane=True), candidate("gradcam", 0.5)]
     found = recommend(methods, {"edges": 0.2 + NOISE, "object": 0.95 + NOISE})

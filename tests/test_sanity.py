@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 
 import kerasxai
 from kerasxai.data.shapes.draw import draw_sample
-from kerasxai.metrics.sanity import ModelRandomization, RandomClass, layers_from_top, weights_restored
+from kerasxai.metrics.sanity import ModelRandomization, RandomClass, RandomLabels, layers_from_top, weights_restored
 from kerasxai.metrics.sanity.similarity import hog, similarities, spearman, ssim
+from kerasxai.tools.errors import KerasxaiError
 
 layers = keras.layers
 
@@ -140,6 +141,23 @@ def test_random_class_tells_methods_with_and_without_classes_apart() -> None:
     blind.update(images)
     other = RandomClass.from_state(blind.state())
     assert other.merge(blind).result()["images"] == 6 and other.result()["random_class"] == pytest.approx(1)
+
+
+def test_random_labels_compare_two_models_by_one_method() -> None:
+    model, other, images = zoo.build("functional"), zoo.build("logits"), zoo.images(3)
+    one, two = (kerasxai.Explainer(each, "saliency") for each in (model, other))
+    check = RandomLabels(one, two)
+    values = check(images, 1)
+    expected = [spearman(*pair) for pair in zip(one(images, 1).heatmaps, two(images, 1).heatmaps, strict=True)]
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    check.update(images, 1)
+    assert float(check.result()) == pytest.approx(np.mean(expected))
+    with pytest.raises(KerasxaiError, match="two explainers of the same method, got saliency and gradcam"):
+        RandomLabels(one, kerasxai.Explainer(other, "gradcam"))
+    with pytest.raises(KerasxaiError, match="got the same model twice"):
+        RandomLabels(one, kerasxai.Explainer(model, "saliency"))
+    with pytest.raises(KerasxaiError, match="got none"):
+        RandomLabels(one)(images, 1)
 
 
 def test_similarities_equal_those_of_scipy_and_are_1_for_equal_maps() -> None:

@@ -23,8 +23,9 @@ from kerasxai.tools.errors import KerasxaiError
 
 CHUNK = 32
 """Images that are converted to floats at once."""
+CURVE_STEPS = 10
 ROAD_SHARES = (0.1, 0.3, 0.5)
-STABILITY_SAMPLES = 3
+STABILITY_SAMPLES = 2
 SANITY_STEPS = 4
 _TOLERANCE = 15
 """Pixels next to the object that still are a hit of the pointing game, as in `PointingGame`."""
@@ -76,8 +77,8 @@ def _faithfulness(name: str, **options: Any) -> Callable[[AuditImages, Maps, Sco
     return measured
 
 
-deletion = _faithfulness("Deletion", steps=16)
-insertion = _faithfulness("Insertion", steps=16)
+deletion = _faithfulness("Deletion", steps=CURVE_STEPS)
+insertion = _faithfulness("Insertion", steps=CURVE_STEPS)
 road = _faithfulness("ROAD", shares=ROAD_SHARES)
 average_drop = _faithfulness("AverageDrop")
 average_gain = _faithfulness("AverageGain")

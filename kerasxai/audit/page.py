@@ -96,6 +96,8 @@ def _methods(report: Report, figures: Mapping[str, Any]) -> None:
         "Each figure is a mean with its 95 % interval over images; maps that no model made show what it is worth.",
     )
     header, rows = method_table(figures)
+    # Lines break before an interval and not within it.
+    rows = [[cell.replace(", ", ",\u00a0") for cell in row] for row in rows]
     used = [MEASURES[name] for name in dict.fromkeys(name for row in figures["methods"] for name in row["figures"])]
     note = "; ".join(f"{measure.heading}: {_DIRECTION[measure.higher_is_better]}" for measure in used)
     report.add_table(rows, header, note=note)
@@ -221,7 +223,7 @@ def _confusions(report: Report, audit: Audit) -> None:
         report.add_heading(f"{pair['true']} taken for {pair['predicted']}")
         report.add_text(f"{pair['images']} images, {pair['share']:.0%} of the class.")
         for one in row:
-            report.add_pictures(_confusion(one, method, names), columns=4, lossless=False)
+            report.add_pictures(_confusion(one, method, names), columns=2, lossless=False)
 
 
 def _confusion(one: Confusion, method: str, names: Sequence[str]) -> list[tuple[NDArray[np.uint8], str]]:

@@ -58,7 +58,7 @@ def recommend(
 
     Args:
         candidates: With scores of the same images.
-        references: Name of the reference map -> its scores.
+        references: Name of the reference map -> its scores, perhaps of the first images only.
         seed: Of the bootstrap.
 
     Returns:
@@ -70,7 +70,9 @@ def recommend(
     if not sane or not blind:
         why = "no method depends on the model" if candidates else "no method was measured by deletion and insertion"
         return _nothing(f"No recommendation: {why}.", candidates, seed)
-    choosing, measuring = halves(len(sane[0].scores))
+    count = len(sane[0].scores)
+    blind = {name: np.pad(scores, (0, count - len(scores)), constant_values=np.nan) for name, scores in blind.items()}
+    choosing, measuring = halves(count)
     best = max(sane, key=lambda one: np.nanmean(one.scores[choosing]))
     reference = max(blind, key=lambda name: np.nanmean(blind[name][choosing]))
     score = mean_interval(best.scores[measuring], seed)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from kerasxai.audit.config import DEFAULT_METHODS, AuditConfig
 from kerasxai.audit.images import AuditImages
-from kerasxai.audit.measures import DEFAULT_MEASURES, MEASURES, Measure
+from kerasxai.audit.measures import DEFAULT_MEASURES, MEASURES, REFERENCE_IMAGES, Measure
 from kerasxai.audit.measuring import Figures, Maps, chunks
 from kerasxai.audit.store import Store
+from kerasxai.audit.verdicts import EDGES
 from kerasxai.engine.layer_table import LayerInfo, list_layers
 from kerasxai.engine.layers import input_specs
 from kerasxai.evaluation.config import EvaluateConfig
@@ -179,6 +180,8 @@ def measure_row(
         if measure.needs_explainer and row.explainer is None:
             continue
         count = len(images) if measure.images is None else min(measure.images, len(images))
+        if row.explainer is None and row.name != EDGES and measure.cost != "none":
+            count = min(count, REFERENCE_IMAGES)
         part = slice(0, count)
         maps = Maps(row.name, heatmaps[part], row.explainer, row.settings.get("outputs"))
 

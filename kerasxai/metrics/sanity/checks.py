@@ -1,4 +1,4 @@
-"""Randomization of the model and of the class: what the heatmaps of a method do not depend on."""
+"""Randomization of the model, of the labels and of the class: what the heatmaps of a method do not depend on."""
 
 from __future__ import annotations
 
@@ -229,6 +229,57 @@ class RandomClass(_SanityCheck):
         """Return `random_class`, the mean rank correlation, and the other similarities."""
         means = dict(zip(SIMILARITIES, self.means()[0].tolist(), strict=True))
         return Result(random_class=means["spearman"], images=int(self.totals["images"][0]), **means)
+
+
+class RandomLabels(_SanityCheck):
+    """Random labels: similarity of the heatmap to that of a model trained on permuted labels. Lower is better.
+
+    The second model has the architecture and the training of the first, until it knows its random labels by heart. A
+    method whose heatmaps are the same explains the architecture and the images, and not what was learned. Costs 2
+    explanations per image, and the second training, which is up to the caller.
+
+    Args:
+        explainer: A `kerasxai.Explainer` of the trained model; None for a metric that is only merged and read.
+        random: An explainer of the second model by the same method.
+
+    Attributes:
+        curves: `(B, 1, 3)` similarities of the last call, in the order of `SIMILARITIES`.
+
+    Raises:
+        KerasxaiError: The explainers are of different methods, or of one model.
+
+    Example:
+        >>> labels = np.random.default_rng(0).permutation(dataset.labels("train"))
+        >>> second.fit(dataset.training_pairs("train", settings, labels=labels), epochs=50)
+        >>> check = RandomLabels(kerasxai.Explainer(model, "gradcam"), kerasxai.Explainer(second, "gradcam"))
+        >>> check(images)
+        array([0.08, 0.21])
+
+    Paper: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", arXiv:1810.03292, the data randomization test.
+    """
+
+    def __init__(self, explainer: Explainer | None = None, random: Explainer | None = None) -> None:
+        super().__init__(explainer)
+        if explainer is not None and random is not None:
+            names = [getattr(one.method, "name", "") for one in (explainer, random)]
+            if names[0] != names[1]:
+                raise KerasxaiError(f"expected two explainers of the same method, got {names[0]} and {names[1]}")
+            if explainer.model is random.model:
+                raise KerasxaiError("expected another model trained on random labels, got the same model twice")
+        self._random = random
+
+    def changed(self, images: Inputs, targets: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+        """Yield the heatmaps `(B, H, W)` of the second model."""
+        if self._random is None:
+            raise KerasxaiError(
+                "expected an explainer of a model trained on random labels, got none; RandomLabels(explainer, random)"
+            )
+        yield self._random(images, targets).heatmaps
+
+    def result(self) -> Result:
+        """Return `random_labels`, the mean rank correlation, and the other similarities."""
+        means = dict(zip(SIMILARITIES, self.means()[0].tolist(), strict=True))
+        return Result(random_labels=means["spearman"], images=int(self.totals["images"][0]), **means)
 
 
 def grouped(layers: Sequence[WeightedLayer], steps: int | None) -> list[list[WeightedLayer]]:
