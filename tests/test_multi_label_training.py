@@ -168,7 +168,7 @@ def test_a_mistake_leaves_no_folder(config: TrainConfig, tmp_path: Path) -> None
         ({"loss": "asymmetric", "loss_options": {"shift": 2}}, "shift must be"),
         ({"loss": "asymmetric", "loss_options": {"gamma": 2}}, "cannot make the loss asymmetric"),
         ({"head_options": {"labels": "single"}}, "expected a known option of head 'gap', got 'labels'"),
-        ({"monitor": "val_gt_known_loc"}, "monitor must be a figure of classification"),
+        ({"monitor": "val_gt_known_loc"}, "validation images with boxes for the monitor val_gt_known_loc"),
     ):
         with pytest.raises(KerasxaiError, match=message):
             train(replace(config, **change), tmp_path / "run", methods=(), verbose=0)

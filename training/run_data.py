@@ -77,8 +77,6 @@ def check_monitor(plan: Plan, info: data.DatasetInfo, drawing: Drawing) -> None:
     Raises:
         KerasxaiError: The data have no boxes, or no validation image is measured.
     """
-    if plan.monitor.endswith("_loc") and info.multi_label:
-        raise KerasxaiError(f"monitor must be a figure of classification with several labels, got {plan.monitor!r}")
     if plan.monitor.endswith("_loc") and not (info.has_boxes and drawing.measured != 0):
         raise KerasxaiError(
             f"expected validation images with boxes for the monitor {plan.monitor}, got "

@@ -68,7 +68,11 @@ def evaluate(
         Gaussian at the threshold chosen for it in the same way. `tuned`: `threshold`, `gt_known_loc`, `top1_loc`,
         `top5_loc` at the threshold that was best on `tune_split`, and the same for the centered Gaussian, with its
         best threshold, in `baselines`. With `oracle`, `max_box_acc_v2` in percent, and `max_box_acc_v2_at`, the same
-        by IoU; under `"wsolevaluation"` also `max_box_acc`.
+        by IoU; under `"wsolevaluation"` also `max_box_acc`. With several labels an image, `labels` is `"multi"`, the
+        figures are of `pairs` of image and class, ranked among the absent classes, and there are
+        `mean_average_precision`, `average_precision`, `classes_without_positives`, `f1`, `f1_scores`, `corloc`,
+        `pointing_game_all`, `pointing_game_difficult`, with boxes `box_ap50`, `box_average_precision`, and with class
+        masks `seed_mean_iou`, `seed_iou`, `seed_threshold`, `seed_threshold_source`, `seed_curve`, `seed_baselines`.
 
     Raises:
         KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or `out` cannot be written
