@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from PIL import Image
+from test_multi_label_evaluation import LABELS, NAMES, draw, model_of_colors
 
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.evaluation.evaluate import evaluate_methods
+from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
 from kerasxai.tools.digests import model_identity
 
 SIZE = 40
@@ -83,3 +84,42 @@ def write_epochs(folder: Path) -> None:
     for epoch in (1, 2, 3):
         heatmaps = chance.random((4, SIZE, SIZE)).astype(np.float32)
         files.save("gradcam", epoch, Maps(heatmaps, np.array([1, 1, 0, 1]), np.ones(4, np.float32)), images.identity)
+
+
+def write_run_of_several_labels(folder: Path) -> Path:
+    """Write an evaluated run on images with one to three colored rectangles, each of a class."""
+    chance, lines = np.random.default_rng(0), ["file,split,blue,green,red"]
+    model = model_of_colors()
+    coco: dict[str, list[dict[str, object]]] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": number + 1, "name": name} for number, name in enumerate(NAMES)],
+    }
+    photos = folder / "photos"
+    photos.mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        for number, classes in enumerate(LABELS):
+            pixels, boxes = draw(chance, classes)
+            name, identity = f"{split}{number}.png", len(lines)
+            Image.fromarray(pixels).save(photos / name)
+            lines.append(f"{name},{split},{','.join(str(int(one in classes)) for one in range(3))}")
+            coco["images"].append(
+                {"id": identity, "file_name": name, "height": pixels.shape[0], "width": pixels.shape[1]}
+            )
+            for kind, (x0, y0, x1, y1) in zip(classes, boxes, strict=True):
+                box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "category_id": kind + 1, "iscrowd": 0}
+                coco["annotations"].append({"id": len(coco["annotations"]) + 1, "image_id": identity} | box)
+    (photos / "labels.csv").write_text("\n".join(lines))
+    (folder / "boxes.json").write_text(json.dumps(coco))
+    run = folder / "run"
+    run.mkdir()
+    model.save(run / "model.keras")
+    config = EvaluateConfig(str(photos), boxes_csv=str(folder / "boxes.json"), labels="multi")
+    evaluate(
+        model,
+        config,
+        out=run / "evaluation_cam",
+        progress=False,
+        about={"model": model_identity(str(run / "model.keras"))},
+    )
+    return run

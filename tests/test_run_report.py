@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from run_folders import CLASSES, HOSTILE, IMAGES, SIZE, write_epochs, write_photos, write_run
+from run_folders import (
+    CLASSES,
+    HOSTILE,
+    IMAGES,
+    SIZE,
+    write_epochs,
+    write_photos,
+    write_run,
+    write_run_of_several_labels,
+)
+from test_multi_label_evaluation import LABELS
 from test_report import Page
 
 import kerasxai
@@ -97,7 +107,7 @@ def test_maps_predictions_and_commands_are_those_of_the_library(html: str, runs:
     for variant in group["variants"][:2]:
         explainer = kerasxai.Explainer(model, variant["name"], resize=False)
         predicted = explainer.predict(images)
-        assert predicted.classes.tolist() == group["models"][0]["predicted"]
+        assert [[one] for one in predicted.classes] == group["models"][0]["predicted"]
         expected = explainer(images, [sample["label"] for sample in samples]).heatmaps
         for row, maps in enumerate(variant["steps"][0]["maps"]):
             label = int(samples[row]["label"])
@@ -114,7 +124,12 @@ def test_text_figures_and_curves_are_on_the_page(html: str) -> None:
     text = Page(html).text
     for part in ("Runs side by side", "GT-known Loc", "baseline: centered gaussian", "Differences, image by image"):
         assert part in text
-    for part in ("one: cam: by object size", "Automatic choices", "kerasxai train --data photos", "heights 48 to 48"):
+    for part in (
+        "one/cam: cam: by object size",
+        "Automatic choices",
+        "kerasxai train --data photos",
+        "heights 48 to 48",
+    ):
         assert part in text
     assert html.count("<polyline") >= 2 + 2 * 3 and len(Page(html).all("figure")) >= 6
 
@@ -142,7 +157,7 @@ def test_an_evaluation_alone_and_a_training_alone(runs: list[Path], tmp_path: Pa
     config = ReportConfig(runs=[str(alone)], images=4, method=["gradcam"], out=tmp_path / "alone.html")
     html = write_report(config).read_text(encoding="utf-8")
     (group,) = content_of(html)["groups"]
-    assert len(group["images"]) == 4 and {image["label"] for image in group["images"]} == {0, 1}
+    assert len(group["images"]) == 4 and {image["truth"][0] for image in group["images"]} == {0, 1}
     assert group["variants"][0]["chosen_by"] == "rule, without boxes" and group["images"][0]["boxes"] == []
     assert "No heatmaps were logged while training" in html
 
@@ -190,3 +205,22 @@ def test_charts_break_at_missing_values() -> None:
     assert chart is not None and [len(line.pieces) for line in chart.lines] == [2, 1]
     assert [line.dashed for line in chart.lines] == [False, True]
     assert line_chart("loss", [1], {"loss": [float("nan")]}, "epoch") is None
+
+
+def test_several_labels_an_image(tmp_path: Path) -> None:
+    run = write_run_of_several_labels(tmp_path)
+    html = write_report(ReportConfig(runs=[str(run)], out=tmp_path / "report.html")).read_text(encoding="utf-8")
+    (group,) = content_of(html)["groups"]
+    assert group["multi"] and sorted(image["truth"] for image in group["images"]) == sorted(map(sorted, LABELS))
+    for image, predicted, sure, maps in zip(
+        group["images"],
+        group["models"][0]["predicted"],
+        group["models"][0]["probability"],
+        group["variants"][0]["steps"][0]["maps"],
+        strict=True,
+    ):
+        assert sorted(image["box_labels"]) == image["truth"] == sorted(predicted)
+        assert sure == sorted(sure, reverse=True) and sure[-1] >= 0.5
+        assert maps[0][0] == predicted[0] and {target for target, _ in maps} == set(predicted)
+    text = Page(html).text
+    assert "pairs of image and class" in text and "mAP 1.000" in text and "cam: mean over the classes" in text

@@ -111,7 +111,10 @@ def test_filters_and_orders(browser: Browser) -> None:
     assert order(browser) == []
     browser.choose("size", "all")
     group = "JSON.parse(document.getElementById('content').textContent).groups[0]"
-    for key, values in (("size", f"{group}.images.map(i => i.share)"), ("sure", f"{group}.models[0].probability")):
+    for key, values in (
+        ("size", f"{group}.images.map(i => i.share)"),
+        ("sure", f"{group}.models[0].probability.map(p => p[0])"),
+    ):
         known = np.array(browser.run(values))
         browser.choose("sort", f"{key}-down")
         assert np.all(np.diff(known[order(browser)]) <= 0)

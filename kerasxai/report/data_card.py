@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerasxai import data
+from kerasxai.report.gallery import truth_of
 from kerasxai.report.packing import packed_picture
 from kerasxai.report.sections import Section, Table
 from kerasxai.report.variants import Source
@@ -29,7 +31,7 @@ def data_card(source: Source, seed: int) -> DataCard:
     Raises:
         KerasxaiError: The data cannot be opened.
     """
-    dataset = data.open(source.data, data_dir=source.data_dir, boxes_csv=source.boxes_csv, labels="single")
+    dataset = data.open(source.data, data_dir=source.data_dir, boxes_csv=source.boxes_csv, labels=source.labels)
     info = dataset.info
     section = Section(f"Data: {printable(source.data)}")
     kinds = [name for name, has in (("boxes", info.has_boxes), ("masks", info.has_masks)) if has]
@@ -39,8 +41,8 @@ def data_card(source: Source, seed: int) -> DataCard:
         f"{summary[:1].upper()}{summary[1:]}{counted}. Annotations, which training never reads: "
         f"{' and '.join(kinds) or 'none'}."
     )
-    counts = {split: np.bincount(dataset.labels(split), minlength=info.num_classes) for split in _ordered(info.splits)}
-    rows = [[split, str(its.sum()), str(its.min()), str(its.max())] for split, its in counts.items()]
+    counts = {split: _counts(dataset.labels(split), info.num_classes) for split in _ordered(info.splits)}
+    rows = [[split, str(info.splits[split]), str(its.min()), str(its.max())] for split, its in counts.items()]
     section.tables.append(Table(["split", "images", "of the rarest class", "of the most common class"], rows, "Splits"))
     by_class = [[name, *(str(its[number]) for its in counts.values())] for number, name in enumerate(info.class_names)]
     section.details.append(Table(["class", *counts], by_class, "Images of each class"))
@@ -54,8 +56,15 @@ def data_card(source: Source, seed: int) -> DataCard:
             f"{high[1]}, median {middle[1]}."
         )
     names = info.class_names
-    examples = [(names[int(sample["label"])], packed_picture(sample["image"], _EXAMPLE_SIDE)) for sample in samples]
+    examples = [
+        (", ".join(names[label] for label in truth_of(sample)), packed_picture(sample["image"], _EXAMPLE_SIDE))
+        for sample in samples
+    ]
     return DataCard(section, examples)
+
+
+def _counts(labels: NDArray[np.int64] | NDArray[np.float32], classes: int) -> NDArray[np.int64]:
+    return (labels == 1).sum(axis=0) if labels.ndim == 2 else np.bincount(labels.astype(np.int64), minlength=classes)
 
 
 def _ordered(splits: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kerasxai.audit.store import Arrays, Store
 from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.data_check import check_classes, check_splits
+from kerasxai.evaluation.multi_label import PREDICTED
 from kerasxai.explainer import Explainer
 from kerasxai.localization import common_threshold
 from kerasxai.metrics.records import SIZES
@@ -43,6 +44,7 @@ from kerasxai.version import __version__
 
 JSON = dict[str, Any]
 _RULE_IMAGES = 64
+_MOST_CLASSES = 4
 
 
 @dataclass
@@ -52,11 +54,14 @@ class Group:
     Attributes:
         title: The data and the split.
         classes: Names of the classes.
-        images: For each image `name`, `picture`, `width`, `height`, `label`, `boxes` relative to the image, `share` of
+        images: For each image `name`, `picture`, `width`, `height`, the true classes `truth` and the `unknown`
+            ones, `boxes` relative to the image with `box_labels` of several labels an image, `share` of
             the largest box, `size` group, and `file` or `load` for the command that explains it.
-        models: For each model `name`, and for each image `predicted` and `probability`.
+        models: For each model `name`, and for each image the classes `predicted`, the most probable one first, and
+            their `probability`.
         variants: For each model and method `name`, `model`, `threshold`, `chosen_by`, `command`, `code` and `steps`,
             each with `epoch` and for each image the `maps`, pairs of class and heatmap.
+        multi: Whether an image may have several classes.
     """
 
     title: str
@@ -64,6 +69,7 @@ class Group:
     images: list[JSON]
     models: list[JSON] = field(default_factory=list)
     variants: list[JSON] = field(default_factory=list)
+    multi: bool = False
 
     def content(self) -> JSON:
         """Return the group ready for JSON."""
@@ -106,13 +112,15 @@ def galleries(runs: Sequence[ReportedRun], config: ReportConfig, parts: Path | N
         if key not in found:
             title = f"{printable(source.data)}, {opened.split}"
             found[key] = Group(title, list(opened.dataset.class_names), list(_images(opened, source)))
-        store = Store(parts, {"kerasxai": __version__, "model": model_identity(file), "size": opened.taken.size})
+            found[key].multi = opened.dataset.info.multi_label
+        about = {"kerasxai": __version__, "model": model_identity(file), "preprocess": source.preprocess}
+        store = Store(parts, about)
         _explain(found[key], run, _Explained(opened, store, config), (file, source), variants_of(run, config))
     return list(found.values())
 
 
 def _open(file: str, source: Source, config: ReportConfig) -> _Opened:
-    dataset = data.open(source.data, data_dir=source.data_dir, boxes_csv=source.boxes_csv, labels="single")
+    dataset = data.open(source.data, data_dir=source.data_dir, boxes_csv=source.boxes_csv, labels=source.labels)
     split = source.split or ("test" if "test" in dataset.info.splits else "validation")
     check_splits(dataset.info, [split])
     model = models.load_classifier(file, tuple(config.custom_objects))
@@ -136,8 +144,10 @@ def _images(opened: _Opened, source: Source) -> Iterator[JSON]:
             "picture": packed_picture(image),
             "width": width,
             "height": height,
-            "label": int(sample["label"]),
+            "truth": truth_of(sample),
+            "unknown": np.flatnonzero(sample["labels"] < 0).tolist() if "labels" in sample else [],
             "boxes": boxes.round(5).tolist(),
+            "box_labels": sample["box_labels"].tolist() if "labels" in sample and "box_labels" in sample else None,
             "share": share,
             "size": None if share is None else next(one for one, (low, high) in SIZES.items() if low <= share < high),
             "file": None if file is None else shlex.quote(str(file)),
@@ -145,19 +155,25 @@ def _images(opened: _Opened, source: Source) -> Iterator[JSON]:
         }
 
 
+def truth_of(sample: Mapping[str, Any]) -> list[int]:
+    """Return the true classes of a sample."""
+    return np.flatnonzero(sample["labels"] == 1).tolist() if "labels" in sample else [int(sample["label"])]
+
+
 class _Explained:
     """Predicts and explains the images of a run batch by batch, with the results of each batch on disk."""
 
     def __init__(self, opened: _Opened, store: Store, config: ReportConfig) -> None:
         self.opened, self._store, self._size = opened, store, config.batch_size
-        self._pixels = np.stack([sample["image"] for sample in opened.samples])
-        self.labels = np.array([int(sample["label"]) for sample in opened.samples])
 
     def _parts(self, what: str) -> Iterator[tuple[NDArray[np.intp], dict[str, Any]]]:
-        starts = range(0, len(self._pixels), self._size)
-        for start in track(starts, escape(what), transient=True):
-            rows = np.arange(start, min(start + self._size, len(self._pixels)))
-            yield rows, {"images": _digest(self._pixels[rows])}
+        count = len(self.opened.samples)
+        for start in track(range(0, count, self._size), escape(what), transient=True):
+            rows = np.arange(start, min(start + self._size, count))
+            yield rows, {"images": _digest(self._pixels(rows))}
+
+    def _pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        return np.stack([self.opened.samples[row]["image"] for row in rows])
 
     def predictions(self) -> Predictions:
         """Return the predictions of all images."""
@@ -167,7 +183,7 @@ class _Explained:
             # Made only if a batch is not on disk.
             if not explainer:
                 explainer.append(Explainer(self.opened.model, "saliency", progress=False))
-            found = explainer[0].predict(self.opened.taken.taken(self._pixels[rows]))
+            found = explainer[0].predict(self.opened.taken.taken(self._pixels(rows)))
             return {"scores": found.scores, "probabilities": found.probabilities}
 
         parts = [
@@ -176,16 +192,21 @@ class _Explained:
         ]
         return Predictions(*(np.concatenate([part[name] for part in parts]) for name in ("scores", "probabilities")))
 
-    def maps(self, variant: Variant, predicted: NDArray[np.int64]) -> list[list[tuple[int, NDArray[np.float32]]]]:
-        """Return for each image the predicted and the true class with their small heatmaps."""
-        maps: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in self._pixels]
+    def maps(self, variant: Variant, predicted: Sequence[Sequence[int]]) -> list[list[tuple[int, NDArray[np.float32]]]]:
+        """Return for each image the predicted and the true classes with their small heatmaps."""
+        samples = self.opened.samples
+        maps: list[list[tuple[int, NDArray[np.float32]]]] = [[] for _ in samples]
+        classes = [
+            list(dict.fromkeys([its[0], *truth_of(sample), *its]))[:_MOST_CLASSES]
+            for its, sample in zip(predicted, samples, strict=True)
+        ]
         explain = _SmallMaps(self.opened.model, variant, self._size)
         for rows, about in self._parts(f"explaining with {variant.name}"):
-            pairs = [(row, label) for row in rows for label in dict.fromkeys((predicted[row], self.labels[row]))]
+            pairs = [(row, label) for row in rows for label in classes[row]]
             where, targets = (np.array(values) for values in zip(*pairs, strict=True))
 
             def make(where: NDArray[np.intp] = where, targets: NDArray[np.int64] = targets) -> Arrays:
-                return {"maps": explain(self.opened.taken.taken(self._pixels[where]), targets)}
+                return {"maps": explain(self.opened.taken.taken(self._pixels(where)), targets)}
 
             settings = about | {"variant": variant.settings(), "targets": targets.tolist()}
             stored = self._store.arrays(variant.name, make, **settings)["maps"]
@@ -222,9 +243,13 @@ def _explain(
 ) -> None:
     """Add a model and its methods to a group."""
     predictions = explained.predictions()
-    predicted = predictions.classes
-    best = predictions.probabilities[np.arange(len(predicted)), predicted]
-    group.models.append({"name": run.name, "predicted": predicted.tolist(), "probability": best.round(4).tolist()})
+    ranked = predictions.ranked(_MOST_CLASSES)
+    sure = np.take_along_axis(predictions.probabilities, ranked, axis=1)
+    # The most probable class in any case; of several labels an image, all that count as predicted.
+    count = np.maximum(1, (sure >= PREDICTED).sum(axis=1)) if group.multi else np.ones(len(ranked), int)
+    predicted = [row[:number].tolist() for row, number in zip(ranked, count, strict=True)]
+    best = [row[:number].round(4).tolist() for row, number in zip(sure.astype(float), count, strict=True)]
+    group.models.append({"name": run.name, "predicted": predicted, "probability": best})
     file, source = origin
     for variant in variants:
         maps = explained.maps(variant, predicted)

@@ -9,6 +9,12 @@ from typing import Any
 from kerasxai.evaluation.compare_config import CompareConfig
 from kerasxai.evaluation.comparison import FIGURES, compare, difference_rows, figure_rows
 from kerasxai.evaluation.evaluated_runs import Run
+from kerasxai.evaluation.multi_label_tables import (
+    is_multi_label,
+    label_class_table,
+    label_method_table,
+    label_size_table,
+)
 from kerasxai.evaluation.tables import FIGURES as SHARES
 from kerasxai.evaluation.tables import evaluation_rows, group_table
 from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, line_chart
@@ -18,6 +24,7 @@ from kerasxai.tools.errors import KerasxaiError
 _RESAMPLES = 10_000
 _CHARTED = ("gt_known_loc", "top1_accuracy")
 _MOST_SERIES = 6
+_ALIKE = ("data", "split", "protocol", "iou_threshold", "labels")
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,7 @@ def localization_sections(runs: Sequence[ReportedRun]) -> list[Section]:
     evaluations = list({one.folder.resolve(): one for one in evaluations}.values())
 
     def alike(run: Run) -> str:
-        found = run.evaluation
-        return f"{found.get('data')}, {found.get('split')}, {found.get('protocol')}, {found.get('iou_threshold')}"
+        return ", ".join(str(run.evaluation.get(key)) for key in _ALIKE)
 
     ordered = sorted(evaluations, key=alike)
     return [_localization(list(its)) for _, its in groupby(ordered, alike)]
@@ -106,10 +112,11 @@ def _compared(section: Section, runs: list[Run]) -> Section:
     found = compare(runs, config)
     headings = [heading for heading, _ in FIGURES.values()]
     chosen = "; ".join(f"{run.name}: {run.chosen['source']}" for run in runs)
+    pairs = f"{found['pairs']} pairs of image and class, " if "pairs" in found else ""
     section.notes.append(
-        f"{found['images']} images, {found['images_with_boxes']} with boxes. Intervals of {config.confidence:.0%} over "
-        "the choice of images, not over the seed of a training. The centered Gaussian is a heatmap that never looks at "
-        "the image; a method that does not beat it has localized nothing."
+        f"{found['images']} images, {pairs}{found['images_with_boxes']} with boxes. Intervals of "
+        f"{config.confidence:.0%} over the choice of images, not over the seed of a training. The centered Gaussian is "
+        "a heatmap that never looks at the image; a method that does not beat it has localized nothing."
     )
     section.tables.append(
         Table(
@@ -132,6 +139,10 @@ def _compared(section: Section, runs: list[Run]) -> Section:
 
 def _own_tables(run: Run) -> list[Table]:
     evaluation = dict(run.evaluation)
+    if is_multi_label(evaluation):
+        named = {"mean over the classes": label_method_table([evaluation])}
+        named |= {"by object size": label_size_table(evaluation), "by class": label_class_table(evaluation)}
+        return [Table(header, rows, f"{run.name}: {name}") for name, (header, rows) in named.items()]
     tables = [
         Table(["", "threshold", *SHARES.values()], evaluation_rows(evaluation), f"{run.name}: all baselines"),
     ]
@@ -227,14 +238,17 @@ def overview(runs: Sequence[ReportedRun]) -> Table:
         made = "" if training is None else _recipe(training.config)
         for one in run.evaluations:
             found = one.evaluation
-            figures = [_share(found.get("top1_accuracy")), _share(one.chosen.get("gt_known_loc"))]
+            right = _share(found.get("top1_accuracy"))
+            if is_multi_label(found):
+                right = f"mAP {_share(found.get('mean_average_precision'))}"
+            figures = [right, _share(one.chosen.get("gt_known_loc"))]
             where = f"{found.get('data')}, {found.get('split')}"
             rows.append([one.name if len(runs) == 1 else _joined(run.name, one.name), made, where, *figures])
         if not run.evaluations and training is not None:
             best = training.metrics.get("best", {})
             figures = [_share(best.get("val_accuracy")), ""]
             rows.append([run.name, made, f"{training.config['data']}, validation", *figures])
-    return Table(["run", "training", "measured on", "top-1", "GT-known Loc"], rows, "Runs side by side")
+    return Table(["run", "training", "measured on", "accuracy", "GT-known Loc"], rows, "Runs side by side")
 
 
 def _joined(run: str, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from kerasxai.evaluation.evaluated_runs import Run
 from kerasxai.evaluation.method_rows import split_refinements
+from kerasxai.evaluation.multi_label_tables import is_multi_label
 from kerasxai.evaluation.tables import name_of
 from kerasxai.report.config import ReportConfig
 from kerasxai.report.runs import ReportedRun
@@ -27,6 +28,7 @@ class Source:
         fit: As for `kerasxai.data.load`; None: as the model was trained.
         preprocess: As for `kerasxai.Explainer`.
         image_size: As for `EvaluateConfig`.
+        labels: "single" or "multi".
     """
 
     data: str
@@ -36,6 +38,7 @@ class Source:
     fit: str | None
     preprocess: str | None
     image_size: Size | None
+    labels: str
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ def source_of(run: ReportedRun, config: ReportConfig) -> Source:
             run.evaluations[0].evaluation.get("fit"),
             settings.get("preprocess"),
             tuple(size) if isinstance(size, list) else size,
+            "multi" if is_multi_label(run.evaluations[0].evaluation) else "single",
         )
     else:
         assert run.training is not None  # A run has a training or evaluations.
         given = run.training.config
         # Trained models do the preprocessing themselves and have a fixed size.
-        found = Source(given["data"], None, given.get("data_dir"), given.get("boxes_csv"), None, None, None)
+        labels = run.training.choices.get("labels") or "single"
+        found = Source(given["data"], None, given.get("data_dir"), given.get("boxes_csv"), None, None, None, labels)
     return replace(
         found,
         data=config.data or found.data,

@@ -13,7 +13,16 @@
   const model = () => (variant().model === null ? null : group().models[variant().model]);
   const className = label => (label < 0 ? "unknown" : group().classes[label] ?? `class ${label}`);
   const percent = share => `${Math.round(100 * share)} %`;
-  const isRight = i => { const of = model(); return of === null ? null : of.predicted[i] === group().images[i].label; };
+  const classNames = labels => labels.map(className).join(", ") || "unknown";
+
+  // Of several labels an image, all true classes and no other must have a probability of 0.5; null if not known.
+  function isRight(i) {
+    const of = model(), { truth, unknown } = group().images[i];
+    if (of === null) return null;
+    if (!group().multi) return of.predicted[i][0] === truth[0];
+    const found = of.predicted[i].filter((label, k) => of.probability[i][k] >= HIT && !unknown.includes(label));
+    return found.length === truth.length && found.every(label => truth.includes(label));
+  }
 
   function option(select, value, text) {
     const made = document.createElement("option");
@@ -34,8 +43,8 @@
   function entry(i, mode = state.mode) {
     const maps = variant().steps[state.step].maps[i], of = model();
     if (mode === "explained") return maps[0] ?? null;
-    const label = mode === "true" ? group().images[i].label : mode === "predicted" ? of.predicted[i] : Number(mode);
-    return maps.find(([target]) => target === label) ?? null;
+    const labels = mode === "true" ? group().images[i].truth : mode === "predicted" ? [of.predicted[i][0]] : [Number(mode)];
+    return maps.find(([target]) => labels.includes(target)) ?? null;
   }
 
   function mapOf(i, label) {
@@ -59,7 +68,8 @@
     const image = group().images[i];
     const inside = heatmaps.mask(found.map, state.threshold);
     const box = heatmaps.largestBox(inside, image.width, image.height);
-    const truth = image.boxes.map(one => [one[0] * image.width, one[1] * image.height, one[2] * image.width, one[3] * image.height]);
+    const own = image.boxes.filter((_, k) => image.box_labels === null || image.box_labels[k] === found.target);
+    const truth = own.map(one => [one[0] * image.width, one[1] * image.height, one[2] * image.width, one[3] * image.height]);
     return { ...found, inside, box, truth, iou: heatmaps.bestIou(box, truth) };
   }
 
@@ -140,8 +150,11 @@
   }
 
   function words(i, found) {
-    const image = group().images[i], of = model(), right = isRight(i), lines = [`true: ${className(image.label)}`];
-    if (of) lines.push(`predicted: ${className(of.predicted[i])}, ${percent(of.probability[i])}, ${right ? "right" : "wrong"}`);
+    const image = group().images[i], of = model(), right = isRight(i), lines = [`true: ${classNames(image.truth)}`];
+    if (of) {
+      const found = of.predicted[i].map((label, k) => `${className(label)}, ${percent(of.probability[i][k])}`);
+      lines.push(`predicted: ${found.join("; ")}, ${right ? "right" : "wrong"}`);
+    }
     lines.push(found ? `heatmap of: ${className(found.target)}` : "no heatmap of this class is stored");
     if (found && found.iou !== null) lines.push(`IoU ${found.iou.toFixed(2)}`);
     return lines;
@@ -216,9 +229,9 @@
   }
 
   const sorters = {
-    order: i => [group().images[i].label],
+    order: i => [group().images[i].truth[0] ?? null],
     iou: i => [measured[i]?.iou ?? null],
-    sure: i => [model()?.probability[i] ?? null],
+    sure: i => [model()?.probability[i][0] ?? null],
     size: i => [group().images[i].share],
   };
 
@@ -229,7 +242,7 @@
     if (key === "iou") cards.forEach((_, i) => { const found = measure(i); measured[i] = found && { iou: found.iou }; });
     order = group().images.map((_, i) => i).filter(i => {
       const image = group().images[i];
-      return (right === "all" || isRight(i) === (right === "right")) && (label === "all" || image.label === Number(label))
+      return (right === "all" || isRight(i) === (right === "right")) && (label === "all" || image.truth.includes(Number(label)))
         && (size === "all" || (image.size ?? "none") === size);
     });
     const value = i => sorters[key](i)[0];
