@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerasxai.data import augmented, cutmix, hide_and_seek
+from kerasxai.data import augmented, cutmix, hide_and_seek, mixup
 from kerasxai.data.augmentation import IMAGENET_COLOR
 from kerasxai.tools.errors import KerasxaiError
 
@@ -153,3 +153,34 @@ def test_passes_differ_and_repeat_as_a_whole() -> None:
 def test_options_are_checked(change: Any, options: dict[str, Any]) -> None:
     with pytest.raises(KerasxaiError):
         change(tf.constant(IMAGES), tf.constant(LABELS), [0, 0], num_classes=CLASSES, **options)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_mixup_blends_images_and_labels_alike(alpha: float) -> None:
+    """Image k is 1 at position k, so that a blend shows the shares of its images."""
+    marked = np.concatenate([np.eye(6, dtype="float32").reshape(6, 1, 6, 1)] * 3, -1)
+    shares = []
+    for seed in range(40):
+        blended, labels = mixup(tf.constant(marked), tf.constant(np.arange(6)), [seed, 3], num_classes=6, alpha=alpha)
+        # Labels are marked as the images are.
+        np.testing.assert_allclose(np.asarray(blended)[:, 0, :, 0], labels, atol=1e-6)
+        np.testing.assert_allclose(np.sum(labels, -1), 1, atol=1e-5)
+        shares.append(float(np.diag(labels).min()))
+        again, _ = mixup(tf.constant(marked), tf.constant(np.arange(6)), [seed, 3], num_classes=6, alpha=alpha)
+        np.testing.assert_array_equal(blended, again)
+    middle = np.mean([0.1 < share < 0.9 for share in shares])
+    # Beta(0.2, 0.2) is near 0 or 1 most of the time, Beta(1, 1) is uniform.
+    assert middle > 0.5 if alpha == 1 else 0.05 < middle < 0.6
+
+
+def test_mixup_keeps_unknown_labels_and_checks_alpha() -> None:
+    labels = tf.constant([[1.0, -1.0], [0.0, 1.0]])
+    for seed in range(20):
+        _, found = mixup(tf.zeros((2, 4, 4, 3)), labels, [seed, 3], num_classes=2, alpha=1.0)
+        if found[0, 0] < 1:
+            assert np.asarray(found)[:, 1].tolist() == [-1, -1]
+            break
+    else:
+        pytest.fail("no batch was mixed")
+    with pytest.raises(KerasxaiError, match="alpha must be"):
+        mixup(tf.zeros((2, 4, 4, 3)), labels, [1, 3], num_classes=2, alpha=0)

@@ -102,6 +102,16 @@ RECIPES: dict[str, Recipe] = _table(
         soft_labels=True,
     ),
     Recipe(
+        "mixup",
+        "gap",
+        "Each training image is blended with another one, and their labels alike.",
+        "Zhang 2018, arXiv:1710.09412; Chang 2020, arXiv:2008.01201",
+        "SGD, momentum 0.9, weight decay 1e-4, from random weights on ImageNet (Zhang 2018)",
+        "90 or 200 epochs, rate x 0.1 every few tens",
+        augmentation="kerasxai.data.augmentation:mixup",
+        soft_labels=True,
+    ),
+    Recipe(
         "adl",
         "gap",
         "Attention-based dropout: layers in the backbone hide the most attended places, or weigh all by attention.",

@@ -1,6 +1,7 @@
 from .augmentation import augmented as augmented
 from .augmentation import cutmix as cutmix
 from .augmentation import hide_and_seek as hide_and_seek
+from .augmentation import mixup as mixup
 from .batching import unpad_boxes as unpad_boxes
 from .dataset import ImageDataset as ImageDataset
 from .dataset import open as open

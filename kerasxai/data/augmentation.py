@@ -1,4 +1,4 @@
-"""Augmentations of whole batches that make a classifier look at more of an object: Hide-and-Seek and CutMix.
+"""Augmentations of whole batches that make a classifier use more of an object: Hide-and-Seek, CutMix and mixup.
 
 Each takes `(images, labels, seed, *, num_classes, ...)` and is a function of these only, so that a resumed run gets the
 same batches.
@@ -148,6 +148,47 @@ def cutmix(
     other = tf.argsort(tf.random.stateless_uniform((count,), seed + 2))
     share = 1 - tf.reduce_mean(tf.cast(box, tf.float32))
     mixed = tf.where(box[..., None], tf.gather(images, other), images)
-    pasted = tf.gather(shares, other)
-    unknown = (shares < 0) | ((pasted < 0) & (share < 1))
-    return mixed, tf.where(unknown, -1.0, share * shares + (1 - share) * pasted)
+    return mixed, _mixed_labels(shares, tf.gather(shares, other), share)
+
+
+def mixup(
+    images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, *, num_classes: int, alpha: float = 0.2
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blend each image with another one of the batch, and their labels alike.
+
+    Zhang 2018, arXiv:1710.09412; for training only. Chang 2020, arXiv:2008.01201, trains class activation maps by it,
+    because the shares of two blended images cannot be read off their most discriminative parts alone; the two
+    regularizers of that paper are left out. As in Zhang's code, a batch has one share and one pairing.
+
+    Args:
+        images: `(B, h, w, 3)` float.
+        labels: As for `cutmix`.
+        seed: `(2,)` int64; the same seed gives the same result.
+        num_classes: Number of classes.
+        alpha: The share of the own image is drawn from Beta(alpha, alpha), in which small values mix little.
+
+    Returns:
+        Images of the same shape and type, and labels `(B, num_classes)` float32, as for `cutmix`.
+
+    Raises:
+        KerasxaiError: An option is out of range.
+
+    Example:
+        >>> images, shares = mixup(images, labels, [1, 2], num_classes=8)
+    """
+    alpha = real("alpha", alpha, above=0)
+    seed = tf.cast(seed, tf.int64)
+    shares = tf.cast(labels, tf.float32) if labels.shape.rank == 2 else tf.one_hot(labels, num_classes)
+    # In float64, because both Gammas of a small alpha may be 0 in float32.
+    gammas = tf.random.stateless_gamma((2,), seed, alpha=tf.constant(alpha, tf.float64), dtype=tf.float64)
+    share = tf.cast(tf.math.divide_no_nan(gammas[0], tf.reduce_sum(gammas)), tf.float32)
+    other = tf.argsort(tf.random.stateless_uniform((tf.shape(images)[0],), seed + 1))
+    weight = tf.cast(share, images.dtype)
+    mixed = weight * images + (1 - weight) * tf.gather(images, other)
+    return mixed, _mixed_labels(shares, tf.gather(shares, other), share)
+
+
+def _mixed_labels(own: tf.Tensor, other: tf.Tensor, share: tf.Tensor) -> tf.Tensor:
+    """Return the labels of mixed images; a class that is unknown (-1) in either is unknown."""
+    unknown = (own < 0) | ((other < 0) & (share < 1))
+    return tf.where(unknown, -1.0, share * own + (1 - share) * other)
