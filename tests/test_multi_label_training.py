@@ -25,6 +25,7 @@ from kerasxai.training.multi_label import check_labels, drawn_samples, multi_lab
 from kerasxai.training.plan import plan_of
 from kerasxai.training.pooled_features import PooledFeatures
 from kerasxai.training.probe_phase import spread_labels
+from kerasxai.training.resolve import resolve_settings
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
@@ -43,19 +44,21 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """Noise with squares of up to three colors, and some labels that are unknown."""
     folder = tmp_path_factory.mktemp("colors")
     random = np.random.default_rng(0)
-    lines = [f"file,split,{','.join(CLASSES)}"]
+    lines, boxes = [f"file,split,{','.join(CLASSES)}"], ["image,x0,y0,x1,y1,name"]
     for split, count in (("train", 24), ("validation", 8)):
         for number in range(count):
             image = random.integers(0, 100, (SIDE, SIDE, 3), dtype=np.uint8)
             present = random.random(3) < 0.5
+            name = f"{split}{number}.png"
             for channel in np.flatnonzero(present):
                 x, y = random.integers(0, SIDE - 12, 2)
                 image[y : y + 12, x : x + 12, 2 - channel] = 250
-            name = f"{split}{number}.png"
+                boxes.append(f"{name},{x},{y},{x + 12},{y + 12},{CLASSES[channel]}")
             Image.fromarray(image).save(folder / name)
             known = ["-1" if random.random() < 0.1 else str(int(one)) for one in present]
             lines.append(f"{name},{split},{','.join(known)}")
     (folder / "labels.csv").write_text("\n".join(lines))
+    (folder / "boxes.csv").write_text("\n".join(boxes))
     return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, batch_size=8)
 
 
@@ -103,9 +106,11 @@ def test_the_head_after_the_probe_is_logistic_regressions(config: TrainConfig, t
         np.testing.assert_allclose(shown[:, c], oracle.predict_proba(means / scale)[:, 1], atol=5e-3)
 
 
-def test_a_killed_run_continues_to_the_same_weights(
+def test_a_killed_run_with_boxes_continues_to_the_same_weights(
     config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Boxes, which the other run has not, are measured and change nothing."""
+    config = replace(config, boxes_csv=str(Path(config.data) / "boxes.csv"))
     write = RunFolder._write_rows
 
     def killed(folder: RunFolder) -> None:
@@ -117,6 +122,7 @@ def test_a_killed_run_continues_to_the_same_weights(
         patch.setattr(RunFolder, "_write_rows", killed)
         train(config, tmp_path / "run", methods=(), verbose=0)
     train(config, tmp_path / "run", methods=(), verbose=0)
+    assert all(0 <= row["val_gt_known_loc"] <= 1 for row in RunFolder(tmp_path / "run").rows)
     one, other = (kerasxai.models.load(run / "model.keras").get_weights() for run in (tmp_path / "run", finished))
     for first, second in zip(one, other, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -251,3 +257,19 @@ def test_each_present_class_is_drawn() -> None:
 def test_the_default_loss_is_binary() -> None:
     loss = multi_label_loss("categorical_crossentropy", {}, np.array([1, 2], "float32"))
     assert isinstance(loss, kerasxai.models.MaskedBinaryCrossentropy) and loss.positive_weights == [1, 2]
+
+
+def test_shapes_two_recommends_an_output_stride(config: TrainConfig) -> None:
+    class Dataset:
+        info = kerasxai.data.DatasetInfo(
+            "x", CLASSES, {"train": 8}, True, False, image_size=SIDE, output_stride=16, multi_label=True
+        )
+
+    dataset: Any = Dataset()
+    plain = TrainConfig(data="x", backbone="EfficientNetLite0")
+    found = resolve_settings(plain, dataset)
+    assert found.config.output_stride == 16 and found.reasons["output_stride"] == "recommended for x"
+    assert found.config.labels == "multi"
+    for change in ({"features": 8}, {"output_stride": 32}, {"backbone": "NASNetMobile"}, {"weights": "none"}):
+        chosen = replace(plain, **change)
+        assert resolve_settings(chosen, dataset).config.output_stride == chosen.output_stride

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kerasxai.data.box_files.reading import BOXES_HELP
-from kerasxai.data.information import LABELS_HELP, READINGS
+from kerasxai.data.information import CLASS_MASKS_HELP, LABELS_HELP, READINGS
 from kerasxai.methods import METHODS
 from kerasxai.models import HEADS
 from kerasxai.tools.arguments import comma_separated, stride_or_layer
@@ -119,6 +119,7 @@ class TrainConfig(RunConfig):
         seed: Seed of weights, order, augmentation and weak labels.
         data_dir: The folder of TensorFlow Datasets.
         boxes_csv: Boxes for a folder of images; read for measuring, never for training.
+        class_masks: Class masks of images with several labels; read for measuring, never for training.
     """
 
     older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs", "augment": "flip"}
@@ -277,6 +278,7 @@ class TrainConfig(RunConfig):
     seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
     data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
     boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
+    class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
 
     def __post_init__(self) -> None:
         # The head is filled in, so that config.json says which one it is.

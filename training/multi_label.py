@@ -50,9 +50,11 @@ def check_labels(config: TrainConfig) -> None:
 
 
 def _check_single(config: TrainConfig) -> None:
-    for name, value, neutral in (("positive_weights", config.positive_weights, "none"),):
-        if value != neutral:
-            raise KerasxaiError(f"{name} must be {neutral!r} with one label an image, got {value!r}; use class_weights")
+    weights = config.positive_weights
+    if weights != "none":
+        raise KerasxaiError(
+            f"positive_weights must be 'none' with one label an image, got {weights!r}; use class_weights"
+        )
     if config.loss in MULTI_LABEL_LOSSES:
         raise KerasxaiError(
             f"expected a loss for one label an image, got {config.loss!r}; choose another loss, or labels='multi'"

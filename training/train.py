@@ -101,7 +101,11 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
 
     # The data are checked before hours of training: the splits, and whether each image can be read.
     dataset = data.open(
-        config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels=reading_of(config, out)
+        config.data,
+        data_dir=config.data_dir,
+        boxes_csv=config.boxes_csv,
+        labels=reading_of(config, out),
+        class_masks=config.class_masks,
     )
     splits = ("train", "validation")
     check_splits(dataset.info, splits)

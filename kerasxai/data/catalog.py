@@ -59,6 +59,7 @@ class TfdsSource:
         self.class_masks = None if class_masks is None else self._joined_masks(name, class_masks)
         prepare(self.builder, name)
         self.splits = name_splits(tuple(self.builder.info.splits), self.row)
+        output_stride = self.row.output_stride if self.features.multi else None
         self.info = DatasetInfo(
             name=name,
             class_names=self.features.class_names,
@@ -66,7 +67,8 @@ class TfdsSource:
             has_boxes=any((self.features.boxes, self.features.mask, self.boxes)),
             has_masks=self.features.mask is not None and not self.features.multi,
             has_parts=self.features.parts is not None,
-            feature_stride=self.row.feature_stride,
+            feature_stride=self.row.feature_stride if output_stride is None else 32,
+            output_stride=output_stride,
             image_size=self.row.image_size,
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),
