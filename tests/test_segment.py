@@ -224,7 +224,7 @@ def test_mistakes_end_the_command_before_anything_is_written(
     config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "seg"
-    with pytest.raises(KerasxaiError, match="give --backbone NAME"):
+    with pytest.raises(KerasxaiError, match="expected a backbone with maps of two or more of the strides"):
         segment(replace(config, backbone=None), out)
     with pytest.raises(KerasxaiError, match="background must be at most foreground"):
         replace(config, background=0.9)

@@ -15,9 +15,10 @@ from kerasxai import data, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.metrics import SegmentationIoU
+from kerasxai.models.trunk import trunk_of
 from kerasxai.segmentation import SeedIoU, label_map, save_label_map
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.files import read_json, write_json
+from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import locked
 from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.printable import printable
@@ -71,7 +72,12 @@ class _Run:
 
     def count(self, split: str) -> int:
         """Return the number of images of a split that are used."""
-        most = {"train": self.config.images, "test": self.measuring.test_images}.get(split)
+        limits = {
+            "train": self.config.images,
+            "validation": self.config.validation_images,
+            "test": self.measuring.test_images,
+        }
+        most = limits[split]
         there = self.dataset.info.splits[split]
         return there if most is None else min(most, there)
 
@@ -121,15 +127,14 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
     check_classes(dataset.info, classifier, taken)
     run = _Run(config, measuring, out, dataset, SeedMaker(classifier, config), taken.size, taken.fit, verbose)
     # Built before anything is written, so that a mistake leaves no folder behind.
-    backbone = _backbone(config)
-    new_segmenter(backbone, run.num_classes, run.size, config)
+    new_segmenter(_backbone(config), run.num_classes, run.size, config)
     dataset.check_images(SPLITS)
     config.write(out)
 
     tallies = {split: _seeds(run, split) for split in SPLITS}
-    _fit(run, backbone, true_masks=False)
+    _fit(run, true_masks=False)
     if measuring.true_masks:
-        _fit(run, backbone, true_masks=True)
+        _fit(run, true_masks=True)
     results = _results(run, tallies)
     write_json(out / RESULTS, results)
     return results
@@ -145,18 +150,10 @@ def _model_file(seeds: str) -> str:
 
 
 def _backbone(config: SegmentConfig) -> str | keras.Model:
-    """Return the name of the backbone, or the model of a file."""
-    name = config.backbone
-    if name is None:
-        folder = Path(config.seeds)
-        settings = (folder if folder.is_dir() else folder.parent) / "config.json"
-        name = read_json(settings).get("backbone") if settings.exists() else None
-        if name is None:
-            raise KerasxaiError(
-                f"expected a backbone for seeds that are no run of kerasxai train, got {printable(config.seeds)}; "
-                "give --backbone NAME"
-            )
-    return name if name in models.BACKBONES else models.load(name)
+    """Return the name of the backbone, or a model that shares no variable with the classifier of the seeds."""
+    if config.backbone is None:
+        return trunk_of(models.load_classifier(_model_file(config.seeds)))
+    return config.backbone if config.backbone in models.BACKBONES else models.load(config.backbone)
 
 
 def _masks(run: _Run) -> Path:
@@ -174,7 +171,7 @@ def _numpy(run: _Run, split: str) -> Any:
     return run.samples(split, run.dataset.info.has_class_masks).as_numpy_iterator()
 
 
-def _fit(run: _Run, backbone: str | keras.Model, true_masks: bool) -> None:
+def _fit(run: _Run, true_masks: bool) -> None:
     """Train the segmenter on pseudo-masks, or in a subfolder on true masks."""
     out = run.out / TRUE_MASKS if true_masks else run.out
     if RunFolder(out).model.exists():
@@ -192,7 +189,7 @@ def _fit(run: _Run, backbone: str | keras.Model, true_masks: bool) -> None:
             pairs[split] = with_files(run.samples(split, annotations=False), files)
     measured = run.samples("validation", True).take(_MEASURED) if run.dataset.info.has_class_masks else None
     lesson = Lesson(pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run))
-    model = new_segmenter(backbone, run.num_classes, run.size, run.config)
+    model = new_segmenter(_backbone(run.config), run.num_classes, run.size, run.config)
     fit_segmenter(model, lesson, out, run.config, run.verbose)
 
 

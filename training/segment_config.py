@@ -23,7 +23,8 @@ from kerasxai.training.run_config import RunConfig
 
 SEEDS, MEASURING = "seeds", "measuring"
 """Headings of `--help`."""
-REFINE = "graphcut"
+REFINE = "graphcut:high=0.7:low=0.4"
+"""Class maps of stride 8 and more reach beyond the object: the colors are fitted to their upper part."""
 _THRESHOLD = Limits(least=0, below=1)
 _SCALE = Limits(least=0.1, most=10)
 
@@ -42,8 +43,10 @@ class SegmentConfig(RunConfig):
         background: As for `kerasxai.segmentation.Confidence`.
         refined: As for `kerasxai.segmentation.Confidence`.
         images: The number of training images, the first ones; None: all.
-        backbone: A name in `kerasxai.BACKBONES` or a model file; None: the backbone of the run of the seeds.
-        weights: "imagenet", "none", or a path.
+        validation_images: The number of validation images, whose pseudo-masks choose the best epoch; None: all.
+        backbone: A name in `kerasxai.BACKBONES` or a model file; None: the classifier of the seeds up to its last
+            feature map, with its weights.
+        weights: "imagenet", "none", or a path, for a named backbone.
         width: Channels of the decoder.
         epochs: Passes over the training images.
         batch_size: Images in a step.
@@ -72,14 +75,17 @@ class SegmentConfig(RunConfig):
     )
     refined: float = setting("threshold of the refined maps", SEEDS, 0.2, limits=_THRESHOLD)
     images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
+    validation_images: int | None = setting(
+        "number of validation images, whose pseudo-masks choose the best epoch (default: all)", DATA, None, limits=COUNT
+    )
     backbone: str | None = setting(
-        "a name, see `kerasxai backbones`, or a model file (default: the backbone of the run of the seeds)",
+        "a name, see `kerasxai backbones`, or a model file (default: the classifier of the seeds, without its head)",
         MODEL,
         None,
         metavar="NAME|FILE",
         parse=argument(check_backbone),
     )
-    weights: str = setting("imagenet, none, or a file of weights", MODEL, "imagenet")
+    weights: str = setting("weights of a named backbone: imagenet, none, or a file", MODEL, "imagenet")
     width: int = setting("channels of the decoder", MODEL, 64, limits=Limits(least=1, most=4096))
     epochs: int = setting("passes over the training images", TRAINING, 10, limits=Limits(least=1, most=10_000))
     batch_size: int = setting("images in a step", TRAINING, 16, limits=COUNT)

@@ -14,6 +14,7 @@ from kerasxai.explainer import Explainer
 from kerasxai.metrics import Metric, SegmentationIoU
 from kerasxai.metrics.baselines import centered_gaussian
 from kerasxai.metrics.inputs import BACKGROUND, IGNORE
+from kerasxai.refinements.chain import parsed
 from kerasxai.segmentation import Confidence, SeedIoU, pseudo_mask, save_label_map
 from kerasxai.tools.files import read_json, write_json
 from kerasxai.tools.progress import Bar
@@ -54,7 +55,10 @@ class SeedMaker:
             return Explainer(classifier, config.method, refine=refine, progress=False, **dict(config.method_options))
 
         self._plain = explainer(None)
-        self._refined = explainer(config.refine) if config.refine else None
+        steps = parsed(config.refine)
+        # Refinements of heatmaps alone need no second pass of the model.
+        self._steps = steps if all(step.row.needs in ("heatmap", "image") for step in steps) else None
+        self._refined = explainer(config.refine) if self._steps is None else None
         self._confidence = Confidence(config.foreground, config.background, config.refined)
 
     def __call__(self, images: NDArray[np.uint8], classes: list[NDArray[np.int64]]) -> list[Seeds]:
@@ -71,12 +75,22 @@ class SeedMaker:
         if len(rows):
             repeated = images[rows].astype(np.float32)
             maps = self._plain(repeated, targets).heatmaps
-            refined = maps if self._refined is None else self._refined(repeated, targets).heatmaps
+            refined = self._refine(maps, repeated, targets)
         ends = np.cumsum(counts)[:-1]
         return [
             Seeds(own, one, other, pseudo_mask(one, other, own, self._confidence))
             for own, one, other in zip(classes, np.split(maps, ends), np.split(refined, ends), strict=True)
         ]
+
+    def _refine(
+        self, maps: NDArray[np.float32], images: NDArray[np.float32], targets: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        if self._refined is not None:
+            return self._refined(images, targets).heatmaps
+        for step in self._steps or ():
+            arguments = (maps, images) if step.row.needs == "image" else (maps,)
+            maps = step.row.function(*arguments, **step.options)
+        return maps
 
 
 @dataclass
