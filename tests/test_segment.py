@@ -20,8 +20,9 @@ from kerasxai.segmentation import read_label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training import segment_seeds
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.segment import segment
+from kerasxai.training.segment import backbone_of, segment
 from kerasxai.training.segment_config import Measuring, SegmentConfig
+from kerasxai.training.segment_fit import new_segmenter
 
 SIDE = 32
 COUNTS = {"train": 12, "validation": 4, "test": 4}
@@ -109,7 +110,15 @@ def use(source: Squares, monkeypatch: pytest.MonkeyPatch) -> Squares:
 @pytest.fixture(scope="module")
 def config(classifier: Path) -> SegmentConfig:
     return SegmentConfig(
-        "squares", str(classifier), refine="", foreground=0.4, backbone="Tiny", width=8, epochs=2, batch_size=4
+        "squares",
+        str(classifier),
+        refine="",
+        foreground=0.4,
+        background=0.2,
+        backbone="Tiny",
+        width=8,
+        epochs=2,
+        batch_size=4,
     )
 
 
@@ -127,6 +136,10 @@ def assert_same(one: Path, other: Path) -> None:
         *(kerasxai.models.load(path / "model.keras").get_weights() for path in (one, other)), strict=True
     ):
         np.testing.assert_array_equal(first, second)
+    assert_same_masks(one, other)
+
+
+def assert_same_masks(one: Path, other: Path) -> None:
     for path in sorted((one / "pseudo_masks").rglob("*.png")):
         assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
 
@@ -159,23 +172,21 @@ def test_pseudo_masks_are_made_of_seeds(finished: Path) -> None:
     assert (mask == true)[certain].mean() > 0.95
 
 
-@pytest.mark.parametrize("masks", [0, 2])
-def test_true_masks_do_not_reach_training(
-    finished: Path, config: SegmentConfig, masks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_true_masks_the_same_pseudo_masks_are_made(
+    finished: Path, config: SegmentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without them, and with wrong ones, everything that is trained on and all weights are the same."""
-    source = use(Squares(masks), monkeypatch)
-    results = segment(config, tmp_path / "seg", Measuring(sheet_images=0), verbose=0)
-    assert_same(finished, tmp_path / "seg")
-    assert ("seeds" in results["train"]) == bool(masks)
-    if not masks:
-        assert results["train"] == {}
-        assert not any(annotations for _, annotations in source.read)
+    source, out = use(Squares(masks=0), monkeypatch), tmp_path / "seg"
+    results = segment(replace(config, epochs=1), out, Measuring(sheet_images=0), verbose=0)
+    assert_same_masks(finished, out)
+    assert results["train"] == results["test"] == {}
+    assert not any(annotations for _, annotations in source.read)
 
 
-def test_a_killed_run_continues_and_ends_with_the_same_weights(
-    finished: Path, config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_killed_run_with_wrong_true_masks_ends_with_the_same_weights(
+    finished: Path, config: SegmentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """True masks do not reach training, and it continues after any stop."""
+    use(Squares(masks=2), monkeypatch)
     out = tmp_path / "seg"
     measuring = Measuring(sheet_images=0)
     written: list[Path] = []
@@ -211,7 +222,8 @@ def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(
     finished: Path, config: SegmentConfig, source: Squares, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "model.keras").stat().st_mtime_ns
-    words = ["--data", "squares", "--seeds", config.seeds, "--refine", "", "--foreground", "0.4", "--backbone", "Tiny"]
+    words = ["--data", "squares", "--seeds", config.seeds, "--refine", "", "--foreground", "0.4", "--background", "0.2"]
+    words += ["--backbone", "Tiny"]
     words += ["--width", "8", "--epochs", "2", "--batch-size", "4", "--true-masks", "--out", str(finished)]
     assert main(["segment", *words]) == 0
     printed = capsys.readouterr().out
@@ -226,14 +238,27 @@ def test_mistakes_end_the_command_before_anything_is_written(
     out = tmp_path / "seg"
     with pytest.raises(KerasxaiError, match="expected a backbone with maps of two or more of the strides"):
         segment(replace(config, backbone=None), out)
-    with pytest.raises(KerasxaiError, match="background must be at most foreground"):
-        replace(config, background=0.9)
+    with pytest.raises(KerasxaiError, match="background must be a number, at least 0 and below 1"):
+        replace(config, background=1.0)
     with pytest.raises(KerasxaiError, match="smallest must be at most largest"):
         replace(config, smallest=2.0)
     use(Squares(masks=0), monkeypatch)
     with pytest.raises(KerasxaiError, match="expected data with class masks for true_masks"):
         segment(config, out, Measuring(true_masks=True))
     assert not out.exists()
+
+
+def test_the_default_backbone_is_a_copy_of_the_classifier(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    kerasxai.models.build_classifier("Tiny", 2, weights=None, features=8, depth=1, width=4).save(path)
+    config = SegmentConfig("squares", str(path), backbone_share=1.0)
+    model = new_segmenter(backbone_of(config), 2, (SIDE, SIDE), config)
+    names = [layer.name for layer in model.get_layer("backbone").layers]
+    assert "head_conv1" in names and "logits" not in names
+    expected = kerasxai.models.load(path).get_layer("head_conv1").get_weights()
+    np.testing.assert_array_equal(model.get_layer("backbone").get_layer("head_conv1").get_weights()[0], expected[0])
+    again = new_segmenter(backbone_of(config), 2, (SIDE, SIDE), config)
+    assert not {id(variable) for variable in model.variables} & {id(variable) for variable in again.variables}
 
 
 def test_a_pseudo_mask_of_another_run_is_not_replaced(

@@ -65,8 +65,8 @@ def test_uncertain_pixels_are_ignored_and_classes_compete() -> None:
     # Background needs both: low maps and low refined maps.
     assert pseudo_mask([[[1.0, 0.2, 0.3]]], [[[1.0, 0.0, 0.0]]], [0], confidence).tolist() == [[1, 0, 255]]
     assert pseudo_mask(np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), []).tolist() == [[0, 0], [0, 0]]
-    with pytest.raises(KerasxaiError, match="background must be at most foreground"):
-        Confidence(foreground=0.1)
+    with pytest.raises(KerasxaiError, match="foreground must be below 1"):
+        Confidence(foreground=1.0)
     with pytest.raises(KerasxaiError, match="refined must have the shape of maps"):
         pseudo_mask(maps, refined[:1], [2, 0])
 

@@ -127,7 +127,7 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
     check_classes(dataset.info, classifier, taken)
     run = _Run(config, measuring, out, dataset, SeedMaker(classifier, config), taken.size, taken.fit, verbose)
     # Built before anything is written, so that a mistake leaves no folder behind.
-    new_segmenter(_backbone(config), run.num_classes, run.size, config)
+    new_segmenter(backbone_of(config), run.num_classes, run.size, config)
     dataset.check_images(SPLITS)
     config.write(out)
 
@@ -149,7 +149,7 @@ def _model_file(seeds: str) -> str:
     return seeds
 
 
-def _backbone(config: SegmentConfig) -> str | keras.Model:
+def backbone_of(config: SegmentConfig) -> str | keras.Model:
     """Return the name of the backbone, or a model that shares no variable with the classifier of the seeds."""
     if config.backbone is None:
         return trunk_of(models.load_classifier(_model_file(config.seeds)))
@@ -187,9 +187,13 @@ def _fit(run: _Run, true_masks: bool) -> None:
                 for number, name in enumerate(_names(names))
             ]
             pairs[split] = with_files(run.samples(split, annotations=False), files)
-    measured = run.samples("validation", True).take(_MEASURED) if run.dataset.info.has_class_masks else None
+    measured = (
+        run.samples("validation", True).take(min(_MEASURED, run.count("validation")))
+        if run.dataset.info.has_class_masks
+        else None
+    )
     lesson = Lesson(pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run))
-    model = new_segmenter(_backbone(run.config), run.num_classes, run.size, run.config)
+    model = new_segmenter(backbone_of(run.config), run.num_classes, run.size, run.config)
     fit_segmenter(model, lesson, out, run.config, run.verbose)
 
 
@@ -219,24 +223,25 @@ def _seed_threshold(run: _Run) -> float:
 
 
 def _results(run: _Run, tallies: dict[str, Tally]) -> JSON:
-    """Return the figures of all steps: sweeps at their best threshold on training images."""
-    steps: JSON = {}
-    for split in ("train", "test"):
-        steps[split] = {}
+    """Return the figures of all steps: sweeps at their best threshold on training images, if these have true masks."""
+    steps: JSON = {"train": {}, "test": {}}
+    # The first split with true masks: thresholds of training images are kept for others.
+    tuned = next((split for split in SPLITS if tallies[split].metrics), None)
+    chosen = {} if tuned is None else tallies[tuned].metrics
+    for split, figures in steps.items():
         for name, metric in tallies[split].metrics.items():
             if isinstance(metric, SeedIoU):
-                best = tallies["train"].metrics[name].result()["threshold"]
-                steps[split][name] = metric.result(best)
-                del steps[split][name]["curve"]
+                figures[name] = metric.result(chosen[name].result()["threshold"])
+                del figures[name]["curve"]
             else:
-                steps[split][name] = metric.result()
+                figures[name] = metric.result()
     folders = {"segmenter": run.out} | ({"true_masks": run.out / TRUE_MASKS} if run.measuring.true_masks else {})
     for name, folder in folders.items():
         steps["test"] |= _measured(run, folder, name)
     labeled = {split: tally.labeled[0] / max(1, tally.labeled[1]) for split, tally in tallies.items()}
     images = {split: tally.done for split, tally in tallies.items()}
     names = list(run.dataset.class_names)
-    return {"class_names": names, "images": images, "labeled_pixels": labeled, **steps}
+    return {"class_names": names, "images": images, "labeled_pixels": labeled, "thresholds_of": tuned, **steps}
 
 
 def _measured(run: _Run, folder: Path, name: str) -> JSON:

@@ -71,7 +71,7 @@ class SegmentConfig(RunConfig):
         "share of a class map's maximum above which its class can be certain", SEEDS, 0.3, limits=_THRESHOLD
     )
     background: float = setting(
-        "share up to which all class maps must be where the background is certain", SEEDS, 0.2, limits=_THRESHOLD
+        "share up to which all class maps must be where the background is certain", SEEDS, 0.4, limits=_THRESHOLD
     )
     refined: float = setting("threshold of the refined maps", SEEDS, 0.2, limits=_THRESHOLD)
     images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
@@ -104,8 +104,6 @@ class SegmentConfig(RunConfig):
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.background > self.foreground:
-            raise KerasxaiError(f"background must be at most foreground, {self.foreground}, got {self.background}")
         if self.smallest > self.largest:
             raise KerasxaiError(f"smallest must be at most largest, {self.largest}, got {self.smallest}")
 

@@ -110,7 +110,9 @@ class Tally:
     metrics: dict[str, Metric] = field(default_factory=dict)
 
     def measure(self, seeds: Seeds, true: NDArray[np.uint8]) -> None:
-        """Measure the seeds of an image with its true mask."""
+        """Measure the seeds of an image with its true mask; an image without one has 255 everywhere."""
+        if (true == IGNORE).all():
+            return
         if not self.metrics:
             sweeps = {name: SeedIoU(self.num_classes) for name in ("seeds", "refined", "centered_gaussian")}
             fixed = ("pseudo_masks", "pseudo_masks_labeled", "all_background")

@@ -21,19 +21,17 @@ class Confidence:
         refined: The threshold of refined maps; 0.2 fits the graph cut, which bends maps to it.
 
     Raises:
-        KerasxaiError: A share is not in [0, 1), or the background's is above the foreground's.
+        KerasxaiError: A share is not in [0, 1).
     """
 
     foreground: float = 0.3
-    background: float = 0.2
+    background: float = 0.4
     refined: float = BOX_THRESHOLD
 
     def __post_init__(self) -> None:
         for name in ("foreground", "background", "refined"):
             if within(name, getattr(self, name), 0, 1) == 1:
                 raise KerasxaiError(f"{name} must be below 1, got 1")
-        if self.background > self.foreground:
-            raise KerasxaiError(f"background must be at most foreground, {self.foreground}, got {self.background}")
 
 
 def pseudo_mask(
@@ -58,7 +56,7 @@ def pseudo_mask(
         KerasxaiError: Shapes or numbers do not fit.
 
     Example:
-        >>> pseudo_mask([[[0.0, 0.25, 1.0]]], [[[0.0, 0.1, 1.0]]], [4]).tolist()
+        >>> pseudo_mask([[[0.0, 0.5, 1.0]]], [[[0.0, 0.1, 1.0]]], [4]).tolist()
         [[0, 255, 5]]
     """
     levels = confidence or Confidence()
