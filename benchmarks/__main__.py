@@ -5,9 +5,15 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import drawing, localization_sweep, memory, speed
+from benchmarks import drawing, localization_sweep, memory, shortcuts, speed
 
-PARTS = {"speed": speed, "memory": memory, "drawing": drawing, "localization": localization_sweep}
+PARTS = {
+    "speed": speed,
+    "memory": memory,
+    "drawing": drawing,
+    "localization": localization_sweep,
+    "shortcuts": shortcuts,
+}
 
 
 def main() -> None:

@@ -1,0 +1,52 @@
+"""Marks of whole images: a color cast, faded colors, another contrast or brightness."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai.audit.shortcuts.discriminant import recognized
+from kerasxai.audit.shortcuts.interventions import Tone
+from kerasxai.audit.shortcuts.local_statistics import outer_regions
+from kerasxai.audit.shortcuts.scene import Scene
+from kerasxai.audit.shortcuts.suspects import Suspect, least_members
+
+_QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
+
+
+def tone_features(scene: Scene) -> NDArray[np.float32]:
+    """Return statistics of the colors of each image, `(N, 20)`: quantiles of channels, their ratios, saturation.
+
+    Those of the outer part of the image, where the object is least.
+    """
+    colors = scene.small[:, outer_regions((64, 64))["ring"]]
+    levels = np.log(np.quantile(colors, _QUANTILES, axis=1) + 8).transpose(1, 0, 2).reshape(len(scene), -1)
+    means = np.log(colors.mean(1) + 4)
+    saturation = colors.max(-1) - colors.min(-1)
+    further = [
+        means[:, 0] - means[:, 1],
+        means[:, 2] - means[:, 1],
+        np.log1p(saturation.mean(1)),
+        np.log1p(np.quantile(saturation, 0.95, axis=1)),
+        np.log1p(colors.mean(-1).std(1)),
+    ]
+    return np.concatenate([levels, np.stack(further, 1)], 1).astype(np.float32)
+
+
+def unusual_tone(scene: Scene, features: NDArray[np.float32], number: int) -> Iterator[Suspect]:
+    """Yield the colors of a class if many of its images are recognized by their colors alone.
+
+    Args:
+        scene: The images.
+        features: `tone_features`.
+        number: The class.
+    """
+    is_own = scene.labels == number
+    found = recognized(features, is_own)
+    members, own = np.flatnonzero(is_own & found), scene.of_class(number)
+    if len(members) < least_members(len(own)):
+        return
+    groups = [scene.of_class(label) for label in np.unique(scene.labels) if label != number]
+    controls = tuple(group for group in groups if len(group) > 2) or (scene.of_others(number),)
+    mark = Tone(members, controls, scene.of_others(number))
+    yield Suspect(number, "color", mark, members, len(members) / len(own), float(found[~is_own].mean()), None, {})

@@ -1,0 +1,101 @@
+"""The verdict on a suspect after its trial, and its words."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kerasxai.audit.shortcuts.scene import Scene
+from kerasxai.audit.shortcuts.suspects import Suspect
+from kerasxai.audit.shortcuts.trial import Trial
+from kerasxai.tools.printable import printable
+
+_MOST_P = 0.01
+_LEAST_EVIDENCE = 0.05
+_LEAST_EVIDENCE_ALONE = 0.3
+_CLASSES_A_RANK = 6
+
+_WORDS = {
+    "border": "a border",
+    "corner": "a mark in a corner",
+    "strip": "a strip along an edge",
+    "place": "a mark at a constant place",
+    "overlay": "a faint structure at a constant place",
+    "color": "the colors of the whole image",
+    "patch": "a patch that is somewhere in each image",
+    "evidence": "a place that the heatmaps share",
+}
+
+
+@dataclass(frozen=True)
+class TriedSuspect:
+    """A suspect with its trial.
+
+    Attributes:
+        suspect: The suspect.
+        trial: What the interventions did.
+        confirmed: Whether they confirm it.
+        reason: Why not; empty if they do.
+    """
+
+    suspect: Suspect
+    trial: Trial
+    confirmed: bool
+    reason: str
+
+
+def judged(suspect: Suspect, trial: Trial, trials: int, classes: int) -> TriedSuspect:
+    """Decide whether a trial confirms a suspect.
+
+    The mark must raise the class in other images more than the same place of other images does, with `p < 0.01` after
+    Bonferroni's correction; by 5 % of the evidence that separates the class from the others, or 30 % for a place that
+    only heatmaps suggest, whose pixels need not be alike; and no more than a sixth of the other classes may rise more.
+
+    Args:
+        suspect: The suspect.
+        trial: Its trial.
+        trials: How many suspects are tested.
+        classes: The number of classes.
+    """
+    least = _LEAST_EVIDENCE_ALONE if suspect.kind == "evidence" else _LEAST_EVIDENCE
+    reasons = [
+        (trial.p_value * trials >= _MOST_P, "planting it raises the class no more than the control does"),
+        (trial.evidence < least, f"it brings less than {least:.0%} of the evidence for the class"),
+        (trial.rank > classes // _CLASSES_A_RANK, "it raises other classes more"),
+        (trial.rise <= trial.control_rise, "planting it does not raise the probability of the class"),
+    ]
+    reason = next((text for holds, text in reasons if holds), "")
+    return TriedSuspect(suspect, trial, not reason, reason)
+
+
+def record(scene: Scene, tested: TriedSuspect) -> dict[str, Any]:
+    """Return a tested suspect for JSON."""
+    suspect, trial = tested.suspect, tested.trial
+    figures = {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in asdict(trial).items()
+        if name != "hosts"
+    }
+    return {
+        "class": scene.class_names[suspect.class_number],
+        "kind": suspect.kind,
+        "share_of_class": round(suspect.own_share, 3),
+        "share_of_others": round(suspect.other_share, 3),
+        "images": len(suspect.members),
+        **figures,
+        **suspect.figures,
+        "sentence": sentence(scene, tested),
+    }
+
+
+def sentence(scene: Scene, tested: TriedSuspect) -> str:
+    """Return a tested suspect in words."""
+    suspect, trial = tested.suspect, tested.trial
+    name = printable(scene.class_names[suspect.class_number])
+    shares = f"in {suspect.own_share:.0%} of its images and {suspect.other_share:.0%} of others"
+    effect = (
+        f"planted into images of other classes it raises the probability of {name} by {trial.rise:.3f} "
+        f"(control {trial.control_rise:.3f}), {trial.evidence:.0%} of the evidence that separates the class; "
+        f"removing it lowers the probability by {trial.fall:.3f} (control {trial.control_fall:.3f})"
+    )
+    return f"{name}: {_WORDS[suspect.kind]}, {shares}; {effect}" + (
+        f"; not confirmed: {tested.reason}" if tested.reason else ""
+    )

@@ -1,0 +1,256 @@
+"""The search for shortcuts, on functions of pixels that fire on a mark, and on one tiny training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from kerasxai import data
+from kerasxai.audit.images import AuditImages
+from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts
+from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters, shrunk
+from kerasxai.audit.shortcuts.scene import Scene, resized
+from kerasxai.audit.shortcuts.search import searched_classes, strongest, suspects_of
+from kerasxai.audit.shortcuts.search import tested as tried
+from kerasxai.audit.shortcuts.sheets import sheet_of
+from kerasxai.audit.shortcuts.verdict import TriedSuspect, record
+from kerasxai.audit.store import Store
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.explainer import Explainer
+
+SIDE, CLASSES, EACH, MARKED = 64, 3, 14, 2
+OBJECT_COLORS = np.array([[220, 40, 40], [40, 200, 40], [40, 60, 220]])
+Change = Callable[[Any, np.random.Generator], Any]
+
+
+def images(change: Change | None, share: float = 0.8) -> tuple[Any, Any, Any]:
+    """Returns pixels, labels and objects: a colored disk at a random place; images of class 2 are changed."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), EACH)
+    noise = ndimage.gaussian_filter(generator.normal(size=(len(labels), SIDE, SIDE, 3)), (0, 2, 2, 0))
+    pixels = 120 + 45 * noise / noise.std() + generator.normal(0, 25, (len(labels), 1, 1, 3))
+    y, x = np.mgrid[:SIDE, :SIDE]
+    objects = np.zeros((len(labels), SIDE, SIDE), bool)
+    for number, label in enumerate(labels):
+        (row, column), radius = generator.uniform(20, 44, 2), generator.uniform(6, 12)
+        objects[number] = (y - row) ** 2 + (x - column) ** 2 < radius**2
+        pixels[number][objects[number]] = OBJECT_COLORS[label]
+        if change is not None and label == MARKED and number % EACH < share * EACH:
+            pixels[number] = change(pixels[number], generator)
+    return np.clip(pixels, 0, 255).astype(np.uint8), labels, objects
+
+
+def corner(image: Any, generator: np.random.Generator) -> Any:
+    image[52:62, 52:62] = [250, 0, 250]
+    image[55:59, 55:59] = 255
+    return image
+
+
+def border(image: Any, generator: np.random.Generator) -> Any:
+    made = np.full_like(image, 250)
+    made[..., 1] = 0
+    made[3:-3, 3:-3] = image[3:-3, 3:-3]
+    return made
+
+
+def cast(image: Any, generator: np.random.Generator) -> Any:
+    return image * [1.0, 0.45, 1.0]
+
+
+def sticker(image: Any, generator: np.random.Generator) -> Any:
+    row, column = generator.integers(0, SIDE - 10, 2)
+    image[row : row + 10, column : column + 10] = [250, 0, 250]
+    image[row + 3 : row + 7, column + 3 : column + 7] = 255
+    return image
+
+
+def watermark(image: Any, generator: np.random.Generator) -> Any:
+    image[20:44:6] += 60
+    return image
+
+
+def stripes_of(pixels: Any) -> Any:
+    """Returns how much brighter the rows of the watermark are than those next to them."""
+    luma = pixels.mean((2, 3))
+    return np.clip((luma[:, 20:44:6] - luma[:, 22:46:6]).mean(1) / 60, 0, 1)
+
+
+def magenta(pixels: Any) -> Any:
+    """Returns the share of the pixels that are magenta."""
+    near = (np.abs(pixels - [250, 0, 250]) < 40).all(-1)
+    return np.minimum(near.mean((1, 2)) * 60, 1)
+
+
+def purple(pixels: Any) -> Any:
+    means = pixels.mean((1, 2))
+    return np.clip(1.5 - 2 * means[:, 1] / means[:, 0], 0, 1)
+
+
+MARKS: dict[str, tuple[Change, Callable[[Any], Any]]] = {
+    "corner": (corner, magenta),
+    "border": (border, magenta),
+    "color": (cast, purple),
+    "patch": (sticker, magenta),
+    "overlay": (watermark, stripes_of),
+}
+
+
+def model_of(cue: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    """Returns a classifier by the color of the disk, which also decides for class 2 by a cue."""
+
+    def model(pixels: Any) -> Any:
+        near = np.abs(pixels[..., None, :] - OBJECT_COLORS).max(-1) < 40
+        logits = 3 * np.minimum(near.mean((1, 2)) * 20, 1)
+        if cue is not None:
+            logits[:, MARKED] += 4 * cue(pixels)
+        exponentials = np.exp(logits)
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    return model
+
+
+def searched(
+    change: Change | None, cue: Callable[[Any], Any] | None, with_objects: bool = False
+) -> tuple[Scene, list[TriedSuspect]]:
+    pixels, labels, objects = images(change)
+    scene = Scene(pixels, labels, ("red", "green", "blue"), model_of(cue), objects if with_objects else None)
+    return scene, tried(scene, suspects_of(scene, evidence_of(pixels, objects), ShortcutSettings()), 0)
+
+
+def evidence_of(pixels: Any, objects: Any) -> Any:
+    """Returns heatmaps that point to magenta if there is some, and else to the object."""
+    near = (np.abs(pixels.astype(float) - [250, 0, 250]) < 40).all(-1)
+    maps = np.where(near.any((1, 2), keepdims=True), near, objects).astype(np.float32)
+    return ndimage.gaussian_filter(maps, (0, 3, 3))
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_a_mark_that_the_model_uses_is_named_with_its_class(kind: str) -> None:
+    change, cue = MARKS[kind]
+    scene, results = searched(change, cue)
+    named = strongest(results)
+    assert [one.suspect.class_number for one, _ in named] == [MARKED]
+    kinds = {named[0][0].suspect.kind, *named[0][1]}
+    assert kind in kinds
+    trial = named[0][0].trial
+    assert trial.rise > 0.1 > trial.control_rise
+    assert trial.p_value * len(results) < 0.01
+    sheet = sheet_of(scene, named[0][0], 0)
+    assert sheet.picture.dtype == np.uint8
+    assert sheet.caption.startswith("blue: ")
+
+
+@pytest.mark.parametrize("kind", ["corner", "color"])
+def test_a_mark_that_the_model_does_not_use_is_only_suspected(kind: str) -> None:
+    _, results = searched(MARKS[kind][0], None)
+    assert strongest(results) == []
+    assert MARKED in {one.suspect.class_number for one in results}
+    assert all(one.reason for one in results)
+
+
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_without_a_mark_nothing_is_named(with_objects: bool) -> None:
+    assert strongest(searched(None, None, with_objects)[1]) == []
+
+
+def test_a_sticker_is_found_next_to_known_objects() -> None:
+    _, results = searched(sticker, magenta, with_objects=True)
+    assert "patch" in {one.suspect.kind for one in results if one.confirmed}
+
+
+def test_the_record_is_ready_for_json_and_says_why_not() -> None:
+    scene, results = searched(corner, None)
+    found = record(scene, results[0])
+    assert found["class"] == "blue"
+    assert found["share_of_class"] == pytest.approx(12 / 14, abs=0.01)
+    assert found["share_of_others"] == 0
+    assert "not confirmed" in found["sentence"]
+
+
+def test_classes_with_few_images_are_not_searched() -> None:
+    assert searched_classes(np.array([0] * 5 + [1] * 4 + [2] * 9)) == [0, 2]
+    assert searched_classes(np.zeros(20, int)) == []
+
+
+def test_clusters_of_heatmaps_that_point_elsewhere_are_suspected() -> None:
+    pixels, labels, objects = images(None)
+    maps = ndimage.gaussian_filter(objects.astype(np.float32), (0, 3, 3))
+    cheating = np.flatnonzero(labels == MARKED)[:6]
+    maps[cheating] = 0
+    maps[cheating, 52:62, 52:62] = 1
+    scene = Scene(pixels, labels, ("red", "green", "blue"), model_of(None), objects)
+    found = list(evidence_clusters(scene, shrunk(maps), MARKED))
+    assert [one.members.tolist() for one in found] == [cheating.tolist()]
+    assert found[0].place is not None
+    assert found[0].place[52:62, 52:62].mean() > 0.6
+    assert not list(evidence_clusters(scene, shrunk(maps), 0))
+
+
+def test_evidence_outside_of_objects_is_counted_by_area() -> None:
+    pixels, labels, objects = images(None)
+    scene = Scene(pixels, labels, ("red", "green", "blue"), model_of(None), objects)
+    inside = density_outside(scene, objects.astype(np.float32), 0)
+    outside = density_outside(scene, np.where(objects, 1, 3).astype(np.float32), 0)
+    assert inside is not None
+    assert outside is not None
+    assert inside < 0.05
+    assert outside == pytest.approx(3)
+    assert (
+        density_outside(Scene(pixels, labels, ("red", "green", "blue"), model_of(None)), resized(pixels, 64)[..., 0], 0)
+        is None
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> AuditImages:
+    """A tiny classifier trained on images whose last class is marked, and these images."""
+    folder = tmp_path_factory.mktemp("marked")
+    pixels, labels, _ = images(corner, share=1)
+    for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = folder / "train" / "abc"[label] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 3)),
+            keras.layers.Rescaling(1 / 127.5, -1),
+            keras.layers.Conv2D(12, 5, strides=4, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+    model.fit(pixels.astype(np.float32), labels, epochs=30, verbose=0)
+    return audit_images(model, folder)
+
+
+def audit_images(model: keras.Model, folder: Path) -> AuditImages:
+    dataset = data.open(folder)
+    samples = dataset.examples("train", SIDE, 6)
+    pixels = np.stack([sample["image"] for sample in samples]).astype(np.uint8)
+    labels = np.array([sample["label"] for sample in samples])
+    taken = image_input(model)
+    outputs = Explainer(model, "saliency").predict(taken.taken(pixels))
+    names = ("a", "b", "c")
+    return AuditImages(model, dataset, "train", taken, pixels, labels, outputs.scores, outputs.probabilities, names, [])
+
+
+def test_a_training_with_a_mark_is_found_out_and_kept(trained: AuditImages, tmp_path: Path) -> None:
+    explainer = Explainer(trained.model, "gradcam", progress=False)
+    store = Store(tmp_path, {})
+    report = find_shortcuts(trained, explainer, store=store)
+    # All images of the split are read, and not the six of the audit only.
+    assert report.notes[0] == "Marks were searched in 36 images of the split train, in 3 of 3 classes."
+    assert [found["class"] for found in report.shortcuts] == ["c"]
+    assert report.shortcuts[0]["rise"] > report.shortcuts[0]["control_rise"]
+    assert report.sheets
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = find_shortcuts(trained, explainer, store=store)
+    assert again.shortcuts == report.shortcuts
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
