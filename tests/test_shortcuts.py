@@ -132,7 +132,7 @@ def evidence_of(pixels: Any, objects: Any) -> Any:
 @pytest.mark.parametrize("kind", MARKS)
 def test_a_mark_that_the_model_uses_is_named_with_its_class(kind: str) -> None:
     change, cue = MARKS[kind]
-    scene, results = searched(change, cue)
+    scene, results = searched(change, cue, with_objects=kind == "patch")
     named = strongest(results)
     assert [one.suspect.class_number for one, _ in named] == [MARKED]
     kinds = {named[0][0].suspect.kind, *named[0][1]}
@@ -158,9 +158,11 @@ def test_without_a_mark_nothing_is_named(with_objects: bool) -> None:
     assert strongest(searched(None, None, with_objects)[1]) == []
 
 
-def test_a_sticker_is_found_next_to_known_objects() -> None:
-    _, results = searched(sticker, magenta, with_objects=True)
-    assert "patch" in {one.suspect.kind for one in results if one.confirmed}
+def test_a_patch_is_only_suspected_where_objects_are_unknown() -> None:
+    _, results = searched(sticker, magenta)
+    assert [one.reason for one in results if one.suspect.kind == "patch"] == [
+        "without boxes or masks it may be a part of the object"
+    ]
 
 
 def test_the_record_is_ready_for_json_and_says_why_not() -> None:

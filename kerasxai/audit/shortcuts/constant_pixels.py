@@ -12,7 +12,7 @@ from kerasxai.audit.shortcuts.suspects import Suspect, least_members
 
 _TOLERANCE = 20.0
 """Gray levels in each channel; what compression and resizing change."""
-_MOST_OTHERS = 0.05
+_MOST_ELSEWHERE = 0.05
 _LEAST_AREA = 0.004
 _LEAST_AGREEMENT = 0.8
 _SAME_IMAGES = 0.7
@@ -31,8 +31,8 @@ def constant_pixels(scene: Scene, number: int) -> Iterator[Suspect]:
         scene: The images.
         number: The class.
     """
-    own, others = scene.of_class(number), scene.of_others(number)
-    mask, colors = _shared(scene.small[own], scene.small[others])
+    own, rest = scene.of_class(number), scene.of_rest(number)
+    mask, colors = _shared(scene.small[own], scene.small[rest])
     mask = ndimage.binary_opening(mask, np.ones((2, 2)))
     if mask.mean() < _LEAST_AREA:
         return
@@ -48,7 +48,7 @@ def constant_pixels(scene: Scene, number: int) -> Iterator[Suspect]:
             Region(place),
             members,
             float(agreeing[own].mean()),
-            float(agreeing[others].mean()),
+            float(agreeing[rest].mean()),
             place,
             {"area": round(float(place.mean()), 4)},
         )
@@ -67,18 +67,18 @@ def _parts(mask: NDArray[np.bool_], near: NDArray[np.bool_]) -> Iterator[NDArray
     areas = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
     for first in np.argsort(-areas, kind="stable"):
         alike = [(having[first] & one).sum() >= _SAME_IMAGES * (having[first] | one).sum() for one in having]
-        together = np.isin(numbers, 1 + np.flatnonzero(alike)) | (numbers == first + 1)
-        if together.mean() >= _LEAST_AREA:
-            yield together
+        joined = np.isin(numbers, 1 + np.flatnonzero(alike)) | (numbers == first + 1)
+        if joined.mean() >= _LEAST_AREA:
+            yield joined
 
 
-def _shared(own: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def _shared(own: NDArray[np.float32], rest: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Return where enough images share a color that few others have, and the color."""
     agreeing = np.stack([(np.abs(own - image).max(-1) < _TOLERANCE).sum(0) for image in own])
     best = agreeing.argmax(0)
     colors = np.take_along_axis(own, best[None, ..., None], 0)[0]
-    inside = (np.abs(others - colors).max(-1) < _TOLERANCE).mean(0)
-    return (agreeing.max(0) >= least_members(len(own))) & (inside <= _MOST_OTHERS), colors
+    inside = (np.abs(rest - colors).max(-1) < _TOLERANCE).mean(0)
+    return (agreeing.max(0) >= least_members(len(own))) & (inside <= _MOST_ELSEWHERE), colors
 
 
 def _is_object(scene: Scene, members: NDArray[np.int64], mask: NDArray[np.bool_], place: NDArray[np.bool_]) -> bool:
@@ -105,8 +105,8 @@ def kind_of_place(place: NDArray[np.bool_]) -> str:
     height, width = place.shape
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     edge = np.minimum(np.minimum(rows, 1 - rows), np.minimum(columns, 1 - columns))
-    sides = [place[0], place[-1], place[:, 0], place[:, -1]]
-    if (edge[place] < 0.2).mean() > 0.9 and sum(side.mean() > 0.6 for side in sides) >= 1:
+    edges = [place[0], place[-1], place[:, 0], place[:, -1]]
+    if (edge[place] < 0.2).mean() > 0.9 and sum(side.mean() > 0.6 for side in edges) >= 1:
         return "border"
     near = [(rows < 0.35) & (columns < 0.35), (rows < 0.35) & (columns > 0.65)]
     near += [(rows > 0.65) & (columns < 0.35), (rows > 0.65) & (columns > 0.65)]

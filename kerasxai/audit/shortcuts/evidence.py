@@ -39,8 +39,8 @@ def evidence_clusters(scene: Scene, maps: NDArray[np.float32], number: int) -> I
         maps: `shrunk` heatmaps for the class of each image.
         number: The class.
     """
-    own, others = scene.of_class(number), scene.of_others(number)
-    usual = maps[others].mean(0)
+    own, rest = scene.of_class(number), scene.of_rest(number)
+    usual = maps[rest].mean(0)
     usual = usual / max(float(np.linalg.norm(usual)), 1e-9)
     for members in _clusters(own, maps[own]):
         center = maps[members].mean(0)
@@ -52,7 +52,7 @@ def evidence_clusters(scene: Scene, maps: NDArray[np.float32], number: int) -> I
             continue
         rows, columns = (np.arange(length) * _SIDE // length for length in scene.size)
         place = peak[np.ix_(rows, columns)]
-        alike = float((maps[others] @ center / tightness > _TIGHT).mean())
+        alike = float((maps[rest] @ center / tightness > _TIGHT).mean())
         figures = {"tightness": round(tightness**2, 3), "at": kind_of_place(place)}
         yield Suspect(number, "evidence", Region(place), members, len(members) / len(own), alike, place, figures)
 

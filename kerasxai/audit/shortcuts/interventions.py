@@ -70,16 +70,16 @@ class Overlay:
 
     Attributes:
         added: `(H, W, 3)` float32.
-        controls: The same of other classes, one of which stands in for the mark.
+        controls: The same of other classes, one of which is planted as the control.
     """
 
     added: NDArray[np.float32]
-    others: tuple[NDArray[np.float32], ...]
+    rest: tuple[NDArray[np.float32], ...]
     own: frozenset[int]
 
     def planted(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Add the overlay, or for a source without the mark that of another class."""
-        added = self.added if source in self.own else self.others[seed % len(self.others)]
+        added = self.added if source in self.own else self.rest[seed % len(self.rest)]
         return scene.pixels[image] + added
 
     def removed(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
@@ -97,11 +97,11 @@ class Patches:
     """A patch that is at another place in each image.
 
     Attributes:
-        places: Top and left of the patch in each image with the mark.
+        positions: Top and left of the patch in each image with the mark.
         side: Height and width.
     """
 
-    places: dict[int, tuple[int, int]]
+    positions: dict[int, tuple[int, int]]
     side: tuple[int, int]
 
     def _at_random(self, scene: Scene, seed: int) -> tuple[int, int]:
@@ -121,12 +121,12 @@ class Patches:
 
     def planted(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Paste the patch of the source, or for a source without the mark any of its patches, at a random place."""
-        at = self.places.get(source) or self._at_random(scene, seed + 1)
+        at = self.positions.get(source) or self._at_random(scene, seed + 1)
         return self._pasted(scene.pixels[image], self._at_random(scene, seed), scene.pixels[source], at)
 
     def removed(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Paste a patch of another image over the mark."""
-        place = self.places[image]
+        place = self.positions[image]
         return self._pasted(scene.pixels[image], place, scene.pixels[source], place)
 
     def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:

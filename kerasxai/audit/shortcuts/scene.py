@@ -46,7 +46,7 @@ class Scene:
         """Return the images of a class."""
         return np.flatnonzero(self.labels == number)
 
-    def of_others(self, number: int) -> NDArray[np.int64]:
+    def of_rest(self, number: int) -> NDArray[np.int64]:
         """Return the images of the other classes."""
         return np.flatnonzero(self.labels != number)
 

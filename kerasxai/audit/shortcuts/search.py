@@ -81,7 +81,7 @@ def tested(
             return try_out(scene, suspect, seed)
 
         trial = make() if kept is None else kept(suspect, make)
-        results.append(judged(suspect, trial, len(suspects), len(scene.class_names)))
+        results.append(judged(suspect, trial, len(suspects), len(scene.class_names), scene.objects is not None))
     return sorted(results, key=lambda one: (one.suspect.exactness, -one.trial.evidence))
 
 

@@ -41,8 +41,8 @@ def sheet_of(scene: Scene, tested: TriedSuspect, seed: int) -> Sheet:
     suspect, mark, number = tested.suspect, tested.suspect.mark, tested.suspect.class_number
     members = suspect.members[:_COLUMNS]
     hosts = tested.trial.hosts[: len(members)]
-    others = scene.of_others(number)
-    donors = others[np.linspace(0, len(others) - 1, len(members)).astype(int)]
+    rest = scene.of_rest(number)
+    donors = rest[np.linspace(0, len(rest) - 1, len(members)).astype(int)]
     removed = [
         mark.removed(scene, int(image), int(donor), seed + place)
         for place, (image, donor) in enumerate(zip(members, donors, strict=True))
@@ -82,7 +82,7 @@ def _outlined(scene: Scene, tested: TriedSuspect, image: int) -> Picture:
     place = tested.suspect.place
     if isinstance(mark, Patches):
         place = np.zeros(scene.size, bool)
-        top, left = mark.places[image]
+        top, left = mark.positions[image]
         place[top : top + mark.side[0], left : left + mark.side[1]] = True
     if place is not None and not place.all():
         made[ndimage.binary_dilation(place, iterations=2) & ~place] = _OUTLINE

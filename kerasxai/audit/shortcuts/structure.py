@@ -49,11 +49,11 @@ def repeated_structure(scene: Scene, edges: Edges, number: int) -> Iterator[Susp
         edges: Of the images.
         number: The class.
     """
-    own, others = scene.of_class(number), scene.of_others(number)
+    own, rest = scene.of_class(number), scene.of_rest(number)
     maps = edges.maps
     total = maps[own].sum(0, dtype=np.float32)
     ours = np.stack([_correlations(maps[i], (total - maps[i]) / (len(own) - 1)) for i in own])
-    theirs = np.stack([_correlations(maps[i], total / len(own)) for i in others])
+    theirs = np.stack([_correlations(maps[i], total / len(own)) for i in rest])
     limit = np.quantile(theirs, _QUANTILE, axis=0)
     found = (ours > limit).sum(0) >= least_members(len(own))
     if not found.any():
@@ -61,7 +61,7 @@ def repeated_structure(scene: Scene, edges: Edges, number: int) -> Iterator[Susp
     best = int(np.where(found, (ours > limit).sum(0), 0).argmax())
     members = own[ours[:, best] > limit[best]]
     place = _windows(found, scene.size)
-    overlay = _overlay(scene, members, others, place)
+    overlay = _overlay(scene, members, rest, place)
     if overlay is None:
         return
     yield Suspect(
@@ -104,14 +104,14 @@ _LEAST_SQUARED_T = 2.0
 
 
 def _overlay(
-    scene: Scene, members: NDArray[np.int64], others: NDArray[np.int64], place: NDArray[np.bool_]
+    scene: Scene, members: NDArray[np.int64], rest: NDArray[np.int64], place: NDArray[np.bool_]
 ) -> Overlay | None:
     """Return the mean details of the members where they are beyond chance; None if they are nowhere."""
     added = _mean_details(scene.pixels[members], place)
     if not added.any():
         return None
-    labels = scene.labels[others]
-    groups = [others[labels == label][: len(members)] for label in np.unique(labels)]
+    labels = scene.labels[rest]
+    groups = [rest[labels == label][: len(members)] for label in np.unique(labels)]
     controls = [_mean_details(scene.pixels[group], place) for group in groups[:_MOST_CONTROLS] if len(group) > 2]
     return Overlay(added, tuple(controls) or (np.zeros_like(added),), frozenset(members.tolist()))
 

@@ -55,12 +55,12 @@ def try_out(scene: Scene, suspect: Suspect, seed: int) -> Trial:
     """
     generator = np.random.default_rng([seed, 7, suspect.class_number])
     number, mark = suspect.class_number, suspect.mark
-    others = scene.of_others(number)
-    hosts = generator.permutation(others)[:_HOSTS]
+    rest = scene.of_rest(number)
+    hosts = generator.permutation(rest)[:_HOSTS]
     sources = generator.permutation(np.resize(suspect.members, len(hosts)))
-    strangers = np.array([generator.choice(_of_another_class(scene, others, host)) for host in hosts])
+    strangers = np.array([generator.choice(_of_another_class(scene, rest, host)) for host in hosts])
     members = generator.permutation(suspect.members)[:_REMOVED]
-    donors = generator.choice(others, len(members))
+    donors = generator.choice(rest, len(members))
     seeds = generator.integers(2**31, size=max(len(hosts), len(members)))
 
     def made(change: Callable[..., Pixels], images: NDArray, given: NDArray) -> NDArray[np.float64]:
@@ -69,9 +69,9 @@ def try_out(scene: Scene, suspect: Suspect, seed: int) -> Trial:
     planted, control = made(mark.planted, hosts, sources), made(mark.planted, hosts, strangers)
     removed, elsewhere = made(mark.removed, members, donors), made(mark.removed_elsewhere, members, donors)
     before, own = scene.log_odds[hosts], scene.log_odds[members]
-    gap = max(float(scene.log_odds[scene.of_class(number), number].mean() - scene.log_odds[others, number].mean()), 1.0)
+    gap = max(float(scene.log_odds[scene.of_class(number), number].mean() - scene.log_odds[rest, number].mean()), 1.0)
     rises = (planted - control).mean(0)
-    beyond = _beyond_others(planted - control, number, scene.labels[hosts])
+    beyond = _beyond_rest(planted - control, number, scene.labels[hosts])
     return Trial(
         rise=_rise(before[:, number], planted[:, number]),
         control_rise=_rise(before[:, number], control[:, number]),
@@ -100,7 +100,7 @@ def _of_another_class(scene: Scene, candidates: NDArray[np.int64], host: int) ->
     return found if len(found) else candidates
 
 
-def _beyond_others(rises: NDArray[np.float64], number: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def _beyond_rest(rises: NDArray[np.float64], number: int, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the rise of a class less the mean rise of the classes that are not in the image, `(n,)`.
 
     Whatever hides the object of an image raises all other classes.

@@ -42,7 +42,7 @@ class TriedSuspect:
     reason: str
 
 
-def judged(suspect: Suspect, trial: Trial, trials: int, classes: int) -> TriedSuspect:
+def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_known: bool) -> TriedSuspect:
     """Decide whether a trial confirms a suspect.
 
     The mark must raise the class in other images more than the same place of other images does, with `p < 0.01` after
@@ -54,9 +54,12 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int) -> TriedSu
         trial: Its trial.
         trials: How many suspects are tested.
         classes: The number of classes.
+        objects_known: Whether boxes or masks are known; without them, a repeated patch may be a part of the object.
     """
     least = _LEAST_EVIDENCE_ALONE if suspect.kind == "evidence" else _LEAST_EVIDENCE
+    unknown = suspect.kind == "patch" and not objects_known
     reasons = [
+        (unknown, "without boxes or masks it may be a part of the object"),
         (trial.p_value * trials >= _MOST_P, "planting it raises the class no more than the control does"),
         (trial.evidence < least, f"it brings less than {least:.0%} of the evidence for the class"),
         (trial.rank > classes // _CLASSES_A_RANK, "it raises other classes more"),
