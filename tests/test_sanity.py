@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import zoo
 from scipy.stats import spearmanr
+from skimage.data import astronaut, chelsea, coffee
+from skimage.transform import resize
 
 import kerasxai
 from kerasxai.data.shapes.draw import draw_sample
@@ -60,6 +62,17 @@ def test_guided_backpropagation_fails_and_gradcam_passes(trained: tuple[Any, np.
     assert results["gradcam"]["passed"] and float(results["gradcam"]) < 0.2
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.exhaustive
+def test_the_verdicts_hold_on_a_network_with_weights_of_imagenet() -> None:
+    model = kerasxai.models.load("imagenet:EfficientNetLite0")
+    images = np.stack([resize(one()[..., :3], (224, 224), preserve_range=True) for one in (astronaut, chelsea, coffee)])
+    control = kerasxai.Explainer(model, "saliency")
+    for method, passed in (("guided_backprop", False), ("saliency", True), ("gradcam", True)):
+        check = ModelRandomization(kerasxai.Explainer(model, method), steps=2, control=control)
+        check.update(images.astype("float32"))
+        assert check.result()["passed"] == passed, check.result()
 
 
 def test_cascading_keeps_changes_and_independent_undoes_them() -> None:
