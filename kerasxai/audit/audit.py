@@ -30,6 +30,7 @@ from kerasxai.audit.rows import (
     method_rows,
     reference_rows,
 )
+from kerasxai.audit.shortcuts import Sheet, ShortcutSettings, find_shortcuts
 from kerasxai.audit.store import Store
 from kerasxai.audit.verdicts import Verdict, is_insane, sanity_of, verdict
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
@@ -59,6 +60,7 @@ class Audit:
         heatmaps: Its maps `(N, H, W)`.
         scores: `(N,)` insertion minus deletion of these maps; NaN without.
         confusions: For each pair of classes its explained mistakes.
+        sheets: Pictures of shortcuts and suspects.
     """
 
     figures: dict[str, Any]
@@ -68,6 +70,7 @@ class Audit:
     heatmaps: NDArray[np.float32]
     scores: NDArray[np.float64]
     confusions: list[list[Confusion]] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
 
     def failures(self) -> set[str]:
         """Return what is wrong: `"shortcut"` and `"insane"`."""
@@ -144,6 +147,8 @@ def _audited(opened: Opened, config: AuditConfig, store: Store) -> Audit:
         np.full(len(images), np.nan) if scores is None else scores,
     )
     _add_decisions(found, opened, chosen, config)
+    if not config.ignore_labels:
+        _add_shortcuts(found, chosen, config, store)
     return found
 
 
@@ -236,7 +241,7 @@ def _sanity_figures(row: Row) -> dict[str, Any]:
 
 def _add_decisions(found: Audit, opened: Opened, chosen: Row, config: AuditConfig) -> None:
     """Add confusions and shortcuts, for which the true classes must be known."""
-    found.figures |= {"confusions": [], "shortcuts": [], "suspects": []}
+    found.figures |= {"confusions": [], "shortcuts": [], "suspects": [], "shortcut_notes": []}
     if config.ignore_labels:
         return
     assert chosen.explainer is not None
@@ -251,3 +256,16 @@ def _add_decisions(found: Audit, opened: Opened, chosen: Row, config: AuditConfi
         }
         for pair, row in zip(pairs, found.confusions, strict=True)
     ]
+
+
+def _add_shortcuts(found: Audit, chosen: Row, config: AuditConfig, store: Store) -> None:
+    """Add the shortcuts that interventions confirm, and what was only suspected."""
+    _LOG.info("searching for shortcuts")
+    explainer = region_explainer(found.images, chosen, config.batch_size)
+    report = find_shortcuts(found.images, explainer, settings=ShortcutSettings(seed=config.seed), store=store)
+    found.figures |= {
+        "shortcuts": report.shortcuts,
+        "suspects": report.suspects,
+        "shortcut_notes": list(report.notes),
+    }
+    found.sheets = list(report.sheets)

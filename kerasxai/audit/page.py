@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,10 @@ def audit_page(audit: Audit, model: str) -> Report:
 
     Args:
         audit: The audit.
-        model: The name of the model, for the title.
+        model: The name or path of the model; the title has the end of a path.
     """
     figures = audit.figures
-    report = Report(f"Audit of {model}", "\n\n".join(summary(figures)), figures["command"])
+    report = Report(f"Audit of {'/'.join(Path(model).parts[-2:])}", "\n\n".join(summary(figures)), figures["command"])
     _overview(report, figures)
     _methods(report, figures)
     _sanity(report, figures)
@@ -69,8 +70,8 @@ def method_table(figures: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
         label = row["name"] if row["kind"] == "method" else WORDS[row["name"]]
         status = row["verdict"]["status"] if row["verdict"] else ""
         cells = [shown(row["figures"][name]) if name in row["figures"] else "" for name in names]
-        rows.append([label, *cells, status])
-    return ["", *(MEASURES[name].heading for name in names), "verdict"], rows
+        rows.append([label, status, *cells])
+    return ["", "verdict", *(MEASURES[name].heading for name in names)], rows
 
 
 def _overview(report: Report, figures: Mapping[str, Any]) -> None:
@@ -244,11 +245,23 @@ def _shortcuts(report: Report, audit: Audit) -> None:
     figures = audit.figures
     if figures["accuracy"] is None:
         return
-    report.add_section("Shortcuts")
+    report.add_section(
+        "Shortcuts",
+        "What many images of a class have in common away from the object. It is named only if the model takes it for "
+        "the class in images of other classes.",
+    )
     for one in figures["shortcuts"]:
         report.add_text(one["sentence"])
     if not figures["shortcuts"]:
         report.add_text("None was confirmed by intervention.")
+    for sheet in audit.sheets:
+        report.add_picture(sheet.picture, sheet.caption, lossless=False)
+    for note in figures["shortcut_notes"]:
+        report.add_text(note)
+    if figures["suspects"]:
+        with report.details(f"Suspected and not confirmed: {len(figures['suspects'])}"):
+            for one in figures["suspects"]:
+                report.add_text(" ".join(filter(None, [one.get("sentence"), one.get("reason")])))
 
 
 def _calibration(report: Report, figures: Mapping[str, Any]) -> None:
