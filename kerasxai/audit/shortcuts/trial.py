@@ -29,6 +29,7 @@ class Trial:
         flips: The share of images of other classes that are classified as the class with the mark and not before.
         rank: How many classes rise more.
         p_value: Of the rise over the control, one-sided, by sign flips.
+        fall_p_value: Of the fall over the control.
         hosts: The images that the mark was planted into.
     """
 

@@ -9,6 +9,7 @@ from kerasxai.audit.shortcuts.trial import Trial
 from kerasxai.tools.printable import printable
 
 _MOST_P = 0.01
+_MOST_P_OF_FALL = 0.05
 _LEAST_EVIDENCE = 0.05
 _LEAST_EVIDENCE_ALONE = 0.3
 _CLASSES_A_RANK = 6
@@ -48,6 +49,7 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
     The mark must raise the class in other images more than the same place of other images does, with `p < 0.01` after
     Bonferroni's correction; by 5 % of the evidence that separates the class from the others, or 30 % for a place that
     only heatmaps suggest, whose pixels need not be alike; and no more than a sixth of the other classes may rise more.
+    Colors and textures change the object too, so that removing them must lower the class as well, with `p < 0.05`.
 
     Args:
         suspect: The suspect.
@@ -57,11 +59,13 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
         objects_known: Whether boxes or masks are known; without them, a repeated patch may be a part of the object.
     """
     least = _LEAST_EVIDENCE_ALONE if suspect.kind == "evidence" else _LEAST_EVIDENCE
+    falls = trial.removed_evidence > 0 and trial.fall_p_value < _MOST_P_OF_FALL
     unknown = suspect.kind == "patch" and not objects_known
     reasons = [
         (unknown, "without boxes or masks it may be a part of the object"),
         (trial.p_value * trials >= _MOST_P, "planting it raises the class no more than the control does"),
         (trial.evidence < least, f"it brings less than {least:.0%} of the evidence for the class"),
+        (suspect.exactness == 1 and not falls, "removing it lowers the class no more than the control does"),
         (trial.rank > classes // _CLASSES_A_RANK, "it raises other classes more"),
         (trial.rise <= trial.control_rise, "planting it does not raise the probability of the class"),
     ]
