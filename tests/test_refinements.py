@@ -283,12 +283,12 @@ def test_the_discriminant_reads_its_features_from_a_pass_of_the_method(twins: An
     np.testing.assert_allclose(shared.heatmaps, alone.heatmaps, rtol=1e-4, atol=1e-6)
 
 
-def of_contrast(border: float) -> keras.Model:
+def of_contrast(border: float, ending: str = "softmax") -> keras.Model:
     """Returns a model that tells strong fine contrast from weak: the mean of a rectified Laplacian above a border."""
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="map")(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation=ending)(x))
     laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[..., None, None] / 3
     kernel = np.concatenate([laplacian, -laplacian], -1).repeat(3, 2)
     weights = np.array([[9, -9], [9, -9]]), np.array([-9 * border, 9 * border])
@@ -309,6 +309,14 @@ def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chos
     np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
     one = explainer(fine[:1], 0)
     np.testing.assert_allclose(one.heatmaps, expected.heatmaps[:1], rtol=1e-4, atol=1e-6)
+
+
+def test_auto_keeps_the_maps_of_models_with_several_labels_an_image() -> None:
+    fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
+    model = of_contrast(0.3, "sigmoid")
+    found = kerasxai.Explainer(model, "cam", refine="auto")(fine, 0)
+    assert found.notes["auto"] == "none" and "several classes" in found.notes["without_auto"]
+    np.testing.assert_array_equal(found.heatmaps, kerasxai.Explainer(model, "cam")(fine, 0).heatmaps)
 
 
 def test_agreement_is_counted_beyond_chance() -> None:

@@ -60,8 +60,12 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     images are another thing, and `best` makes its maps worse. Which of the two it is shows without any box: by the
     share of images that are predicted to be of the same class when they are enlarged by 1.5, beyond chance. The choice
     is made for the model, not for single images, on the images of the first batch, up to 32. If these are fewer than 8
-    it is uncertain, and made again with those of the next batch. An explainer keeps it, also if weights change. Notes:
-    `auto`, `"best"` or `"none"`, and `agreement`.
+    it is uncertain, and made again with those of the next batch. An explainer keeps it, also if weights change.
+
+    A model with a sigmoid for each of several classes keeps its heatmaps: `best` separates objects from background, not
+    from objects of other classes in the same image.
+
+    Notes: `auto`, `"best"` or `"none"`, and `agreement`, or `without_auto`, the reason for none.
 
     Args:
         model: The model.
@@ -78,6 +82,9 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     from kerasxai.refinements.chain import chained
 
     heatmaps = explain(model, batch)
+    if model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1:
+        model.record(auto="none", without_auto="images of this model may have objects of several classes")
+        return heatmaps
     try:
         agreement = _agreement(model, batch)
     except KerasxaiError as error:
