@@ -122,16 +122,22 @@ def test_maps_predictions_and_commands_are_those_of_the_library(html: str, runs:
 
 def test_text_figures_and_curves_are_on_the_page(html: str) -> None:
     text = Page(html).text
-    for part in ("Runs side by side", "GT-known Loc", "baseline: centered gaussian", "Differences, image by image"):
+    for part in (
+        "Runs side by side",
+        "GT-known Loc",
+        "baseline: centered gaussian",
+        "Differences, image by image",
+        "side by side",
+    ):
         assert part in text
     for part in (
-        "one/cam: cam: by object size",
+        "one: cam: by object size",
         "Automatic choices",
         "kerasxai train --data photos",
         "heights 48 to 48",
     ):
         assert part in text
-    assert html.count("<polyline") >= 2 + 2 * 3 and len(Page(html).all("figure")) >= 6
+    assert html.count("<polyline") >= 4 + 2 * 3 + 2 * 2 and len(Page(html).all("figure")) >= 6
 
 
 def test_a_second_report_reads_what_the_first_explained(runs: list[Path], html: str, monkeypatch: Any) -> None:
@@ -167,8 +173,14 @@ def test_mistakes_are_refused(runs: list[Path], tmp_path: Path) -> None:
         read_reported([str(tmp_path)])
     with pytest.raises(KerasxaiError, match="out must be an HTML file"):
         write_report(ReportConfig(runs=[str(runs[0])], out=tmp_path / "report.txt"))
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
+    with pytest.raises(KerasxaiError, match="expected a new file or a report"):
+        write_report(ReportConfig(runs=[str(runs[0])], out=tmp_path / "mine.html"))
     with pytest.raises(KerasxaiError, match="expected a known method"):
         ReportConfig(runs=[str(runs[0])], method=["nothing"])
+    (below,) = read_reported([str(runs[0] / "evaluation_methods")])
+    assert below.training is not None and [one.name for one in below.evaluations] == ["cam", "gradient*input"]
+    assert [run.name for run in read_reported([str(runs[0].parent)])] == ["one", "two"]
     (run,) = read_reported([str(runs[0])])
     assert model_of(run) == str(runs[0] / "model.keras")
     other = tmp_path / "other"
@@ -184,6 +196,12 @@ def test_mistakes_are_refused(runs: list[Path], tmp_path: Path) -> None:
         (evaluation / name).write_bytes((runs[0] / "evaluation_methods" / "cam" / name).read_bytes())
     with pytest.raises(KerasxaiError, match="expected the model that was evaluated"):
         model_of(read_reported([str(other)])[0])
+    second = tmp_path / "other" / "second"
+    second.mkdir()
+    for name in ("evaluation.json", "records.json"):
+        (second / name).write_bytes((runs[1] / "evaluation_methods" / "cam" / name).read_bytes())
+    with pytest.raises(KerasxaiError, match="expected evaluations of one model"):
+        read_reported([str(other)])
 
 
 def test_packed_maps() -> None:

@@ -8,17 +8,20 @@ from kerasxai.report.config import ReportConfig
 from kerasxai.report.data_card import DataCard, data_card
 from kerasxai.report.epochs import epoch_groups
 from kerasxai.report.gallery import Group, galleries
-from kerasxai.report.page import Page, render
+from kerasxai.report.page import GENERATOR, Page, render
 from kerasxai.report.runs import ReportedRun, model_of, read_reported, saved_by
-from kerasxai.report.sections import Section, localization_sections, overview, training_section
+from kerasxai.report.sections import Section, curves_together, localization_sections, overview, training_section
 from kerasxai.report.variants import source_of
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.files import write_text
+from kerasxai.tools.files import open_text, write_text
+from kerasxai.tools.folders import check_output_folder
+from kerasxai.tools.printable import printable
 from kerasxai.viz.report import installed_versions
 
 _LOG = logging.getLogger(__name__)
 _LARGE = 10_000_000
+_HEAD = 2000
 
 
 def write_report(config: ReportConfig) -> Path:
@@ -40,8 +43,7 @@ def write_report(config: ReportConfig) -> Path:
         >>> write_report(ReportConfig(runs=["runs/gap"], images=24, out=Path("report.html")))  # doctest: +SKIP
         PosixPath('report.html')
     """
-    if config.out.suffix.lower() not in (".html", ".htm"):
-        raise KerasxaiError(f"out must be an HTML file, got {config.out}")
+    _check_file(config.out)
     runs = read_reported(config.runs)
     groups: list[Group] = []
     notes: list[str] = []
@@ -70,6 +72,18 @@ def write_report(config: ReportConfig) -> Path:
     return write_text(config.out, text)
 
 
+def _check_file(path: Path) -> None:
+    """Refuse a file that is not a report, before any long work."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise KerasxaiError(f"out must be an HTML file, got {printable(path)}")
+    check_output_folder(path.parent)
+    if path.exists():
+        with open_text(path) as file:
+            is_report = GENERATOR in file.read(_HEAD)
+        if not is_report:
+            raise KerasxaiError(f"expected a new file or a report, got {printable(path)}; choose another --out")
+
+
 def _trainings(runs: Sequence[ReportedRun]) -> list[Section]:
     sections = []
     for run in runs:
@@ -80,7 +94,8 @@ def _trainings(runs: Sequence[ReportedRun]) -> list[Section]:
         except KerasxaiError:  # Refused before if it is needed for a gallery.
             model = ""
         sections.append(training_section(run, model, saved_by(model) if model else ""))
-    return sections
+    together = curves_together(runs)
+    return sections if together is None else [together, *sections]
 
 
 def _cards(runs: Sequence[ReportedRun], config: ReportConfig) -> list[DataCard]:

@@ -16,6 +16,9 @@ from kerasxai.report.packing import packed_colors
 from kerasxai.report.sections import Section, Table
 from kerasxai.tools.files import json_text
 
+GENERATOR = '<meta name="generator" content="kerasxai report">'
+"""The element by which a report is recognized."""
+
 
 @dataclass
 class Page:
@@ -54,7 +57,11 @@ def render(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )
     style = _resource("kerasxai.viz", "report.css") + _resource("kerasxai.report", "gallery.css")
-    script = "".join(_resource("kerasxai.report", name) for name in ("maps.js", "gallery.js")) if page.groups else ""
+    script = (
+        "".join(_resource("kerasxai.report", name) for name in ("maps.js", "drawing.js", "gallery.js"))
+        if page.groups
+        else ""
+    )
     policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'"
     if script:
         policy += f"; script-src '{_hash(script)}'"
@@ -64,6 +71,7 @@ def render(page: Page) -> str:
         style=Markup(style),
         script=Markup(script),
         policy=Markup(policy),
+        generator=Markup(GENERATOR),
         # A name with "</script>" would end the script.
         content=Markup(json_text(content, "the gallery").replace("<", "\\u003c")),
         made=time.strftime("%Y-%m-%d %H:%M"),

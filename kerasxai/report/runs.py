@@ -5,11 +5,13 @@ import json
 import shlex
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kerasxai.evaluation.evaluated_runs import EVALUATION, Run, read_runs
+from kerasxai.evaluation.method_rows import METHODS_FILE
+from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_csv, read_json, read_text
@@ -61,12 +63,12 @@ def read_reported(paths: Sequence[str]) -> list[ReportedRun]:
     """Read the folders of a report.
 
     Args:
-        paths: Folders of `kerasxai train`, `kerasxai evaluate` or both.
+        paths: Folders of `kerasxai train`, `kerasxai evaluate` or both, or folders of several trainings.
 
     Raises:
-        KerasxaiError: A folder has neither, or a file is damaged.
+        KerasxaiError: A folder has neither, it has evaluations of several models, or a file is damaged.
     """
-    folders = list(dict.fromkeys(Path(path) for path in paths))
+    folders = list(dict.fromkeys(folder for path in paths for folder in _run_folders(Path(path))))
     trainings = [_training(folder) for folder in folders]
     evaluated = [folder for folder in folders if folder.is_dir() and any(folder.rglob(EVALUATION))]
     for folder, training in zip(folders, trainings, strict=True):
@@ -78,12 +80,52 @@ def read_reported(paths: Sequence[str]) -> list[ReportedRun]:
             )
     evaluations = read_runs(evaluated, least=1) if evaluated else []
     names = _unique([folder.resolve() for folder in folders])
-    return [
+    runs = [
         ReportedRun(
             name, folder, training, tuple(one for one in evaluations if folder in (one.folder, *one.folder.parents))
         )
         for name, folder, training in zip(names, folders, trainings, strict=True)
     ]
+    for run in runs:
+        _check_one_model(run)
+    return _renamed(runs)
+
+
+def _run_folders(folder: Path) -> list[Path]:
+    """Return the trainings below a folder that is not one, or else the folder."""
+    if _is_training(folder) or not folder.is_dir():
+        return [folder]
+    return sorted(file.parent for file in folder.rglob(HISTORY) if _is_training(file.parent)) or [folder]
+
+
+def _is_training(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() and (folder / HISTORY).is_file()
+
+
+def _check_one_model(run: ReportedRun) -> None:
+    """Refuse evaluations of several models as one run: a gallery would explain all with the first."""
+    known = [one.evaluation["model"] for one in run.evaluations if "model" in one.evaluation]
+    other = next((number for number, model in enumerate(known) if model != known[0]), None)
+    if other is not None:
+        raise KerasxaiError(
+            f"expected evaluations of one model in {printable(run.folder)}, got several; give the folder of each, "
+            f"such as {printable(run.evaluations[0].folder)}"
+        )
+
+
+def _renamed(runs: list[ReportedRun]) -> list[ReportedRun]:
+    """Name evaluations by their run and method where that is enough."""
+    named = [
+        [replace(one, name=_name(run.name if len(runs) > 1 else "", one)) for one in run.evaluations] for run in runs
+    ]
+    names = [one.name for its in named for one in its]
+    if len(set(names)) < len(names):
+        return runs
+    return [replace(run, evaluations=tuple(its)) for run, its in zip(runs, named, strict=True)]
+
+
+def _name(run: str, evaluation: Run) -> str:
+    return ": ".join(filter(None, (run, name_of(evaluation.evaluation))))
 
 
 def _unique(folders: Sequence[Path]) -> list[str]:
@@ -97,12 +139,10 @@ def _unique(folders: Sequence[Path]) -> list[str]:
 
 def _training(folder: Path) -> Training | None:
     """Return the training in a folder, or for an evaluation the training whose model was evaluated."""
-    near = (
-        [folder, *itertools.islice(folder.resolve().parents, _LEVELS - 1)]
-        if (folder / EVALUATION).is_file()
-        else [folder]
-    )
-    found = next((one for one in near if (one / CONFIG).is_file() and (one / HISTORY).is_file()), None)
+    parents = itertools.islice(folder.resolve().parents, _LEVELS - 1)
+    is_evaluation = any((folder / name).is_file() for name in (EVALUATION, METHODS_FILE))
+    near = [folder, *(parents if is_evaluation else ())]
+    found = next((one for one in near if _is_training(one)), None)
     if found is None:
         return None
     choices, command, metrics = found / "choices.json", found / "command.txt", found / "metrics.json"

@@ -188,6 +188,24 @@ def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Sect
     return section
 
 
+def curves_together(runs: Sequence[ReportedRun]) -> Section | None:
+    """Return the validation curves of several trainings in common charts; None for one training."""
+    trained = {run.name: run.training.history for run in runs if run.training is not None and run.training.history}
+    if len(trained) < 2:
+        return None
+    section = Section("Trainings side by side")
+    longest = max(map(len, trained.values()))
+    names = [name for name in next(iter(trained.values()))[0] if name.startswith("val_")]
+    for name in names:
+        series = {
+            run: [_number(row.get(name, "")) for row in rows] + [math.nan] * (longest - len(rows))
+            for run, rows in list(trained.items())[:_MOST_SERIES]
+        }
+        chart = line_chart(name.replace("_", " "), range(1, longest + 1), series, "epoch")
+        section.lines += [] if chart is None else [chart]
+    return section
+
+
 def _is_figure(name: str, value: object) -> bool:
     return isinstance(value, float) and name not in ("epoch", "seconds")
 
@@ -243,16 +261,12 @@ def overview(runs: Sequence[ReportedRun]) -> Table:
                 right = f"mAP {_share(found.get('mean_average_precision'))}"
             figures = [right, _share(one.chosen.get("gt_known_loc"))]
             where = f"{found.get('data')}, {found.get('split')}"
-            rows.append([one.name if len(runs) == 1 else _joined(run.name, one.name), made, where, *figures])
+            rows.append([one.name, made, where, *figures])
         if not run.evaluations and training is not None:
             best = training.metrics.get("best", {})
             figures = [_share(best.get("val_accuracy")), ""]
             rows.append([run.name, made, f"{training.config['data']}, validation", *figures])
     return Table(["run", "training", "measured on", "accuracy", "GT-known Loc"], rows, "Runs side by side")
-
-
-def _joined(run: str, name: str) -> str:
-    return name if run in name else f"{run}: {name}"
 
 
 def _recipe(config: Mapping[str, Any]) -> str:

@@ -105,8 +105,9 @@ def source_of(run: ReportedRun, config: ReportConfig) -> Source:
 
 
 def variants_of(run: ReportedRun, config: ReportConfig) -> list[Variant]:
-    """Return the methods of a run's gallery: those asked for in the settings, else the evaluated ones."""
-    evaluated = [_evaluated(one) for one in run.evaluations]
+    """Return the methods of a run's gallery: those of the settings, else the ones evaluated on the same images."""
+    alike = [one for one in run.evaluations if _images_of(one) == _images_of(run.evaluations[0])]
+    evaluated = [_evaluated(one) for one in alike]
     if config.method is None and config.refine is None and evaluated:
         return list({variant.name: variant for variant in evaluated}.values())
     methods = config.method or list(dict.fromkeys(variant.method for variant in evaluated)) or ["cam"]
@@ -115,6 +116,11 @@ def variants_of(run: ReportedRun, config: ReportConfig) -> list[Variant]:
         refinements = list(dict.fromkeys(variant.refine for variant in evaluated))
     known = {(variant.method, variant.refine): variant for variant in evaluated}
     return [known.get((method, refine), Variant(method, refine)) for method in methods for refine in refinements]
+
+
+def _images_of(run: Run) -> tuple[object, object]:
+    settings = run.evaluation["settings"]
+    return settings["name_or_path"], settings["split"]
 
 
 def _evaluated(run: Run) -> Variant:

@@ -2,9 +2,8 @@
   const content = JSON.parse(document.getElementById("content").textContent);
   const find = id => document.getElementById(id);
   const colors = Object.fromEntries(Object.entries(content.colors).map(([name, text]) => [name, heatmaps.bytes(text)]));
-  const TRUE = "#56b4e9", FOUND = "#f0e442", RIM = "#141414", EDGE = [0, 224, 192];
   const HIT = 0.5, KEPT = 80, SLICE = 12;
-  const scratch = document.createElement("canvas"), photos = new Map(), kept = new Map();
+  const photos = new Map(), kept = new Map();
   const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false };
   let measured = [], cards = [], order = [], opened = -1, ownClass = null, job = 0, player = 0;
 
@@ -85,54 +84,6 @@
     else picture.addEventListener("load", () => then(picture), { once: true });
   }
 
-  // Of signed maps, colors without a middle show the evidence for the class alone.
-  function heat(map) {
-    const diverging = state.colors === "signed" || (state.colors === "auto" && map.signed);
-    const table = diverging ? colors.signed : colors[state.colors === "auto" ? "inferno" : state.colors];
-    const pixels = new ImageData(map.width, map.height);
-    let highest = 0;
-    for (const value of map.values) highest = Math.max(highest, diverging ? Math.abs(value) : value);
-    for (let i = 0; i < map.values.length; i++) {
-      const share = highest ? map.values[i] / highest : 0;
-      const color = 3 * Math.round(diverging ? 127.5 + 127.5 * share : 255 * Math.max(share, 0));
-      pixels.data[4 * i] = table[color];
-      pixels.data[4 * i + 1] = table[color + 1];
-      pixels.data[4 * i + 2] = table[color + 2];
-      // White, the color of zero, would bleach the photograph.
-      pixels.data[4 * i + 3] = diverging ? 255 * Math.sqrt(Math.abs(share)) : 255;
-    }
-    return pixels;
-  }
-
-  function edges(inside, width, height) {
-    const pixels = new ImageData(width, height);
-    for (let i = 0; i < inside.length; i++) {
-      const x = i % width, y = (i - x) / width;
-      const within = x && y && x < width - 1 && y < height - 1 && inside[i - 1] && inside[i + 1] && inside[i - width] && inside[i + width];
-      if (inside[i] && !within) pixels.data.set([...EDGE, 255], 4 * i);
-    }
-    return pixels;
-  }
-
-  function layer(pen, pixels, opacity, width, height) {
-    scratch.width = pixels.width;
-    scratch.height = pixels.height;
-    scratch.getContext("2d").putImageData(pixels, 0, 0);
-    pen.globalAlpha = opacity;
-    pen.drawImage(scratch, 0, 0, width, height);
-    pen.globalAlpha = 1;
-  }
-
-  function frame(pen, box, scale, color, dashed) {
-    const [x0, y0, x1, y1] = box.map(value => value * scale), unit = Math.min(3, Math.max(1, Math.max(pen.canvas.width, pen.canvas.height) / 128));
-    for (const [style, width] of [[RIM, 2.2 * unit], [color, 1.3 * unit]]) {
-      pen.setLineDash(dashed ? [4 * unit, 3 * unit] : []);
-      pen.strokeStyle = style;
-      pen.lineWidth = width;
-      pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
-    }
-  }
-
   function paint(canvas, i, found, scale) {
     const image = group().images[i], at = state.group;
     photo(i, picture => {
@@ -141,11 +92,11 @@
       canvas.height = image.height * scale;
       const pen = canvas.getContext("2d");
       pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-      if (found) layer(pen, heat(found.map), state.opacity, canvas.width, canvas.height);
-      if (found && state.mask) layer(pen, edges(found.inside, image.width, image.height), 1, canvas.width, canvas.height);
+      if (found) drawing.layer(pen, drawing.heat(found.map, colors, state.colors), state.opacity);
+      if (found && state.mask) drawing.layer(pen, drawing.edges(found.inside, image.width, image.height), 1);
       if (!state.box || !found) return;
-      for (const box of found.truth) frame(pen, box, scale, TRUE, false);
-      if (found.box) frame(pen, found.box, scale, FOUND, true);
+      for (const box of found.truth) drawing.frame(pen, box, scale, drawing.TRUE, false);
+      if (found.box) drawing.frame(pen, found.box, scale, drawing.FOUND, true);
     });
   }
 
