@@ -16,6 +16,7 @@ from kerasxai.report.packing import packed_colors
 from kerasxai.report.sections import Section, Table
 from kerasxai.tools.files import json_text
 
+_SCRIPTS = ("maps.js", "drawing.js", "gallery.js")
 GENERATOR = '<meta name="generator" content="kerasxai report">'
 """The element by which a report is recognized."""
 
@@ -57,11 +58,7 @@ def render(page: Page) -> str:
         undefined=jinja2.StrictUndefined,
     )
     style = _resource("kerasxai.viz", "report.css") + _resource("kerasxai.report", "gallery.css")
-    script = (
-        "".join(_resource("kerasxai.report", name) for name in ("maps.js", "drawing.js", "gallery.js"))
-        if page.groups
-        else ""
-    )
+    script = "".join(_resource("kerasxai.report", name) for name in _SCRIPTS) if page.groups else ""
     policy = f"default-src 'none'; img-src data:; style-src '{_hash(style)}'"
     if script:
         policy += f"; script-src '{_hash(script)}'"
