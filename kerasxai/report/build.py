@@ -10,7 +10,7 @@ from kerasxai.report.epochs import epoch_groups
 from kerasxai.report.gallery import Group, galleries
 from kerasxai.report.page import GENERATOR, Page, render
 from kerasxai.report.runs import ReportedRun, model_of, read_reported, saved_by
-from kerasxai.report.sections import Section, curves_together, localization_sections, overview, training_section
+from kerasxai.report.sections import Section, localization_sections, overview, shared_curves, training_section
 from kerasxai.report.variants import source_of
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError
@@ -94,8 +94,8 @@ def _trainings(runs: Sequence[ReportedRun]) -> list[Section]:
         except KerasxaiError:  # Refused before if it is needed for a gallery.
             model = ""
         sections.append(training_section(run, model, saved_by(model) if model else ""))
-    together = curves_together(runs)
-    return sections if together is None else [together, *sections]
+    shared = shared_curves(runs)
+    return sections if shared is None else [shared, *sections]
 
 
 def _cards(runs: Sequence[ReportedRun], config: ReportConfig) -> list[DataCard]:

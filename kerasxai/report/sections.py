@@ -188,7 +188,7 @@ def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Sect
     return section
 
 
-def curves_together(runs: Sequence[ReportedRun]) -> Section | None:
+def shared_curves(runs: Sequence[ReportedRun]) -> Section | None:
     """Return the validation curves of several trainings in common charts; None for one training."""
     trained = {run.name: run.training.history for run in runs if run.training is not None and run.training.history}
     if len(trained) < 2:
@@ -266,7 +266,7 @@ def overview(runs: Sequence[ReportedRun]) -> Table:
             best = training.metrics.get("best", {})
             figures = [_share(best.get("val_accuracy")), ""]
             rows.append([run.name, made, f"{training.config['data']}, validation", *figures])
-    return Table(["run", "training", "measured on", "accuracy", "GT-known Loc"], rows, "Runs side by side")
+    return Table(["run", "training", "measured on", "accuracy", "GT-known Loc"], rows, "Runs side by side", texts=True)
 
 
 def _recipe(config: Mapping[str, Any]) -> str:
