@@ -14,6 +14,7 @@ from test_catalog import coco, first, mocked, tensors, voc
 import kerasxai.data
 from kerasxai.data import DatasetRow
 from kerasxai.data.choosing import rarest_class, spread_over_classes
+from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.samples import samples
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.pairs import draw_pair
@@ -293,3 +294,30 @@ class TestClassMasks:
         with mocked(cars):
             sample = first(kerasxai.data.load("voc/2012", "train", None, class_masks=masks))
         np.testing.assert_array_equal(sample["class_mask"], mask)
+        other = self.masks(tmp_path / "more", mask, "000002.png", mode="L")
+        found = ClassMasks(other, 20)
+        found.check_names(["000001.jpg", "000002.jpg"])
+        with pytest.raises(KerasxaiError, match=r"got none: a mask is 000002\.png, an image 000001\.jpg"):
+            found.check_names(["000001.jpg"])
+
+    def test_they_replace_the_masks_of_a_data_set_and_not_its_boxes(self, tmp_path: Path, picture: np.ndarray) -> None:
+        trimap = np.full((8, 16, 1), 2, np.uint8)
+        trimap[2:6, 4:10] = 1
+        pet = {
+            "image": picture,
+            "label": 30,
+            "species": 1,
+            "file_name": "pug_7.jpg",
+            "segmentation_mask": trimap,
+            "head_bbox": tfds.features.BBox(0.25, 0.125, 0.75, 0.5),
+        }
+        mask = np.full((8, 16), 31, np.uint8)
+        masks = self.masks(tmp_path, mask, "pug_7.png")
+        with mocked(pet):
+            own = first(kerasxai.data.load("oxford_iiit_pet", "test", None, labels="multi"))
+            other = first(kerasxai.data.load("oxford_iiit_pet", "test", None, class_masks=masks))
+        np.testing.assert_array_equal(own["class_mask"], np.where(trimap[..., 0] == 1, 31, 0))
+        np.testing.assert_array_equal(other["class_mask"], mask)
+        for sample in (own, other):
+            np.testing.assert_allclose(sample["boxes"], [[4 / 16, 2 / 8, 10 / 16, 6 / 8]])
+            assert sample["box_labels"].tolist() == [30]

@@ -1,5 +1,7 @@
 """Any TensorFlow Datasets builder as a source of samples; features are found by their types."""
 
+import itertools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 from kerasxai.tools.lazy import resolve
 
+_NAMES = 256
+"""So many images of each split are compared with the names of class masks: in VOC 2012 every fourth one has a mask."""
 Example = Mapping[str, Any]
 """What TFDS reads of one image; in a sequence of objects there are dicts again."""
 
@@ -60,11 +64,13 @@ class TfdsSource:
         prepare(self.builder, name)
         self.splits = name_splits(tuple(self.builder.info.splits), self.row)
         output_stride = self.row.output_stride if self.features.multi else None
+        nested_labels = self.features.multi and self.features.nested
         self.info = DatasetInfo(
             name=name,
             class_names=self.features.class_names,
             splits={split: self.count(expression) for split, expression in self.splits.items()},
-            has_boxes=any((self.features.boxes, self.features.mask, self.boxes)),
+            # The mask of all objects of one class has a box; of several objects the data must have boxes.
+            has_boxes=any((self.features.boxes, self.boxes, self.features.mask and not nested_labels)),
             has_masks=self.features.mask is not None and not self.features.multi,
             has_parts=self.features.parts is not None,
             feature_stride=self.row.feature_stride if output_stride is None else 32,
@@ -77,6 +83,17 @@ class TfdsSource:
             has_class_masks=self.features.multi
             and any((self.features.mask, self.features.class_mask, self.class_masks)),
         )
+        if self.class_masks is not None:
+            self.class_masks.check_names(itertools.chain.from_iterable(map(self._first_names, self.splits)))
+
+    def _first_names(self, split: str) -> list[str]:
+        """Return the file names of the first images of a split, without decoding the images."""
+        assert self.features.name is not None
+        only = tfds.decode.PartialDecoding({self.features.name: True})
+        with quiet():
+            dataset = self.builder.as_dataset(split=self.expression(split), decoders=only, shuffle_files=False)
+        names = dataset.take(_NAMES).map(lambda example: example[self.features.name]).as_numpy_iterator()
+        return [os.fsdecode(name) for name in names]
 
     def _joined_masks(self, name: str, folder: StrPath) -> ClassMasks:
         if not self.features.multi:
@@ -172,17 +189,19 @@ class TfdsSource:
         elif found.boxes:
             boxes = to_xyxy(_at(example, found.boxes), found.box_format, image)
             sample |= object_boxes(boxes, numbers, difficult, crowds)
+        objects = None
+        if found.mask:
+            mask = _at(example, found.mask)[..., 0]
+            objects = mask > 0 if found.nested else self._mask_reader(tf.cast(mask, tf.uint8))
+            if not found.nested and "boxes" not in sample:
+                sample |= object_boxes(masks.box(objects), numbers, None, None)
         if self.class_masks is not None:
             sample["class_mask"] = self.class_masks.find(sample["name"], image)
         elif found.class_mask:
             stored = tf.cast(_at(example, found.class_mask)[..., 0], tf.uint8)
             sample["class_mask"] = tf.where(stored == 255, stored, stored + found.class_mask_offset)
-        elif found.mask:
-            mask = _at(example, found.mask)[..., 0]
-            objects = mask > 0 if found.nested else self._mask_reader(tf.cast(mask, tf.uint8))
+        elif objects is not None:
             sample["class_mask"] = class_mask_of(objects, numbers, crowds)
-            if not found.nested and "boxes" not in sample:
-                sample |= object_boxes(masks.box(objects), numbers, None, None)
         return sample
 
     @property

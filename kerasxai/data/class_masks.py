@@ -1,7 +1,7 @@
 """Class masks in files: PNGs of class numbers, as VOC's SegmentationClass, joined with images by their names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -52,12 +52,8 @@ class ClassMasks:
             for name in _spread(files):
                 self.read(name)
             return
+        self.check_names(names)
         found = [(name, mask) for name in names if (mask := self._find(name)) is not None]
-        if not found:
-            raise KerasxaiError(
-                f"expected class masks with the names of images in {printable(self.folder)}, got none: a mask is "
-                f"{printable(files[0])}, an image {printable(names[0])}"
-            )
         self._check_unique(found)
         for name, mask in _spread(found):
             try:
@@ -70,6 +66,23 @@ class ClassMasks:
         """Return the file with the longest end of an image's name, which has no suffix; None if there is none."""
         parts = folded(str(PurePosixPath(name).with_suffix(""))).split("/")
         return next((found for k in range(len(parts)) if (found := self._files.get("/".join(parts[k:])))), None)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Check that at least one of some images has a mask.
+
+        Raises:
+            KerasxaiError: There are images, and none has.
+        """
+        name = None
+        for name in names:
+            if self._find(name) is not None:
+                return
+        if name is None:
+            return
+        raise KerasxaiError(
+            f"expected class masks with the names of images in {printable(self.folder)}, got none: a mask is "
+            f"{printable(next(iter(self._files.values())))}, an image {printable(name)}"
+        )
 
     def _check_unique(self, found: Sequence[tuple[str, str]]) -> None:
         first: dict[str, str] = {}
