@@ -125,7 +125,6 @@ class TrainConfig(RunConfig):
     older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs", "augment": "flip"}
 
     data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
-    labels: str = setting(LABELS_HELP, DATA, "auto", choices=READINGS)
     backbone: str = setting(
         "a name, see `kerasxai backbones`, or a model file whose head is replaced",
         MODEL,
@@ -269,15 +268,17 @@ class TrainConfig(RunConfig):
         "none",
         choices=CLASS_WEIGHTS,
     )
+    seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
+    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
+    boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
+    # New fields come last, because older ones may be given by position.
+    labels: str = setting(LABELS_HELP, DATA, "auto", choices=READINGS)
     positive_weights: str = setting(
         "weight of the presence of a class with several labels an image: none, or balanced, its rarity",
         TRAINING,
         "none",
         choices=CLASS_WEIGHTS,
     )
-    seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
-    data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
-    boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
     class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
 
     def __post_init__(self) -> None:

@@ -116,8 +116,6 @@ class EvaluateConfig:
         flag="--boxes",
         metavar="FILE",
     )
-    labels: str = setting(f"{LABELS_HELP} and in the model", DATA, "auto", choices=READINGS)
-    class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
     oracle: bool = False
     protocol: str = setting(
         "how boxes are made and compared; wsolevaluation: as in the literature on CUB and ImageNet, with MaxBoxAcc and "
@@ -131,6 +129,9 @@ class EvaluateConfig:
     outputs: str | None = setting(OUTPUTS_HELP, MODEL, None, choices=OUTPUTS, metavar="{logits,probabilities}")
     method_options: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = setting("images at once", METHOD, 32, parse=positive_int)
+    # New fields come last, because older ones may be given by position.
+    labels: str = setting(f"{LABELS_HELP} and in the model", DATA, "auto", choices=READINGS)
+    class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
 
     @classmethod
     def of(cls, name_or_path: str, **settings: Any) -> Self:
