@@ -261,9 +261,7 @@ def test_the_default_backbone_is_a_copy_of_the_classifier(tmp_path: Path) -> Non
     assert not {id(variable) for variable in model.variables} & {id(variable) for variable in again.variables}
 
 
-def test_a_pseudo_mask_of_another_run_is_not_replaced(
-    finished: Path, config: SegmentConfig, source: Squares, tmp_path: Path
-) -> None:
+def test_a_pseudo_mask_of_another_run_is_not_replaced(config: SegmentConfig, source: Squares, tmp_path: Path) -> None:
     out = tmp_path / "seg"
     path = out / "pseudo_masks" / "train" / "train" / "0.png"
     path.parent.mkdir(parents=True)
