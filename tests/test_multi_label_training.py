@@ -22,10 +22,9 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.binary_probe import binary_loss, fit_binary_probe, mean_average_precision
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.multi_label import check_labels, drawn_samples, multi_label_loss, smoothed_labels
-from kerasxai.training.plan import plan_of
+from kerasxai.training.plan import AFTER_EPOCHS, AFTER_PROBE, plan_of
 from kerasxai.training.pooled_features import PooledFeatures
 from kerasxai.training.probe_phase import spread_labels
-from kerasxai.training.resolve import resolve_settings
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
 
@@ -259,17 +258,11 @@ def test_the_default_loss_is_binary() -> None:
     assert isinstance(loss, kerasxai.models.MaskedBinaryCrossentropy) and loss.positive_weights == [1, 2]
 
 
-def test_shapes_two_recommends_an_output_stride(config: TrainConfig) -> None:
-    class Dataset:
-        info = kerasxai.data.DatasetInfo(
-            "x", CLASSES, {"train": 8}, True, False, image_size=SIDE, output_stride=16, multi_label=True
-        )
-
-    dataset: Any = Dataset()
-    plain = TrainConfig(data="x", backbone="EfficientNetLite0")
-    found = resolve_settings(plain, dataset)
-    assert found.config.output_stride == 16 and found.reasons["output_stride"] == "recommended for x"
-    assert found.config.labels == "multi"
-    for change in ({"features": 8}, {"output_stride": 32}, {"backbone": "NASNetMobile"}, {"weights": "none"}):
-        chosen = replace(plain, **change)
-        assert resolve_settings(chosen, dataset).config.output_stride == chosen.output_stride
+def test_early_maps_of_several_labels_are_fine_tuned_at_a_higher_rate(config: TrainConfig) -> None:
+    early = plan_of(TrainConfig("x", labels="multi", head="gap"), feature_stride=8)
+    assert not early.probe and (early.finetune_rate, early.batch_size) == (3e-3, 16)
+    late = plan_of(TrainConfig("x", labels="multi", head="gap"), feature_stride=32)
+    assert late.probe and late.finetune_rate == AFTER_PROBE.finetune_rate
+    single = plan_of(TrainConfig("x", labels="single", head="gap"), feature_stride=8)
+    assert (single.finetune_rate, single.batch_size) == (AFTER_EPOCHS.finetune_rate, AFTER_EPOCHS.batch_size)
+    assert plan_of(TrainConfig("x", labels="multi", head="gap", finetune_rate=1e-4), 8).finetune_rate == 1e-4

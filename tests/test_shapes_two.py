@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from kerasxai.data.shapes import draw
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import CHANCE, KINDS, NOBODY, NOTHING, POSITIONS, Question, caption, questions
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS, SIZES, Layout, Pair, draw_pair, sample_layout
-from kerasxai.training.config import TrainConfig
-from kerasxai.training.resolve import resolve_settings
 
 SIZE = 160
 
@@ -234,15 +231,6 @@ def test_as_a_data_set_of_labels_it_shows_the_larger_object(folder: Path) -> Non
         assert scene["image"].tobytes() == sample["image"].tobytes()
         k = list(scene["forms"]).index(sample["label"])
         np.testing.assert_array_equal(sample["mask"], scene["masks"][k])
-
-
-def test_training_reads_a_map_of_stride_16_unless_another_is_chosen(folder: Path) -> None:
-    dataset = kerasxai.data.open("shapes_two", data_dir=folder)
-    config = TrainConfig("shapes_two", data_dir=str(folder))
-    found = resolve_settings(config, dataset).config
-    assert (found.image_size, found.output_stride, found.labels) == (160, 16, "multi")
-    assert resolve_settings(replace(config, features=8), dataset).config.output_stride is None
-    assert resolve_settings(replace(config, output_stride=8), dataset).config.output_stride == 8
 
 
 def test_a_split_that_is_not_there(folder: Path) -> None:

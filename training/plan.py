@@ -60,6 +60,9 @@ AFTER_EPOCHS = Defaults(
     monitor="val_loss",
     patience=5,
 )
+# Where several labels are trained on an early map, one pattern is often shared by classes, so that its features have to
+# change: on `shapes_two`, validation mean average precision was 0.75 after two epochs at 3e-4, and 0.94 at this rate.
+EARLY_LABELS = replace(AFTER_EPOCHS, finetune_rate=3e-3, batch_size=16)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
     probe = obstacle is None and config.head_phase != "epochs"
     defaults = AFTER_PROBE if probe else AFTER_EPOCHS
     if is_multi(config):
+        if not probe and features_of(config, feature_stride) is not None:
+            defaults = EARLY_LABELS
         # There is no temperature of sigmoids that changes no prediction.
         defaults = replace(defaults, label_smoothing=0.0, monitor="val_loss")
     head_epochs = 0 if config.weights == "none" else config.head_epochs

@@ -90,18 +90,9 @@ def resolve_settings(
     stride = config.output_stride
     if size.output_stride is not None:
         stride, reasons["output_stride"] = size.output_stride, size.reason
-    elif _takes_stride(config, dataset.info):
-        stride, reasons["output_stride"] = dataset.info.output_stride, f"recommended for {dataset.info.name}"
     found = replace(config, image_size=size.image_size, output_stride=stride, augment=augment, labels=labels)
     _check_resize(found)
     return Resolved(found, reasons)
-
-
-def _takes_stride(config: TrainConfig, info: data.DatasetInfo) -> bool:
-    """Return whether the output stride that the data set recommends applies."""
-    row = models.BACKBONES.get(config.backbone)
-    is_free = config.output_stride is None and config.features is None and config.weights != "none"
-    return is_free and info.output_stride is not None and row is not None and row.family != "NASNet"
 
 
 def _usual_size(config: TrainConfig, info: data.DatasetInfo) -> InputSize:

@@ -63,7 +63,6 @@ class TfdsSource:
         self.class_masks = None if class_masks is None else self._joined_masks(name, class_masks)
         prepare(self.builder, name)
         self.splits = name_splits(tuple(self.builder.info.splits), self.row)
-        output_stride = self.row.output_stride if self.features.multi else None
         nested_labels = self.features.multi and self.features.nested
         self.info = DatasetInfo(
             name=name,
@@ -73,8 +72,7 @@ class TfdsSource:
             has_boxes=any((self.features.boxes, self.boxes, self.features.mask and not nested_labels)),
             has_masks=self.features.mask is not None and not self.features.multi,
             has_parts=self.features.parts is not None,
-            feature_stride=self.row.feature_stride if output_stride is None else 32,
-            output_stride=output_stride,
+            feature_stride=self.row.feature_stride,
             image_size=self.row.image_size,
             summary=self.row.summary,
             citation=self.row.citation or self.builder.info.citation.strip(),

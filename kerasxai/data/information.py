@@ -47,7 +47,6 @@ class DatasetInfo:
             None for any.
         multi_label: Whether samples have `labels` of all classes instead of one `label`.
         has_class_masks: Whether samples have `class_mask`.
-        output_stride: The output stride of a backbone that suits it, None for any.
     """
 
     name: str
@@ -63,7 +62,6 @@ class DatasetInfo:
     augment: str | None = None
     multi_label: bool = False
     has_class_masks: bool = False
-    output_stride: int | None = None
 
     @property
     def num_classes(self) -> int:

@@ -21,7 +21,6 @@ class DatasetRow:
         citation: The publication.
         augment: The augmentation of training images that suits it, a name in `kerasxai.data.AUGMENTATIONS`; None for
             any.
-        output_stride: The output stride that suits the data with several labels an image, in place of `feature_stride`.
     """
 
     summary: str
@@ -35,7 +34,6 @@ class DatasetRow:
     image_size: int | None = None
     citation: str = ""
     augment: str | None = None
-    output_stride: int | None = None
 
 
 _VALIDATION_FROM_TRAIN = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
@@ -57,8 +55,6 @@ DATASETS: dict[str, DatasetRow] = {
         builder="kerasxai.data.shapes.pairs_builder:ShapesTwo",
         mask="kerasxai.data.masks:nonzero",
         feature_stride=8,
-        # Form alone is the class, whatever the pattern, which features of stride 8 do not represent.
-        output_stride=16,
         image_size=160,
         augment="flip",
     ),
