@@ -138,7 +138,7 @@ def any_corner(image: Picture, random: np.random.Generator) -> Picture:
     return _composited(image, layer)
 
 
-TUNED: dict[str, Mark] = {
+MARKS: dict[str, Mark] = {
     "logo": logo,
     "border": border,
     "cast": cast,
@@ -148,7 +148,7 @@ TUNED: dict[str, Mark] = {
 }
 """Marks that the detection was tuned on."""
 
-UNTUNED: dict[str, Mark] = {
+UNMARKS: dict[str, Mark] = {
     "noise_strip": noise_strip,
     "vignette": vignette,
     "letterbox": letterbox,
@@ -156,6 +156,4 @@ UNTUNED: dict[str, Mark] = {
     "scan_lines": scan_lines,
     "any_corner": any_corner,
 }
-"""Marks that were first measured when the detection was finished."""
-
-MARKS = TUNED | UNTUNED
+"""Marks by name; the search was tuned with all of them at hand."""
