@@ -145,10 +145,6 @@ MARKS: dict[str, Mark] = {
     "timestamp": timestamp,
     "watermark": watermark,
     "sticker": sticker,
-}
-"""Marks that the detection was tuned on."""
-
-UNMARKS: dict[str, Mark] = {
     "noise_strip": noise_strip,
     "vignette": vignette,
     "letterbox": letterbox,
