@@ -41,7 +41,7 @@ class AuditOutput:
 
 
 AUDIT = SettingsCommand(
-    "Audit a model: which heatmaps to trust, where it is wrong, and whether it cheats.",
+    "Audit a model: which heatmaps to trust, where it is wrong, and which shortcuts it takes.",
     [
         "kerasxai audit runs/gap/model.keras --data shapes",
         "kerasxai audit runs/gap/model.keras --data photos/ --boxes boxes.csv --methods gradcam,saliency,lime",
