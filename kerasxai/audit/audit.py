@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +220,7 @@ def _row_figures(row: Row, kind: str, seed: int, found: Verdict | None = None) -
         "options": row.settings.get("options"),
         "figures": {name: mean_interval(figures["values"], seed) for name, figures in row.figures.items()},
         "curves": {name: figures["curve"] for name, figures in row.figures.items() if "curve" in figures},
-        "verdict": None if found is None else found._asdict(),
+        "verdict": None if found is None else asdict(found),
     }
 
 

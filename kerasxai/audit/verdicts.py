@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kerasxai.audit.intervals import Interval, difference, mean_interval
@@ -35,7 +36,8 @@ Values = Mapping[str, Mapping[str, Any]]
 """Measure -> figures with `values` by image."""
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """A verdict about one method.
 
     Attributes:

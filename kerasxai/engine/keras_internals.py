@@ -115,6 +115,11 @@ def recording_gradients() -> Iterator[None]:
         pywrap_tfe.TFE_Py_TapeSetStopOnThread()
 
 
+def operation_of(tensor: keras.KerasTensor) -> keras.Operation:
+    """Returns the layer or operation that gives a symbolic tensor."""
+    return tensor._keras_history.operation
+
+
 @functools.cache
 def uses_onednn() -> bool:
     """Returns whether TensorFlow computes with oneDNN, as it does where the CPU or the user says so.

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kerasxai.engine.keras_internals import operation_of
 from kerasxai.tools.options import choice
 
 LABELS = ("single", "multi")
@@ -52,7 +53,7 @@ def is_multi_label(model: keras.Model) -> bool:
     outputs = getattr(model, "outputs", None) or []
     if len(outputs) != 1 or len(outputs[0].shape) != 2 or (outputs[0].shape[-1] or 0) < 2:
         return False
-    last = outputs[0]._keras_history.operation
+    last = operation_of(outputs[0])
     if isinstance(last, keras.Model):
         return is_multi_label(last)
     return getattr(last, "activation", None) is keras.activations.sigmoid

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from kerasxai.report.data_card import DataCard
 from kerasxai.report.packing import packed_colors
 from kerasxai.report.sections import Section, Table
-from kerasxai.tools.files import json_text
+from kerasxai.tools.files import json_text, read_text
 
 _SCRIPTS = ("maps.js", "drawing.js", "gallery.js")
 GENERATOR = '<meta name="generator" content="kerasxai report">'
@@ -76,7 +76,8 @@ def render(page: Page) -> str:
 
 
 def _resource(package: str, name: str) -> str:
-    return (importlib.resources.files(package) / "templates" / name).read_text(encoding="utf-8")
+    with importlib.resources.as_file(importlib.resources.files(package) / "templates" / name) as path:
+        return read_text(path)
 
 
 def _hash(text: str) -> str:
