@@ -42,7 +42,7 @@ class RunLabels:
                 name: np.array([line[name] for line in lines], np.int64) for name in _COLUMNS if name in lines[0]
             }
         else:
-            true = dataset.labels("train")
+            true = np.asarray(dataset.labels("train"), np.int64)  # Several labels an image are refused before.
             given = keep_share(true, config.label_fraction, config.seed)
             given = corrupt(given, config.label_noise, dataset.info.num_classes, config.seed)
             self.columns = {"true": true, "given": given}
