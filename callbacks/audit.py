@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from kerasxai.callbacks.callback_list import check_order, free_prefix, training_callbacks
 from kerasxai.callbacks.inputs import Data, check_inputs
-from kerasxai.callbacks.schedule import Results, is_due
-from kerasxai.callbacks.warn_once import WarnOnce
+from kerasxai.callbacks.measuring import MeasuringCallback
 from kerasxai.data.samples import samples, stacked, warn_if_reshuffled
 from kerasxai.engine.inputs import InputName
 from kerasxai.explainer import Explainer
@@ -29,7 +28,7 @@ FIGURES = ("deletion", "insertion")
 ON_OBJECT = "evidence_on_object"
 
 
-class AuditCallback(keras.callbacks.Callback):
+class AuditCallback(MeasuringCallback):
     """Measures after each epoch, on the same few images, how faithful heatmaps are and whether they are on the object.
 
     The figures go into `logs`, so that `History`, `ModelCheckpoint` and `keras.callbacks.TensorBoard` have them, if
@@ -67,6 +66,8 @@ class AuditCallback(keras.callbacks.Callback):
         >>> history.history["val_evidence_on_object"]
     """
 
+    who = "AuditCallback"
+
     def __init__(
         self,
         data: Data,
@@ -80,11 +81,10 @@ class AuditCallback(keras.callbacks.Callback):
         image_input: InputName = None,
         **options: Any,
     ) -> None:
-        super().__init__()
         if method not in METHODS:
             raise unknown("method", method, METHODS)
         self.method, self.prefix = method, prefix
-        self.steps, self.every = whole("steps", steps, 1), whole("every", every, 1)
+        self.steps, every = whole("steps", steps, 1), whole("every", every, 1)
         warn_if_reshuffled(data, "AuditCallback")
         names = ("image", "boxes", "mask")
         found = list(itertools.islice(samples(data, names), whole("count", count, 1)))
@@ -92,22 +92,13 @@ class AuditCallback(keras.callbacks.Callback):
             raise KerasxaiError("expected at least one image, got data without images")
         self.images = stacked([sample["image"] for sample in found])
         self._masks = _masks(found)
-        self.figures = (*FIGURES, *([] if self._masks is None else [ON_OBJECT]))
+        figures = (*FIGURES, *([] if self._masks is None else [ON_OBJECT]))
+        super().__init__(figures, every, prefix, f"audit {method}")
         self.log_dir, self.image_input = log_dir, image_input
         self.options = {"batch_size": 32, "progress": False} | options
-        self.results = Results()
-        self._prefix = prefix
-        self._guard = WarnOnce("AuditCallback")
         self._explainer: Explainer | None = None
         self._scorer: Scorer | None = None
         self._sink: TensorBoardSink | None = None
-        self._last: dict[str, float] | None = None
-        self._first = self._begun = True
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the figures in `logs`."""
-        return [self._prefix + figure for figure in self.figures]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the explainer, whose traces are valid for all epochs, and check the other callbacks."""
@@ -116,7 +107,7 @@ class AuditCallback(keras.callbacks.Callback):
         check_order(self, self.names, callbacks)
         _check_tensorboard(self, callbacks)
         check_inputs(self.model, self.images, "AuditCallback")
-        self._guard = WarnOnce("AuditCallback")
+        self._begin()
         self._explainer = Explainer(self.model, self.method, image_input=self.image_input, **self.options)
         settings: ModelSettings = {"image_input": self.image_input, "progress": False}
         settings |= {name: self.options[name] for name in ("batch_size", "outputs") if name in self.options}  # type: ignore[typeddict-item]
@@ -124,23 +115,6 @@ class AuditCallback(keras.callbacks.Callback):
         if self.log_dir is not None:
             with self._guard.block("write for TensorBoard"):
                 self._sink = TensorBoardSink(self.log_dir, required=False)
-        self._last, self._first, self._begun = None, True, False
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remove the results of another training, before the first epoch."""
-        if not self._begun:
-            self._begun = True
-            self.results.begin(self.model, epoch)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and add the figures to `logs`."""
-        if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
-            self._first, self._last = False, None
-            with self._guard.block(f"audit {self.method}", "training continues without its figures"):
-                self._last = self.results[epoch + 1] = self._measured()
-            self._write(epoch)
-        if logs is not None and self._last is not None:
-            logs.update({self._prefix + name: value for name, value in self._last.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Drop the traces, which keep the graph of the model in memory."""

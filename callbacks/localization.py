@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from kerasxai.callbacks.callback_list import check_order, free_prefix, training_callbacks
 from kerasxai.callbacks.inputs import Data, check_inputs, fields_for
 from kerasxai.callbacks.label_measures import LabelMeasures
-from kerasxai.callbacks.schedule import Results, is_due
-from kerasxai.callbacks.warn_once import WarnOnce
+from kerasxai.callbacks.measuring import MeasuringCallback
 from kerasxai.data.samples import (
     NAMES,
     OF_SEVERAL_LABELS,
@@ -55,7 +54,7 @@ SEED_FIGURES = (*DEFAULT_FIGURES, "seed_mean_iou")
 _SWEPT = {"best_gt_known_loc", "best_threshold"}
 
 
-class LocalizationCallback(keras.callbacks.Callback):
+class LocalizationCallback(MeasuringCallback):
     """Measures after each epoch how well the heatmaps of the true classes localize the object.
 
     The figures go into `logs`, so that `ModelCheckpoint(monitor="val_gt_known_loc", mode="max")` and `EarlyStopping`
@@ -114,6 +113,8 @@ class LocalizationCallback(keras.callbacks.Callback):
         >>> history.history["val_gt_known_loc"]
     """
 
+    who = "LocalizationCallback"
+
     def __init__(
         self,
         data: Data,
@@ -130,36 +131,25 @@ class LocalizationCallback(keras.callbacks.Callback):
         outputs: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__()
         if method not in METHODS:
             raise unknown("method", method, METHODS)
         if every < 1 or batch_size < 1:
             raise KerasxaiError(f"every and batch_size must be 1 or more, got every={every}, batch_size={batch_size}")
-        self.figures = _checked_figures(figures)
+        super().__init__(_checked_figures(figures), every, prefix, f"measure the localization of {method}")
         self._has_several_labels = _check_fields(data, self.figures)
         if is_endless(data):
             raise KerasxaiError("expected data that end, got a dataset without an end; take a part: data.take(100)")
         warn_if_reshuffled(data, "LocalizationCallback")
-        self.data, self.method, self.every, self.prefix = data, method, every, prefix
-        self._prefix = prefix
+        self.data, self.method, self.prefix = data, method, prefix
         self.threshold, self.iou_threshold = threshold, iou_threshold
         self.batch_size = batch_size
         self.image_input = image_input
         given = {"layer": layer, "image_input": image_input, "outputs": outputs}
         self.options: dict[str, Any] = {name: value for name, value in given.items() if value is not None} | options
-        self.results = Results()
         # Made to refuse thresholds out of range now, not after the first epoch.
         self._metrics()
-        self._guard = WarnOnce("LocalizationCallback")
         self._explainer: Explainer | None = None
-        self._last: dict[str, float] | None = None
         self._inputs: list[str] = []
-        self._first = self._begun = True
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the figures in `logs`."""
-        return [self._prefix + figure for figure in self.figures]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the explainer, whose traces are valid for all epochs, and check the other callbacks."""
@@ -170,29 +160,10 @@ class LocalizationCallback(keras.callbacks.Callback):
         self._inputs = fields_for(self.model, element)
         if not self._inputs:
             check_inputs(self.model, fields_by_name(element)["image"], "LocalizationCallback")
-        self._guard = WarnOnce("LocalizationCallback")
+        self._begin()
         self._explainer = Explainer(
             self.model, self.method, **{"batch_size": self.batch_size, "progress": False} | self.options
         )
-        self._last, self._first, self._begun = None, True, False
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remove the results of another training, before the first epoch."""
-        # Only now is `initial_epoch` known, which Keras does not give to `on_train_begin`.
-        if not self._begun:
-            self._begun = True
-            self.results.begin(self.model, epoch)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure, and add the figures to `logs`."""
-        if self._first or is_due(epoch + 1, self.every, (self.params or {}).get("epochs")):
-            self._first, self._last = False, None
-            with self._guard.block(
-                f"measure the localization of {self.method}", "training continues without its figures"
-            ):
-                self._last = self.results[epoch + 1] = self._measured()
-        if logs is not None and self._last is not None:
-            logs.update({self._prefix + name: value for name, value in self._last.items()})
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Drop the traces, which keep the graph of the model in memory."""
