@@ -21,7 +21,15 @@ from kerasxai.methods import METHODS, Method  # noqa: E402
 API = {
     "Explaining": ["explain", "show_methods", "Explainer", "Explanation", "list_layers"],
     "Models": ["build_classifier", "models.load_classifier", "models.with_output_stride", "models.class_names"],
-    "Data": ["data.open", "data.load", "data.ImageDataset", "data.DatasetInfo", "data.PairSettings", "data.read_image"],
+    "Data": [
+        "data.open",
+        "data.load",
+        "data.ImageDataset",
+        "data.DatasetInfo",
+        "data.PairSettings",
+        "data.read_image",
+        "data.example",
+    ],
     # In a checkout the package kerasxai.callbacks is the folder callbacks/.
     "Callbacks": [
         "callbacks.explanation.ExplanationCallback",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai import models
+from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, read_image
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
@@ -51,7 +52,8 @@ def explain(
 
     Args:
         model: A Keras classifier, the path of one, or `"imagenet:EfficientNetLite0"` and the like.
-        images: A file, a list of files, a folder, or pixels in [0, 255]: `(H, W, C)` or `(N, H, W, C)`.
+        images: A file, a list of files, a folder, `"example:cat"` and the like of `kerasxai.data.EXAMPLES`, or pixels
+            in [0, 255]: `(H, W, C)` or `(N, H, W, C)`.
         method: A name in `kerasxai.METHODS`.
         target: Number or name of the class to explain; None for the predicted class of each image.
         labels: `(N,)` true classes, by which captions say what is right and wrong.
@@ -93,7 +95,7 @@ def show_methods(
 
     Args:
         model: As for `explain`.
-        image: A file, or pixels `(H, W, C)` in [0, 255].
+        image: A file, `"example:cat"` and the like, or pixels `(H, W, C)` in [0, 255].
         target: As for `explain`.
         methods: Names in `kerasxai.METHODS`; None for all that can explain the model. Those that cannot are logged and
             left out.
@@ -142,7 +144,7 @@ def _read(images: Images) -> tuple[list[NDArray[Any]], tuple[str, ...] | None]:
         return list(pixels), None
     given = [images] if isinstance(images, str | Path) or hasattr(images, "__fspath__") else list(images)
     paths: list[Path] = []
-    for path in map(Path, given):
+    for path in map(example_or_file, given):
         if path.is_dir():
             inside = list(find_images(path, SUFFIXES))
             if not inside:

@@ -42,7 +42,11 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
     """
 
     images: Sequence[str] = setting(
-        "image files, or folders of them", DATA, positional=True, nargs="+", metavar="IMAGE"
+        "image files, folders of them, or example:cat, which is installed",
+        DATA,
+        positional=True,
+        nargs="+",
+        metavar="IMAGE",
     )
     method: Sequence[str] = setting(
         "one or more of `kerasxai methods`, or all (default: gradcam)",
@@ -76,6 +80,7 @@ class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
 EXPLAIN = SettingsCommand(
     "Draw where a model looks in images.",
     [
+        "kerasxai explain imagenet:EfficientNetLite0 example:cat",
         "kerasxai explain imagenet:EfficientNetLite0 cat.jpg",
         "kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method cam,gradcam --target tabby --out out/",
         "kerasxai explain runs/gap/model.keras photos/ --method gradcam --layer backbone/block3_1",

@@ -14,6 +14,7 @@ from kerasxai import data
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
 from kerasxai.cli.localize_config import LocalizeConfig
+from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, folded, no_images, written_names
 from kerasxai.data.images import SUFFIXES
 from kerasxai.tools.commands import print_line
@@ -49,7 +50,7 @@ def image_files(given: Sequence[str], out: Path) -> list[Path]:
     Files that a command wrote into `out` are left out, even if they are given.
 
     Args:
-        given: Files and folders.
+        given: Files, folders, and `example:NAME` for photographs that are installed with kerasxai.
         out: The folder that the command writes to.
 
     Raises:
@@ -59,7 +60,7 @@ def image_files(given: Sequence[str], out: Path) -> list[Path]:
     files: dict[Path, bool] = {}
     again: list[Path] = []
     left_out = 0
-    for path in map(Path, given):
+    for path in map(example_or_file, given):
         if path.is_dir():
             found = [file for file in find_images(path, SUFFIXES, out) if not _is_own(file, results, own)]
             if not found:

@@ -58,7 +58,11 @@ class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
     """
 
     images: Sequence[str] = setting(
-        "image files, or folders of them", DATA, positional=True, nargs="+", metavar="IMAGE"
+        "image files, folders of them, or example:cat, which is installed",
+        DATA,
+        positional=True,
+        nargs="+",
+        metavar="IMAGE",
     )
     method: str = setting("explainer", METHOD, "cam", choices=METHODS)
     refine: str | None = setting(

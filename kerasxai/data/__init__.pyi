@@ -5,6 +5,9 @@ from .augmentation import mixup as mixup
 from .batching import unpad_boxes as unpad_boxes
 from .dataset import ImageDataset as ImageDataset
 from .dataset import open as open
+from .examples import EXAMPLES as EXAMPLES
+from .examples import ExampleRow as ExampleRow
+from .examples import example as example
 from .image_augmentation import AUGMENTATIONS as AUGMENTATIONS
 from .image_augmentation import ImageAugmentation as ImageAugmentation
 from .images import load_images as load_images
