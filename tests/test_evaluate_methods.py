@@ -102,6 +102,19 @@ def test_images_are_read_and_classes_predicted_once(place: Path, monkeypatch: py
     assert rows[0]["top1_accuracy"] == rows[1]["top1_accuracy"]
 
 
+def test_classes_alone_are_measured_without_boxes(
+    place: Path, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(place / "photos"), "--input-range", "0,255", "--out", str(tmp_path)]
+    assert main(["evaluate", str(place / "model.keras"), *words]) == 0
+    assert "photos has no boxes: the predicted classes alone are measured" in capsys.readouterr().err
+    evaluation, located = figures(tmp_path), figures(written / "gradcam")
+    for name in ("images", "top1_accuracy", "top5_accuracy", "balanced_accuracy"):
+        assert evaluation[name] == located[name]
+    records, others = (json.loads((folder / "records.json").read_text()) for folder in (tmp_path, written / "gradcam"))
+    assert records == [{name: one[name] for name in ("name", "label", "predicted", "place")} for one in others]
+
+
 def test_the_printed_table_has_the_rows_and_the_baselines_once(
     place: Path, written: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -268,12 +268,26 @@ def test_without_boxes_those_of_the_class_masks_are_measured(place: Path, tmp_pa
     assert evaluation["chosen"]["gt_known_loc"] > 0.8 and "box_ap50" not in evaluation
 
 
-def test_data_without_boxes_and_masks_are_refused(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_classes_alone_are_measured_of_data_without_boxes_and_masks(
+    place: Path, written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", str(place / "photos"), "--out", str(tmp_path / "out")]
-    assert main(["evaluate", str(place / "model.keras"), *words]) == 2
+    assert main(["evaluate", str(place / "model.keras"), *words]) == 0
+    printed = capsys.readouterr()
+    assert "the predicted classes alone are measured" in printed.err and "heatmaps" not in printed.out
+    evaluation, located = (
+        json.loads((folder / "evaluation.json").read_text()) for folder in (tmp_path / "out", written)
+    )
+    for name in ("mean_average_precision", "average_precision", "f1", "f1_scores", "images"):
+        assert evaluation[name] == located[name]
+    assert evaluation["measured"] == "classes" and "chosen" not in evaluation
+    records = json.loads((tmp_path / "out" / "records.json").read_text())
+    assert [np.flatnonzero(one["labels"]).tolist() for one in records] == [sorted(classes) for classes in LABELS]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["evaluation.json", "records.json"]
+    assert main(["evaluate", str(place / "model.keras"), *words, "--method", "cam,gradcam"]) == 2
     assert "expected data with boxes or class masks" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "out"), str(written)]) == 2
+    assert "got one of classes alone" in capsys.readouterr().err
 
 
 def test_evaluations_are_compared_by_image_and_class(place: Path, written: Path, tmp_path: Path) -> None:

@@ -19,7 +19,14 @@ from kerasxai.evaluation.multi_label_tables import (
     label_size_table,
 )
 from kerasxai.evaluation.saved_results import FILES, free_folder
-from kerasxai.evaluation.tables import FIGURES, evaluation_rows, group_table, method_table
+from kerasxai.evaluation.tables import (
+    FIGURES,
+    class_table,
+    evaluation_rows,
+    group_table,
+    is_of_classes,
+    method_table,
+)
 from kerasxai.tools.arguments import listed
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.digests import model_identity
@@ -73,6 +80,9 @@ def run(options: argparse.Namespace) -> int:
         evaluate(model, config, out=target, show=print_evaluation, about=about)
     if not writable:
         return 2
+    if not (folders[0] / FILES[-1]).exists() and not several:
+        print(f"figures: {folders[0]}")
+        return 0
     print(f"figures and pictures: {folders[0]}")
     print(f"report: kerasxai report {shlex.quote(str(folders[0]))}")
     if several:
@@ -100,6 +110,9 @@ def print_methods(evaluations: list[dict[str, Any]]) -> None:
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Print accuracy, localization with the baselines, and both by size and by class."""
     figures = _print_accuracy(evaluation)
+    if is_of_classes(evaluation):
+        print_figures(*class_table(evaluation))
+        return
     chosen = evaluation["chosen"]
     print(f"threshold {chosen['threshold']:.3f} of the maximum ({chosen['source']})")
     print_figures(["", "threshold", *figures.values()], evaluation_rows(evaluation, figures))
@@ -128,11 +141,15 @@ def _print_accuracy(evaluation: Mapping[str, Any]) -> Mapping[str, str]:
     return FIGURES
 
 
+def _pairs(evaluation: Mapping[str, Any]) -> str:
+    return f"{evaluation['pairs']} pairs of image and class, " if "pairs" in evaluation else ""
+
+
 def _print_labels(evaluation: Mapping[str, Any]) -> None:
     f1 = evaluation["f1_scores"]
     print(
         f"{printable(evaluation['data'])}/{printable(evaluation['split'])}: {evaluation['images']} images, "
-        f"{evaluation['pairs']} pairs of image and class, mean average precision "
+        f"{_pairs(evaluation)}mean average precision "
         f"{evaluation['mean_average_precision']:.3f}, F1 {evaluation['f1']:.3f} (thresholds: {f1['source']}), micro F1 "
         f"{f1['one_threshold']['micro_f1']:.3f} at {f1['one_threshold']['threshold']:.3f}"
     )

@@ -11,21 +11,27 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 
 
+def has_objects(info: data.DatasetInfo) -> bool:
+    """Return whether heatmaps can be measured: by boxes or, with several labels an image, by class masks as well."""
+    return info.has_boxes or (info.multi_label and info.has_class_masks)
+
+
 def check_boxes(info: data.DatasetInfo) -> None:
     """Refuse data without boxes; with several labels an image, class masks serve as well.
 
     Raises:
         KerasxaiError: The data have no boxes.
     """
-    if info.multi_label and not info.has_boxes and not info.has_class_masks:
+    if has_objects(info):
+        return
+    if info.multi_label:
         raise KerasxaiError(
             f"expected data with boxes or class masks, got {info.name}, which has neither; for a folder give --boxes "
             "FILE or --class-masks FOLDER"
         )
-    if not info.multi_label and not info.has_boxes:
-        raise KerasxaiError(
-            f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE"
-        )
+    raise KerasxaiError(
+        f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE"
+    )
 
 
 def check_splits(info: data.DatasetInfo, splits: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ Run it as `kerasxai evaluate ...` or `python -m kerasxai.evaluation.evaluate ...
 """
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,15 +22,19 @@ from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits
+from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits, has_objects
+from kerasxai.evaluation.measured_classes import MeasuredClasses
 from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folder_name, rows_of, summaries
 from kerasxai.evaluation.multi_label import MultiLabelMethod
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
+from kerasxai.evaluation.thresholds import Thresholds
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.lazy import resolve
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -48,6 +53,7 @@ def evaluate(
     The heatmap of each image's true class is thresholded at a fraction of its maximum, and the largest component's box
     is compared with the true boxes. Models and methods differ in the threshold that fits their heatmaps: the best one
     is chosen on another split and applied here, because a threshold chosen on the measured images is too optimistic.
+    Of data without boxes and masks the predicted classes alone are measured, with a warning.
 
     Args:
         model: A Keras classifier with the classes of the data set.
@@ -73,10 +79,12 @@ def evaluate(
         `mean_average_precision`, `average_precision`, `classes_without_positives`, `f1`, `f1_scores`, `corloc`,
         `pointing_game_all`, `pointing_game_difficult`, with boxes `box_ap50`, `box_average_precision`, and with class
         masks `seed_mean_iou`, `seed_iou`, `seed_threshold`, `seed_threshold_source`, `seed_curve`, `seed_baselines`.
+        Of classes alone, `measured` is `"classes"`, and there are accuracies, or with several labels the figures up to
+        `f1_scores`.
 
     Raises:
-        KerasxaiError: The data set has no boxes or no such split, or does not fit the model, or `out` cannot be written
-            to or contains other figures.
+        KerasxaiError: The data set has no such split, or does not fit the model, or `out` cannot be written to or
+            contains other figures.
 
     Example:
         >>> evaluate(model, EvaluateConfig("shapes", method="cam"))["gt_known_loc"]
@@ -125,7 +133,7 @@ def evaluate_methods(
         What `evaluate` returns, for each row.
 
     Raises:
-        KerasxaiError: As for `evaluate`, or an unknown method.
+        KerasxaiError: As for `evaluate`, an unknown method, or data without boxes.
 
     Example:
         >>> rows = evaluate_methods(model, EvaluateConfig("shapes"), ["cam", "gradcam"], [None, "best"])
@@ -169,12 +177,18 @@ def _evaluate(
         for row, method, evaluation in zip(rows, measured, evaluations, strict=True):
             if row.folder is None:
                 continue
-            records = with_chosen(method.report.records, method.chosen.records.records)
-            for name, content in (("evaluation", evaluation), ("records", records)):
+            for name, content in (("evaluation", evaluation), ("records", _records(method))):
                 write_json(row.folder / f"{name}.json", null_for_nan(content))
-            viz.save_png(row.folder / "threshold.png", draw_curve(evaluation))
-            viz.save_png(row.folder / "cases.png", evaluator.cases(method))
+            if isinstance(method, MeasuredMethod):
+                viz.save_png(row.folder / "threshold.png", draw_curve(evaluation))
+                viz.save_png(row.folder / "cases.png", evaluator.cases(method))
     return evaluations
+
+
+def _records(method: MeasuredMethod | MeasuredClasses) -> list[dict[str, Any]]:
+    if isinstance(method, MeasuredClasses):
+        return method.records
+    return with_chosen(method.report.records, method.chosen.records.records)
 
 
 def with_chosen(records: Sequence[dict[str, Any]], chosen: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -217,26 +231,40 @@ class _Evaluator:
             class_masks=config.class_masks,
         )
         self.info = self.dataset.info
-        splits = [config.split, *([] if config.tune_split is None else [config.tune_split])]
-        check_boxes(self.info)
+        if len(configs) > 1:
+            check_boxes(self.info)
+        self.of_classes = not has_objects(self.info)
+        # Of classes with one label an image nothing is chosen on another split.
+        self.tune_split = None if self.of_classes and not self.info.multi_label else config.tune_split
+        splits = [config.split, *([] if self.tune_split is None else [self.tune_split])]
         check_splits(self.info, splits)
         models.check_image_model(model)
         self.images = image_input(model, config.image_size, config.preprocess, config.fit)
         check_classes(self.info, model, self.images)
         self.dataset.check_images(splits)
-        kind = MultiLabelMethod if self.info.multi_label else MeasuredMethod
-        self.methods = [kind(model, one, self.images, self.info.class_names) for one in configs]
+        self.methods = [self._method(one) for one in configs]
         self._range_checked = False
 
-    def measured(self) -> list[MeasuredMethod]:
+    def _method(self, config: EvaluateConfig) -> MeasuredMethod | MeasuredClasses:
+        if self.of_classes:
+            _LOG.warning(
+                "%s has no boxes%s: the predicted classes alone are measured; for heatmaps give --boxes FILE",
+                self.info.name,
+                " or class masks" if self.info.multi_label else "",
+            )
+            return MeasuredClasses(self.model, config, self.images, self.info)
+        kind = MultiLabelMethod if self.info.multi_label else MeasuredMethod
+        return kind(self.model, config, self.images, self.info.class_names)
+
+    def measured(self) -> Sequence[MeasuredMethod | MeasuredClasses]:
         """Measure the splits, and return the methods with their reports."""
         config, methods = self.config, self.methods
         # The tuning split first: its best threshold is then applied to the evaluated split, which must not choose it.
-        if config.tune_split is not None:
-            self._measure(config.tune_split)
-        elif any(method.thresholds.needs_heatmaps for method in methods):
+        if self.tune_split is not None:
+            self._measure(self.tune_split)
+        elif any(isinstance(method, MeasuredMethod) and method.thresholds.needs_heatmaps for method in methods):
             # A rule looks at the first heatmaps; boxes are not used.
-            self._measure(config.split, methods[0].thresholds.images)
+            self._measure(config.split, Thresholds.images)
         for method in methods:
             method.choose()
         self._measure(config.split)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasxai.evaluation.tables import name_of
+from kerasxai.evaluation.tables import is_of_classes, name_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, read_json
 from kerasxai.tools.printable import printable
@@ -62,10 +62,21 @@ def read_runs(paths: Iterable[StrPath], least: int = 2) -> list[Run]:
     ]
 
 
+def evaluations_in(folder: Path) -> list[Path]:
+    """Return the folders of evaluations of heatmaps in a folder and below it; those of classes alone are left out."""
+    files = sorted(folder.rglob(EVALUATION)) if folder.is_dir() else []
+    return [file.parent for file in files if not is_of_classes(read_json(file))]
+
+
 def _folders(path: Path) -> list[Path]:
-    if (path / EVALUATION).is_file():
+    found = evaluations_in(path)
+    if path in found:
         return [path]
-    found = sorted(file.parent for file in path.rglob(EVALUATION)) if path.is_dir() else []
+    if not found and path.is_dir() and any(path.rglob(EVALUATION)):
+        raise KerasxaiError(
+            f"expected an evaluation of heatmaps in {printable(path)}, got one of classes alone; evaluate data with "
+            "boxes or masks"
+        )
     if not found:
         got = "a folder without one" if path.is_dir() else "no folder"
         raise KerasxaiError(

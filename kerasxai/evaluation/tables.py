@@ -13,6 +13,11 @@ FIGURES = {
 }
 
 
+def is_of_classes(evaluation: object) -> bool:
+    """Return whether an evaluation has figures of classes alone, because the data have no boxes and masks."""
+    return isinstance(evaluation, Mapping) and evaluation.get("measured") == "classes"
+
+
 def name_of(evaluation: Mapping[str, Any]) -> str:
     """Return the name of a row, the method with its refinements.
 
@@ -86,6 +91,22 @@ def group_table(evaluation: dict[str, Any], key: str, title: str) -> tuple[list[
         for group, it in chosen[key].items()
     ]
     return [title, "images", "top-1", *FIGURES.values(), *fixed, "centered Gaussian"], rows
+
+
+def class_table(evaluation: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns and rows of the table by class of an evaluation of classes alone."""
+    if "average_precision" in evaluation:
+        f1 = evaluation["f1_scores"]["thresholds_by_class"]
+        rows = [
+            [name, f"{precision:.3f}", f"{f1['by_class'][name]:.3f}", f"{f1['thresholds'][name]:.3f}"]
+            for name, precision in evaluation["average_precision"].items()
+        ]
+        return ["class", "AP", "F1", "threshold"], rows
+    rows = [
+        [it["name"], str(it["images"]), f"{it['top1_accuracy']:.3f}", f"{it['top5_accuracy']:.3f}"]
+        for it in evaluation["by_class"].values()
+    ]
+    return ["class", "images", "top-1", "top-5"], rows
 
 
 def coverage(evaluation: dict[str, Any], part: str, measure: str) -> float:

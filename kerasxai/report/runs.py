@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kerasxai.evaluation.evaluated_runs import EVALUATION, Run, read_runs
+from kerasxai.evaluation.evaluated_runs import EVALUATION, Run, evaluations_in, read_runs
 from kerasxai.evaluation.method_rows import METHODS_FILE
 from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.digests import model_identity
@@ -70,10 +70,10 @@ def read_reported(paths: Sequence[str]) -> list[ReportedRun]:
     """
     folders = list(dict.fromkeys(folder for path in paths for folder in _run_folders(Path(path))))
     trainings = [_training(folder) for folder in folders]
-    evaluated = [folder for folder in folders if folder.is_dir() and any(folder.rglob(EVALUATION))]
+    evaluated = [folder for folder in folders if evaluations_in(folder)]
     for folder, training in zip(folders, trainings, strict=True):
         if training is None and folder not in evaluated:
-            got = "a folder without both" if folder.is_dir() else "no folder"
+            got = "a folder without both, or with figures of classes alone" if folder.is_dir() else "no folder"
             raise KerasxaiError(
                 f"expected a folder of `kerasxai train` or `kerasxai evaluate`, got {printable(folder)}, {got}; "
                 "give the --out of one of these commands"
