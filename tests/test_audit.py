@@ -15,7 +15,9 @@ from kerasxai import models
 from kerasxai.audit import measuring
 from kerasxai.audit.audit import Audit, audit
 from kerasxai.audit.config import AuditConfig
+from kerasxai.audit.images import name_of_sample
 from kerasxai.audit.measuring import energy_on
+from kerasxai.audit.opening import open_audit, read_samples
 from kerasxai.cli import main
 from kerasxai.tools.errors import KerasxaiError
 
@@ -180,12 +182,30 @@ def test_data_of_other_classes_are_audited_without_labels(place: Path) -> None:
         audit(model, AuditConfig(**{**config, "measures": ("localization",)}, ignore_labels=True))
 
 
-def test_models_of_several_labels_are_refused(place: Path) -> None:
-    inputs = keras.Input((16, 16, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(4, activation="sigmoid")(pooled))
-    with pytest.raises(KerasxaiError, match="expected a model of one label per image"):
-        audit(model, AuditConfig(data=str(place / "photos")))
+def test_models_of_several_labels_are_audited_without_confusions(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(inputs, keras.layers.Dense(8, activation="sigmoid")(pooled))
+    model.save(tmp_path / "model.keras")
+    words = ["--data", "shapes_two", "--images", "6", "--predicted", "6", "--methods", "gradcam"]
+    words += ["--measures", "complexity,localization", "--out", str(tmp_path / "out")]
+    assert main(["audit", str(tmp_path / "model.keras"), *words]) == 0
+    assert "mean average precision 0." in capsys.readouterr().out
+    figures = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert figures["accuracy"] is None and figures["confusions"] == [] and figures["shortcuts"] == []
+    opened = open_audit(model, AuditConfig(data="shapes_two", images=6, predicted=6))
+    assert opened.images.boxes is not None and opened.images.masks is not None
+    samples = read_samples(opened.images, opened.numbers.tolist())
+    by_name = {name_of_sample(sample, number): sample for number, sample in samples.items()}
+    for row, name in enumerate(opened.images.names):
+        own = by_name[name]["box_labels"] == opened.images.predicted[row]
+        np.testing.assert_array_equal(opened.images.boxes[row], by_name[name]["boxes"][own])
+        assert (opened.images.masks[row] == 1).any() == own.any()
+    assert main(["audit", str(tmp_path / "model.keras"), *words, "--fail-on", "shortcut"]) == 2
+    assert "shortcuts are not searched" in capsys.readouterr().err
 
 
 def test_energy_on_the_object() -> None:

@@ -36,6 +36,7 @@ from kerasxai.audit.verdicts import Verdict, is_insane, sanity_of, verdict
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
+from kerasxai.metrics import MeanAveragePrecision
 from kerasxai.metrics.faithfulness import Scorer
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
@@ -46,6 +47,7 @@ FILES = ("audit.json", "audit.html")
 """The files of `kerasxai audit`; the first contains the settings."""
 PARTS = "parts"
 """The folder of the stored parts, in the folder of an audit; it may be removed."""
+NOT_SEARCHED = "Shortcuts and confusions are searched only where each image has one known class."
 
 
 @dataclass
@@ -86,15 +88,16 @@ def audit(model: keras.Model, config: AuditConfig, *, out: str | Path | None = N
     continues, and one more method costs only its own time.
 
     Args:
-        model: A Keras classifier of one label per image.
+        model: A Keras classifier. Of one that ends in a sigmoid per class, confusions and shortcuts are not searched.
         config: The settings.
         out: The folder of `audit.json`; None writes nothing. Figures that were made with other settings are never
             overwritten.
 
     Returns:
         The audit. Its `figures`: `methods`, rows with intervals by measure and a `verdict`; `sanity` by method;
-        `accuracy` and `calibration` (None if labels are ignored); `recommendation`; `confusions`; `shortcuts` and
-        `suspects`; `skipped` methods; `settings`, `command`, `data`, `split`, `images`.
+        `accuracy` and `calibration` (None if labels are ignored; with several labels per image there is
+        `mean_average_precision` instead); `recommendation`; `confusions`; `shortcuts` and `suspects`; `skipped`
+        methods; `settings`, `command`, `data`, `split`, `images`.
 
     Raises:
         KerasxaiError: The model, the data and the settings do not fit together, or the folder has other figures.
@@ -146,8 +149,8 @@ def _audited(opened: Opened, config: AuditConfig, store: Store) -> Audit:
         heatmaps,
         np.full(len(images), np.nan) if scores is None else scores,
     )
-    _add_decisions(found, opened, chosen, config)
-    if not config.ignore_labels:
+    _add_decisions(found, opened, chosen)
+    if opened.single_label:
         _add_shortcuts(found, chosen, config, store)
     return found
 
@@ -204,7 +207,11 @@ def _figures(
         "accuracy": None,
         "calibration": None,
     }
-    if not config.ignore_labels:
+    if not opened.single_label and not config.ignore_labels and opened.labels.ndim == 2:
+        ranking = MeanAveragePrecision(opened.images.class_names)
+        ranking.update(opened.outputs.scores, opened.labels)
+        figures |= dict(ranking.result())
+    if opened.single_label:
         outputs, labels = opened.outputs, opened.labels
         figures["accuracy"] = accuracy(outputs.scores, labels, config.seed)
         figures["calibration"] = calibration(outputs.probabilities, labels)
@@ -239,10 +246,11 @@ def _sanity_figures(row: Row) -> dict[str, Any]:
     }
 
 
-def _add_decisions(found: Audit, opened: Opened, chosen: Row, config: AuditConfig) -> None:
+def _add_decisions(found: Audit, opened: Opened, chosen: Row) -> None:
     """Add confusions and shortcuts, for which the true classes must be known."""
     found.figures |= {"confusions": [], "shortcuts": [], "suspects": [], "shortcut_notes": []}
-    if config.ignore_labels:
+    if not opened.single_label:
+        found.figures["shortcut_notes"].append(NOT_SEARCHED)
         return
     assert chosen.explainer is not None
     pairs = confused_pairs(opened)

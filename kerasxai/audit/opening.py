@@ -18,6 +18,7 @@ from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.explainer import Explainer
+from kerasxai.metrics.inputs import IGNORE
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.progress import Bar
 
@@ -30,14 +31,16 @@ class Opened(NamedTuple):
     Attributes:
         images: The images to explain.
         numbers: `(M,)` positions in the split of all predicted images, ascending.
-        labels: `(M,)` their classes.
+        labels: `(M,)` their classes, or `(M, C)` their labels 1, 0 and -1 if they may have several.
         outputs: `(M, C)` their predictions.
+        single_label: Whether each image has one known class, so that there are confusions and shortcuts.
     """
 
     images: AuditImages
     numbers: NDArray[np.int64]
     labels: NDArray[np.int64]
     outputs: Predictions
+    single_label: bool
 
 
 def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
@@ -46,8 +49,9 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
     Raises:
         KerasxaiError: The model and the data do not fit together.
     """
-    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels="single")
-    check_single_label(model)
+    several = models.is_multi_label(model)
+    reading = "auto" if several else "single"
+    dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels=reading)
     check_splits(dataset.info, [config.split])
     models.check_image_model(model)
     taken = image_input(model, config.image_size, config.input_range, config.fit)
@@ -55,34 +59,29 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
         check_classes(dataset.info, model, taken)
     dataset.check_images([config.split])
     labels = np.asarray(dataset.labels(config.split), np.int64)
-    order = in_rounds(labels, config.seed)
+    order = in_rounds(first_classes(labels), config.seed)
     if len(order) < 4:
         raise KerasxaiError(f"expected four or more images in {config.split}, got {len(order)}")
     explained = order[: config.images]
     numbers = np.sort(order[: max(config.predicted, config.images)])
     samples, outputs = _predicted(model, config, dataset, taken, numbers, set(explained.tolist()))
     warn_of_range(model, taken, config.input_range)
-    images = _images(model, config, dataset, taken, [samples[i] for i in explained.tolist()])
     rows = np.searchsorted(numbers, explained)
     predictions = Predictions(outputs.scores[rows], outputs.probabilities[rows])
-    images = images.with_predictions(labels[explained], predictions, config.ignore_labels)
-    return Opened(images, numbers, labels[numbers], outputs)
+    chosen = [samples[i] for i in explained.tolist()]
+    images = _images(model, config, dataset, taken, chosen, predictions.classes)
+    single = not several and not config.ignore_labels
+    images = images.with_predictions(first_classes(labels[explained]), predictions, not single)
+    return Opened(images, numbers, labels[numbers], outputs, single)
 
 
-def check_single_label(model: keras.Model) -> None:
-    """Refuse models of several labels per image.
+def first_classes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one class for each image: its class, or the first of several labels.
 
-    Raises:
-        KerasxaiError: The model ends in one sigmoid per class.
+    Args:
+        labels: `(N,)` classes or `(N, C)` labels 1, 0 and -1.
     """
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    outputs = getattr(model, "outputs", None)
-    if activation == "sigmoid" and outputs and (outputs[0].shape[-1] or 0) > 1:
-        raise KerasxaiError(
-            "expected a model of one label per image, got one that ends in a sigmoid per class; "
-            "audits of several labels are not supported"
-        )
+    return labels if labels.ndim == 1 else (labels == 1).argmax(axis=1)
 
 
 def read_samples(images: AuditImages, numbers: Iterable[int]) -> dict[int, Sample]:
@@ -145,9 +144,14 @@ def _predicted(
 
 
 def _images(
-    model: keras.Model, config: AuditConfig, dataset: data.ImageDataset, taken: ImageInput, samples: list[Sample]
+    model: keras.Model,
+    config: AuditConfig,
+    dataset: data.ImageDataset,
+    taken: ImageInput,
+    samples: list[Sample],
+    classes: NDArray[np.int64],
 ) -> AuditImages:
-    """Return the images to explain, without predictions."""
+    """Return the images to explain, without predictions, and with the objects of the explained classes."""
     info = dataset.info
     names = models.class_names(model) if config.ignore_labels else None
     return AuditImages(
@@ -161,6 +165,25 @@ def _images(
         np.zeros((len(samples), 0), np.float32),
         tuple(names or ()) if config.ignore_labels else info.class_names,
         [name_of_sample(sample, number) for number, sample in enumerate(samples)],
-        data.unpad_boxes([sample["boxes"] for sample in samples]) if info.has_boxes else None,
-        np.stack([sample["mask"] for sample in samples]) if info.has_masks else None,
+        _boxes(samples, classes) if info.has_boxes else None,
+        _masks(samples, classes) if info.has_masks or info.has_class_masks else None,
     )
+
+
+def _boxes(samples: list[Sample], classes: NDArray[np.int64]) -> list[NDArray[np.float32]]:
+    """Return the boxes; those of the explained class where boxes have classes."""
+    return data.unpad_boxes(
+        [
+            sample["boxes"][sample["box_labels"] == number] if "box_labels" in sample else sample["boxes"]
+            for sample, number in zip(samples, classes, strict=True)
+        ]
+    )
+
+
+def _masks(samples: list[Sample], classes: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the masks; those of the explained class where masks have classes."""
+    if "class_mask" not in samples[0]:
+        return np.stack([sample["mask"] for sample in samples])
+    numbers = np.stack([sample["class_mask"] for sample in samples])
+    own = (numbers == classes[:, None, None] + 1).astype(np.uint8)
+    return np.where(numbers == IGNORE, np.uint8(IGNORE), own)

@@ -53,6 +53,8 @@ def summary(figures: Mapping[str, Any]) -> list[str]:
     sentences += [one["sentence"] for one in figures["shortcuts"]]
     if figures["accuracy"] is not None and not figures["shortcuts"]:
         sentences.append("No shortcut was confirmed.")
+    if figures["accuracy"] is None:
+        sentences += figures["shortcut_notes"]
     if figures["confusions"]:
         worst = figures["confusions"][0]
         sentences.append(
@@ -82,11 +84,12 @@ def _overview(report: Report, figures: Mapping[str, Any]) -> None:
             ("top-1 accuracy", top1["value"], f"{shown(top1)} over {figures['accuracy']['images']} images"),
             ("calibration error", calibrated["ece"], f"mean confidence {calibrated['mean_confidence']:.2f}"),
         ]
+    if "mean_average_precision" in figures:
+        shown_figures.append(("mean average precision", figures["mean_average_precision"], "of several labels"))
     recommended = figures["recommendation"]["name"] if figures["recommendation"]["is_better"] else "none"
-    shown_figures += [
-        ("recommended method", recommended, ""),
-        ("shortcuts", len(figures["shortcuts"]), "confirmed by intervention"),
-    ]
+    shown_figures.append(("recommended method", recommended, ""))
+    if figures["accuracy"] is not None:
+        shown_figures.append(("shortcuts", len(figures["shortcuts"]), "confirmed by intervention"))
     report.add_figures(shown_figures)
 
 

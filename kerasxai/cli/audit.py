@@ -7,6 +7,7 @@ from kerasxai import models
 from kerasxai.audit.audit import FILES, Audit, audit
 from kerasxai.audit.config import AuditConfig
 from kerasxai.audit.page import audit_page, method_table, summary
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.printable import printable
@@ -25,6 +26,11 @@ def run(options: argparse.Namespace) -> int:
     out = _default_folder(options.model) if options.out is None else options.out
     check_output_folder(out)
     model = models.load_classifier(options.model, options.custom_objects)
+    if "shortcut" in options.fail_on and (config.ignore_labels or models.is_multi_label(model)):
+        raise KerasxaiError(
+            "fail-on must be insane where an image has no single known class, got shortcut; shortcuts are not searched "
+            "there"
+        )
     found = audit(model, config, out=out)
     audit_page(found, options.model).write(out / FILES[1])
     print_audit(found)
@@ -40,6 +46,11 @@ def print_audit(found: Audit) -> None:
             f"{printable(figures['data'])}/{printable(figures['split'])}: top-1 accuracy "
             f"{figures['accuracy']['top1']['value']:.3f}, calibration error {figures['calibration']['ece']:.3f} "
             f"({figures['accuracy']['images']} images)"
+        )
+    if "mean_average_precision" in figures:
+        print(
+            f"{printable(figures['data'])}/{printable(figures['split'])}: mean average precision "
+            f"{figures['mean_average_precision']:.3f}"
         )
     print_table(*method_table(figures))
     for row in figures["methods"]:
