@@ -11,6 +11,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import kerasxai
@@ -32,9 +33,11 @@ def names() -> dict[str, Any]:
     labels, box = np.array([0, 1, 0, 1, 0, 1]), np.array([[0.1, 0.1, 0.7, 0.9]], np.float32)
     validation = [{"image": one, "label": int(k), "boxes": box} for one, k in zip(images, labels, strict=True)]
     heatmaps = kerasxai.Explainer(model, "gradcam")(images).heatmaps
+    train_data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(3)
+    boxes = [box * 32 for _ in images]
     return {
         **{"kerasxai": kerasxai, "keras": keras, "model": model, "images": images, "labels": labels},
-        **{"validation": validation, "heatmaps": heatmaps},
+        **{"validation": validation, "heatmaps": heatmaps, "train_data": train_data, "boxes": boxes},
     }
 
 
@@ -49,6 +52,22 @@ def test_the_examples_run(page: Path, names: dict[str, Any], tmp_path: Path, mon
     for block in blocks:
         exec(compile(block, page.name, "exec"), scope)
     plt.close("all")
+
+
+# Keras warns of any tf.data.Dataset that `shuffle` is ignored.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
+def test_the_examples_of_the_readme_run(names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(names["images"][0]).save("cat.jpg")
+    text = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    scope = dict(names)
+    for block in blocks:
+        exec(compile(block.replace('"imagenet:EfficientNetLite0"', "model"), "README.md", "exec"), scope)
+    plt.close("all")
+    assert Path("best.keras").is_file() and any(Path("logs").rglob("*.png"))
+    assert f"{len(kerasxai.METHODS)} methods" in text
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

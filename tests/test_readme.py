@@ -1,4 +1,4 @@
-"""The README says what is true: its tables come from METHODS, HEADS and RECIPES, its commands and links exist.
+"""The README and the pages say what is true: tables come from METHODS, HEADS and RECIPES, commands and links exist.
 
 `python tests/test_readme.py` writes the tables.
 """
@@ -22,6 +22,7 @@ from kerasxai.training.recipes import RECIPES
 README = Path(__file__).parent.parent / "README.md"
 TABLE = re.compile(r"(<!-- methods:.*?-->\n).*?(<!-- end of methods -->)", re.DOTALL)
 
+DOCS = README.parent / "docs"
 REFINEMENTS_PAGE = README.parent / "docs" / "refinements.md"
 REFINEMENT_TABLE = re.compile(r"(<!-- refinements:.*?-->\n).*?(<!-- end of refinements -->)", re.DOTALL)
 RECIPE_TABLE = re.compile(r"(<!-- recipes:.*?-->\n).*?(<!-- end of recipes -->)", re.DOTALL)
@@ -61,12 +62,15 @@ def with_table(text: str) -> str:
     return RECIPE_TABLE.sub(lambda match: match[1] + recipes_table() + match[2], text)
 
 
+TABLES = {DOCS / "guides" / "choose.md": (TABLE,), DOCS / "recipes.md": (RECIPE_TABLE, HEAD_TABLE)}
+"""The pages with generated tables."""
+
+
 def test_the_tables_are_those_of_the_code() -> None:
-    text = README.read_text()
-    assert TABLE.search(text)
-    assert RECIPE_TABLE.search(text)
-    assert HEAD_TABLE.search(text)
-    assert with_table(text) == text, "run: python tests/test_readme.py"
+    for page, tables in TABLES.items():
+        text = page.read_text()
+        assert all(table.search(text) for table in tables)
+        assert with_table(text) == text, "run: python tests/test_readme.py"
 
 
 def test_the_table_of_refinements_is_that_of_the_code() -> None:
@@ -120,8 +124,7 @@ def test_the_examples_for_any_model_run(tmp_path: Path, monkeypatch: pytest.Monk
     line = [keras.Input((20, 2)), layers.Conv1D(4, 3, activation="relu"), layers.GlobalMaxPooling1D(), layers.Dense(2)]
     sides = {"siamese": (16, 16), "multi_task": (20, 16), "segmenter": (16, 24), "detector": (24, 24)}
     models = dict(zip(sides, (zoo.twins, zoo.three_tasks, zoo.u_net, zoo.detector), strict=True))
-    section = README.read_text().partition("## Any model")[2].partition("\n## ")[0]
-    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "any_model.md").read_text(), re.DOTALL)
     assert len(code) == 1
     names: dict[str, Any] = {
         "kerasxai": kerasxai,
@@ -153,5 +156,6 @@ def test_make_targets_that_are_named_exist() -> None:
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    for page in TABLES:
+        page.write_text(with_table(page.read_text()))
     REFINEMENTS_PAGE.write_text(with_refinements(REFINEMENTS_PAGE.read_text()))

@@ -1,7 +1,7 @@
 """METHODS, the table of all explainers.
 
 A method is a function `method(model, batch, **options) -> maps` and one row here; the choices of the command line, the
-table of the README and the conformance tests come from the rows. Its arguments are the same for all methods:
+table of the guide to methods and the conformance tests come from the rows. Its arguments are the same for all methods:
 
     model: A `TracedModel`; or any `ScoreModel`, for methods that only need scores.
     batch: `Samples` with images `(B, H, W, C)` float32 and classes `(B,)` int64, -1 for the predicted one.
