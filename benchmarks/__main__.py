@@ -5,10 +5,11 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import drawing, localization_sweep, memory, shortcuts, speed
+from benchmarks import accuracy, drawing, localization_sweep, memory, shortcuts, speed
 
 PARTS = {
     "speed": speed,
+    "accuracy": accuracy,
     "memory": memory,
     "drawing": drawing,
     "localization": localization_sweep,

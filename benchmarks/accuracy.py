@@ -1,0 +1,197 @@
+"""How many passes until a map is that of many more: `python -m benchmarks accuracy`.
+
+Each method explains photographs with growing numbers of passes, and each map is compared, by Pearson's correlation over
+the pixels, with a reference of many more passes and, where there is one, another seed. The last column is the number of
+passes at which the mean correlation is 0.95: interpolated, or, in parentheses, extrapolated as for an average of
+independent samples. The reference is noisy as well, so that no map reaches a correlation of 1.
+
+Scores of perturbed images are stored, and so is each row: a run that was stopped continues.
+"""
+
+import argparse
+import hashlib
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import kerasxai
+from benchmarks.accuracy_cases import LADDERS, Ladder
+from kerasxai.data import read_image
+from kerasxai.data.examples import EXAMPLES, example_or_file
+from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
+from kerasxai.models import load_classifier
+from kerasxai.tools.files import atomic_path, read_json, write_json, write_text
+
+LEVEL = 0.95
+Image = NDArray[np.float32]
+Rows = dict[str, dict[str, float]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = [ladder.name for ladder in LADDERS]
+    parser.add_argument("--model", default="imagenet:EfficientNetLite0")
+    parser.add_argument("--images", nargs="+", default=[f"example:{name}" for name in EXAMPLES])
+    parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="the folder of the results")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    model = load_classifier(arguments.model)
+    size = model.input_shape[1:3]
+    ladders = [ladder for ladder in LADDERS if ladder.name in arguments.methods]
+    for path in arguments.images:
+        image = fitted(read_image(example_or_file(path)), size)
+        measure(model, image, path, ladders, arguments)
+    rows = _stored(arguments.out)
+    write_text(arguments.out / "accuracy.md", table(rows) + "\n")
+    print(table(rows))
+
+
+def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], arguments: argparse.Namespace) -> None:
+    """Measures each ladder on one photograph, and stores each row as it is done."""
+    scorer = Scorer(model, image, arguments.out / "scores", arguments.batch_size)
+    for ladder in ladders:
+        reference: Image | None = None
+        for estimator in ladder.estimators:
+            for passes, step in ladder.steps:
+                rows = _stored(arguments.out)
+                key = f"{ladder.name} | {estimator.name} | {_shown(step)}"
+                if name in rows.get(key, {}):
+                    continue
+                if reference is None:
+                    reference = scorer.heatmap(ladder, ladder.reference)[0]
+                heatmap, counted = scorer.heatmap(ladder, {**estimator.options, **step})
+                correlation = float(np.corrcoef(heatmap.ravel(), reference.ravel())[0, 1])
+                rows.setdefault(key, {"passes": passes or counted})[name] = correlation
+                write_json(arguments.out / "accuracy.json", rows)
+                print(f"{name} | {key} | {correlation:.3f}", flush=True)
+
+
+def fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> Image:
+    """Returns the central square of a photograph, resized, `(H, W, 3)` float32."""
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = image[top : top + side, left : left + side]
+    return tf.image.resize(square, size, antialias=True).numpy()
+
+
+class Scorer:
+    """Heatmaps of one photograph; the scores of its perturbed copies are computed once and stored.
+
+    Args:
+        model: A classifier that ends in a softmax.
+        image: `(H, W, 3)` float32.
+        folder: The folder of stored scores.
+        batch_size: How many images a pass takes.
+    """
+
+    def __init__(self, model: keras.Model, image: Image, folder: Path, batch_size: int) -> None:
+        self._model, self._image, self._batch_size = model, image[None], batch_size
+        self._classes = _frozen(model)
+        self._target = int(np.argmax(self._classes(tf.constant(self._image))))
+        self._path = folder / f"{_digest(image)}_{model.name}.npz"
+        self._scores: dict[bytes, tuple[float, float]] = {}
+        if self._path.exists():
+            with np.load(self._path) as stored:
+                pairs = zip(stored["digests"], stored["scores"].tolist(), strict=True)
+                self._scores = {bytes(digest): (one, two) for digest, (one, two) in pairs}
+
+    def heatmap(self, ladder: Ladder, options: Mapping[str, Any]) -> tuple[Image, int]:
+        """Returns the heatmap of a method `(H, W)` and the number of passes that it took, 0 if not counted."""
+        method = ladder.method or ladder.name
+        settings: dict[str, Any] = {"batch_size": self._batch_size, "progress": False, **options}
+        if not ladder.quantity:
+            if ladder.method:
+                settings["smooth"] = ladder.name
+            explain = kerasxai.Explainer(self._model, method, **settings)
+            return explain(self._image, self._target).heatmaps[0], 0
+        counted = 0
+
+        def scores(images: Image) -> Image:
+            nonlocal counted
+            counted += len(images)
+            column = self._scored(images)[:, int(ladder.quantity == "probability")]
+            return np.stack([np.zeros_like(column), column], 1)
+
+        heatmap = kerasxai.Explainer(scores, method, **settings)(self._image, 1).heatmaps[0]
+        self._save()
+        return heatmap, counted - 1
+
+    def _scored(self, images: Image) -> Image:
+        """Returns the relative logit and the probability of the target for each image, `(N, 2)`."""
+        digests = [_digest(image) for image in images]
+        new = [i for i, digest in enumerate(digests) if bytes.fromhex(digest) not in self._scores]
+        if new:
+            logs = np.log(np.maximum(self._classes(tf.constant(images[new])), 1e-37))
+            relative = logs[:, self._target] - logs.mean(1)
+            for i, one, two in zip(new, relative, np.exp(logs[:, self._target]), strict=True):
+                self._scores[bytes.fromhex(digests[i])] = (float(one), float(two))
+        return np.array([self._scores[bytes.fromhex(digest)] for digest in digests], np.float32)
+
+    def _save(self) -> None:
+        digests = np.array([np.frombuffer(digest, np.uint8) for digest in self._scores])
+        with atomic_path(self._path) as temporary:
+            np.savez(temporary, digests=digests, scores=np.array(list(self._scores.values()), np.float32))
+
+
+def _frozen(model: keras.Model) -> Callable[[tf.Tensor], NDArray[np.float32]]:
+    """Returns the probabilities of a model as a function with constant weights."""
+    spec = tf.TensorSpec((None, *model.input_shape[1:]))
+    traced = tf.function(lambda images: model(images, training=False), autograph=False).get_concrete_function(spec)
+    fast = with_constant_weights(traced, {read: read.value() for read in weight_reads(traced)})
+    return lambda images: fast(images).numpy()
+
+
+def _digest(image: Image) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=12).hexdigest()
+
+
+def _stored(folder: Path) -> Rows:
+    path = folder / "accuracy.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _shown(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def table(rows: Rows) -> str:
+    """Returns the rows as a Markdown table: one line for each estimator."""
+    lines = ["| method | estimator | mean correlation after so many passes | passes until 0.95 |", "|---|---|---|---|"]
+    families: dict[tuple[str, str], dict[int, float]] = {}
+    for key, row in rows.items():
+        method, estimator, _ = key.split(" | ")
+        values = [value for name, value in row.items() if name != "passes"]
+        families.setdefault((method, estimator), {})[int(row["passes"])] = statistics.fmean(values)
+    for (method, estimator), means in families.items():
+        curve = ", ".join(f"{count}: {means[count]:.3f}" for count in sorted(means))
+        lines.append(f"| {method} | {estimator} | {curve} | {passes_until(means)} |")
+    return "\n".join(lines)
+
+
+def passes_until(means: Mapping[int, float], level: float = LEVEL) -> str:
+    """Returns after how many passes the mean correlation is `level`, from a few counts.
+
+    The correlation r of a noisy average of n samples has `1 / r^2 - 1` in proportion to `1 / n`, so this quantity is
+    interpolated on logarithmic scales, and beyond the last count extrapolated in that proportion, in parentheses.
+    """
+    counts = sorted(means)
+    noise = {count: max(1 / max(means[count], 1e-3) ** 2 - 1, 1e-9) for count in counts}
+    most = 1 / level**2 - 1
+    reached = next((i for i, count in enumerate(counts) if means[count] >= level), None)
+    if reached is None:
+        last = counts[-1]
+        return f"({last * noise[last] / most:.0f})"
+    if reached == 0:
+        return f"at most {counts[0]}"
+    low, high = counts[reached - 1], counts[reached]
+    share = math.log(noise[low] / most) / math.log(noise[low] / noise[high])
+    return f"{low * (high / low) ** share:.0f}"

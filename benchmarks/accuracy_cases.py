@@ -1,0 +1,93 @@
+"""The estimators whose accuracy is measured, and how many passes each gets."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """One way of computing the map of a method.
+
+    Attributes:
+        name: The name in the table.
+        options: The options of the method that choose it.
+    """
+
+    name: str
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One method with growing numbers of passes.
+
+    Attributes:
+        name: The method, or the name of an average over noise.
+        estimators: The estimators to compare.
+        steps: The number of passes of each step and its options; 0 passes for as many as are counted.
+        reference: The options of the reference, which is computed once for all estimators.
+        method: The method in `kerasxai.METHODS`, where the name is another.
+        quantity: `"logit"` or `"probability"` for methods that only need scores, which are computed once for each
+            perturbed image and stored; empty for methods that need the model.
+    """
+
+    name: str
+    estimators: tuple[Estimator, ...]
+    steps: tuple[tuple[int, Options], ...]
+    reference: Options
+    method: str = ""
+    quantity: str = ""
+
+
+def _counted(option: str, *counts: int) -> tuple[tuple[int, Options], ...]:
+    return tuple((count, {option: count}) for count in counts)
+
+
+DEFAULT = Estimator("default")
+
+LADDERS = (
+    Ladder(
+        "rise",
+        (DEFAULT,),
+        _counted("masks", 250, 500, 1000, 2000),
+        {"masks": 8000, "seed": 1},
+        quantity="probability",
+    ),
+    Ladder(
+        "lime",
+        (DEFAULT,),
+        _counted("samples", 125, 250, 500, 1000),
+        {"samples": 8000, "seed": 1},
+        quantity="probability",
+    ),
+    Ladder(
+        "kernelshap",
+        (DEFAULT,),
+        _counted("samples", 125, 250, 500, 1000),
+        {"samples": 8000, "seed": 1},
+        quantity="logit",
+    ),
+    Ladder(
+        "smoothgrad",
+        (DEFAULT,),
+        _counted("samples", 10, 20, 40, 80),
+        {"samples": 640, "seed": 1},
+        method="saliency",
+    ),
+    Ladder(
+        "integrated_gradients",
+        (DEFAULT, Estimator("gauss_legendre", {"quadrature": "gauss_legendre"})),
+        _counted("steps", 5, 10, 20, 40),
+        {"steps": 320, "quadrature": "gauss_legendre"},
+    ),
+    Ladder("scorecam", (DEFAULT,), _counted("channels", 40, 80, 160, 320, 640), {}),
+    Ladder(
+        "occlusion",
+        (DEFAULT,),
+        tuple((0, {"stride": stride}) for stride in (32, 24, 16, 12, 8)),
+        {"stride": 4},
+        quantity="logit",
+    ),
+)

@@ -1,0 +1,91 @@
+"""The measurement of accuracy for passes: resumable, and right where the answer is known."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import kerasxai
+from benchmarks import accuracy
+from benchmarks.accuracy_cases import LADDERS, Estimator, Ladder
+
+TINY = (
+    Ladder(
+        "rise",
+        (Estimator("default"), Estimator("coarse", {"grid": 2})),
+        ((8, {"masks": 8}), (200, {"masks": 200})),
+        {"masks": 200},
+        quantity="probability",
+    ),
+    Ladder("smoothgrad", (Estimator("default"),), ((2, {"samples": 2}),), {"samples": 4}, method="saliency"),
+    Ladder("occlusion", (Estimator("default"),), ((0, {"stride": 2}),), {"stride": 1}, quantity="logit"),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(x)))
+
+
+def settings(folder: Path) -> argparse.Namespace:
+    return argparse.Namespace(out=folder, batch_size=8)
+
+
+def test_rows_are_measured_once_and_their_scores_are_stored(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).random((16, 16, 3)).astype("float32")
+    accuracy.measure(model, image, "noise", list(TINY), settings(tmp_path))
+    rows = accuracy._stored(tmp_path)
+    assert rows["rise | default | masks=200"]["noise"] == pytest.approx(1)
+    assert rows["rise | default | masks=8"]["noise"] < 0.999
+    assert rows["rise | coarse | masks=200"]["noise"] < 0.999
+    # The default patch has 2 pixels: 8 positions along each side, and the pass of the whole image is not one of them.
+    assert rows["occlusion | default | stride=2"]["passes"] == 64
+    assert accuracy.table(rows).count("\n") == 1 + 4
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("a stored row was measured again")
+
+    monkeypatch.setattr(accuracy.Scorer, "heatmap", fail)
+    accuracy.measure(model, image, "noise", list(TINY), settings(tmp_path))
+    assert accuracy._stored(tmp_path) == rows
+
+
+def test_stored_scores_take_no_pass_and_give_the_map_of_the_model(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(1).random((16, 16, 3)).astype("float32")
+    scorer = accuracy.Scorer(model, image, tmp_path, 8)
+    heatmap, passes = scorer.heatmap(TINY[0], {"masks": 20})
+    assert passes == 20
+    expected = kerasxai.Explainer(model, "rise", masks=20)(image[None], scorer._target).heatmaps[0]
+    np.testing.assert_allclose(heatmap, expected, rtol=1e-4)
+    again = accuracy.Scorer(model, image, tmp_path, 8)
+    monkeypatch.setattr(again, "_classes", None)
+    np.testing.assert_allclose(again.heatmap(TINY[0], {"masks": 20})[0], heatmap, rtol=1e-6)
+
+
+def test_passes_until_a_level_follow_the_law_of_averages() -> None:
+    def correlation(count: int) -> float:
+        return float((1 + 100 / count) ** -0.5)
+
+    means = {count: correlation(count) for count in (200, 400, 800, 1600)}
+    exact = 100 / (1 / 0.95**2 - 1)
+    assert float(accuracy.passes_until(means)) == pytest.approx(exact, abs=1)
+    assert float(accuracy.passes_until({200: means[200]}).strip("()")) == pytest.approx(exact, abs=1)
+    assert accuracy.passes_until({1600: means[1600]}) == "at most 1600"
+
+
+@pytest.mark.parametrize("ladder", LADDERS, ids=lambda ladder: ladder.name)
+def test_every_estimator_has_options_of_its_method(ladder: Ladder, model: Any) -> None:
+    smooth: dict[str, Any] = {"smooth": ladder.name} if ladder.method else {}
+    for estimator in ladder.estimators:
+        for _, step in ladder.steps:
+            kerasxai.Explainer(model, ladder.method or ladder.name, **smooth, **estimator.options, **step)
