@@ -46,16 +46,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def written(place: Path) -> Path:
-    """Returns the folder of an evaluation of two methods with two refinements each."""
-    assert run(place, "--out", str(place / "evaluation_methods")) == 0
+    """Returns the folder of an evaluation of two methods with two refinements each, with a report."""
+    assert run(place, "--out", str(place / "evaluation_methods"), "--report", "4") == 0
     return place / "evaluation_methods"
 
 
 def run(place: Path, *words: str) -> int:
-    given = ["--data", str(place / "photos"), "--boxes", str(place / "labels"), "--input-range", "0,255", *words]
-    return main(
-        ["evaluate", str(place / "model.keras"), "--method", "gradcam,saliency", "--refine", "none,flip", *given]
-    )
+    given = ["--data", str(place / "photos"), "--boxes", str(place / "labels"), "--input-range", "0,255"]
+    names = ["--method", "gradcam,saliency", "--refine", "none,flip", "--report", "0"]
+    return main(["evaluate", str(place / "model.keras"), *names, *given, *words])
 
 
 def figures(folder: Path) -> dict[str, Any]:
@@ -83,6 +82,25 @@ def test_each_row_has_the_figures_of_a_single_evaluation(place: Path, written: P
         )
         for name in ("records.json", "cases.png", "threshold.png"):
             assert (tmp_path / row["folder"] / name).read_bytes() == (written / row["folder"] / name).read_bytes()
+
+
+def test_a_report_is_written_at_the_end(written: Path) -> None:
+    page = (written / "report.html").read_text()
+    assert all(name in page for name in ROWS.values())
+    assert "class3" in page
+
+
+def test_a_report_that_fails_leaves_the_results(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Path:
+        raise ValueError("expected a report")
+
+    monkeypatch.setattr("kerasxai.cli.end_report.write_report", fail)
+    words = ["--data", str(place / "photos"), "--boxes", str(place / "labels"), "--out", str(tmp_path)]
+    assert main(["evaluate", str(place / "model.keras"), "--method", "gradcam", "--input-range", "0,255", *words]) == 0
+    assert "no report: expected a report" in capsys.readouterr().err
+    assert (tmp_path / "evaluation.json").is_file() and not (tmp_path / "report.html").exists()
 
 
 def test_images_are_read_and_classes_predicted_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,6 +144,17 @@ def test_drawing_controls(browser: Browser) -> None:
         assert np.abs(pixels(browser, first) - shown).mean() > 2, name
         browser.choose(name, back)
         np.testing.assert_array_equal(pixels(browser, first), shown)
+    # The map of highest peak looks the same on the common scale.
+    peaks = browser.run(
+        "JSON.parse(document.getElementById('content').textContent).groups[0].variants[0].steps[0].peaks.map(p => p[0])"
+    )
+    highest = int(np.argmax(peaks))
+    canvases = [f"#cards li[data-image='{number}'] canvas" for number in (highest, int(np.argmin(peaks)))]
+    own = [pixels(browser, canvas) for canvas in canvases]
+    browser.run("document.getElementById('scale').click()")
+    np.testing.assert_array_equal(pixels(browser, canvases[0]), own[0])
+    assert np.abs(pixels(browser, canvases[1]) - own[1]).mean() > 1
+    browser.run("document.getElementById('scale').click()")
     for name in ("box", "mask"):
         browser.run(f"document.getElementById('{name}').click()")
         assert np.abs(pixels(browser, first) - shown).sum() > 0, name

@@ -8,6 +8,7 @@ from typing import Any
 from kerasxai.methods import METHODS
 from kerasxai.tools.arguments import fraction, listed, parse_option
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.model_settings import EndReport
 from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import Limits, SettingsCommand, check_settings, setting
 from kerasxai.training.config import MODEL, OUTPUT, WEAK, RunOutput, TrainConfig
@@ -120,7 +121,7 @@ BENCHMARK = SettingsCommand(
         "kerasxai benchmark --data shapes --recipes gap --label-fraction 0.1 --label-noise 0.2,0.4 --out runs/weak",
         "kerasxai benchmark --data caltech_birds2011 --features 16 --epochs 30 --out runs/cub",
     ],
-    (BenchmarkConfig, TrainConfig, RunOutput),
+    (BenchmarkConfig, TrainConfig, RunOutput, EndReport),
     # The rows and the runs of a benchmark decide these.
     leave_out=("recipe", "head", "label_fraction", "label_noise", "loss", "loss_options", "seed"),
 )

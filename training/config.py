@@ -13,7 +13,7 @@ from kerasxai.tools.arguments import comma_separated, stride_or_layer
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGES
-from kerasxai.tools.model_settings import FITS
+from kerasxai.tools.model_settings import FITS, EndReport
 from kerasxai.tools.options import whole
 from kerasxai.tools.settings import (
     COUNT,
@@ -356,5 +356,5 @@ TRAIN = SettingsCommand(
         "kerasxai train --data shapes_two --labels multi --out runs/two",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],
-    (TrainConfig, Drawing, RunOutput),
+    (TrainConfig, Drawing, RunOutput, EndReport),
 )

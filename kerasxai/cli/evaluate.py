@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasxai import models
+from kerasxai.cli.end_report import write_end_report
 from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"figures: {folders[0]}")
         return 0
     print(f"figures and pictures: {folders[0]}")
-    print(f"report: kerasxai report {shlex.quote(str(folders[0]))}")
+    write_end_report(folders[:1], options.report, folders[0], options.custom_objects)
     if several:
         print(f"differences with intervals: kerasxai compare {shlex.quote(str(folders[0]))}")
     return 0

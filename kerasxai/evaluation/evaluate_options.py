@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.tools.model_settings import OUTPUT, InputSettings, MethodOptions, ModelSettings
+from kerasxai.tools.model_settings import OUTPUT, EndReport, InputSettings, MethodOptions, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, setting
 
 
@@ -28,5 +28,5 @@ EVALUATE = SettingsCommand(
         "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
         "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
     ],
-    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, EvaluationFolder),
+    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, EvaluationFolder, EndReport),
 )

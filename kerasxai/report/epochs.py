@@ -6,7 +6,7 @@ import numpy as np
 
 from kerasxai.callbacks.map_files import Images, MapFiles
 from kerasxai.report.gallery import Group
-from kerasxai.report.packing import packed, packed_picture, picture_size, small_map
+from kerasxai.report.packing import packed, packed_picture, peak, picture_size, small_map
 from kerasxai.report.runs import ReportedRun
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD
@@ -43,8 +43,14 @@ def _variant(run: ReportedRun, files: MapFiles, folder: Path, images: Images) ->
     steps = []
     for epoch in epochs:
         maps = files.load(folder.name, epoch)
-        pairs = zip(maps.targets.tolist(), maps.heatmaps, strict=True)
-        steps.append({"epoch": epoch, "maps": [[(target, packed(small_map(one)))] for target, one in pairs]})
+        pairs = [(target, small_map(one)) for target, one in zip(maps.targets.tolist(), maps.heatmaps, strict=True)]
+        steps.append(
+            {
+                "epoch": epoch,
+                "maps": [[(target, packed(one))] for target, one in pairs],
+                "peaks": [[peak(one)] for _, one in pairs],
+            }
+        )
     return {
         "name": f"{run.name}: {folder.name}",
         "model": None,

@@ -25,7 +25,7 @@ from kerasxai.explainer import Explainer
 from kerasxai.localization import common_threshold
 from kerasxai.metrics.records import SIZES
 from kerasxai.report.config import ReportConfig
-from kerasxai.report.packing import packed, packed_picture, picture_size, small_map
+from kerasxai.report.packing import packed, packed_picture, peak, picture_size, small_map
 from kerasxai.report.runs import ReportedRun, model_of
 from kerasxai.report.variants import (
     Source,
@@ -60,7 +60,7 @@ class Group:
         models: For each model `name`, and for each image the classes `predicted`, the most probable one first, and
             their `probability`.
         variants: For each model and method `name`, `model`, `threshold`, `chosen_by`, `command`, `code` and `steps`,
-            each with `epoch` and for each image the `maps`, pairs of class and heatmap.
+            each with `epoch` and for each image the `maps`, pairs of class and heatmap, and their `peaks`.
         multi: Whether an image may have several classes.
     """
 
@@ -267,7 +267,13 @@ def _explain(
                 "chosen_by": chosen_by,
                 "command": [f"kerasxai explain {shlex.quote(file)}", flags],
                 "code": explaining_code(file, variant),
-                "steps": [{"epoch": None, "maps": [[(target, packed(one)) for target, one in its] for its in maps]}],
+                "steps": [
+                    {
+                        "epoch": None,
+                        "maps": [[(target, packed(one)) for target, one in its] for its in maps],
+                        "peaks": [[peak(one) for _, one in its] for its in maps],
+                    }
+                ],
             }
         )
 

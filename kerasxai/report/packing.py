@@ -54,6 +54,19 @@ def eight_bits(heatmap: ArrayLike) -> NDArray[np.int16]:
     return np.rint(shares * (127 if signed else 255)).astype(np.int16)
 
 
+def peak(heatmap: ArrayLike) -> float:
+    """Return the largest magnitude of a heatmap, which is 255 or 127 in `eight_bits`.
+
+    Args:
+        heatmap: `(H, W)`, finite.
+
+    Example:
+        >>> peak([[-0.5, 0.25]])
+        0.5
+    """
+    return float(f"{np.abs(np.asarray(heatmap, np.float64)).max(initial=0.0):.6g}")
+
+
 def packed(heatmap: ArrayLike) -> str:
     """Return a heatmap of 8 bits as text: height, width, "s" for signed or "u", and the bytes row by row.
 

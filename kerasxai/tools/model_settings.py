@@ -7,7 +7,7 @@ from typing import Any
 from kerasxai.tools.arguments import method_option, whole_number
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGE_HELP
-from kerasxai.tools.settings import setting
+from kerasxai.tools.settings import Limits, setting
 
 MODEL, DATA, METHOD, OUTPUT = "model", "data", "method", "output"
 """Headings of `--help`."""
@@ -108,4 +108,21 @@ class MethodOptions:
         metavar="NAME=VALUE",
         parse=method_option,
         collect=dict,
+    )
+
+
+@dataclass(frozen=True)
+class EndReport:
+    """The report that a command writes when it is done.
+
+    Attributes:
+        report: Images of the gallery; 0: no report.
+    """
+
+    report: int = setting(
+        "images in the gallery of report.html, which is written to --out at the end; 0: no report",
+        OUTPUT,
+        24,
+        metavar="IMAGES",
+        limits=Limits(0, 2000),
     )

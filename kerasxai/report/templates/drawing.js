@@ -4,14 +4,15 @@ const drawing = (() => {
   const scratch = document.createElement("canvas");
 
   // Colors of a map by tables of 256 colors. Of signed maps, tables without a middle show the evidence for the class alone.
-  function heat(map, tables, choice) {
+  // `peak` is the share of a common scale that the largest magnitude of the map has; null: each map has its own scale.
+  function heat(map, tables, choice, peak) {
     const diverging = choice === "signed" || (choice === "auto" && map.signed);
     const table = diverging ? tables.signed : tables[choice === "auto" ? "inferno" : choice];
     const pixels = new ImageData(map.width, map.height);
     let highest = 0;
     for (const value of map.values) highest = Math.max(highest, diverging ? Math.abs(value) : value);
     for (let i = 0; i < map.values.length; i++) {
-      const share = highest ? map.values[i] / highest : 0;
+      const share = peak !== null ? map.values[i] / (map.signed ? 127 : 255) * peak : highest ? map.values[i] / highest : 0;
       const color = 3 * Math.round(diverging ? 127.5 + 127.5 * share : 255 * Math.max(share, 0));
       pixels.data[4 * i] = table[color];
       pixels.data[4 * i + 1] = table[color + 1];

@@ -4,7 +4,7 @@
   const colors = Object.fromEntries(Object.entries(content.colors).map(([name, text]) => [name, heatmaps.bytes(text)]));
   const HIT = 0.5, KEPT = 80, SLICE = 12;
   const photos = new Map(), kept = new Map();
-  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false };
+  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false, scale: false };
   let measured = [], cards = [], order = [], opened = -1, ownClass = null, job = 0, player = 0;
 
   const group = () => content.groups[state.group];
@@ -44,6 +44,14 @@
     if (mode === "explained") return maps[0] ?? null;
     const labels = mode === "true" ? group().images[i].truth : mode === "predicted" ? [of.predicted[i][0]] : [Number(mode)];
     return maps.find(([target]) => labels.includes(target)) ?? null;
+  }
+
+  // The largest magnitude of a map as a share of that of all maps of the method, over all epochs.
+  function peakOf(i, target) {
+    if (!state.scale) return null;
+    const step = variant().steps[state.step], number = step.maps[i].findIndex(one => one[0] === target);
+    const highest = Math.max(...variant().steps.flatMap(one => one.peaks.flat()));
+    return highest ? step.peaks[i][number] / highest : 0;
   }
 
   function mapOf(i, label) {
@@ -92,7 +100,7 @@
       canvas.height = image.height * scale;
       const pen = canvas.getContext("2d");
       pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-      if (found) drawing.layer(pen, drawing.heat(found.map, colors, state.colors), state.opacity);
+      if (found) drawing.layer(pen, drawing.heat(found.map, colors, state.colors, peakOf(i, found.target)), state.opacity);
       if (found && state.mask) drawing.layer(pen, drawing.edges(found.inside, image.width, image.height), 1);
       if (!state.box || !found) return;
       for (const box of found.truth) drawing.frame(pen, box, scale, drawing.TRUE, false);
@@ -332,7 +340,7 @@
     on("opacity", "input", () => { state.opacity = Number(find("opacity").value); update(); });
     on("epoch", "input", () => chooseStep(Number(find("epoch").value)));
     on("play", "click", play);
-    for (const id of ["box", "mask"]) on(id, "change", () => { state[id] = find(id).checked; update(); });
+    for (const id of ["box", "mask", "scale"]) on(id, "change", () => { state[id] = find(id).checked; update(); });
     on("before", "click", () => go(-1));
     on("next", "click", () => go(1));
     on("close", "click", () => find("large").close());
@@ -358,6 +366,7 @@
   state.opacity = Number(find("opacity").value);
   state.box = find("box").checked;
   state.mask = find("mask").checked;
+  state.scale = find("scale").checked;
   wire();
   chooseGroup();
 })();
