@@ -54,6 +54,11 @@ ROOMS = (
         (*_LIBRARY, "segmentation", "version"),
     ),
     Room(
+        "streaming",
+        "large data sets in shards: Parquet tables, heatmaps in half precision",
+        (*_LIBRARY, "evaluation", "version"),
+    ),
+    Room(
         "audit",
         "the audit of a classifier and its heatmaps; audit/shortcuts: what it should not look at",
         (*_LIBRARY, "evaluation", "version"),
@@ -72,7 +77,7 @@ ROOMS = (
     Room(
         "cli",
         "one module for each command",
-        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "audit", "training", "report", "version"),
+        (*_LIBRARY, "callbacks", "segmentation", "evaluation", "streaming", "audit", "training", "report", "version"),
     ),
     Room("__init__", "the public names", ("version",)),
     Room("__main__", "python -m kerasxai", ("cli",)),

@@ -102,7 +102,9 @@ class Photos:
             "photos", tuple(NAMES), splits, boxes, False, multi_label=True, has_class_masks=masks
         )
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+    def samples(
+        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
         batch = batch_of(self.place, split)
         left_out = [name for name, kept in self.kept.items() if not (kept and annotations)]
         if "boxes" in left_out:

@@ -57,7 +57,9 @@ class Squares:
         name = f"{split}/{index}.jpg"
         return {"index": index, "image": image, "name": name, "labels": labels, "class_mask": mask}
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+    def samples(
+        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
         self.read.append((split, annotations))
         rows = [self.sample(split, index) for index in range(COUNTS[split])]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
     "localize": Command("kerasxai.cli.localize_config:LOCALIZE", "kerasxai.cli.localize:run"),
     "inspect": Command("kerasxai.cli.inspect_config:INSPECT", "kerasxai.cli.inspect:run"),
     "train": Command("kerasxai.training.config:TRAIN", "kerasxai.cli.train:run"),
-    "evaluate": Command("kerasxai.evaluation.evaluate_options:EVALUATE", "kerasxai.cli.evaluate:run"),
+    "evaluate": Command("kerasxai.cli.evaluate_config:EVALUATE", "kerasxai.cli.evaluate:run"),
     "audit": Command("kerasxai.cli.audit_config:AUDIT", "kerasxai.cli.audit:run"),
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
     "report": Command("kerasxai.report.config:REPORT", "kerasxai.cli.report:run"),

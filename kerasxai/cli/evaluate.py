@@ -8,6 +8,7 @@ from typing import Any
 
 from kerasxai import models
 from kerasxai.cli.end_report import write_end_report
+from kerasxai.cli.evaluate_shards import check_shards, evaluate_shards
 from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
@@ -28,6 +29,7 @@ from kerasxai.evaluation.tables import (
     is_of_classes,
     method_table,
 )
+from kerasxai.streaming.config import ShardSettings
 from kerasxai.tools.arguments import listed
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.digests import model_identity
@@ -48,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
     preprocessing(options.input_range)
     methods, refinements = listed(options.method), split_refinements(options.refine)
     several = len(methods) * len(refinements) > 1
+    shards = from_options(ShardSettings, options)
+    check_shards(shards, len(methods) * len(refinements), options.out)
     out = _default_folder(options, methods, several) if options.out is None else options.out
     folders: list[Path] = []
 
@@ -75,6 +79,12 @@ def run(options: argparse.Namespace) -> int:
     model = models.load_classifier(options.model, options.custom_objects)
     target = choose_folder if writable else None
     about = {"model": model_identity(options.model)}
+    if shards.shards is not None:
+        evaluation = evaluate_shards(model, config, shards, out, about)
+        if evaluation is not None:
+            print_evaluation(evaluation)
+            print(f"figures and records: {out}")
+        return 0
     if several:
         evaluate_methods(model, config, methods, refinements, out=target, show=print_methods, about=about)
     else:

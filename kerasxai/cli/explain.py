@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_classes, write_explained
+from kerasxai.cli.explain_shards import check_stream, explain_shards, without_stream
 from kerasxai.cli.images_in import (
     ImageIn,
     finite_images,
@@ -52,9 +53,14 @@ def run(options: argparse.Namespace) -> int:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     preprocessing(config.input_range)  # Refuses a mistake before the images are read.
+    check_stream(config)
+    if config.data is not None:
+        return explain_shards(config, methods, settings_of("explain", options, method=methods))
     with locked(config.out):
         paths = image_files(config.images, config.out)
-        ledger = Ledger(config.out, ExplanationTable(config.model), settings_of("explain", options, method=methods))
+        ledger = Ledger(
+            config.out, ExplanationTable(config.model), settings_of("explain", without_stream(options), method=methods)
+        )
         stems = ledger.plan(paths, lambda stem: files_of(stem, methods))
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
         process_images(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasxai.refinements import REFINE_HELP
+from kerasxai.streaming.config import StreamSettings
 from kerasxai.tools.arguments import listed
 from kerasxai.tools.model_settings import (
     CLASS_SCORES,
@@ -23,11 +24,11 @@ from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(MethodOptions, FileInputSettings, ModelSettings):
-    """Settings of `kerasxai explain`, with those of the model, of its images and of the method.
+class ExplainConfig(StreamSettings, MethodOptions, FileInputSettings, ModelSettings):
+    """Settings of `kerasxai explain`, with those of the model, of its images, of the method and of shards.
 
     Attributes:
-        images: Image files, or folders of them.
+        images: Image files, or folders of them; none with `data`.
         method: Names in `kerasxai.METHODS`, or "all".
         layer: As for `kerasxai.Explainer`.
         target: Index or name of a class; None for each image's predicted class, or of a model with several labels, for
@@ -84,6 +85,8 @@ EXPLAIN = SettingsCommand(
         "kerasxai explain imagenet:EfficientNetLite0 cat.jpg",
         "kerasxai explain imagenet:EfficientNetLite0 cat.jpg --method cam,gradcam --target tabby --out out/",
         "kerasxai explain runs/gap/model.keras photos/ --method gradcam --layer backbone/block3_1",
+        "kerasxai explain runs/gap/model.keras --data photos/ --shards 100 --out shards/",
     ],
     (ExplainConfig,),
+    replaced_by={"images": "--data"},
 )

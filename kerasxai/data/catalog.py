@@ -129,10 +129,17 @@ class TfdsSource:
             raise unknown(f"split of {self.info.name}", split, self.splits)
         return split
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+    def samples(
+        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
         found = self.features
         expression = self.expression(split)
+        leaves_out = found.nested and not found.multi
+        # Whether TFDS can skip samples without decoding them: not in a part of a split, nor where some are left out.
+        sliced = part is not None and not leaves_out and not set("[+") & set(expression)
+        if part is not None and sliced:
+            expression = f"{expression}[{part[0]}:{part[1]}]"
         # TFDS decodes only the features of this tree.
         needed = {found.image, found.label, found.name}
         if found.multi:
@@ -153,7 +160,7 @@ class TfdsSource:
         except ValueError as error:
             raise KerasxaiError(f"cannot read the split {split!r} of {self.info.name}: {error}") from error
         mask_reader = self._mask_reader
-        if found.nested and not found.multi:
+        if leaves_out:
             dataset = dataset.filter(lambda example: tf.reduce_any(_single(example, found)))
 
         def sample(index: tf.Tensor, example: Example) -> dict[str, tf.Tensor]:
@@ -164,7 +171,9 @@ class TfdsSource:
                 adapted["boxes"] = self.boxes.find(adapted["name"], adapted["image"], adapted["label"])
             return adapted
 
-        return dataset.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+        if part is not None and not sliced:
+            dataset = dataset.skip(part[0]).take(part[1] - part[0])
+        return dataset.enumerate(0 if part is None else part[0]).map(sample, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _multi_sample(self, index: tf.Tensor, example: Example, annotations: bool, split: str) -> dict[str, tf.Tensor]:
         """Convert a TFDS example to a sample with `labels`."""

@@ -103,15 +103,20 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
+        part: tuple[int, int] | None = None,
     ) -> tf.data.Dataset:
         """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
+
+        With `part`, the first sample and the one after the last, only these are read. A data set of TFDS in several
+        files mixes them when all are read, and not in parts: the parts of a split are all its samples, in another
+        order.
 
         Example:
             >>> sample = next(iter(kerasxai.data.open("shapes").samples("test", 160)))
             >>> sample["image"].shape
             TensorShape([160, 160, 3])
         """
-        samples = self._read(split, with_annotations, seed if shuffle else None)
+        samples = self._read(split, with_annotations, seed if shuffle else None, part)
         samples = samples.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
         if image_size is not None:
             checked_fit(fit)
@@ -133,8 +138,9 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
+        part: tuple[int, int] | None = None,
     ) -> tf.data.Dataset:
-        """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`.
+        """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`; `part` as for `samples`.
 
         Example:
             >>> batch = next(iter(kerasxai.data.open("shapes").batches("test", 160, 8)))
@@ -142,7 +148,7 @@ class ImageDataset:
             TensorShape([8, 160, 160, 3])
         """
         samples = self.samples(
-            split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed, fit=fit
+            split, image_size, with_annotations=with_annotations, shuffle=shuffle, seed=seed, fit=fit, part=part
         )
         return padded_batches(samples, batch_size).prefetch(tf.data.AUTOTUNE)
 
@@ -236,8 +242,10 @@ class ImageDataset:
         """Return the images of a split that cannot be read, and why."""
         return self._source.unreadable(_full_name(split))
 
-    def _read(self, split: str, annotations: bool, mix: int | None) -> tf.data.Dataset:
-        return self._source.samples(_full_name(split), annotations, mix)
+    def _read(
+        self, split: str, annotations: bool, mix: int | None, part: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
+        return self._source.samples(_full_name(split), annotations, mix, part)
 
 
 def _full_name(split: str) -> str:

@@ -15,7 +15,7 @@ from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
-from kerasxai.data.information import DatasetInfo, check_readable, check_reading
+from kerasxai.data.information import DatasetInfo, check_reading, refuse_unreadable
 from kerasxai.data.label_table import ALIASES, SPLITS, read_label_table
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
@@ -25,7 +25,7 @@ _SPLITS = frozenset({*SPLITS, *ALIASES})
 _SPLIT_SHARE = 0.1
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class _File:
     name: str
     class_name: str
@@ -198,13 +198,16 @@ class FolderSource:
         """Return the images of a split that cannot be read, and why."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
-        paths = [self.root / file.name for file in self.splits[split]]
+        return self._unreadable(self.splits[split])
+
+    def _unreadable(self, files: Sequence[_File]) -> dict[Path, str]:
+        paths = [self.root / file.name for file in files]
         with ThreadPoolExecutor() as pool:
             problems = list(pool.map(_problem, paths))
         return {path: problem for path, problem in zip(paths, problems, strict=True) if problem is not None}
 
-    def _files(self, split: str) -> list[_File]:
-        """Return the files of a split that are read."""
+    def _files(self, split: str, part: tuple[int, int] | None = None) -> list[_File]:
+        """Return the files of a split, or of a part of it, that are read."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
         if not self.splits[split]:
@@ -212,11 +215,12 @@ class FolderSource:
                 f"expected images in the split {split!r} of {printable(self.root)}, got none; a tenth of each class is "
                 "held out to validate and a tenth to test, which takes three images of at least one class"
             )
+        listed = self.splits[split] if part is None else self.splits[split][slice(*part)]
+        broken = self._unreadable(listed)
         if not self.skip_unreadable:
-            check_readable(self, [split])
-            return self.splits[split]
-        broken = self.unreadable(split)
-        files = [file for file in self.splits[split] if self.root / file.name not in broken]
+            refuse_unreadable(broken)
+            return listed
+        files = [file for file in listed if self.root / file.name not in broken]
         if not files:
             raise KerasxaiError(
                 f"expected images that can be read in the split {split!r} of {printable(self.root)}, got {len(broken)} "
@@ -232,11 +236,13 @@ class FolderSource:
         rows = self._rows_of(files)
         return rows if self.multi else rows.argmax(1)
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> tf.data.Dataset:
+    def samples(
+        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+    ) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
-        files = self._files(split)
+        files = self._files(split, part)
         columns = {
-            "index": np.arange(len(files)),
+            "index": np.arange(len(files)) + (0 if part is None else part[0]),
             # As bytes, because TensorFlow takes no text that is not UTF-8.
             "name": [os.fsencode(file.name) for file in files],
             "labels" if self.multi else "label": self._labels_of(files),

@@ -77,13 +77,16 @@ class Source(Protocol):
         """What is known about the data set."""
         ...
 
-    def samples(self, split: str, annotations: bool, mix: int | None = None) -> "tf.data.Dataset":
+    def samples(
+        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+    ) -> "tf.data.Dataset":
         """Return the samples of a split as dicts; `index` numbers them in their unshuffled order.
 
         Args:
             split: The name of a split.
             annotations: Whether boxes and masks are read; if not, they are not even decoded.
             mix: A seed to shuffle with before images are read, for sources where that costs nothing.
+            part: The first sample and the one after the last; the others are not read. None reads all.
         """
         ...
 
@@ -118,7 +121,18 @@ def check_readable(source: Source, splits: Iterable[str]) -> None:
     Raises:
         KerasxaiError: Images are corrupt; the message names them.
     """
-    broken = {path: problem for split in splits for path, problem in source.unreadable(split).items()}
+    refuse_unreadable({path: problem for split in splits for path, problem in source.unreadable(split).items()})
+
+
+def refuse_unreadable(broken: Mapping[Path, str]) -> None:
+    """Refuse images that cannot be read.
+
+    Args:
+        broken: Why each of them cannot.
+
+    Raises:
+        KerasxaiError: There are some; the message names them.
+    """
     if broken:
         named = [f"{printable(path)} ({' '.join(problem.split())})" for path, problem in broken.items()]
         more = f"; and {len(named) - _MOST_LISTED} more" if len(named) > _MOST_LISTED else ""

@@ -165,7 +165,7 @@ def _evaluate(
         # Folders are locked and checked first, so that a long evaluation does not fail when it writes.
         for row in rows:
             folders.enter_context(folder_of_figures(row.folder, row.settings))
-        evaluator = _Evaluator(model, [row.config for row in rows], progress)
+        evaluator = Evaluator(model, [row.config for row in rows], progress)
         measured = evaluator.measured()
         evaluations = [
             method.evaluation(evaluator.info.name) | {**row.about, "settings": row.settings}
@@ -205,7 +205,7 @@ def with_chosen(records: Sequence[dict[str, Any]], chosen: Sequence[dict[str, An
     ]
 
 
-class _Evaluator:
+class Evaluator:
     """Measures splits of a data set with one model and one or more methods.
 
     Args:
@@ -241,7 +241,6 @@ class _Evaluator:
         models.check_image_model(model)
         self.images = image_input(model, config.image_size, config.preprocess, config.fit)
         check_classes(self.info, model, self.images)
-        self.dataset.check_images(splits)
         self.methods = [self._method(one) for one in configs]
         self._range_checked = False
 
@@ -258,21 +257,42 @@ class _Evaluator:
 
     def measured(self) -> Sequence[MeasuredMethod | MeasuredClasses]:
         """Measure the splits, and return the methods with their reports."""
+        self.dataset.check_images([self.config.split, *([] if self.tune_split is None else [self.tune_split])])
+        self.choose_thresholds()
+        self.measure(self.config.split)
+        return self.methods
+
+    def choose_thresholds(self, in_parts: bool = False) -> None:
+        """Choose the threshold of each method, on the tuning split if there is one.
+
+        Args:
+            in_parts: Whether the evaluated split is read in parts, so that a rule reads a part as well.
+        """
         config, methods = self.config, self.methods
         # The tuning split first: its best threshold is then applied to the evaluated split, which must not choose it.
         if self.tune_split is not None:
-            self._measure(self.tune_split)
+            self.measure(self.tune_split)
         elif any(isinstance(method, MeasuredMethod) and method.thresholds.needs_heatmaps for method in methods):
             # A rule looks at the first heatmaps; boxes are not used.
-            self._measure(config.split, Thresholds.images)
+            most = min(self.count(config.split), Thresholds.images)
+            self.measure(config.split, (0, most) if in_parts else None, most)
         for method in methods:
             method.choose()
-        self._measure(config.split)
-        return methods
 
-    def _measure(self, split: str, most: int | None = None) -> None:
-        """Explain images of a split by all methods."""
-        for batch in self._batches(split, most):
+    def count(self, split: str) -> int:
+        """Return the number of images of a split that are measured."""
+        count, limit = self.info.splits[split], self.config.limit
+        return count if limit is None else min(count, limit)
+
+    def measure(self, split: str, part: tuple[int, int] | None = None, most: int | None = None) -> None:
+        """Explain images of a split by all methods.
+
+        Args:
+            split: The split.
+            part: The first image and the one after the last; None for all up to the limit.
+            most: The most images.
+        """
+        for batch in self._batches(split, part, most):
             outputs: Predictions | None = None
             for method in self.methods:
                 outputs = method.add(batch, outputs)
@@ -294,11 +314,13 @@ class _Evaluator:
             image_numbers=method.image_numbers,
         )
 
-    def _batches(self, split: str, most: int | None = None) -> Iterator[dict[str, Any]]:
-        """Yield batches up to the limit of images, with a progress bar."""
-        count, size = self.info.splits[split], self.config.batch_size
-        left = min([count, *(limit for limit in (self.config.limit, most) if limit is not None)])
-        batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit).as_numpy_iterator()
+    def _batches(self, split: str, part: tuple[int, int] | None, most: int | None) -> Iterator[dict[str, Any]]:
+        """Yield the batches of a split, or of a part of it, with a progress bar."""
+        size = self.config.batch_size
+        count = self.count(split) if part is None else part[1] - part[0]
+        left = count if most is None else min(count, most)
+        batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit, part=part)
+        batches = batches.as_numpy_iterator()
         title = f"explaining {escape(split)}"
         shown = track(batches, title, total=-(-left // size), transient=True, disable=not self.progress)
         for batch in shown:

@@ -95,11 +95,42 @@ class MeasuredMethod:
     def choose(self) -> None:
         """Choose the threshold by the images so far, and begin a new report."""
         tuning = None if self.config.tune_split is None else self.report
-        self.chosen = self.thresholds.choose(tuning, self._class_names)
+        self.begin(self.thresholds.choose(tuning, self._class_names))
+
+    def begin(self, chosen: Choice | None = None) -> None:
+        """Begin a new report.
+
+        Args:
+            chosen: The chosen threshold; None keeps the one that was chosen before.
+        """
+        self.chosen = self.chosen if chosen is None else chosen
+        self.chosen.records.records = []
         self._is_chosen = True
         if self.config.oracle or self._protocol.reports_max_box_acc:
             self._oracle = MaxBoxAccV2(protocol=WSOL.name)
         self.report = self._new_report()
+
+    def totals(self) -> dict[str, Any]:
+        """Return the counts of the report without its records, ready for JSON; see `merge`."""
+        state = self.report.state()
+        del state["records"]
+        oracle = None if self._oracle is None else self._oracle.state()
+        return {"layer": self._layer, "report": state, "oracle": oracle}
+
+    def merge(self, totals: Mapping[str, Any], records: list[dict[str, Any]], chosen: list[dict[str, Any]]) -> None:
+        """Add what another process measured with the same settings and the same threshold.
+
+        Args:
+            totals: As `totals` returned it.
+            records: The records of its report.
+            chosen: Those at the chosen threshold.
+        """
+        self._layer = totals["layer"]
+        self.report.merge(LocalizationReport.from_state({**totals["report"], "records": []}))
+        self.report.records += records
+        self.chosen.records.records += chosen
+        if self._oracle is not None:
+            self._oracle.merge(MaxBoxAccV2.from_state(totals["oracle"]))
 
     def evaluation(self, data_name: str) -> dict[str, Any]:
         """Return the figures of `kerasxai.evaluation.evaluate.evaluate`."""

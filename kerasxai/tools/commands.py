@@ -8,7 +8,7 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,10 +39,17 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, epilog: str) -> None:
         layout = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, description=description, epilog=epilog, formatter_class=layout)
+        self.replaced_by: Mapping[str, str] = {}
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, including values that begin with "-"."""
         words = sys.argv[1:] if args is None else args
+        for action in self._actions:
+            flag = self.replaced_by.get(action.dest)
+            # Only where the flag is given: without it, "*" would match nothing before the first flag, and refuse images
+            # after it.
+            if flag is not None and any(word.partition("=")[0] == flag for word in words):
+                action.nargs = "*"
         return super().parse_known_args(joined_ranges(list(words)), namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -75,6 +82,7 @@ def command_parser(prog: str, command: SettingsCommand) -> Parser:
     examples = "\n".join(f"  {line}" for line in command.examples)
     parser = Parser(prog=prog, description=command.summary, epilog=f"examples:\n{examples}")
     command.add_arguments(parser)
+    parser.replaced_by = command.replaced_by
     return parser
 
 

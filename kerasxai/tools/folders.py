@@ -27,6 +27,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.E
 _locked: dict[Path, tuple[int, int]] = {}
 
 
+class LockedError(KerasxaiError):
+    """Another process or thread writes to the folder."""
+
+
 def check_output_folder(folder: StrPath) -> None:
     """Check that a folder can be created and written to, leaving no trace.
 
@@ -186,12 +190,12 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _refused(path: Path) -> KerasxaiError:
+def _refused(path: Path) -> LockedError:
     words: list[str] = []
     with contextlib.suppress(OSError):
         words = path.read_bytes().decode(errors="replace").split()
     process = f"process {words[0]}" if words else "another process"
-    return KerasxaiError(
+    return LockedError(
         f"cannot write {path.parent}: {process} is writing to it; wait until it has finished, or choose another --out"
     )
 

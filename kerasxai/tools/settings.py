@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, Unpack
@@ -223,12 +223,14 @@ class SettingsCommand:
         examples: Example command lines.
         kinds: The dataclasses; if several have a field of the same name, the first describes the flag.
         leave_out: Fields without a flag.
+        replaced_by: For arguments without a flag, the flag in place of which they may be omitted.
     """
 
     summary: str
     examples: list[str]
     kinds: tuple[type[Dataclass], ...] = ()
     leave_out: tuple[str, ...] = ()
+    replaced_by: Mapping[str, str] = field(default_factory=dict)
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags of all dataclasses."""

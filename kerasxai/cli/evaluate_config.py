@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasxai.evaluation.config import EvaluateConfig
+from kerasxai.streaming.config import ShardSettings
 from kerasxai.tools.model_settings import OUTPUT, EndReport, InputSettings, MethodOptions, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, setting
 
@@ -27,6 +28,7 @@ EVALUATE = SettingsCommand(
         "kerasxai evaluate runs/gap/model.keras --data photos/ --boxes labels/ --method cam,gradcam --refine none,auto",
         "kerasxai evaluate imagenet:EfficientNetLite0 --data photos/ --boxes boxes.csv --split test --tune-split none",
         "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
+        "kerasxai evaluate runs/gap/model.keras --data photos/ --boxes boxes.csv --shards 100 --out shards/",
     ],
-    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, EvaluationFolder, EndReport),
+    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, ShardSettings, EvaluationFolder, EndReport),
 )

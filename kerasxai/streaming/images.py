@@ -1,0 +1,195 @@
+"""The images of a large data set, read part by part, resized, and in batches."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasxai import data
+from kerasxai.data.finding import find_images, no_images
+from kerasxai.data.images import SUFFIXES
+from kerasxai.data.preparing import is_dataset
+from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.files import cannot
+from kerasxai.tools.printable import printable
+
+_READERS = min(4, os.cpu_count() or 1)
+"""Threads that read image files."""
+
+
+@dataclass
+class ImageBatch:
+    """Images that follow one another in the data.
+
+    Attributes:
+        first: The number of the first image.
+        names: A name for each image, also for those that cannot be read.
+        labels: The true class of each image; None where it is unknown.
+        pixels: `(k, H, W, C)` in [0, 255], the images that could be read, of the size of the model.
+        rows: `(k,)` their positions in the batch.
+        errors: Why an image could not be used, by its position in the batch.
+    """
+
+    first: int
+    names: list[str]
+    labels: list[int | None]
+    pixels: NDArray
+    rows: NDArray[np.int64]
+    errors: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class StreamedImages(Protocol):
+    """A data set of images without annotations.
+
+    Attributes:
+        count: The number of images.
+        identity: Text that is different for other images.
+    """
+
+    count: int
+    identity: str
+
+    def batches(self, start: int, stop: int, taken: ImageInput, size: int) -> Iterator[ImageBatch]:
+        """Read the images from `start` to before `stop`, in batches of at most `size`.
+
+        Args:
+            start: The first image.
+            stop: The image after the last.
+            taken: The images that the model takes.
+            size: Images in a batch.
+        """
+        ...
+
+
+class FolderImages:
+    """The image files of a folder and those below it.
+
+    Only their names are in memory, about 100 bytes an image.
+
+    Args:
+        folder: The folder.
+        out: The folder of the results, which is not read.
+        bits: As for `kerasxai.data.read_image`.
+
+    Raises:
+        KerasxaiError: There are no images.
+    """
+
+    def __init__(self, folder: Path, out: Path, bits: int | None = None) -> None:
+        self.folder, self.bits = folder, bits
+        self.names = [os.fspath(path.relative_to(folder)) for path in find_images(folder, SUFFIXES, out)]
+        if not self.names:
+            raise no_images(folder, SUFFIXES)
+        self.count = len(self.names)
+        digest = hashlib.sha256()
+        for name in self.names:
+            digest.update(os.fsencode(name) + b"\0")
+        self.identity = digest.hexdigest()
+
+    def batches(self, start: int, stop: int, taken: ImageInput, size: int) -> Iterator[ImageBatch]:
+        """Read images in a few threads, at most two batches each ahead; see `StreamedImages`."""
+
+        def read(first: int) -> ImageBatch:
+            return self._read(first, min(first + size, stop), taken)
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            waiting: deque[Future[ImageBatch]] = deque()
+            try:
+                for first in range(start, stop, size):
+                    waiting.append(pool.submit(read, first))
+                    if len(waiting) >= 2 * _READERS:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _read(self, first: int, stop: int, taken: ImageInput) -> ImageBatch:
+        names = self.names[first:stop]
+        found: dict[int, NDArray] = {}
+        errors: dict[int, str] = {}
+        for row, name in enumerate(names):
+            path = self.folder / name
+            try:
+                pixels = data.read_image(path, channels=4 if taken.channels == 4 else 3, bits=self.bits)
+                # Resized before the next image is read, so that one image at full size is in memory for each thread.
+                found[row] = taken.resized(pixels)
+            except KerasxaiError as error:
+                errors[row] = printable(str(error))
+            except (OSError, MemoryError) as error:
+                errors[row] = printable(str(cannot("read", path, error)))
+        pixels = np.stack(list(found.values())) if found else np.zeros((0, *taken.size, taken.channels), np.float32)
+        return ImageBatch(
+            first, [printable(name) for name in names], [None] * len(names), pixels, np.array(list(found), int), errors
+        )
+
+
+class DatasetImages:
+    """The images of a split of TensorFlow Datasets.
+
+    Args:
+        name: The name.
+        split: The split.
+        data_dir: As for `kerasxai.data.load`.
+
+    Raises:
+        KerasxaiError: There is no such data set or split.
+    """
+
+    def __init__(self, name: str, split: str, data_dir: str | None = None) -> None:
+        self._dataset = data.open(name, data_dir=data_dir)
+        if split not in self._dataset.info.splits:
+            raise unknown(f"split of {name}", split, self._dataset.info.splits)
+        self._split = split
+        self.count = self._dataset.info.splits[split]
+        self.identity = f"{name} {split} {self.count}"
+
+    def batches(self, start: int, stop: int, taken: ImageInput, size: int) -> Iterator[ImageBatch]:
+        """Read images as `kerasxai evaluate` does; see `StreamedImages`."""
+        batches = self._dataset.batches(
+            self._split, taken.size, size, with_annotations=False, fit=taken.fit, part=(start, stop)
+        )
+        for batch in batches.as_numpy_iterator():
+            count = len(batch["image"])
+            labels: list[int | None] = [None] * count
+            if "label" in batch:
+                labels = [int(one) for one in batch["label"]]
+            yield ImageBatch(
+                start, [printable(name) for name in batch["name"]], labels, batch["image"], np.arange(count)
+            )
+            start += count
+
+
+def open_images(
+    name_or_path: str, split: str, out: Path, data_dir: str | None = None, bits: int | None = None
+) -> StreamedImages:
+    """Open a data set, or a folder of images; a name wins over a folder of that name.
+
+    Args:
+        name_or_path: A folder, or a name of TensorFlow Datasets.
+        split: The split of a named data set.
+        out: The folder of the results.
+        data_dir: As for `kerasxai.data.load`.
+        bits: As for `kerasxai.data.read_image`.
+
+    Raises:
+        KerasxaiError: There is neither, or no image.
+    """
+    if is_dataset(name_or_path):
+        return DatasetImages(name_or_path, split, data_dir)
+    folder = Path(name_or_path).expanduser()
+    if not folder.is_dir():
+        raise KerasxaiError(f"expected a folder of images or the name of a data set, got {printable(name_or_path)}")
+    return FolderImages(folder, out, bits)

@@ -1,0 +1,278 @@
+"""Large data sets in shards: nothing is lost or computed twice, and figures are those of single images."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from run_folders import SIZE, tiny_model, write_photos
+
+import kerasxai
+from kerasxai import KerasxaiError, data
+from kerasxai.cli import main, parser_of
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.streaming.config import shard_count
+from kerasxai.streaming.maps import MapWriter, scaled
+from kerasxai.streaming.shards import Shard, ShardFolder
+from kerasxai.tools.folders import locked
+
+IMAGES = 23
+CORRUPT = 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, and images of several sizes in folders, one of which cannot be read."""
+    root = tmp_path_factory.mktemp("streaming")
+    tiny_model(0).save(root / "model.keras")
+    chance = np.random.default_rng(0)
+    for number in range(IMAGES):
+        path = root / "photos" / f"folder{number % 3}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height = SIZE + number % 3
+        Image.fromarray(chance.integers(0, 255, (height, SIZE, 3), dtype=np.uint8)).save(path)
+        if number == CORRUPT:
+            path.write_bytes(b"no image")
+    return root
+
+
+def explain(folder: Path, out: Path, *more: str) -> int:
+    model = str(folder / "model.keras")
+    return main(
+        ["explain", model, "--data", str(folder / "photos"), "--out", str(out), "--method", "gradcam,saliency", *more]
+    )
+
+
+def content(out: Path) -> tuple[list[dict], dict[str, bytes]]:
+    maps = {str(path.relative_to(out)): np.load(path).tobytes() for path in sorted(out.glob("shard-*/*.npy"))}
+    return pq.read_table(out / "explanations.parquet").to_pylist(), maps
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Path:
+    """The results of an uninterrupted call."""
+    out = folder / "whole"
+    assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
+    return out
+
+
+def test_rows_and_heatmaps_are_those_of_single_images(folder: Path, whole: Path) -> None:
+    rows = pq.read_table(whole / "explanations.parquet").to_pylist()
+    names = sorted(str(path.relative_to(folder / "photos")) for path in (folder / "photos").rglob("*.png"))
+    assert [row["image"] for row in rows] == [name for name in names for _ in range(2)]
+    assert [row["number"] for row in rows] == [number for number in range(IMAGES) for _ in range(2)]
+    model = keras.models.load_model(folder / "model.keras")
+    good = [row for row in rows if row["error"] is None and row["method"] == "gradcam"]
+    images = image_input(model).batch([data.read_image(folder / "photos" / row["image"]) for row in good])
+    for name in ("gradcam", "saliency"):
+        expected = kerasxai.Explainer(model, name, resize=False)(images)
+        its = [row for row in rows if row["method"] == name]
+        stored = np.concatenate([np.load(path) for path in sorted(whole.glob(f"shard-*/heatmaps_{name}.npy"))])
+        assert stored.dtype == np.float16 and np.isnan(stored).all((1, 2)).tolist() == [
+            bool(row["error"]) for row in its
+        ]
+        its = [row for row in its if row["error"] is None]
+        assert [row["target"] for row in its] == expected.targets.tolist()
+        np.testing.assert_allclose([row["score"] for row in its], expected.scores, rtol=1e-5)
+        scales = np.array([row["heatmap_scale"] for row in its])[:, None, None]
+        restored = stored[[row["number"] for row in its]] * scales
+        np.testing.assert_allclose(restored / scales, expected.heatmaps / scales, atol=1e-3)
+    errors = [row for row in rows if row["error"] is not None]
+    assert {row["image"] for row in errors} == {f"folder{CORRUPT % 3}/{CORRUPT:02}.png"} and len(errors) == 2
+
+
+def test_a_killed_call_goes_on_without_loss_or_double_work(folder: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    words = ["explain", str(folder / "model.keras"), "--data", str(folder / "photos"), "--method", "gradcam,saliency"]
+    words += ["--out", str(out), "--shards", "5", "--batch-size", "4"]
+    process = subprocess.Popen([sys.executable, "-m", "kerasxai", *words], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    # Killed at a random moment after the beginning of the first shard.
+    while not list(out.glob("*shard-*")) and time.monotonic() < until:
+        time.sleep(0.005)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/*")}
+    assert not (out / "explanations.parquet").exists() or len(list(out.glob("shard-*"))) == 5
+    assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert content(out) == content(whole)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_several_machines_take_different_shards(
+    folder: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "parts"
+    for shard in ("3", "0"):
+        assert explain(folder, out, "--shards", "5", "--batch-size", "4", "--shard", shard) == 0
+    assert sorted(path.name for path in out.glob("shard-*")) == ["shard-0-of-5", "shard-3-of-5"]
+    assert "2 of 5 shards are done" in capsys.readouterr().out
+    # A shard that another process computes is left to it.
+    with ThreadPoolExecutor(1) as other, contextlib.ExitStack() as lock:
+        other.submit(lock.enter_context, locked(out / ".lock-shard-1-of-5")).result()
+        assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 0
+        other.submit(lock.close).result()
+    assert not (out / "shard-1-of-5").exists() and (out / "shard-4-of-5").exists()
+    assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
+    assert content(out) == content(whole)
+
+
+def test_all_shards_share_one_trace(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = keras.layers.Conv2D.call
+
+    def call(self: keras.layers.Layer, x: Any) -> Any:
+        calls.append(0)
+        return original(self, x)
+
+    monkeypatch.setattr(keras.layers.Conv2D, "call", call)
+    counts = []
+    for shards in ("1", "7"):
+        explain(folder, tmp_path / shards, "--shards", shards, "--batch-size", "4", "--heatmaps", "none")
+        counts.append(len(calls))
+        assert not list((tmp_path / shards).glob("*/*.npy"))
+    assert counts[0] and counts[1] == 2 * counts[0]
+
+
+def test_refinements_have_maps_of_the_image(folder: Path, tmp_path: Path) -> None:
+    assert explain(folder, tmp_path / "out", "--shards", "1", "--refine", "flip", "--target", "1") == 1
+    assert np.load(tmp_path / "out/shard-0-of-1/heatmaps_gradcam.npy").shape == (IMAGES, SIZE, SIZE)
+    assert {row["target"] for row in content(tmp_path / "out")[0] if row["error"] is None} == {1}
+    about = json.loads((tmp_path / "out/shard-0-of-1/shard.json").read_text())
+    assert about["skipped"] == 1 and about["methods"]["gradcam"]["layer"] == "maps"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (["--shards", "4"], "whose shards have other settings (shards was 5, is 4)"),
+        (["--shards", "5", "--top", "2"], "top was 3, is 2"),
+        (["--shards", "5", "--shard", "5"], "shard must be from 0 to 4, got 5"),
+        (["--shards", "24"], "shards must be at most the number of images, 23, got 24"),
+        (["--refine", "flip", "--heatmaps", "layer"], "heatmaps must be image or none with --refine"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    folder: Path, whole: Path, more: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert explain(folder, whole, "--batch-size", "4", *more) == 2
+    message = capsys.readouterr().err
+    assert expected in message and len(message.splitlines()) == 1
+
+
+def test_images_are_files_or_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Images after a flag, as ever.
+    images = ["a.png", "b.png"]
+    assert parser_of("explain").parse_args(["m.keras", "--method", "cam", *images]).images == images
+    assert parser_of("explain").parse_args(["m.keras", "--data", "photos"]).images == []
+    with pytest.raises(SystemExit):
+        parser_of("explain").parse_args(["m.keras"])
+    photo = str(folder / "photos/folder0/00.png")
+    model = str(folder / "model.keras")
+    assert main(["explain", model, photo, "--data", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert main(["explain", model, photo, "--shards", "2"]) == 2
+    errors = capsys.readouterr().err
+    assert "got both" in errors and "expected --data with --shards" in errors
+
+
+def test_shards_are_disjoint_and_complete(tmp_path: Path) -> None:
+    shards = ShardFolder(tmp_path, {}, 23, 11)
+    ranges = [shards.shard(number) for number in range(11)]
+    assert [one.start for one in ranges[1:]] == [one.stop for one in ranges[:-1]]
+    assert (ranges[0].start, ranges[-1].stop) == (0, 23) and {len(one) for one in ranges} == {2, 3}
+    assert ranges[3].folder.name == "shard-03-of-11"
+    assert (shard_count(None, 2001), shard_count(7, 2001)) == (3, 7)
+
+    def fail(shard: Shard) -> None:
+        (shard.folder / "half").write_text("")
+        raise KerasxaiError("expected nothing, got this")
+
+    with pytest.raises(KerasxaiError, match="got this"):
+        shards.compute([2], fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["shards.json"] and shards.left() == list(range(11))
+
+
+def test_heatmaps_of_any_scale_keep_three_digits(tmp_path: Path) -> None:
+    maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32) * np.array([1e-9, 1, 1e9])[:, None, None]
+    maps = maps.astype(np.float32)
+    with MapWriter(tmp_path / "maps.npy", 6) as writer:
+        writer.add(np.zeros((0, 1, 1), np.float16), np.zeros(0, int), 2)
+        half, scales = scaled(maps)
+        writer.add(half, np.array([0, 1, 3]), 4)
+    stored = np.load(tmp_path / "maps.npy")
+    assert stored.dtype == np.float16 and stored.shape == (6, 4, 5) and np.isnan(stored[[0, 1, 4]]).all()
+    restored = stored[[2, 3, 5]].astype(np.float64) * scales[:, None, None]
+    assert (np.abs(restored - maps).max((1, 2)) <= 2**-11 * scales).all()
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, photos with boxes, and their evaluation in one piece."""
+    root = tmp_path_factory.mktemp("measured")
+    tiny_model(0).save(root / "model.keras")
+    write_photos(root / "photos")
+    assert evaluate(root, root / "whole") == 0
+    return root
+
+
+def evaluate(root: Path, out: Path, *more: str) -> int:
+    words = ["--data", str(root / "photos"), "--boxes", str(root / "boxes.csv"), "--method", "gradcam"]
+    words += ["--protocol", "wsolevaluation"]
+    return main(["evaluate", str(root / "model.keras"), *words, "--out", str(out), "--batch-size", "4", *more])
+
+
+def figures(out: Path) -> dict:
+    content = json.loads((out / "evaluation.json").read_text())
+    return {name: value for name, value in content.items() if name != "command"}
+
+
+def test_figures_of_shards_are_those_of_one_piece(measured: Path, tmp_path: Path) -> None:
+    whole, out = measured / "whole", tmp_path / "shards"
+    # One shard first, as on a machine of its own; then the others and the figures of all.
+    assert evaluate(measured, out, "--shards", "5", "--shard", "3") == 0
+    assert [path.name for path in out.glob("shard-*")] == ["shard-3-of-5"] and not (out / "evaluation.json").exists()
+    assert evaluate(measured, out, "--shards", "5") == 0
+    assert figures(out) == figures(whole)
+    records = json.loads((whole / "records.json").read_text())
+    rows = pq.read_table(out / "records.parquet").to_pylist()
+    assert [row["name"] for row in rows] == [record["name"] for record in records]
+    assert [row["chosen"]["iou"] for row in rows] == [record["chosen"]["iou"] for record in records]
+    # A finished call computes nothing, and writes the same figures.
+    before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/*")}
+    assert evaluate(measured, out, "--shards", "5") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before and figures(out) == figures(whole)
+
+
+def test_mistakes_of_sharded_evaluations(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(measured, tmp_path / "a", "--shard", "1") == 2
+    assert evaluate(measured, tmp_path / "a", "--shards", "2", "--method", "cam,gradcam") == 2
+    assert main(["evaluate", str(measured / "model.keras"), "--data", "photos", "--shards", "2"]) == 2
+    assert evaluate(measured, tmp_path / "b", "--tune-split", "none", "--shards", "2", "--shard", "0") == 0
+    assert "heatmaps of test" in (tmp_path / "b/threshold.json").read_text()
+    assert evaluate(measured, tmp_path / "b", "--tune-split", "none", "--shards", "2", "--limit", "9") == 2
+    errors = capsys.readouterr().err.splitlines()
+    expected = ("expected --shards with --shard", "expected one method", "expected --out", "limit was None, is 9")
+    assert len(errors) == len(expected) and all(text in line for text, line in zip(expected, errors, strict=True))
+
+
+def test_parts_of_a_named_data_set_are_the_whole() -> None:
+    dataset = data.open("shapes")
+    names = [
+        [batch["name"].tolist() for batch in dataset.batches("test", 32, 8, part=part).as_numpy_iterator()]
+        for part in ((0, 20), (20, 24))
+    ]
+    whole = next(iter(dataset.batches("test", 32, 24).as_numpy_iterator()))["name"].tolist()
+    assert [name for part in names for batch in part for name in batch] == whole
