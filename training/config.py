@@ -10,6 +10,7 @@ from kerasxai.data.information import CLASS_MASKS_HELP, LABELS_HELP, READINGS
 from kerasxai.methods import METHODS
 from kerasxai.models import HEADS
 from kerasxai.tools.arguments import comma_separated, stride_or_layer
+from kerasxai.tools.config_file import ConfigFile
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGES
@@ -354,7 +355,8 @@ TRAIN = SettingsCommand(
         "kerasxai train --data photos/ --image-size 240x320 --fit crop --augment strong --out runs/landscape",
         "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
         "kerasxai train --data shapes_two --labels multi --out runs/two",
+        "kerasxai train --config train.toml --epochs 3 --out runs/short",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],
-    (TrainConfig, Drawing, RunOutput, EndReport),
+    (TrainConfig, Drawing, RunOutput, EndReport, ConfigFile),
 )

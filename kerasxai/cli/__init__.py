@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kerasxai.cli.terminal import printed_log
-from kerasxai.tools.commands import Parser, command_parser, exit_status, import_tensorflow, prepare_streams
+from kerasxai.tools.commands import (
+    Parser,
+    command_parser,
+    exit_status,
+    import_tensorflow,
+    prepare_streams,
+    running_as,
+)
+from kerasxai.tools.config_file import parse_with_file
 from kerasxai.tools.lazy import resolve
 from kerasxai.tools.settings import SettingsCommand
 from kerasxai.version import __version__
@@ -46,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("kerasxai.training.demo_config:DEMO", "kerasxai.cli.demo:run"),
     "info": Command("kerasxai.cli.info_config:INFO", "kerasxai.cli.info:run", tensorflow=False),
     "doctor": Command("kerasxai.cli.doctor:DOCTOR", "kerasxai.cli.doctor:run", tensorflow=False),
+    "completion": Command("kerasxai.cli.completion:COMPLETION", "kerasxai.cli.completion:run", tensorflow=False),
     "layers": Command("kerasxai.cli.layers:LAYERS", "kerasxai.cli.layers:run"),
     "methods": Command("kerasxai.cli.lists:METHODS_COMMAND", "kerasxai.cli.lists:print_methods", tensorflow=False),
     "backbones": Command(
@@ -105,8 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         chosen = _parser().parse_args(words or ["--help"])
         name, rest = chosen.command, chosen.arguments
-    options = parser_of(name).parse_args(rest)
-    return exit_status(f"kerasxai {name}", lambda: _carry_out(COMMANDS[name], options))
+    parsed = parse_with_file(f"kerasxai {name}", _arguments(name), rest)
+    with running_as(None if parsed.words is None else ["kerasxai", name, *parsed.words]):
+        return exit_status(f"kerasxai {name}", lambda: _carry_out(COMMANDS[name], parsed.options))
 
 
 def _carry_out(command: Command, options: argparse.Namespace) -> int | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.streaming.config import ShardSettings
+from kerasxai.tools.config_file import ConfigFile
 from kerasxai.tools.model_settings import OUTPUT, EndReport, InputSettings, MethodOptions, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, setting
 
@@ -30,5 +31,14 @@ EVALUATE = SettingsCommand(
         "kerasxai evaluate runs/cub/model.keras --data caltech_birds2011 --protocol wsolevaluation",
         "kerasxai evaluate runs/gap/model.keras --data photos/ --boxes boxes.csv --shards 100 --out shards/",
     ],
-    (ModelSettings, EvaluateConfig, MethodOptions, InputSettings, ShardSettings, EvaluationFolder, EndReport),
+    (
+        ModelSettings,
+        EvaluateConfig,
+        MethodOptions,
+        InputSettings,
+        ShardSettings,
+        EvaluationFolder,
+        EndReport,
+        ConfigFile,
+    ),
 )

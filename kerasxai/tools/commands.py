@@ -8,7 +8,8 @@ import shlex
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +29,7 @@ __all__ = [
     "import_tensorflow",
     "parse_option",
     "print_line",
+    "running_as",
 ]
 
 _TRACEBACK = "KERASXAI_TRACEBACK"
@@ -216,9 +218,22 @@ def check_backend() -> None:
         raise KerasxaiError(f"expected Keras with the TensorFlow backend, got {backend!r}; {remedy}")
 
 
+_words: ContextVar[Sequence[str] | None] = ContextVar("words", default=None)
+
+
+@contextlib.contextmanager
+def running_as(words: Sequence[str] | None) -> Iterator[None]:
+    """Let `command_line` return other words than those of the process while a block runs; None changes nothing."""
+    token = _words.set(words)
+    try:
+        yield
+    finally:
+        _words.reset(token)
+
+
 def command_line(words: Sequence[str] | None = None) -> str:
-    """Return the running command as text that can be pasted into a shell."""
-    words = sys.argv if words is None else words
+    """Return the running command as text that can be pasted into a shell, with what a `--config` file gave as flags."""
+    words = words or _words.get() or sys.argv
     return " ".join(map(_quoted, [Path(words[0]).name, *words[1:]]))
 
 
