@@ -20,7 +20,14 @@ from kerasxai.methods import METHODS, Method  # noqa: E402
 
 API = {
     "Explaining": ["explain", "show_methods", "Explainer", "Explanation", "list_layers"],
-    "Models": ["build_classifier", "models.load_classifier", "models.with_output_stride", "models.class_names"],
+    "Models": [
+        "build_classifier",
+        "models.load_classifier",
+        "models.with_output_stride",
+        "models.class_names",
+        "models.export",
+        "models.with_class_maps",
+    ],
     "Data": [
         "data.open",
         "data.load",

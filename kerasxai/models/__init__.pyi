@@ -3,6 +3,8 @@ from .acol import ACoLModel as ACoLModel
 from .adl import AttentionDropout as AttentionDropout
 from .attended_evidence import AttendedEvidence as AttendedEvidence
 from .build import build_classifier as build_classifier
+from .exporting import export as export
+from .exporting import with_class_maps as with_class_maps
 from .heads import Predictions as Predictions
 from .loading import check_image_model as check_image_model
 from .loading import load as load

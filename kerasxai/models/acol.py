@@ -201,7 +201,8 @@ class ACoLHead(keras.layers.Layer):
             return explained_class
         if explained_class is None and self.multi:
             return present_classes(ops.sigmoid(logits))
-        predicted = ops.cast(ops.argmax(logits, -1), "int32")
+        # Not that of Keras, which reads the sign of zeros by operations that ONNX and TensorFlow Lite do not have.
+        predicted = tf.argmax(logits, -1, output_type="int32")
         erasing = predicted if explained_class is None else ops.cast(explained_class, "int32")
         return ops.where(erasing < 0, predicted, erasing)
 
@@ -218,6 +219,11 @@ class ACoLHead(keras.layers.Layer):
             # A position is in the grown region if the largest value near it reaches the threshold.
             attention = ops.max_pool(attention, 2 * self.erase_dilation + 1, 1, "same")
         return attention < self.erase_threshold
+
+    def logits_and_maps(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return branch A's logits (B, C) and the fused class maps (B, h, w, C), as at inference."""
+        parts = self.branches(features, self.explained_class, training=False)
+        return parts["logits"], self.fused(self._evidence(parts["map_a"]), self._evidence(parts["map_b"]))
 
     def call(self, features: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Return branch A's logits (B, C), float32; outside training also compute the fused class maps."""

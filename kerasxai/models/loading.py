@@ -201,7 +201,9 @@ def _saved_model(path: Path) -> keras.Model:
             )
         specs = signatures[endpoint].structured_input_signature[1]
         outputs = signatures[endpoint].structured_outputs
-        if len(specs) != 1 or len(outputs) != 1:
+        # `kerasxai.models.export` adds the class maps as a second output.
+        names = [name for name in outputs if name != "maps" or "predictions" not in outputs]
+        if len(specs) != 1 or len(names) != 1:
             raise KerasxaiError(
                 f"expected a SavedModel with one input and one output, got {printable(path)} with {len(specs)} and "
                 f"{len(outputs)}; load it with keras.layers.TFSMLayer in Python"
@@ -209,7 +211,7 @@ def _saved_model(path: Path) -> keras.Model:
         ((name, spec),) = specs.items()
         layer = keras.layers.TFSMLayer(os.fspath(path), call_endpoint=endpoint, name="saved_model")
         image = keras.Input(spec.shape[1:], dtype=spec.dtype.name, name=name)
-        return keras.Model(image, layer(image)[next(iter(outputs))], name=path.name or "saved_model")
+        return keras.Model(image, layer(image)[names[0]], name=path.name or "saved_model")
     except KerasxaiError:
         raise
     except Exception as error:

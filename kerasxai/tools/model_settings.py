@@ -34,6 +34,19 @@ SCORE_HELP = (
 )
 
 
+_NAME_PREFIXES = ("imagenet:",)
+
+
+def is_model_name(model: str) -> bool:
+    """Return whether a model is given by a name, and not by the path of its file.
+
+    Example:
+        >>> is_model_name("imagenet:EfficientNetLite0"), is_model_name("runs/gap/model.keras")
+        (True, False)
+    """
+    return model.startswith(_NAME_PREFIXES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model.
