@@ -24,7 +24,7 @@ def classifier(head: str, **options: Any) -> keras.Model:
     image = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.Conv2D(6, 3, 2, "same", activation="relu")(keras.layers.Rescaling(1 / 255)(image))
     backbone = keras.Model(image, keras.layers.Conv2D(8, 3, 2, "same", activation="relu")(x), name="tiny")
-    width = {} if head == "gap" else {"width": 8}
+    width: dict[str, Any] = {} if head == "gap" else {"width": 8}
     return models.build_classifier(backbone, 3, head, class_names=["a", "b", "c"], seed=2, **width, **options)
 
 
