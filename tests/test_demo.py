@@ -63,3 +63,20 @@ def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
     assert main(words) == 0
     assert (tmp_path / "demo" / "gap" / "model.keras").stat().st_mtime_ns == written
     assert json.loads((tmp_path / "demo" / "evaluations.json").read_text()) == evaluations
+
+
+def test_the_quick_demo_trains_one_head_on_a_folder_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "FEATURES", "block2b_add")
+    monkeypatch.setattr(demo, "QUICK_COUNTS", {"train": 16, "validation": 8, "test": 16})
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--quick", "--head-epochs", "0", "--epochs", "1"]) == 0
+    folder = tmp_path / "runs" / "demo_quick"
+    assert str(folder / "report.html") in capsys.readouterr().out.replace("\n", "")
+    assert len(list((folder / "shapes").rglob("*.png"))) == 40
+    evaluations = json.loads((folder / "evaluations.json").read_text())
+    assert set(evaluations) == {"gap"} and evaluations["gap"]["images"] == 16
+    text = " ".join(Page((folder / "report.html").read_text()).words)
+    assert "A classifier learns" in text and "Head gap" in text and "body recall" not in text
+    assert f"{evaluations['gap']['chosen']['gt_known_loc']:.3f}" in text

@@ -1,13 +1,17 @@
 """What an installed kerasxai holds: wheel and sdist built here, compared with the tree."""
 
+import resource
 import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PLACES = {"kerasxai": "kerasxai", "callbacks": "kerasxai/callbacks", "training": "kerasxai/training"}
@@ -58,6 +62,71 @@ def test_the_sdist_holds_what_the_wheel_is_made_from(built: Path) -> None:
         if folder == "kerasxai":
             wanted = {name for name in wanted if not name.startswith(("kerasxai/callbacks/", "kerasxai/training/"))}
         assert wanted <= names
+
+
+def test_an_index_would_take_wheel_and_sdist(built: Path) -> None:
+    files = sorted(map(str, built.iterdir()))
+    assert len(files) == 2
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def bare_environment(wheel: Path, folder: Path) -> Path:
+    """Make a virtual environment of the wheel and the packages that it requires, without extras, and return its Python.
+
+    Packages are links to those that are installed here, so that no network is needed.
+    """
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python3.*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    (information,) = site.glob("kerasxai-*.dist-info")
+    pending = [Requirement(line) for line in metadata.Distribution.at(information).requires or []]
+    seen: set[tuple[str, str]] = set()
+    while pending:
+        requirement = pending.pop()
+        # The environment without an extra, and with each of those that the requirement names.
+        for extra in ("", *requirement.extras):
+            name = requirement.name.lower().replace("_", "-")
+            if (name, extra) not in seen and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+                seen.add((name, extra))
+                pending += link_package(requirement.name, extra, site)
+    return folder / "bin" / "python"
+
+
+def link_package(name: str, extra: str, site: Path) -> list[Requirement]:
+    """Link an installed package into a folder of packages, and return the packages that it requires."""
+    found = metadata.distribution(name)
+    for top in {Path(file).parts[0] for file in found.files or []} - {"..", "__pycache__"}:
+        if not (site / top).exists():
+            (site / top).symlink_to(Path(str(found.locate_file(top))).resolve())
+    requirements = [Requirement(line) for line in found.requires or []]
+    return [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": extra})]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+def test_a_bare_environment_runs_the_quick_demo_in_90_seconds_of_two_cores(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    python = bare_environment(wheel, tmp_path / "bare")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MPLCONFIGDIR": str(tmp_path)}
+    absent = "import importlib.util as u; print([n for n in ('pytest', 'mkdocs', 'twine') if u.find_spec(n)])"
+    listed = subprocess.run([python, "-c", absent], env=environment, capture_output=True, text=True, check=True)
+    assert listed.stdout.strip() == "[]", "the environment has more than the requirements"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [python, "-m", "kerasxai", "demo", "--quick", "--out", "demo"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000
+    # Of the processor, which a busy machine changes little.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2 * 90
 
 
 def test_a_wheel_works_from_anywhere(built: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage.data
@@ -33,6 +34,15 @@ HEADS: dict[str, dict[str, Any]] = {
 FEATURES = "block3b_add"
 """Stride 8, receptive field 67 pixels: smaller than the objects, so that maps can separate their parts."""
 METHODS = ("cam", "gradcam")
+QUICK_COUNTS = {"train": 320, "validation": 64, "test": 64}
+_NUMBERS = {1: "A classifier learns", 2: "Two classifiers learn", 3: "Three classifiers learn"}
+
+
+class _Source(NamedTuple):
+    """The data set or folder, and its file of boxes."""
+
+    data: str
+    boxes_csv: str | None
 
 
 def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str | None = None, seed: int = 0) -> Path:
@@ -55,42 +65,37 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
 
 def make_demo(config: DemoConfig) -> Path:
     """Make the demo as `demo` does."""
-    with locked(config.out):
+    with locked(config.folder):
         return _write_report(config)
 
 
 def _write_report(config: DemoConfig) -> Path:
-    out = config.out
+    out = config.folder
     clock = Clock(out / "seconds.json")
+    heads = {"gap": HEADS["gap"]} if config.quick else HEADS
     report = viz.Report(
         "Where does it look, and is it right?",
-        "Three classifiers learn to name drawn objects on photographs. No box is ever shown to them; boxes and masks "
-        "only measure, afterwards, whether their heatmaps find the object.",
+        f"{_NUMBERS[len(heads)]} to name drawn objects on photographs. No box is ever shown in training; boxes and "
+        "masks only measure, afterwards, whether the heatmaps find the object.",
     )
     clock.measure("photographs", _photographs, report)
-    dataset = clock.measure("data", _opened, config.data_dir)
+    source = clock.measure("data", _prepared, config)
+    dataset = data.open(source.data, data_dir=config.data_dir, boxes_csv=source.boxes_csv)
     _show_data(report, dataset)
     evaluations, classes = {}, dataset.class_names
-    for head, head_options in HEADS.items():
-        # The same layers, rates and epochs for each head, so that the table compares heads only.
-        training = TrainConfig(
-            data="shapes",
-            head=head,
-            head_options=head_options,
-            features=FEATURES,
-            head_epochs=config.head_epochs,
-            epochs=config.epochs,
-            learning_rate=5e-3,
-            finetune_rate=1e-3,
-            finetune_share=1.0,
-            data_dir=config.data_dir,
-            seed=config.seed,
-        )
+    for head, head_options in heads.items():
         _LOG.info("\n%s", head)
         folder = out / head
-        path = clock.measure(f"train {head}", train, training, folder, METHODS, 8, 1, 100)
+        settings = _training(config, source, head, head_options)
+        path = clock.measure(f"train {head}", train, settings, folder, METHODS, 8, 1, 100)
         evaluations[head] = clock.measure(
-            f"evaluate {head}", evaluated, path, "shapes", folder / "evaluation_cam", data_dir=config.data_dir
+            f"evaluate {head}",
+            evaluated,
+            path,
+            source.data,
+            folder / "evaluation_cam",
+            data_dir=config.data_dir,
+            **({} if source.boxes_csv is None else {"boxes_csv": source.boxes_csv}),
         )
     _compare(report, evaluations)
     for head, evaluation in evaluations.items():
@@ -100,8 +105,41 @@ def _write_report(config: DemoConfig) -> Path:
     return report.write(out / "report.html")
 
 
-def _opened(data_dir: str | None) -> data.ImageDataset:
-    return data.open("shapes", data_dir=data_dir)
+def _prepared(config: DemoConfig) -> _Source:
+    """Draw the images, all of them as a data set or few of them as a folder."""
+    if not config.quick:
+        data.open("shapes", data_dir=config.data_dir)
+        return _Source("shapes", None)
+    folder, boxes = data.write_shapes(config.folder / "shapes", QUICK_COUNTS)
+    return _Source(str(folder), str(boxes))
+
+
+def _training(config: DemoConfig, source: _Source, head: str, head_options: dict[str, Any]) -> TrainConfig:
+    """Return the same layers, rates and epochs for each head, so that the table compares heads only."""
+    # The data set recommends size and augmentation, a folder does not; few images need small batches and no phase of
+    # the head alone.
+    small: dict[str, Any] = {
+        "image_size": 160,
+        "batch_size": 16,
+        "augment": "flip",
+        "head_epochs": 0,
+        "finetune_rate": 2e-3,
+    }
+    settings = TrainConfig(
+        data=source.data,
+        boxes_csv=source.boxes_csv,
+        head=head,
+        head_options=head_options,
+        features=FEATURES,
+        head_epochs=config.head_epochs,
+        epochs=config.epochs,
+        learning_rate=5e-3,
+        finetune_rate=1e-3,
+        finetune_share=1.0,
+        data_dir=config.data_dir,
+        seed=config.seed,
+    )
+    return replace(settings, **small) if config.quick else settings
 
 
 def _photographs(report: viz.Report) -> None:
@@ -171,6 +209,19 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
         rows += [[f"{head}: {name}", *rest] for name, *rest in evaluation_rows(evaluation)[:2]]
     rows += evaluation_rows(next(iter(evaluations.values())))[2:]
     report.add_table(rows, ["", "threshold", *FIGURES.values()])
+    if all("coverage" in evaluation.get("masks", {}) for evaluation in evaluations.values()):
+        _compare_parts(report, evaluations)
+    first = next(iter(evaluations.values()))
+    curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
+    report.add_picture(
+        viz.plot_curves(
+            first["curve"]["thresholds"], curves, y_label="GT-known Loc", marks={"fixed": first["threshold"]}
+        ),
+        "GT-known Loc against the threshold, on the test images.",
+    )
+
+
+def _compare_parts(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None:
     table = [
         {
             "head": head,
@@ -188,14 +239,6 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
         note="How much of each part of the object lies above half of the map, stretched to its own range. ACoL erases "
         "what convinces its first branch most, so that its second must look elsewhere: it covers more of the body, "
         "which is not the same as a better box.",
-    )
-    first = next(iter(evaluations.values()))
-    curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
-    report.add_picture(
-        viz.plot_curves(
-            first["curve"]["thresholds"], curves, y_label="GT-known Loc", marks={"fixed": first["threshold"]}
-        ),
-        "GT-known Loc against the threshold, on the test images.",
     )
 
 

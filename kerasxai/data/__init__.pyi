@@ -20,6 +20,7 @@ from .loading import read_labels as read_labels
 from .loading import training_pairs as training_pairs
 from .loading import unreadable_images as unreadable_images
 from .scenes import load_scenes as load_scenes
+from .shapes.folder import write_shapes as write_shapes
 from .tables import DATASETS as DATASETS
 from .tables import DatasetRow as DatasetRow
 from .training import PairSettings as PairSettings

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from kerasxai.data.shapes.draw import CLASSES, draw_sample
+from kerasxai.data.shapes.draw import CLASSES, FIRST_SEED, draw_sample
 
 SIZE = 160
 COUNTS = {"train": 2000, "validation": 400, "test": 400}
 PARTS = ("background", "head", "body", "tail")
-_FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
 
 Generated = tuple[str, dict[str, Any]]
@@ -57,7 +56,7 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[Generated]:
         for index in range(COUNTS[split]):
             label = index % len(CLASSES)
-            scene = draw_sample((_FIRST_SEED[split] + index,), split, label, SIZE)
+            scene = draw_sample((FIRST_SEED[split] + index,), split, label, SIZE)
             x0, y0, x1, y1 = (float(edge) for edge in scene.boxes[0])
             name = f"{split}-{index:04d}.png"
             yield (

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kerasxai.data.shapes.builder import Generated
+from kerasxai.data.shapes.draw import FIRST_SEED
 from kerasxai.data.shapes.forms import FORMS
 from kerasxai.data.shapes.language import KINDS, caption, questions
 from kerasxai.data.shapes.pairs import PATTERN_NAMES, RELATIONS, draw_pair
@@ -16,7 +17,6 @@ SIZE = 160
 COUNTS = {"train": 4000, "validation": 400, "test": 500}
 _THREADS = 4
 _AHEAD = 64
-_FIRST_SEED = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 
 
 class ShapesTwo(tfds.core.GeneratorBasedBuilder):
@@ -74,7 +74,7 @@ class ShapesTwo(tfds.core.GeneratorBasedBuilder):
         with ThreadPoolExecutor(_THREADS) as threads:
             for start in range(0, COUNTS[split], _AHEAD):
                 indices = range(start, min(start + _AHEAD, COUNTS[split]))
-                drawn = threads.map(lambda index: example((_FIRST_SEED[split] + index,), split), indices)
+                drawn = threads.map(lambda index: example((FIRST_SEED[split] + index,), split), indices)
                 for index, one in zip(indices, drawn, strict=True):
                     name = f"{split}-{index:04d}.png"
                     yield name, one | {"file_name": name}
