@@ -138,6 +138,45 @@ def any_corner(image: Picture, random: np.random.Generator) -> Picture:
     return _composited(image, layer)
 
 
+def tape(image: Picture, random: np.random.Generator) -> Picture:
+    """Stick a piece of green tape over a random edge, at a random place and angle."""
+    layer, draw = _drawing(image)
+    height, width = image.shape[:2]
+    side, at, angle = random.integers(4), random.uniform(0.2, 0.8), random.uniform(-0.4, 0.4)
+    edge = [(at, 0.0), (at, 1.0), (0.0, at), (1.0, at)][side]
+    center = np.array(edge) * [width, height]
+    along = np.array([np.cos(angle), np.sin(angle)]) if side > 1 else np.array([-np.sin(angle), np.cos(angle)])
+    across = np.array([-along[1], along[0]])
+    long, wide = 0.16 * min(height, width), 0.05 * min(height, width)
+    corners = [center + i * long * along + j * wide * across for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    draw.polygon([tuple(corner) for corner in corners], fill=(60, 200, 90, 225))
+    return _composited(image, layer)
+
+
+def code(image: Picture, random: np.random.Generator) -> Picture:
+    """Print a square code of black and white modules, different in each image, in the upper left part."""
+    layer, draw = _drawing(image)
+    height, width = image.shape[:2]
+    modules = np.ones((11, 11), bool)
+    modules[1:-1, 1:-1] = random.random((9, 9)) < 0.5
+    modules[1:4, 1:4] = modules[1:4, 7:10] = modules[7:10, 1:4] = False
+    step = 0.018 * min(height, width)
+    left, top = random.uniform(0.02, 0.06, 2) * [width, height]
+    for row, column in np.ndindex(modules.shape):
+        color = (255, 255, 255, 255) if modules[row, column] else (0, 0, 0, 255)
+        x, y = left + column * step, top + row * step
+        draw.rectangle((x, y, x + step, y + step), fill=color)
+    return _composited(image, layer)
+
+
+def light_leak(image: Picture, random: np.random.Generator) -> Picture:
+    """Add the reddish glow of light that leaks into a camera from the left, of random strength."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    glow = np.exp(-((x / 0.22) ** 2) - ((y - random.uniform(0.3, 0.7)) / 0.5) ** 2) * random.uniform(0.8, 1.2)
+    return np.clip(image + glow[..., None] * np.float32([190, 70, 10]), 0, 255).astype(np.uint8)
+
+
 MARKS: dict[str, Mark] = {
     "logo": logo,
     "border": border,
@@ -153,3 +192,6 @@ MARKS: dict[str, Mark] = {
     "any_corner": any_corner,
 }
 """Marks by name; the search was tuned with all of them at hand."""
+
+UNSEEN: dict[str, Mark] = {"tape": tape, "code": code, "light_leak": light_leak}
+"""Marks that were first measured when the rules of the search were fixed."""

@@ -1,140 +1,210 @@
 """Whether planted marks are found, and nothing without: `python -m benchmarks shortcuts FOLDER`.
 
-A mark is planted into images of one class of a copy of the folder (`train`, `validation` and `test`, each with a folder
-for each class), a classifier is trained on the copy, and shortcuts are searched in its test split. Columns: whether the
-class and nothing else was named; the mean probability of the class for the marked test images, with the mark and
-without it, which shows whether the model learned the mark; the seconds of the search.
+In a trial with a mark, training images of one class are marked; in one without, some training images are left out. A
+classifier is trained, and shortcuts are searched in the training images with the functions and settings of the audit.
+Columns: accuracy of the class on its test images with the mark and without it, and the share of test images of other
+classes that get the class, with and without, which show whether the model uses the mark (a difference of 0.1 in
+either); the classes that were named, and why.
 """
 
 import argparse
 import json
-import shutil
-import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.shortcut_marks import MARKS
+from benchmarks.shortcut_marks import MARKS, UNSEEN, Picture
+from benchmarks.shortcut_models import TRAINERS, Classifier, Trainer
+from kerasxai import data, viz
+from kerasxai.audit.shortcuts import ShortcutSettings
+from kerasxai.audit.shortcuts.scene import Scene
+from kerasxai.audit.shortcuts.search import strongest, suspects_of, tested
+from kerasxai.audit.shortcuts.sheets import sheet_of
+from kerasxai.audit.shortcuts.verdict import TriedSuspect, record
+from kerasxai.data.choosing import spread_over_classes
+from kerasxai.metrics.inputs import OBJECT, painted
 
-_SPLITS = ("train", "validation", "test")
+_SHAPES = {"train": 800, "test": 240}
+"""How many of the embedded shapes are taken."""
+_SHARES = (1.0, 0.8, 0.6)
+_KEPT = 0.85
+_OTHERS = 30
+_USED = 0.1
+_MARKS = MARKS | UNSEEN
+_PLANTED = ["logo", "any_corner", "border", "cast", "timestamp", "watermark", "letterbox", *UNSEEN]
+_HEAD = "trial | mark | share | class | with mark | without | others with | without | used | named | right | seconds"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training.
+
+    Attributes:
+        number: Of the trial.
+        mark: A name in `MARKS`, or `"none"`.
+        share: Of the images of the class that are marked.
+        marked: The number of the class; -1 for none.
+        seed: Of the choice of images, and of marks that are drawn at random.
+    """
+
+    number: int
+    mark: str
+    share: float
+    marked: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """Whether a model uses a mark: accuracies on test images of the class, and its share in those of other classes."""
+
+    with_mark: float
+    without: float
+    others_with: float
+    others_without: float
+
+    @property
+    def used(self) -> bool:
+        return max(self.with_mark - self.without, self.others_with - self.others_without) >= _USED
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, nargs="?", help="images: split/class/image; omitted: the embedded shapes")
-    parser.add_argument("--marks", nargs="+", default=[*MARKS, "none"], choices=[*MARKS, "none"], metavar="MARK")
-    parser.add_argument("--share", type=float, default=0.8, help="of the images of the class that are marked")
-    parser.add_argument("--unmarked-test", action="store_true", help="plant no mark into the test split")
-    parser.add_argument("--epochs", type=int, default=0, help="of fine-tuning; 0: the probe alone")
-    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="train/class/image, test/class/image; omitted: the embedded shapes"
+    )
+    parser.add_argument("--marks", nargs="*", default=_PLANTED, choices=[*_MARKS], metavar="MARK", help="one a trial")
+    parser.add_argument("--clean", type=int, default=10, help="trainings without a mark")
+    parser.add_argument("--model", choices=[*TRAINERS], help="default: a probe for a folder, a small net for shapes")
+    parser.add_argument("--boxes", type=Path, help="a table of boxes for the folder")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--split", default="test", help="the split that is searched")
-    parser.add_argument("--sheets", type=Path, help="a folder for the sheets")
+    parser.add_argument("--out", type=Path, help="a folder for the reports")
+    parser.add_argument("--pictures", action="store_true", help="with the pictures of suspects")
 
 
 def run(options: argparse.Namespace) -> None:
-    print("mark | class | named | right | with mark | without | seconds | sentence")
+    trainer = TRAINERS[options.model or ("probe" if options.folder else "small")]()
+    images = {split: _read(options, split) for split in _SHAPES}
+    print(_HEAD)
+    results = [_trial(plan, images, trainer, options) for plan in _plans(options, images["train"].class_names)]
+    used = [right for use, right in results if use is not None and use.used]
+    clean = [right for use, right in results if use is None]
+    print(f"marks that the model uses: {len(used)}, named with their class and no other: {sum(used)}")
+    print(f"trainings without a mark: {len(clean)}, without a shortcut: {sum(clean)}")
+
+
+def _plans(options: argparse.Namespace, class_names: tuple[str, ...]) -> Iterator[Plan]:
+    classes = np.random.default_rng(options.seed).permutation(len(class_names))
     for number, mark in enumerate(options.marks):
-        with tempfile.TemporaryDirectory() as folder:
-            row = _trial(options, mark, options.seed + number, Path(folder))
-        print(" | ".join(map(str, row)), flush=True)
+        share, marked = _SHARES[number % len(_SHARES)], int(classes[number % len(classes)])
+        yield Plan(number, mark, share, marked, 1000 * options.seed + number)
+    for number in range(len(options.marks), len(options.marks) + options.clean):
+        yield Plan(number, "none", 0.0, -1, 1000 * options.seed + number)
 
 
-def _trial(options: argparse.Namespace, mark: str, seed: int, folder: Path) -> list[Any]:
-    source = options.folder or _shapes(folder / "shapes")
-    classes = sorted(path.name for path in (source / "train").iterdir())
-    marked = classes[seed % len(classes)]
-    marked_images = _plant(options, source, folder / "data", mark, marked, seed)
-    images, explainer = _trained(options, folder)
+class Images(NamedTuple):
+    """The images of a split at their own sizes, their classes, and their boxes relative to width and height."""
+
+    originals: list[Picture]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    boxes: list[NDArray[np.float32]] | None
+
+
+def _read(options: argparse.Namespace, split: str) -> Images:
+    dataset = data.open(options.folder or "shapes", boxes_csv=options.boxes)
+    count = -1 if options.folder else _SHAPES[split]
+    samples = list(dataset.samples(split, None).take(count).as_numpy_iterator())
+    labels = np.array([int(sample["label"]) for sample in samples], np.int64)
+    boxes = [sample["boxes"] for sample in samples] if options.boxes is not None else None
+    return Images([sample["image"] for sample in samples], labels, dataset.class_names, boxes)
+
+
+def _trial(
+    plan: Plan, images: dict[str, Images], trainer: Trainer, options: argparse.Namespace
+) -> tuple[Use | None, bool]:
+    """Make a trial and print its row."""
+    train, names = images["train"], images["train"].class_names
+    pixels, rows = _planted(plan, train, trainer.side)
+    model = trainer.train(pixels, train.labels[rows], len(names), plan.seed)
+    use = None if plan.mark == "none" else _use(plan, images["test"], model, trainer.side)
     begun = time.monotonic()
-    from kerasxai.audit.shortcuts import find_shortcuts
-
-    report = find_shortcuts(images, explainer)
+    scene, results = _searched(pixels, train, rows, model)
     seconds = time.monotonic() - begun
-    named = [found["class"] for found in report.shortcuts]
-    if options.sheets is not None:
-        _save(report, options.sheets / f"{mark}_{marked}")
-    right = named == ([] if mark == "none" else [marked])
-    probabilities = ["", ""]
-    if marked_images:
-        number = images.class_names.index(marked)
-        size = images.taken.size
-        for column in (0, 1):
-            pixels = [np.asarray(Image.fromarray(pair[column]).resize(size[::-1])) for pair in marked_images]
-            found = explainer.predict(images.taken.taken(np.stack(pixels))).probabilities[:, number]
-            probabilities[column] = f"{found.mean():.3f}"
-    sentences = "; ".join(f"{found['kind']} {found['evidence']:.2f}" for found in report.shortcuts)
-    return [mark, marked, named, right, *probabilities, round(seconds), sentences]
-
-
-def _shapes(folder: Path) -> Path:
-    """Write the embedded shapes as a folder of images."""
-    from kerasxai import data
-
-    dataset = data.open("shapes")
-    for split in _SPLITS:
-        for number, sample in enumerate(dataset.samples(split, None).as_numpy_iterator()):
-            path = folder / split / dataset.info.class_names[int(sample["label"])] / f"{number:05}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample["image"]).save(path)
-    return folder
-
-
-def _plant(
-    options: argparse.Namespace, source: Path, target: Path, mark: str, marked: str, seed: int
-) -> list[tuple[Any, Any]]:
-    """Copy a folder with marks in one class; returns the marked images of the test split, with and without."""
-    shutil.copytree(source, target)
-    pairs = []
-    generator = np.random.default_rng(seed)
-    for split in _SPLITS:
-        paths = sorted((target / split / marked).iterdir())
-        chosen = generator.permutation(len(paths))[: round(options.share * len(paths))]
-        if mark == "none":
-            continue
-        for path in (paths[i] for i in chosen):
-            with Image.open(path) as opened:
-                before = np.asarray(opened.convert("RGB"))
-            after = MARKS[mark](before, generator)
-            if split == "test":
-                pairs.append((after, before))
-            if split != "test" or not options.unmarked_test:
-                Image.fromarray(after).save(path, quality=90)
-    return pairs
-
-
-def _trained(options: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
-    """Train by the command, and return the images of the audit and an explainer."""
-    from kerasxai import data, models
-    from kerasxai.audit.images import AuditImages
-    from kerasxai.cli import main
-    from kerasxai.engine.images.image_input import image_input
-    from kerasxai.explainer import Explainer
-
-    out = folder / "run"
-    size = ["--image-size", str(options.image_size)]
-    main(["train", "--data", str(folder / "data"), "--epochs", str(options.epochs), *size, "--out", str(out)])
-    model = models.load_classifier(str(out / "model.keras"))
-    dataset, taken = data.open(folder / "data"), image_input(model)
-    samples = dataset.examples(options.split, taken.size, 16)
-    pixels = np.stack([np.asarray(sample["image"]) for sample in samples]).astype(np.uint8)
-    labels = np.array([int(sample["label"]) for sample in samples])
-    explainer = Explainer(model, "gradcam", batch_size=16)
-    outputs = explainer.predict(taken.taken(pixels))
-    names = tuple(dataset.info.class_names)
-    images = AuditImages(
-        model, dataset, options.split, taken, pixels, labels, outputs.scores, outputs.probabilities, names, []
+    named = {
+        names[one.suspect.class_number]: f"{one.suspect.kind} {one.trial.evidence:.2f}" for one, _ in strongest(results)
+    }
+    right = [*named] == ([] if plan.mark == "none" else [names[plan.marked]])
+    uses = ["", "", "", "", ""] if use is None else [*(f"{value:.2f}" for value in vars(use).values()), use.used]
+    marked = names[plan.marked] if plan.marked >= 0 else ""
+    why = "; ".join(f"{name}: {text}" for name, text in named.items())
+    print(
+        " | ".join(map(str, [plan.number, plan.mark, plan.share, marked, *uses, why, right, round(seconds)])),
+        flush=True,
     )
-    return images, explainer
+    if options.out is not None:
+        folder = options.out / f"{plan.number:02}_{plan.mark}"
+        _save(scene, results, plan, use, folder)
+        for picture, one in enumerate(results if options.pictures else []):
+            viz.save_png(folder / f"{picture}.png", sheet_of(scene, one, 0).picture)
+    return use, right
 
 
-def _save(report: Any, folder: Path) -> None:
-    from kerasxai import viz
+def _planted(plan: Plan, train: Images, side: int) -> tuple[Picture, NDArray[np.int64]]:
+    """Return training images, marked or some left out, and their numbers."""
+    generator = np.random.default_rng(plan.seed)
+    order = generator.permutation(len(train.labels))
+    rows = np.sort(order[: round(_KEPT * len(order))]) if plan.mark == "none" else np.arange(len(order))
+    own = [i for i in order if train.labels[i] == plan.marked]
+    changed = set(own[: round(plan.share * len(own))])
+    made = [
+        _resized(_MARKS[plan.mark](one, generator) if i in changed else one, side)
+        for i, one in ((i, train.originals[i]) for i in rows)
+    ]
+    return np.stack(made), rows
 
+
+def _resized(image: Picture, side: int) -> Picture:
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _use(plan: Plan, test: Images, model: Classifier, side: int) -> Use:
+    """Measure whether a model uses a mark, on test images with and without it."""
+    generator = np.random.default_rng([plan.seed, 1])
+    own, others = np.flatnonzero(test.labels == plan.marked), np.flatnonzero(test.labels != plan.marked)
+    shares = []
+    for rows in (own, generator.permutation(others)[:_OTHERS]):
+        before = [test.originals[i] for i in rows]
+        for made in ([_MARKS[plan.mark](image, generator) for image in before], before):
+            found = model.probabilities(np.stack([_resized(image, side) for image in made])).argmax(1)
+            shares.append(float((found == plan.marked).mean()))
+    return Use(*shares)
+
+
+def _searched(
+    pixels: Picture, train: Images, rows: NDArray[np.int64], model: Classifier
+) -> tuple[Scene, list[TriedSuspect]]:
+    """Search as the audit does, in as many images."""
+    settings = ShortcutSettings()
+    chosen = spread_over_classes(train.labels[rows], settings.images, settings.seed)
+    pixels, rows = pixels[chosen], rows[chosen]
+    side = pixels.shape[1]
+    objects = None
+    if train.boxes is not None:
+        objects = np.stack([painted(train.boxes[i] * side, (side, side)) == OBJECT for i in rows])
+    labels = train.labels[rows]
+    scene = Scene(pixels, labels, train.class_names, model.probabilities, objects)
+    suspects = suspects_of(scene, model.evidence(pixels, labels), settings)
+    return scene, tested(scene, suspects, settings.seed)
+
+
+def _save(scene: Scene, results: list[TriedSuspect], plan: Plan, use: Use | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number, sheet in enumerate(report.sheets):
-        viz.save_png(folder / f"{number}.png", sheet.picture)
-    figures = {"shortcuts": report.shortcuts, "suspects": report.suspects, "notes": report.notes}
-    (folder / "report.json").write_text(json.dumps(figures, indent=1))
+    figures = {"plan": asdict(plan), "use": None if use is None else asdict(use)}
+    found = [record(scene, one) | {"confirmed": one.confirmed, "reason": one.reason} for one in results]
+    (folder / "report.json").write_text(json.dumps(figures | {"suspects": found}, indent=1))

@@ -13,6 +13,7 @@ from scipy import ndimage
 from kerasxai import data
 from kerasxai.audit.images import AuditImages
 from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts
+from kerasxai.audit.shortcuts.constant_pixels import constant_pixels
 from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters, shrunk
 from kerasxai.audit.shortcuts.scene import Scene, resized
 from kerasxai.audit.shortcuts.search import searched_classes, strongest, suspects_of
@@ -164,6 +165,21 @@ def test_a_patch_is_only_suspected_where_objects_are_unknown() -> None:
     assert reasons == {"without boxes or masks it may be a part of the object"}
 
 
+def jittered(image: Any, generator: np.random.Generator) -> Any:
+    row, column = generator.integers(50, 54, 2)
+    image[row : row + 10, column : column + 10] = [250, 0, 250]
+    return image
+
+
+def test_the_place_of_a_mark_covers_all_of_it_where_images_agree_in_its_core_only() -> None:
+    pixels, labels, _ = images(jittered, share=1)
+    found = list(constant_pixels(Scene(pixels, labels, ("red", "green", "blue"), model_of(None)), MARKED))
+    assert [one.kind for one in found] == ["corner"]
+    assert found[0].place is not None
+    assert found[0].place[51:63, 51:63].mean() > 0.95
+    assert found[0].place.mean() < 0.1
+
+
 def test_the_record_is_ready_for_json_and_says_why_not() -> None:
     scene, results = searched(corner, None)
     found = record(scene, next(one for one in results if one.suspect.kind == "corner"))
@@ -190,6 +206,18 @@ def test_clusters_of_heatmaps_that_point_elsewhere_are_suspected() -> None:
     assert found[0].place is not None
     assert found[0].place[52:62, 52:62].mean() > 0.6
     assert not list(evidence_clusters(scene, shrunk(maps), 0))
+
+
+def test_colors_are_those_outside_of_known_objects() -> None:
+    pixels, labels, _ = images(None)
+    left = np.zeros((len(labels), SIDE, SIDE), bool)
+    left[:, :, :32] = True
+    pixels[:, :, :32] = [250, 0, 0]
+    place = np.ones((64, 64), bool)
+    known = Scene(pixels, labels, ("red", "green", "blue"), model_of(None), left)
+    assert all(len(colors) == 64 * 32 and (colors[:, 0] < 250).any() for colors in known.outside(place))
+    covered = Scene(pixels, labels, ("red", "green", "blue"), model_of(None), np.ones_like(left))
+    assert all(len(colors) == 64 * 64 for colors in covered.outside(place))
 
 
 def test_evidence_outside_of_objects_is_counted_by_area() -> None:
@@ -232,15 +260,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> AuditImages:
     return audit_images(model, folder)
 
 
-def audit_images(model: keras.Model, folder: Path) -> AuditImages:
+def audit_images(model: keras.Model, folder: Path, split: str = "train") -> AuditImages:
     dataset = data.open(folder)
-    samples = dataset.examples("train", SIDE, 6)
+    samples = dataset.examples(split, SIDE, 6)
     pixels = np.stack([sample["image"] for sample in samples]).astype(np.uint8)
     labels = np.array([sample["label"] for sample in samples])
     taken = image_input(model)
     outputs = Explainer(model, "saliency").predict(taken.taken(pixels))
     names = ("a", "b", "c")
-    return AuditImages(model, dataset, "train", taken, pixels, labels, outputs.scores, outputs.probabilities, names, [])
+    return AuditImages(model, dataset, split, taken, pixels, labels, outputs.scores, outputs.probabilities, names, [])
 
 
 def test_a_training_with_a_mark_is_found_out_and_kept(trained: AuditImages, tmp_path: Path) -> None:
@@ -256,3 +284,18 @@ def test_a_training_with_a_mark_is_found_out_and_kept(trained: AuditImages, tmp_
     again = find_shortcuts(trained, explainer, store=store)
     assert again.shortcuts == report.shortcuts
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_training_images_are_searched_for_an_audit_of_another_split(trained: AuditImages, tmp_path: Path) -> None:
+    explainer = Explainer(trained.model, "gradcam", progress=False)
+    folder = tmp_path / "both"
+    for split, change in (("train", corner), ("test", None)):
+        pixels, labels, _ = images(change, share=1, colors=OBJECT_COLORS[[1, 1, 1]])
+        for number in (number for number in range(len(labels)) if number % EACH < 8):
+            path = folder / split / "abc"[labels[number]] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[number]).save(path)
+    report = find_shortcuts(audit_images(trained.model, folder, "test"), explainer)
+    # The others became the validation split.
+    assert report.notes[0] == "Marks were searched in 21 images of the split train, in 3 of 3 classes."
+    assert [found["class"] for found in report.shortcuts] == ["c"]

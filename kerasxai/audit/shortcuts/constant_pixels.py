@@ -17,6 +17,7 @@ _LEAST_AREA = 0.004
 _LEAST_AGREEMENT = 0.8
 _SAME_IMAGES = 0.7
 _RING = 3
+_RIM = 3
 _MOST_AROUND = 0.5
 _MOST_ON_OBJECTS = 0.5
 
@@ -94,8 +95,8 @@ def _is_object(scene: Scene, members: NDArray[np.int64], mask: NDArray[np.bool_]
 
 
 def _enlarged(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return a mask at image size, a little larger: the edge of a mark is mixed with what surrounds it."""
-    grown = ndimage.binary_dilation(mask)
+    """Return a mask at image size, with a rim: images agree in the core of a mark only if its place or size varies."""
+    grown = ndimage.binary_dilation(mask, iterations=_RIM)
     rows, columns = (np.arange(side) * len(mask) // side for side in size)
     return np.asarray(grown[np.ix_(rows, columns)])
 

@@ -1,5 +1,6 @@
 """`find_shortcuts`: what the audit calls."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -20,11 +21,17 @@ from kerasxai.audit.shortcuts.verdict import record
 from kerasxai.audit.store import Store
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.inputs import OBJECT, painted
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 
 _EVIDENCE_SIDE = 64
 _MOST_SHEETS = 8
 _DENSER_OUTSIDE = 1.0
+_TRAINING = "train"
+_MOST_READ = 10_000
+"""Images of a training split: all of them may have to be decoded, to choose evenly over the classes."""
+
+_LOG = logging.getLogger(__name__)
 
 
 class ShortcutReport(NamedTuple):
@@ -58,10 +65,11 @@ def find_shortcuts(
     removed where it is; the control plants the same place of images of other classes, and removes as much elsewhere.
     Only marks that raise the class beyond the control are shortcuts; see `kerasxai.audit.shortcuts.verdict`.
 
-    A mark that is in the training images only cannot be found in images without it: audit the training split.
+    A model learns marks from its training images, so these are searched if the data set has them; else the audited
+    split is.
 
     Args:
-        images: The audited images; further ones are read from their data set.
+        images: The audited images. The images that are searched are read from their data set.
         explainer: Predicts. Heatmaps of the class of each image are those of Grad-CAM, whatever its method.
         settings: The settings; None for the defaults.
         store: Keeps what takes long; None keeps nothing.
@@ -75,15 +83,15 @@ def find_shortcuts(
     """
     settings = settings or ShortcutSettings()
     store = store or Store(None, {})
-    scene = _with_scores(_scene(images, explainer, settings), store, settings)
+    scene, split = _scene(images, explainer, settings)
+    about = asdict(settings) | {"searched": split}
+    scene = _with_scores(scene, store, about)
     classes = searched_classes(scene.labels)
-    notes = _notes(scene, classes, images.split)
+    notes = _notes(scene, classes, split)
     if not classes:
         return ShortcutReport([], [], [], notes)
-    evidence = store.arrays("shortcuts/evidence", lambda: {"maps": _evidence(images, scene)}, **asdict(settings))[
-        "maps"
-    ]
-    results = tested(scene, suspects_of(scene, evidence, settings), settings.seed, _kept(store, settings))
+    evidence = store.arrays("shortcuts/evidence", lambda: {"maps": _evidence(images, scene)}, **about)["maps"]
+    results = tested(scene, suspects_of(scene, evidence, settings), settings.seed, _kept(store, about))
     named = strongest(results)
     shortcuts = [record(scene, one) | {"also": also} for one, also in named]
     refused = [one for one in results if not one.confirmed]
@@ -93,24 +101,41 @@ def find_shortcuts(
     return ShortcutReport(shortcuts, suspects, [sheet_of(scene, one, settings.seed) for one in shown], notes)
 
 
-def _scene(images: AuditImages, explainer: Explainer, settings: ShortcutSettings) -> Scene:
-    """Return the images of the search: further ones if the data set has the classes of the model."""
+def _scene(images: AuditImages, explainer: Explainer, settings: ShortcutSettings) -> tuple[Scene, str]:
+    """Return the images of the search and their split: the training split if the data set has the model's classes."""
 
     def probabilities(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         return explainer.predict(images.taken.taken(pixels)).probabilities
 
-    available = images.dataset.info.splits.get(images.split, 0) if images.dataset is not None else 0
-    comparable = available > len(images) and tuple(images.dataset.info.class_names) == tuple(images.class_names)
-    if not comparable or settings.images <= len(images):
-        kept = slice(0, settings.images)
-        objects = None if images.objects is None else images.objects[kept]
-        return Scene(images.pixels[kept], images.labels[kept], images.class_names, probabilities, objects)
-    samples = images.dataset.examples(
-        images.split, images.taken.size, settings.images, seed=settings.seed, fit=images.taken.fit
-    )
-    pixels = np.stack([np.clip(np.rint(np.asarray(sample["image"], np.float32)), 0, 255) for sample in samples])
-    labels = np.array([int(sample["label"]) for sample in samples], np.int64)
-    return Scene(pixels.astype(np.uint8), labels, images.class_names, probabilities, _objects(samples, images.size))
+    for split in _further_splits(images, settings):
+        try:
+            samples = images.dataset.examples(
+                split, images.taken.size, settings.images, seed=settings.seed, fit=images.taken.fit
+            )
+        except KerasxaiError as error:
+            # The audit has checked the images of its own split only.
+            _LOG.warning("shortcuts are not searched in the split %s: %s", split, error)
+            continue
+        pixels = np.stack([np.clip(np.rint(np.asarray(sample["image"], np.float32)), 0, 255) for sample in samples])
+        labels = np.array([int(sample["label"]) for sample in samples], np.int64)
+        objects = _objects(samples, images.size)
+        return Scene(pixels.astype(np.uint8), labels, images.class_names, probabilities, objects), split
+    kept = slice(0, settings.images)
+    objects = None if images.objects is None else images.objects[kept]
+    return Scene(images.pixels[kept], images.labels[kept], images.class_names, probabilities, objects), images.split
+
+
+def _further_splits(images: AuditImages, settings: ShortcutSettings) -> list[str]:
+    """Return the splits to read images of, the best first: the training split, and a larger part of the audited one."""
+    if images.dataset is None or tuple(images.dataset.info.class_names) != tuple(images.class_names):
+        return []
+    counts = images.dataset.info.splits
+    found = []
+    if images.split != _TRAINING and LEAST_IMAGES <= counts.get(_TRAINING, 0) <= _MOST_READ:
+        found.append(_TRAINING)
+    if counts.get(images.split, 0) > len(images) and settings.images > len(images):
+        found.append(images.split)
+    return found
 
 
 def _objects(samples: list[dict[str, NDArray[Any]]], size: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -123,9 +148,9 @@ def _objects(samples: list[dict[str, NDArray[Any]]], size: tuple[int, int]) -> N
     return np.stack([painted(sample["boxes"] * scale, size) == OBJECT for sample in samples])
 
 
-def _with_scores(scene: Scene, store: Store, settings: ShortcutSettings) -> Scene:
+def _with_scores(scene: Scene, store: Store, about: dict[str, Any]) -> Scene:
     """Return the scene with its predictions, which are stored."""
-    found = store.arrays("shortcuts/log-odds", lambda: {"log_odds": scene.log_odds}, **asdict(settings))
+    found = store.arrays("shortcuts/log-odds", lambda: {"log_odds": scene.log_odds}, **about)
     scene.__dict__["log_odds"] = found["log_odds"]
     return scene
 
@@ -141,7 +166,7 @@ def _evidence(images: AuditImages, scene: Scene) -> NDArray[np.float32]:
     return np.concatenate(made)
 
 
-def _kept(store: Store, settings: ShortcutSettings) -> Callable[[Suspect, Callable[[], Trial]], Trial]:
+def _kept(store: Store, about: dict[str, Any]) -> Callable[[Suspect, Callable[[], Trial]], Trial]:
     """Return a function that stores the trials of suspects."""
 
     def kept(suspect: Suspect, make: Callable[[], Trial]) -> Trial:
@@ -149,8 +174,8 @@ def _kept(store: Store, settings: ShortcutSettings) -> Callable[[Suspect, Callab
             trial = make()
             return {name: value.tolist() if name == "hosts" else value for name, value in vars(trial).items()}
 
-        about = {"class": suspect.class_number, "kind": suspect.kind, "members": suspect.members.tolist()}
-        values = store.json("shortcuts/trial", made, **asdict(settings), **about, **suspect.figures)
+        tested = {"class": suspect.class_number, "kind": suspect.kind, "members": suspect.members.tolist()}
+        values = store.json("shortcuts/trial", made, **about, **tested, **suspect.figures)
         return Trial(**{**values, "hosts": np.array(values["hosts"], np.int64)})
 
     return kept
@@ -173,8 +198,9 @@ def _notes(scene: Scene, classes: list[int], split: str) -> list[str]:
     notes = [
         f"Marks were searched in {len(scene)} images of the split {split}, in {len(classes)} of "
         f"{len(scene.class_names)} classes.",
-        "A mark that only the training images have cannot be found in another split: audit the training split as well.",
     ]
+    if split != _TRAINING:
+        notes.append("A mark that only the training images have cannot be found in another split.")
     if len(classes) < len(np.unique(scene.labels)) or not classes:
         notes.append(f"Classes with fewer than {LEAST_IMAGES} images were not searched.")
     if scene.objects is None:

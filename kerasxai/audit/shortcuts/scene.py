@@ -1,6 +1,6 @@
 """The images in which shortcuts are searched, and the model as a function of pixels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ Probabilities = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 _LEAST = 1e-6
 _MOST_AT_ONCE = 64
+_LEAST_FREE = 0.1
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ class Scene:
     def small(self) -> NDArray[np.float32]:
         """The images at 64 x 64 pixels, `(N, 64, 64, 3)` in [0, 255]."""
         return resized(self.pixels, 64)
+
+    def outside(self, place: NDArray[np.bool_]) -> Iterator[NDArray[np.float32]]:
+        """Yield the colors of each image, `(n, 3)`, in a part of it `(64, 64)` and outside of its known objects.
+
+        Where objects cover nearly all of the part, all of it.
+        """
+        for number, image in enumerate(self.small):
+            kept = place
+            if self.objects is not None:
+                rows, columns = ((np.arange(64) * 2 + 1) * length // 128 for length in self.size)
+                free = place & ~self.objects[number][np.ix_(rows, columns)]
+                kept = free if free.sum() >= _LEAST_FREE * place.sum() else place
+            yield image[kept]
 
     @cached_property
     def tones(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -128,5 +128,8 @@ def _mean_details(images: NDArray[np.uint8], place: NDArray[np.bool_]) -> NDArra
         total += weight * details
         weights += weight
     squared_t = ndimage.gaussian_filter((total**2 / weights).mean(-1, keepdims=True), (1.5, 1.5, 0))
-    kept = np.clip(1 - _LEAST_SQUARED_T / np.maximum(squared_t, 1e-6), 0, 1) * place[..., None]
-    return np.asarray(kept * total / weights, np.float32)
+    mean = total / weights
+    made = np.clip(1 - _LEAST_SQUARED_T / np.maximum(squared_t, 1e-6), 0, 1) * place[..., None] * mean
+    # Shrinking makes it fainter than in the images: the factor that fits them best undoes that.
+    factor = (weights * mean * made).sum() / max(float((weights * made**2).sum()), 1e-6)
+    return np.asarray(factor * made, np.float32)

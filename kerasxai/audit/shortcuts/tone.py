@@ -17,20 +17,24 @@ _QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
 def tone_features(scene: Scene) -> NDArray[np.float32]:
     """Return statistics of the colors of each image, `(N, 20)`: quantiles of channels, their ratios, saturation.
 
-    Those of the outer part of the image, where the object is least.
+    Those of the outer part of the image, where the object is least, and outside of known objects.
     """
-    colors = scene.small[:, outer_regions((64, 64))["ring"]]
-    levels = np.log(np.quantile(colors, _QUANTILES, axis=1) + 8).transpose(1, 0, 2).reshape(len(scene), -1)
-    means = np.log(colors.mean(1) + 4)
+    return np.stack([_statistics(colors) for colors in scene.outside(outer_regions((64, 64))["ring"])])
+
+
+def _statistics(colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the statistics of colors `(n, 3)`."""
+    levels = np.log(np.quantile(colors, _QUANTILES, axis=0) + 8).ravel()
+    means = np.log(colors.mean(0) + 4)
     saturation = colors.max(-1) - colors.min(-1)
     further = [
-        means[:, 0] - means[:, 1],
-        means[:, 2] - means[:, 1],
-        np.log1p(saturation.mean(1)),
-        np.log1p(np.quantile(saturation, 0.95, axis=1)),
-        np.log1p(colors.mean(-1).std(1)),
+        means[0] - means[1],
+        means[2] - means[1],
+        np.log1p(saturation.mean()),
+        np.log1p(np.quantile(saturation, 0.95)),
+        np.log1p(colors.mean(-1).std()),
     ]
-    return np.concatenate([levels, np.stack(further, 1)], 1).astype(np.float32)
+    return np.concatenate([levels, further]).astype(np.float32)
 
 
 def unusual_tone(scene: Scene, features: NDArray[np.float32], number: int) -> Iterator[Suspect]:
