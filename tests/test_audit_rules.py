@@ -106,6 +106,14 @@ def test_a_verdict_close_to_the_limit_says_so() -> None:
     assert any("close to the limit" in sentence for sentence in verdict(near, {}).sentences)
 
 
+def test_ranks_have_a_limit_of_their_own() -> None:
+    for value, fails in ((0.45, False), (0.55, True)):
+        figures = {"sanity": {"values": [value] * 4, "control": None, "similarity": "spearman"}}
+        found = verdict(figures, {})
+        assert is_insane(figures) == fails == (found.status == "fails")
+        assert f"rank correlation {value:.2f}" in found.sentences[0]
+
+
 def test_gradients_are_the_control_of_sanity() -> None:
     def figure(value: float, control: float) -> dict[str, Any]:
         return {"sanity": {"values": [value] * 4, "control": [control] * 4}}

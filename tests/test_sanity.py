@@ -64,6 +64,23 @@ def test_guided_backpropagation_fails_and_gradcam_passes(trained: tuple[Any, np.
         np.testing.assert_array_equal(old, new)
 
 
+def test_windows_and_superpixels_are_not_taken_for_the_structure_of_a_map(trained: tuple[Any, np.ndarray]) -> None:
+    model, images = trained
+    explainer = kerasxai.Explainer(model, "occlusion", patch=8, stride=4)
+    by_hog = ModelRandomization(explainer, steps=2, similarity="hog")
+    by_hog.update(images)
+    assert not by_hog.result()["passed"], "HOG sees the windows"
+    check = ModelRandomization(explainer, steps=2, control=kerasxai.Explainer(model, "saliency"))
+    check.update(images)
+    assert check.options["similarity"] == "spearman" and check.control_values is None
+    assert check.result()["passed"] and float(check.result()) < 0.5
+    # Of a function that only looks at the image the maps stay the same.
+    check = ModelRandomization(explainer, steps=2)
+    check.curves = np.ones((3, 2, 3))
+    check.add(similarity=check.curves.sum(0), images=3)
+    assert not check.result()["passed"]
+
+
 @pytest.mark.exhaustive
 def test_the_verdicts_hold_on_a_network_with_weights_of_imagenet() -> None:
     model = kerasxai.models.load("imagenet:EfficientNetLite0")

@@ -110,7 +110,7 @@ def audit(model: keras.Model, config: AuditConfig, *, out: str | Path | None = N
     settings = settings_of_figures(model, config.figure_settings())
     with folder_of_figures(folder, settings, FILES):
         opened = open_audit(model, config)
-        about = {"weights": settings["weights_sha256"], "images": images_digest(opened.images), "form": 1}
+        about = {"weights": settings["weights_sha256"], "images": images_digest(opened.images), "form": 2}
         store = Store(None if folder is None else folder / PARTS, about)
         found = _audited(opened, config, store)
         found.figures |= {"settings": settings, "command": command_line()}
@@ -233,11 +233,13 @@ def _row_figures(row: Row, kind: str, seed: int, found: Verdict | None = None) -
 
 def _sanity_figures(row: Row) -> dict[str, Any]:
     figures, found = row.figures["sanity"], sanity_of(row.figures)
+    kind = figures.get("similarity", "hog")
     assert found is not None
     return {
         "method": row.name,
         "passed": not is_insane(row.figures),
-        "hog": found.similarity,
+        "hog": found.similarity if kind == "hog" else None,
+        "ranks": found.similarity if kind == "spearman" else None,
         "gradients": found.control,
         "excess": found.excess,
         "limit": found.limit,

@@ -50,11 +50,11 @@ _ROWS = (
     Measure("insertion", f"{_HERE}insertion", "insertion", True, "11 passes"),
     Measure("road", f"{_HERE}road", "ROAD", True, "7 passes and 6 sparse systems", images=50),
     Measure("average_drop", f"{_HERE}average_drop", "average drop", False, "2 passes"),
-    Measure("stability", f"{_HERE}stability", "max. sensitivity", False, "2 explanations", 12, needs_explainer=True),
+    Measure("stability", f"{_HERE}stability", "max. sensitivity", False, "2 explanations", 8, needs_explainer=True),
     Measure("complexity", f"{_HERE}gini", "Gini", None, "none"),
     Measure("localization", f"{_HERE}energy", "on the object", True, "none", needs_objects=True),
     Measure("pointing", f"{_HERE}pointing", "pointing", True, "none", needs_objects=True),
-    Measure("sanity", f"{_HERE}sanity", "random model", False, "5 explanations", 10, needs_explainer=True),
+    Measure("sanity", f"{_HERE}sanity", "random model", False, "5 explanations", 8, needs_explainer=True),
     Measure("random_class", f"{_HERE}random_class", "random class", False, "2 explanations", 16, False, True),
     Measure("average_gain", f"{_HERE}average_gain", "average gain", True, "2 passes", default=False),
     Measure("comprehensiveness", f"{_HERE}comprehensiveness", "comprehensiveness", True, "5 passes", default=False),
@@ -66,7 +66,7 @@ _ROWS = (
 MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
 DEFAULT_MEASURES = tuple(row.name for row in _ROWS if row.default)
 """What an audit measures without request; localization and pointing where there are boxes or masks."""
-REFERENCE_IMAGES = 50
+REFERENCE_IMAGES = 32
 """The most images of measures with passes for reference maps other than edges, which every method is compared with."""
 COMPARED = ("deletion", "insertion", "road")
 """The measures by which methods are compared with reference maps; a constant map is perfect by average drop."""

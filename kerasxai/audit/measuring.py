@@ -137,7 +137,8 @@ def sanity(images: AuditImages, maps: Maps, scorer: Scorer) -> Figures:
     assert check.curves is not None
     curves = zip(SIMILARITIES, check.curves.mean(0).T.tolist(), strict=True)
     controls = None if check.control_values is None else check.control_values.tolist()
-    return {"values": values.tolist(), "control": controls, "layers": check.layers, "curves": dict(curves)}
+    about = {"layers": check.layers, "curves": dict(curves), "similarity": check.options["similarity"]}
+    return {"values": values.tolist(), "control": controls, **about}
 
 
 def random_class(images: AuditImages, maps: Maps, scorer: Scorer) -> Figures:

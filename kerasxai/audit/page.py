@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kerasxai.audit.audit import Audit
 from kerasxai.audit.confusions import Confusion
 from kerasxai.audit.measures import MEASURES
-from kerasxai.audit.verdicts import MARGIN, WORDS, joined, shown
+from kerasxai.audit.verdicts import MARGIN, SAME_RANKS, WORDS, joined, shown
 from kerasxai.methods import METHODS
 from kerasxai.viz import Report, draw_heatmap, plot_curves
 
@@ -138,23 +138,28 @@ def _sanity(report: Report, figures: Mapping[str, Any]) -> None:
         "Layers are randomized from the top, neighbors in groups. A method whose maps stay similar explains the image "
         f"and not the model. It fails if the HOG correlation exceeds that of plain gradients by {MARGIN} or more once "
         f"the upper half is random, step {(steps + 1) // 2} of {steps}: how much structure random layers leave depends "
-        "on the network.",
+        "on the network. Methods that only see scores draw windows or superpixels, a structure of their own; their "
+        f"ranks are compared instead, and they fail from a rank correlation of {SAME_RANKS} on.",
     )
     shares = np.linspace(0, 1, steps + 1)
-    curves = {row["method"]: [1.0, *row["curves"]["hog"]] for row in figures["sanity"]}
-    picture = plot_curves(shares, curves, "share of the layers that are random", "HOG correlation", y_limits=(-0.1, 1))
-    report.add_picture(picture, "Similarity of the maps to those of the trained model.")
+    for kind, name, heading in (("hog", "hog", "HOG correlation"), ("ranks", "spearman", "rank correlation")):
+        own = [row for row in figures["sanity"] if row[kind] is not None]
+        if own:
+            curves = {row["method"]: [1.0, *row["curves"][name]] for row in own}
+            picture = plot_curves(shares, curves, "share of the layers that are random", heading, y_limits=(-0.1, 1))
+            report.add_picture(picture, "Similarity of the maps to those of the trained model.")
     rows = [
         [
             row["method"],
-            shown(row["hog"]),
+            "-" if row["hog"] is None else shown(row["hog"]),
             "-" if row["gradients"] is None else shown(row["gradients"]),
-            shown(row["excess"], signed=True),
+            "-" if row["hog"] is None else shown(row["excess"], signed=True),
+            "-" if row["ranks"] is None else shown(row["ranks"]),
             "passes" if row["passed"] else "fails",
         ]
         for row in figures["sanity"]
     ]
-    report.add_table(rows, ["method", "HOG correlation", "of plain gradients", "difference", ""])
+    report.add_table(rows, ["method", "HOG correlation", "of plain gradients", "difference", "rank correlation", ""])
     with report.details("All similarities"):
         rows = [
             [row["method"], number + 1, layer, *(row["curves"][name][number] for name in row["curves"])]

@@ -18,6 +18,7 @@ from kerasxai.audit.measures import COMPARED, MEASURES
 
 INSANE = 1 / 3
 MARGIN = 0.15
+SAME_RANKS = 0.5
 """Limits of rule 1, as in `kerasxai.metrics.sanity.checks`, which imports TensorFlow."""
 UNSTABLE = 1.0
 SAME_CLASS = 0.9
@@ -93,10 +94,11 @@ class Sanity(NamedTuple):
     """The figure of rule 1.
 
     Attributes:
-        similarity: HOG correlation of the maps once the upper half is random.
+        similarity: HOG correlation of the maps once the upper half is random; of methods that only see scores the rank
+            correlation.
         control: That of plain gradients; None without them.
         excess: What is compared with the limit.
-        limit: See `MARGIN` and `INSANE`.
+        limit: See `MARGIN`, `INSANE` and `SAME_RANKS`.
     """
 
     similarity: Interval
@@ -111,6 +113,8 @@ def sanity_of(figures: Values) -> Sanity | None:
         return None
     values, control = figures["sanity"]["values"], figures["sanity"].get("control")
     similarity = mean_interval(values)
+    if figures["sanity"].get("similarity") == "spearman":
+        return Sanity(similarity, None, similarity, SAME_RANKS)
     if control is None:
         return Sanity(similarity, None, similarity, INSANE)
     return Sanity(similarity, mean_interval(control), difference(values, control), MARGIN)
@@ -122,7 +126,8 @@ def _sanity(figures: Values, sentences: list[str]) -> bool:
         return False
     insane, sign = is_insane(figures), ">=" if is_insane(figures) else "<"
     if found.control is None or found.control["value"] is None:
-        figure = f"{found.similarity['value']:.2f} {sign} {found.limit:.2f}"
+        kind = "rank correlation " if found.limit == SAME_RANKS else ""
+        figure = f"{kind}{found.similarity['value']:.2f} {sign} {found.limit:.2f}"
     else:
         figure = (
             f"{found.similarity['value']:.2f}, plain gradients {found.control['value']:.2f}: difference "
