@@ -11,10 +11,10 @@ WORKERS ?= 2
 DIST := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format bench docs clean
+.PHONY: help install demo test test-all lint format bench docs gallery clean
 
 help:  ## List the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ format: $(STAMP)  ## Format the code and mend what ruff can mend by itself
 
 docs: $(STAMP)  ## Build the documentation site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+gallery: $(STAMP)  ## Draw the pictures of docs/ again (some minutes)
+	$(BIN)/python docs/gallery.py
 
 bench: $(STAMP)  ## Measure speed, as ratios to one forward pass
 	$(BIN)/python -m benchmarks
