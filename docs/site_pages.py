@@ -55,7 +55,7 @@ API = {
 }
 """The pages of the reference, and what is on them; a package stands for all that it exports."""
 # Files of the repository that are pages as well.
-_COPIED = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+_COPIED = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "security.md": "SECURITY.md"}
 
 
 def pages() -> Iterator[tuple[str, str]]:

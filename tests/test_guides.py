@@ -17,7 +17,8 @@ from PIL import Image
 import kerasxai
 
 ROOT = Path(__file__).parents[1]
-GUIDES = [page for page in sorted((ROOT / "docs" / "guides").glob("*.md")) if "```python" in page.read_text("utf-8")]
+PAGES = [*sorted((ROOT / "docs" / "guides").glob("*.md")), ROOT / "docs" / "stability.md", ROOT / "docs" / "peers.md"]
+GUIDES = [page for page in PAGES if "```python" in page.read_text("utf-8")]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,8 @@ def names() -> dict[str, Any]:
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 # One example shows what the warning is about.
 @pytest.mark.filterwarnings("ignore::kerasxai.engine.images.builtin_preprocessing.InputRangeWarning")
+# Keras warns of any tf.data.Dataset that `shuffle` is ignored.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 def test_the_examples_run(page: Path, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(names["images"][0]).resize((50, 40)).save("cat.jpg")
