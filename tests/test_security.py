@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 import kerasxai
 from kerasxai import viz
