@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -23,6 +24,7 @@ from kerasxai.metrics.inputs import painted
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.options import whole
 from kerasxai.viz import TensorBoardSink
+from kerasxai.viz.log_sinks import LogSink
 
 FIGURES = ("deletion", "insertion")
 ON_OBJECT = "evidence_on_object"
@@ -51,6 +53,8 @@ class AuditCallback(MeasuringCallback):
             second warns, and adds the name of its method.
         log_dir: A folder for the figures as scalars of TensorBoard, if that is installed; None writes none.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
+        sinks: Where the figures are written too: `"tensorboard"`, `"mlflow"`, `"wandb"`, or sinks of
+            `kerasxai.viz.open_sink`, which stay open.
         **options: `layer`, `outputs`, `batch_size` as for `kerasxai.Explainer`, and options of the method.
 
     Attributes:
@@ -79,6 +83,7 @@ class AuditCallback(MeasuringCallback):
         *,
         log_dir: str | os.PathLike[str] | None = None,
         image_input: InputName = None,
+        sinks: Iterable[str | LogSink] = (),
         **options: Any,
     ) -> None:
         if method not in METHODS:
@@ -93,7 +98,7 @@ class AuditCallback(MeasuringCallback):
         self.images = stacked([sample["image"] for sample in found])
         self._masks = _masks(found)
         figures = (*FIGURES, *([] if self._masks is None else [ON_OBJECT]))
-        super().__init__(figures, every, prefix, f"audit {method}")
+        super().__init__(figures, every, prefix, f"audit {method}", sinks)
         self.log_dir, self.image_input = log_dir, image_input
         self.options = {"batch_size": 32, "progress": False} | options
         self._explainer: Explainer | None = None
@@ -118,6 +123,7 @@ class AuditCallback(MeasuringCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Drop the traces, which keep the graph of the model in memory."""
+        super().on_train_end(logs)
         self._explainer = self._scorer = None
         with self._guard.block("write for TensorBoard"):
             if self._sink is not None:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from kerasxai.callbacks.callback_list import check_once, earlier_callbacks, same_folder, training_callbacks
 from kerasxai.callbacks.drawing import draw_sheet, draw_timeline, pictures_of
 from kerasxai.callbacks.inputs import Data, check_inputs, explained_input, identity_of, inputs_of
+from kerasxai.callbacks.log_sinks import LogSinks
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.callbacks.schedule import epoch_title, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
@@ -27,6 +28,7 @@ from kerasxai.tools.files import atomic_path
 from kerasxai.tools.model_settings import OUTPUTS
 from kerasxai.tools.options import choice
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
+from kerasxai.viz.log_sinks import LogSink
 from kerasxai.viz.pixels import check_finite
 
 _WRITE = "write its files"
@@ -70,6 +72,8 @@ class ExplanationCallback(keras.callbacks.Callback):
         tensorboard: Whether to write for TensorBoard, which must then be installed; None if it is installed.
         batch_size: Number of images explained at once.
         outputs: As for `kerasxai.Explainer`.
+        sinks: Where the sheets are written too: `"mlflow"`, `"wandb"`, or sinks of `kerasxai.viz.open_sink`, which stay
+            open.
 
     Raises:
         KerasxaiError: An argument is wrong; at train begin also for a layer or option that does not exist, and for
@@ -100,6 +104,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         tensorboard: bool | None = None,
         batch_size: int = 32,
         outputs: str | None = None,
+        sinks: Iterable[str | LogSink] = (),
     ) -> None:
         super().__init__()
         if every < 1 or count < 1:
@@ -113,6 +118,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         self.every, self.layer, self.batch_size = every, layer, batch_size
         self.outputs = None if outputs is None else choice("value of outputs", outputs, OUTPUTS)
         self.png, self.tensorboard = png, tensorboard
+        self._sinks = LogSinks("ExplanationCallback", sinks, self.log_dir / "explanations")
         warn_if_reshuffled(images, "ExplanationCallback")
         self.images, known, self._fields = _first_images(images, count, read_labels=labels is None)
         self.image_input = image_input
@@ -144,6 +150,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         with self._guard.block(_WRITE):
             self._warn_of_other_images()
             self._files.save_images(self._drawn)
+        self._sinks.open()
         if self.tensorboard is not False:
             with self._guard.block(_WRITE):
                 self._sink = TensorBoardSink(self.log_dir / "explanations", required=False)
@@ -173,6 +180,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         for name in self._explainers:
             with self._guard.block(_WRITE):
                 draw_timeline(self.log_dir, name)
+        self._sinks.close()
         self._close_sink()
         # The traces keep the graph of the model in memory, and the next training may be of another model.
         self._explainers = {}
@@ -220,7 +228,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         maps = Maps(heatmaps, explanation.targets, explanation.scores)
         with self._guard.block(_WRITE):
             self._files.save(name, epoch, maps, self._drawn.identity)
-            if self.png or (self._sink is not None and self._sink.enabled):
+            if self.png or self._sinks.names or (self._sink is not None and self._sink.enabled):
                 self._write_sheet(name, epoch, maps, explanation.layer)
 
     def _write_sheet(self, name: str, epoch: int, maps: Maps, layer: str | None) -> None:
@@ -232,6 +240,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         if self._sink is not None:
             self._sink.encoded(name, [data], (sheet.shape[0], sheet.shape[1]), epoch)
             self._sink.flush()
+        self._sinks.picture(name, data, epoch)
 
     def _warn_of_other_images(self) -> None:
         """Warn if the folder contains maps of other images, which cannot be in one timeline with these."""

@@ -34,6 +34,7 @@ from kerasxai.metrics import GTKnownLoc, MeanIoU, Metric, PointingGame, PxAP, To
 from kerasxai.metrics.batch import BatchMeasure, Truth
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.options import BOX_THRESHOLD
+from kerasxai.viz.log_sinks import LogSink
 
 FIGURES = (
     "gt_known_loc",
@@ -93,6 +94,8 @@ class LocalizationCallback(MeasuringCallback):
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         batch_size: Number of images explained at once.
         outputs: As for `kerasxai.Explainer`.
+        sinks: Where the figures are written too: `"tensorboard"`, `"mlflow"`, `"wandb"`, or sinks of
+            `kerasxai.viz.open_sink`, which stay open.
         **options: Options of the method.
 
     Attributes:
@@ -129,13 +132,14 @@ class LocalizationCallback(MeasuringCallback):
         image_input: InputName = None,
         batch_size: int = 32,
         outputs: str | None = None,
+        sinks: Iterable[str | LogSink] = (),
         **options: Any,
     ) -> None:
         if method not in METHODS:
             raise unknown("method", method, METHODS)
         if every < 1 or batch_size < 1:
             raise KerasxaiError(f"every and batch_size must be 1 or more, got every={every}, batch_size={batch_size}")
-        super().__init__(_checked_figures(figures), every, prefix, f"measure the localization of {method}")
+        super().__init__(_checked_figures(figures), every, prefix, f"measure the localization of {method}", sinks)
         self._has_several_labels = _check_fields(data, self.figures)
         if is_endless(data):
             raise KerasxaiError("expected data that end, got a dataset without an end; take a part: data.take(100)")
@@ -167,6 +171,7 @@ class LocalizationCallback(MeasuringCallback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Drop the traces, which keep the graph of the model in memory."""
+        super().on_train_end(logs)
         self._explainer = None
 
     def _measured(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from kerasxai.tools.config_file import ConfigFile
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGES
+from kerasxai.tools.log_services import LOG_SERVICES, check_service
 from kerasxai.tools.model_settings import FITS, EndReport
 from kerasxai.tools.options import whole
 from kerasxai.tools.settings import (
@@ -62,8 +63,8 @@ class TrainConfig(RunConfig):
     Attributes:
         data: A name of `kerasxai.data.DATASETS`, of TensorFlow Datasets, or a folder of images.
         labels: "single", "multi" for several labels an image, or "auto", see `kerasxai.data.load`.
-        backbone: A name in `kerasxai.BACKBONES`, or a model file: a Keras classifier, whose part up to its last
-            feature map gets a new head.
+        backbone: A name in `kerasxai.BACKBONES`, `hub:PRESET` of KerasHub, or a model file: a Keras classifier, whose
+            part up to its last feature map gets a new head.
         recipe: A name in `kerasxai.RECIPES`, or None.
         recipe_options: Options of the recipe, or of its head.
         head: A name in `kerasxai.HEADS`; empty: the recipe's, or gap.
@@ -127,7 +128,7 @@ class TrainConfig(RunConfig):
 
     data: str = setting("name of a data set, or a folder with one folder for each class", DATA)
     backbone: str = setting(
-        "a name, see `kerasxai backbones`, or a model file whose head is replaced",
+        "a name, see `kerasxai backbones`, hub:PRESET of KerasHub, or a model file whose head is replaced",
         MODEL,
         "EfficientNetLite0",
         metavar="NAME|FILE",
@@ -301,6 +302,7 @@ class Drawing:
         images: Number of drawn images.
         every: Epochs between drawings.
         measured: Number of validation images measured each epoch, rounded up to whole batches; None: all; 0: none.
+        log: Where figures and sheets are logged, names in `kerasxai.tools.log_services.LOG_SERVICES`.
     """
 
     methods: tuple[str, ...] = setting(
@@ -320,6 +322,14 @@ class Drawing:
         flag="--localize-images",
         limits=Limits(least=0),
     )
+    log: tuple[str, ...] = setting(
+        f"log settings, figures and sheets to {', '.join(LOG_SERVICES)}; may be repeated",
+        DRAWING,
+        (),
+        metavar="NAME",
+        parse=argument(check_service),
+        collect=tuple,
+    )
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -329,6 +339,8 @@ class Drawing:
         whole("explain_every", self.every, least=1)
         if self.measured is not None:
             whole("localize_images", self.measured, least=0)
+        for name in self.log:
+            check_service(name)
 
 
 @dataclass(frozen=True)
@@ -355,6 +367,7 @@ TRAIN = SettingsCommand(
         "kerasxai train --data photos/ --image-size 240x320 --fit crop --augment strong --out runs/landscape",
         "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
         "kerasxai train --data shapes_two --labels multi --out runs/two",
+        "kerasxai train --data shapes --log mlflow --log tensorboard --out runs/logged",
         "kerasxai train --config train.toml --epochs 3 --out runs/short",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],

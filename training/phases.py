@@ -21,6 +21,7 @@ from kerasxai.training.plan import WARMUP_SHARE, Plan, rows_of_shares
 from kerasxai.training.probe_phase import run_probe
 from kerasxai.training.run_data import Run, training_data, validation_data
 from kerasxai.training.run_folder import KeepEpochs
+from kerasxai.training.run_log import LogEpochs
 
 _LOG = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     """Return the callbacks that measure, draw and save the epochs of a phase."""
     config, dataset, drawing, size = run.config, run.dataset, run.drawing, run.size
     measured = drawing.measured
+    logged = [] if run.sinks is None or not run.sinks.names else [run.sinks]
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = []
     if dataset.info.has_boxes and measured != 0:
@@ -163,6 +165,10 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
                 every=drawing.every,
                 class_names=dataset.class_names,
                 count=drawing.images,
+                # Where they are logged to TensorBoard, the sheets are there.
+                tensorboard=False if "tensorboard" in drawing.log else None,
+                sinks=logged,
             )
         )
+    callbacks += [LogEpochs(sinks) for sinks in logged]
     return [*callbacks, KeepEpochs(run.folder, phase, run.plan.patience)]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai import data
+from kerasxai.callbacks.log_sinks import LogSinks
 from kerasxai.engine.images.image_input import Size
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
@@ -36,6 +37,7 @@ class Run:
         drawing: Heatmaps and measurements of each epoch.
         verbose: As for `keras.Model.fit`.
         positive_weights: The weight of the label 1 of each class, with several labels an image; None: 1.
+        sinks: Where figures and sheets are logged; None: nowhere.
     """
 
     config: TrainConfig
@@ -46,6 +48,7 @@ class Run:
     drawing: Drawing
     verbose: int | str
     positive_weights: NDArray[np.float32] | None = None
+    sinks: LogSinks | None = None
 
     @property
     def size(self) -> Size:

@@ -28,6 +28,7 @@ from kerasxai.training.plan import PHASES, Plan, plan_of
 from kerasxai.training.resolve import reading_of
 from kerasxai.training.run_data import Run, check_images, check_monitor
 from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.run_log import logged
 from kerasxai.training.start import start_of
 from kerasxai.training.weak_labels import RunLabels, is_weak
 
@@ -42,6 +43,7 @@ def train(
     explain_every: int = 1,
     localize_images: int | None = None,
     verbose: int | str = "auto",
+    log: Sequence[str] = (),
 ) -> Path:
     """Train a classifier; a stopped run continues, and ends with the same weights as without the stop.
 
@@ -60,6 +62,8 @@ def train(
         localize_images: Number of validation images measured each epoch, rounded up to whole batches; None: all; 0:
             none.
         verbose: As for `keras.Model.fit`.
+        log: Where settings, figures and sheets are logged: `"tensorboard"` (in `out/tensorboard`), `"mlflow"`,
+            `"wandb"`; see `kerasxai.viz.open_sink`. A service that fails warns once and is left out.
 
     Returns:
         The path of the finished model.
@@ -70,7 +74,7 @@ def train(
     Example:
         >>> train(TrainConfig(data="shapes", head="gap"), "runs/gap")
     """
-    drawing = Drawing(tuple(methods), explain_images, explain_every, localize_images)
+    drawing = Drawing(tuple(methods), explain_images, explain_every, localize_images, tuple(log))
     return train_into(config, Path(out), drawing, verbose)
 
 
@@ -130,8 +134,10 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         start.write(out, dataset, bool(drawing.methods and drawing.images))
 
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
-        for phase in PHASES:
-            run_phase(Run(config, plan, folder, dataset, labels, drawing, verbose, weights), phase, start.model)
+        with logged(folder, config, plan, drawing.log) as sinks:
+            for phase in PHASES:
+                run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks)
+                run_phase(run, phase, start.model)
 
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
     viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))

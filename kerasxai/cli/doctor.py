@@ -19,6 +19,9 @@ _REQUIRED = ("tensorflow", "keras", "numpy", "scikit-image", "scikit-learn", "ma
 # Modules and the extras that install them.
 _OPTIONAL = {
     "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "keras_hub": "hub",
     "pyarrow": "parquet",
     "tf2onnx": "onnx",
     "onnxruntime": "onnx",

@@ -3,6 +3,7 @@
 from kerasxai.viz.animation import save_animation
 from kerasxai.viz.flat import flat_map, flat_picture, series_picture, slices
 from kerasxai.viz.grids import grid, map_legend, timeline
+from kerasxai.viz.log_sinks import LogSink, open_sink
 from kerasxai.viz.overlays import (
     EVIDENCE_COLORMAP,
     PREDICTED_COLOR,
@@ -26,6 +27,7 @@ __all__ = [
     "PREDICTED_COLOR",
     "SIGNED_COLORMAP",
     "TRUE_COLOR",
+    "LogSink",
     "Report",
     "TensorBoardSink",
     "colorize",
@@ -36,6 +38,7 @@ __all__ = [
     "flat_picture",
     "grid",
     "map_legend",
+    "open_sink",
     "overlay",
     "plot_curves",
     "plot_history",

@@ -4,7 +4,7 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -139,6 +139,16 @@ class TensorBoardSink:
 
         tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[float(value)])
         self._add(tag, step, tensor=tensor, metadata=create_summary_metadata(tag, ""))
+
+    def hparams(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Write the settings of a training, which TensorBoard compares under HPARAMS."""
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.plugins.hparams.api import hparams_pb
+
+        self._writer.add(Event(wall_time=time.time(), summary=hparams_pb(dict(values))))
+        self._writer.flush()
 
     def flush(self) -> None:
         """Write buffered events to the disk."""
