@@ -6,13 +6,16 @@ from pathlib import Path
 
 from kerasxai.models import BACKBONES
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.model_settings import is_model_name
 
 AUGMENT = ("auto", "none", "flip", "light", "strong")
 """Augmentations by name."""
 
 
 def check_backbone(text: str) -> str:
-    """Check that a backbone is a name or a model file; a finished run is read without its file."""
+    """Check that a backbone is a name, a preset or a model file; a finished run is read without its file."""
+    if is_model_name(text) and not text.startswith("imagenet:"):
+        return text
     if text not in BACKBONES and Path(text).suffix not in (".keras", ".h5") and not Path(text).is_dir():
         raise unknown("backbone", text, BACKBONES)
     return text

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kerasxai import data, models
 from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning, range_doubt
 from kerasxai.engine.images.image_input import ImageInput, Size, image_input
+from kerasxai.models.hub import PREFIX, hub_backbone
 from kerasxai.models.trunk import last_map, trunk_of
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import read_json, write_json
@@ -84,6 +85,8 @@ def load_own(config: TrainConfig) -> keras.Model:
         )
     if config.input_range is not None and config.input_range not in RANGES:
         raise unknown("input range", config.input_range, RANGES)
+    if config.backbone.startswith(PREFIX):
+        return hub_backbone(config.backbone.removeprefix(PREFIX))
     return models.load_classifier(config.backbone)
 
 
@@ -100,15 +103,16 @@ def own_backbone(classifier: keras.Model, config: TrainConfig, dataset: data.Ima
     """
     taken = image_input(classifier, config.image_size, None, config.fit)
     # The accuracy is that of one label an image.
-    fits = not dataset.info.multi_label and _classes_fit(classifier, dataset)
+    has_classes = len(classifier.output_shape) == 2
+    fits = has_classes and not dataset.info.multi_label and _classes_fit(classifier, dataset)
     found = config.input_range or _guessed_range(classifier, taken, config, dataset, fits)
     # A mistake in the structure of the model is reported before it is measured.
     trunk = trunk_of(classifier, found)
     accuracy = _accuracy(classifier, found, _validation(config, dataset, None)) if fits else None
-    if accuracy is None:
+    if accuracy is None and has_classes:
         why = "images have several labels" if dataset.info.multi_label else "its classes are not those of the data"
         _LOG.info("the accuracy of %s is not measured: %s", config.backbone, why)
-    else:
+    elif accuracy is not None:
         _LOG.info("accuracy of %s on the validation images: %.3f", config.backbone, accuracy)
     layer = last_map(trunk).name
     _LOG.info("the head replaces everything above layer %s of %s", layer, config.backbone)

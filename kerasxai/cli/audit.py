@@ -10,6 +10,7 @@ from kerasxai.audit.page import audit_page, method_table, summary
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
@@ -64,4 +65,4 @@ def print_audit(found: Audit) -> None:
 
 def _default_folder(model: str) -> Path:
     """Return a folder next to the model file, or in the working directory for a model without a file."""
-    return Path("audit") if model.startswith("imagenet:") else Path(model).parent / "audit"
+    return Path("audit") if is_model_name(model) else Path(model).parent / "audit"

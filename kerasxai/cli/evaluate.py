@@ -36,6 +36,7 @@ from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 
@@ -103,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _default_folder(options: argparse.Namespace, methods: Sequence[str], several: bool) -> Path:
     """Return a folder next to the model file, or in the working directory for a model without a file."""
-    if options.model.startswith("imagenet:"):
+    if is_model_name(options.model):
         return Path("evaluation_methods" if several else "evaluation")
     return Path(options.model).parent / f"evaluation_{'methods' if several else methods[0]}"
 

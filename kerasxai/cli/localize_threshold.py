@@ -8,13 +8,14 @@ from kerasxai.evaluation.found_thresholds import find_threshold
 from kerasxai.localization import AUTO_RULE
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.input_range import name_of_range
+from kerasxai.tools.model_settings import is_model_name
 
 
 def resolve_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
     """Return the threshold of boxes, as for `kerasxai.localization.chosen_threshold`, and a phrase about its origin."""
     if config.threshold != "auto":
         return config.threshold, "given"
-    name = config.model.startswith("imagenet:")
+    name = is_model_name(config.model)
     settings = {
         "method": config.method,
         "layer": config.layer,

@@ -13,6 +13,7 @@ import keras
 from kerasxai.engine.images.fit import checked_fit
 from kerasxai.models.graph import LayerOutput, find_features, layer_outputs
 from kerasxai.models.heads import Predictions
+from kerasxai.models.hub import PREFIX, backbone_of, hub_backbone, is_hub_model, preset_size
 from kerasxai.models.model_cloning import insert_layers
 from kerasxai.models.multi_label import MultiLabelPredictions, is_multi
 from kerasxai.models.names import imagenet_names
@@ -51,8 +52,9 @@ def build_classifier(
     (float32 under every policy).
 
     Args:
-        backbone: A name in BACKBONES, or a model of yours, which is used with its weights and preprocessing up to its
-            last feature map (or `features`).
+        backbone: A name in BACKBONES, `"hub:PRESET"` of KerasHub, or a model of yours, which is used with its weights
+            and preprocessing up to its last feature map (or `features`). Of a KerasHub task, the backbone with the
+            task's preprocessor.
         num_classes: Number of classes, at least 2. None keeps the ImageNet head of a named backbone, 1000 classes.
         head: A name in HEADS: `"gap"`, `"conv1x1"`, `"acol"` or `"spg"`.
         weights: `"imagenet"`, None (random), or the path of a Keras weights file for the whole named backbone without
@@ -135,6 +137,12 @@ def _base(
     backbone: str | keras.Model, weights: Weights, input_size: InputSize
 ) -> tuple[keras.Model, tuple[int | None, ...], str | None]:
     """Return the whole backbone from raw pixels on, the shape of its images, and the default layer of a head."""
+    if isinstance(backbone, str) and backbone.startswith(PREFIX):
+        preset = backbone.removeprefix(PREFIX)
+        input_size = preset_size(preset) if input_size is None else input_size
+        backbone = hub_backbone(preset)
+    elif is_hub_model(backbone):
+        backbone = backbone_of(backbone)
     if isinstance(backbone, keras.Model):
         if weights not in ("imagenet", None):
             raise KerasxaiError(

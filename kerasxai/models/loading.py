@@ -17,6 +17,7 @@ import keras
 from kerasxai.engine.keras_internals import input_structure, output_structure
 from kerasxai.engine.layers import input_specs
 from kerasxai.models.build import build_classifier
+from kerasxai.models.hub import HUGGING_FACE, KAGGLE, PREFIX, hub_classifier
 from kerasxai.models.model_files import ModelFile, inspect_file, unknown_classes
 from kerasxai.tools.commands import check_backend
 from kerasxai.tools.error_reasons import reason
@@ -37,7 +38,9 @@ def load(
 
     Args:
         spec: The path of a `.keras` or `.h5` file, of a SavedModel folder (whose layers cannot be accessed: only
-            black-box methods explain it), or `"imagenet:"` and a name in BACKBONES for that unchanged model.
+            black-box methods explain it), `"imagenet:"` and a name in BACKBONES for that unchanged model, `"hub:"` and
+            a preset of KerasHub (a name, a folder, `kaggle://...` or `hf://...`) for its classifier with its
+            preprocessing, `"kaggle://..."` for the same, or `"hf://USER/MODEL"` for a Keras model of Hugging Face.
         compile: Whether the optimizer, the loss and the metrics are restored as well.
         custom_objects: Custom layers and functions in the file: a dict by name, or names of modules
             (`"package.module"` or `"file.py"`) that define them. A module's code is run.
@@ -55,10 +58,16 @@ def load(
     text = os.fspath(spec)
     if text.startswith("imagenet:"):
         return build_classifier(text.removeprefix("imagenet:"), None)
+    if text.startswith((PREFIX, KAGGLE)):
+        return hub_classifier(text.removeprefix(PREFIX))
+    if text.startswith(HUGGING_FACE):
+        with _custom(custom_objects):
+            return _hugging_face(text, compile)
     path, shown = Path(text), printable(text)
     if not path.exists():
         raise KerasxaiError(
-            f"expected an existing model file, got {shown}; give a .keras file, or imagenet:NAME such as {_EXAMPLE}"
+            f"expected an existing model file, got {shown}; give a .keras file, hub:PRESET, or imagenet:NAME such as "
+            f"{_EXAMPLE}"
         )
     try:
         file = inspect_file(path)
@@ -85,6 +94,23 @@ def load(
             raise
         except Exception as error:  # a damaged file fails in many ways, depending on where the damage is
             raise KerasxaiError(_refusal(shown, file, error)) from error
+
+
+def _hugging_face(spec: str, compile: bool) -> keras.Model:
+    """Load a model that Keras downloads from Hugging Face."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise KerasxaiError(
+            f"cannot load {printable(spec)}: huggingface_hub is not installed; run pip install 'kerasxai[hub]'"
+        )
+    try:
+        return keras.saving.load_model(spec, compile=compile)
+    except MemoryError:
+        raise
+    except Exception as error:  # Downloads fail in many ways.
+        raise KerasxaiError(
+            f"cannot load {printable(spec)} from Hugging Face: {reason(error)}; check the name and the network, and "
+            f"give {PREFIX}{printable(spec)} for a preset of KerasHub"
+        ) from error
 
 
 def _refusal(shown: str, file: ModelFile, error: Exception) -> str:

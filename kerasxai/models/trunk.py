@@ -56,7 +56,9 @@ def trunk_of(classifier: keras.Model, input_range: str = "0,255") -> keras.Model
             f"expected a backbone with images (B, H, W, 3) as its only input, got {classifier.name!r} with {shapes}"
         )
     flat = _flat(classifier, input_range)
-    return keras.Model(flat.inputs[0], last_map(flat, classifier.output_shape[-1]).tensor, name=classifier.name)
+    # A model that ends in a map has no classes.
+    classes = classifier.output_shape[-1] if len(classifier.output_shape) == 2 else None
+    return keras.Model(flat.inputs[0], last_map(flat, classes).tensor, name=classifier.name)
 
 
 def _flat(classifier: keras.Model, input_range: str) -> keras.Model:

@@ -15,6 +15,7 @@ from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_csv, read_json, read_text
+from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 
 CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.keras"
@@ -170,9 +171,9 @@ def model_of(run: ReportedRun) -> str:
     for one in run.evaluations:
         near += [one.folder, *itertools.islice(one.folder.resolve().parents, _LEVELS)]
         # An evaluation of a model elsewhere names it in its command.
-        words += [word for word in _words(one) if word.startswith("imagenet:") or Path(word).suffix == ".keras"]
+        words += [word for word in _words(one) if is_model_name(word) or Path(word).suffix == ".keras"]
     files = [str(folder / MODEL) for folder in near if (folder / MODEL).is_file()]
-    candidates = list(dict.fromkeys([*files, *(word for word in words if ":" in word or Path(word).is_file())]))
+    candidates = list(dict.fromkeys([*files, *(word for word in words if is_model_name(word) or Path(word).is_file())]))
     if not candidates:
         raise KerasxaiError(
             f"expected a model of the run {printable(run.folder)}, got none (no {MODEL}); finish the training, or make "

@@ -15,8 +15,8 @@ def model_identity(model: str) -> dict[str, str]:
 
 
 def digest_of(model: str) -> str | None:
-    """Return the digest of a model's file, or of all files in a model's folder; None for a name."""
-    path = Path(model)
+    """Return the digest of a model's file, or of all files in the folder of a model or preset; None for a name."""
+    path = Path(model.removeprefix("hub:"))
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     digest = hashlib.sha256()
     for file in files:

@@ -34,7 +34,7 @@ SCORE_HELP = (
 )
 
 
-_NAME_PREFIXES = ("imagenet:",)
+_NAME_PREFIXES = ("imagenet:", "hub:", "kaggle://", "hf://")
 
 
 def is_model_name(model: str) -> bool:
@@ -52,12 +52,15 @@ class ModelSettings:
     """The model.
 
     Attributes:
-        model: A `.keras` file, or `imagenet:NAME`.
+        model: A `.keras` file, or a name; see `kerasxai.models.load`.
         custom_objects: Python modules or files with custom layers.
     """
 
     model: str = setting(
-        "a .keras file, or imagenet:NAME for an untouched backbone", MODEL, positional=True, metavar="MODEL"
+        "a .keras file, imagenet:NAME for an untouched backbone, hub:PRESET of KerasHub, hf:// or kaggle://",
+        MODEL,
+        positional=True,
+        metavar="MODEL",
     )
     custom_objects: Sequence[str] = setting(
         "a Python module or file.py with custom layers that the model file names; may be repeated. Its code runs",
