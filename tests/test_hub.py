@@ -1,7 +1,6 @@
 """KerasHub: presets on disk with random weights are explained, exported and trained with their own preprocessing."""
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,7 @@ def test_backbones_have_the_preprocessing_too(task: Any, preset: str, images: np
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Iterator[Path]:
+def photos(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for split, count in (("train", 6), ("validation", 3)):
         for label, channel in (("blue", 2), ("red", 0)):

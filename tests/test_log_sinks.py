@@ -1,5 +1,6 @@
 """Logging to TensorBoard, MLflow and Weights & Biases: what is written is read back, and no failure ends a training."""
 
+import importlib
 import struct
 import sys
 import warnings
@@ -104,8 +105,7 @@ def test_mlflow_has_settings_metrics_and_images(stores: Path) -> None:
 
 def records_of(folder: Path) -> list[Any]:
     """Return the records in the file of an offline run of Weights & Biases."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    record_type = importlib.import_module("wandb.proto.wandb_internal_pb2").Record
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     content, position, parts, records = path.read_bytes(), 7, b"", []
     # The log format of LevelDB: blocks of 32 KiB, of pieces with checksum, length and type, behind a header.
@@ -117,7 +117,7 @@ def records_of(folder: Path) -> list[Any]:
         parts += content[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (_WHOLE, _LAST):
-            records.append(Record.FromString(parts))
+            records.append(record_type.FromString(parts))
             parts = b""
     return records
 

@@ -104,7 +104,8 @@ class MLflowLog:
 
         active = mlflow.active_run()
         self._own = active is None
-        self.identity = (active or mlflow.start_run(run_id=identity, run_name=title or None)).info.run_id
+        self._run = str((active or mlflow.start_run(run_id=identity, run_name=title or None)).info.run_id)
+        self.identity = self._run
         self._client = mlflow.MlflowClient()
 
     def settings(self, values: Mapping[str, Value]) -> None:
@@ -112,7 +113,7 @@ class MLflowLog:
         from mlflow.entities import Param
 
         params = [Param(_portable(name), str(value)[:_LONGEST_PARAM]) for name, value in values.items()]
-        self._client.log_batch(self.identity, params=params)
+        self._client.log_batch(self._run, params=params)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write figures after an epoch as metrics."""
@@ -120,12 +121,12 @@ class MLflowLog:
 
         now = int(1000 * time.time())
         metrics = [Metric(_portable(name), value, now, step) for name, value in values.items()]
-        self._client.log_batch(self.identity, metrics=metrics)
+        self._client.log_batch(self._run, metrics=metrics)
 
     def picture(self, name: str, png: bytes, step: int) -> None:
         """Write a picture after an epoch."""
         with Image.open(io.BytesIO(png)) as picture:
-            self._client.log_image(self.identity, picture, key=_portable(name), step=step, synchronous=True)
+            self._client.log_image(self._run, picture, key=_portable(name), step=step, synchronous=True)
 
     def close(self, finished: bool = True) -> None:
         """End the run, if this sink began it."""
