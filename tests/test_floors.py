@@ -82,6 +82,7 @@ def test_only_commands_print(path: Path) -> None:
 # Keyword arguments of public names, which stay, and the settings of methods, which are their options.
 MANY_PARAMETERS = {
     "Explainer.__init__",
+    "AuditCallback.__init__",
     "ExplanationCallback.__init__",
     "EmbeddingCallback.__init__",
     "LocalizationCallback.__init__",
