@@ -46,6 +46,8 @@ def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
     assert str(tmp_path / "demo" / "report.html") in capsys.readouterr().out.replace("\n", "")
     page = Page((tmp_path / "demo" / "report.html").read_text())
     assert not page.fetched, "the report opens from disk, without a network"
+    gallery = (tmp_path / "demo" / "gallery.html").read_text()
+    assert all(f"{head}: cam" in gallery for head in HEADS), "one to explore"
     text = " ".join(page.words)
     for head in HEADS:
         folder = tmp_path / "demo" / head

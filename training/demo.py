@@ -63,6 +63,11 @@ def demo(out: str | Path, head_epochs: int = 1, epochs: int = 4, data_dir: str |
     return make_demo(DemoConfig(Path(out), head_epochs, epochs, data_dir, seed))
 
 
+def heads_of(config: DemoConfig) -> dict[str, dict[str, Any]]:
+    """Return the heads that the demo trains, with their options; each has a folder of its name."""
+    return {"gap": HEADS["gap"]} if config.quick else HEADS
+
+
 def make_demo(config: DemoConfig) -> Path:
     """Make the demo as `demo` does."""
     with locked(config.folder):
@@ -72,7 +77,7 @@ def make_demo(config: DemoConfig) -> Path:
 def _write_report(config: DemoConfig) -> Path:
     out = config.folder
     clock = Clock(out / "seconds.json")
-    heads = {"gap": HEADS["gap"]} if config.quick else HEADS
+    heads = heads_of(config)
     report = viz.Report(
         "Where does it look, and is it right?",
         f"{_NUMBERS[len(heads)]} to name drawn objects on photographs. No box is ever shown in training; boxes and "

@@ -2,7 +2,7 @@
 
 import argparse
 
-from kerasxai.cli.end_report import write_end_report
+from kerasxai.cli.end_report import REPORT_FILE, write_end_report
 from kerasxai.cli.terminal import print_figures
 from kerasxai.tools.settings import from_options
 from kerasxai.training.benchmark import rows_of, run_benchmark
@@ -21,4 +21,4 @@ def run(options: argparse.Namespace) -> None:
     print_figures(["", *(line[0] for line in lines)], rows)
     print(f"tables and pictures: {options.out}")
     runs = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
-    write_end_report([options.out / row.folder / "seed_0" for row in runs], options.report, options.out)
+    write_end_report([options.out / row.folder / "seed_0" for row in runs], options.report, options.out / REPORT_FILE)

@@ -12,13 +12,13 @@ from kerasxai.tools.printable import printable
 REPORT_FILE = "report.html"
 
 
-def write_end_report(runs: Sequence[Path], images: int, out: Path, custom_objects: Sequence[str] = ()) -> None:
-    """Write a report on runs to `out`, and print its path; an error is printed, because the results are safe already.
+def write_end_report(runs: Sequence[Path], images: int, file: Path, custom_objects: Sequence[str] = ()) -> None:
+    """Write a report on runs, and print its path; an error is printed, because the results are safe already.
 
     Args:
         runs: Their folders.
         images: Images of the gallery; 0 writes no report and prints the command that does.
-        out: A folder.
+        file: The HTML file.
         custom_objects: As for `ReportConfig`.
     """
     folders = [str(run) for run in runs]
@@ -26,7 +26,7 @@ def write_end_report(runs: Sequence[Path], images: int, out: Path, custom_object
         print(f"report: kerasxai report {shlex.join(folders)}")
         return
     try:
-        config = ReportConfig(runs=folders, images=images, out=out / REPORT_FILE, custom_objects=tuple(custom_objects))
+        config = ReportConfig(runs=folders, images=images, out=file, custom_objects=tuple(custom_objects))
         path = write_report(config)
     except Exception as error:  # A report must not turn a finished training into a failed command.
         print_line(f"no report: {printable(str(error))}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasxai import models
-from kerasxai.cli.end_report import write_end_report
+from kerasxai.cli.end_report import REPORT_FILE, write_end_report
 from kerasxai.cli.evaluate_shards import check_shards, evaluate_shards
 from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"figures: {folders[0]}")
         return 0
     print(f"figures and pictures: {folders[0]}")
-    write_end_report(folders[:1], options.report, folders[0], options.custom_objects)
+    write_end_report(folders[:1], options.report, folders[0] / REPORT_FILE, options.custom_objects)
     if several:
         print(f"differences with intervals: kerasxai compare {shlex.quote(str(folders[0]))}")
     return 0
