@@ -30,6 +30,7 @@ from kerasxai.models import load_classifier
 from kerasxai.tools.files import atomic_path, read_json, write_json, write_text
 
 LEVEL = 0.95
+_SAVED_EACH = 500
 Image = NDArray[np.float32]
 Rows = dict[str, dict[str, float]]
 
@@ -134,6 +135,8 @@ class Scorer:
             relative = logs[:, self._target] - logs.mean(1)
             for i, one, two in zip(new, relative, np.exp(logs[:, self._target]), strict=True):
                 self._scores[bytes.fromhex(digests[i])] = (float(one), float(two))
+            if len(self._scores) // _SAVED_EACH > (len(self._scores) - len(new)) // _SAVED_EACH:
+                self._save()
         return np.array([self._scores[bytes.fromhex(digest)] for digest in digests], np.float32)
 
     def _save(self) -> None:

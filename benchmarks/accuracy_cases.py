@@ -46,48 +46,49 @@ def _counted(option: str, *counts: int) -> tuple[tuple[int, Options], ...]:
 
 
 DEFAULT = Estimator("default")
+PAIRED = Estimator("paired", {"sampling": "paired"})
 
 LADDERS = (
     Ladder(
         "rise",
-        (DEFAULT,),
-        _counted("masks", 250, 500, 1000, 2000),
-        {"masks": 8000, "seed": 1},
+        (DEFAULT, PAIRED),
+        _counted("masks", 125, 250, 500),
+        {"masks": 2000, "seed": 1, "sampling": "paired"},
         quantity="probability",
     ),
     Ladder(
         "lime",
         (DEFAULT,),
-        _counted("samples", 125, 250, 500, 1000),
-        {"samples": 8000, "seed": 1},
+        _counted("samples", 125, 250, 500),
+        {"samples": 2000, "seed": 1},
         quantity="probability",
     ),
     Ladder(
         "kernelshap",
         (DEFAULT,),
-        _counted("samples", 125, 250, 500, 1000),
-        {"samples": 8000, "seed": 1},
+        _counted("samples", 125, 250, 500),
+        {"samples": 2000, "seed": 1},
         quantity="logit",
     ),
     Ladder(
         "smoothgrad",
-        (DEFAULT,),
-        _counted("samples", 10, 20, 40, 80),
-        {"samples": 640, "seed": 1},
+        (DEFAULT, PAIRED),
+        _counted("samples", 8, 16, 32),
+        {"samples": 256, "seed": 1},
         method="saliency",
     ),
     Ladder(
         "integrated_gradients",
         (DEFAULT, Estimator("gauss_legendre", {"quadrature": "gauss_legendre"})),
-        _counted("steps", 5, 10, 20, 40),
-        {"steps": 320, "quadrature": "gauss_legendre"},
+        _counted("steps", 5, 10, 20),
+        {"steps": 80, "quadrature": "gauss_legendre"},
     ),
-    Ladder("scorecam", (DEFAULT,), _counted("channels", 40, 80, 160, 320, 640), {}),
+    Ladder("scorecam", (DEFAULT,), _counted("channels", 80, 160, 320), {}),
     Ladder(
         "occlusion",
         (DEFAULT,),
-        tuple((0, {"stride": stride}) for stride in (32, 24, 16, 12, 8)),
-        {"stride": 4},
+        tuple((0, {"stride": stride}) for stride in (32, 24, 16)),
+        {"stride": 8},
         quantity="logit",
     ),
 )

@@ -91,6 +91,7 @@ MANY_PARAMETERS = {
     "acol",
     "ACoLHead.__init__",
     "lime",
+    "rise",
     "kernelshap",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,19 +13,28 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
 from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values
-from kerasxai.methods.superpixels import Segmentation, mean_colors, partial_scores, superpixels_of, top_superpixels
+from kerasxai.methods.rounds import AUTO, Drawn, FittedSamples, check_enough, precision_of
+from kerasxai.methods.superpixels import (
+    HiddenSuperpixels,
+    Segmentation,
+    mean_colors,
+    superpixels_of,
+    top_superpixels,
+)
 from kerasxai.tools.options import real, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
     from kerasxai.engine.score_model import ScoreModel
 
+_ROUND = 100
+
 
 def lime(
     model: ScoreModel,
     batch: Samples,
     *,
-    samples: int = 1000,
+    samples: int | str = 1000,
     segmentation: Segmentation = "slic",
     segments: int = 50,
     fill: Fill = "mean",
@@ -32,6 +43,8 @@ def lime(
     top: int = 5,
     seed: int = 0,
     explain: str | None = None,
+    until: float = 0.05,
+    max_samples: int = 8000,
 ) -> tf.Tensor:
     """LIME: the weights of a ridge regression of the score on the visible superpixels, signed.
 
@@ -39,7 +52,8 @@ def lime(
     `sqrt(exp(-d^2 / kernel_width^2))`, where d is the cosine distance of z to the vector of ones.
 
     Args:
-        samples: How many perturbed versions of each image are scored, 2 or more.
+        samples: How many perturbed versions of each image are scored, 2 or more. `"auto"` draws rounds of 100, for each
+            image by itself, until the map is as exact as `until` says.
         segmentation: `"slic"`, `"quickshift"`, or labels `(H, W)` for all images or `(N, H, W)` for each of the call.
         segments: The approximate number of superpixels of SLIC; unused by quickshift and labels.
         fill: The pixels of a hidden superpixel: `"mean"` (its mean color), `"black"`, `"gray"`, a number, a color
@@ -50,11 +64,15 @@ def lime(
         seed: Sample i of d superpixels is the same for the same seed, in every batch.
         explain: `"logit"` for the score, see `Explainer`; None takes the probability of the class, as the paper, or a
             custom score, or what a plain function returns.
+        until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map. It is the
+            root mean square over the pixels, from the covariance of the weights (`FittedSamples.covariance`).
+        max_samples: For `"auto"`: the most samples, in whole rounds. A warning is logged if they do not suffice.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep
         `superpixels` `(B, H, W)`, `superpixel_weights` (a list of `(d,)`), `intercept` `(B,)`, `r2` `(B,)` of the fit
-        under the samples' weights, and `top_mask` `(B, H, W)`, the largest positive weights.
+        under the samples' weights, and `top_mask` `(B, H, W)`, the largest positive weights; with `"auto"` also
+        `samples_used` `(B,)` and `standard_error` `(B,)`, a share of the range. The map is that of so many samples.
 
     Raises:
         KerasxaiError: An option out of range, or labels that do not fit.
@@ -69,18 +87,31 @@ def lime(
     its number of superpixels can be chosen.
     """
     explain = explained_quantity(model, explain, "probability")
-    samples, top, seed = whole("samples", samples, 2), whole("top", top, 1), whole("seed", seed, 0)
+    top, seed = whole("top", top, 1), whole("seed", seed, 0)
     kernel_width, alpha = real("kernel_width", kernel_width, 0), real("alpha", alpha, 0)
+    precision = precision_of("max_samples", until, max_samples, _ROUND, _ROUND)
+    drawn = None if samples != AUTO else Drawn()
+    most = precision.most if samples == AUTO else whole("samples", samples, 2)
     pixels = batch.images.numpy()
     batch = batch.with_targets(model.resolve(batch, explain).targets)
     regions = superpixels_of(model, batch, segmentation, segments)
+    fit = LocalFit(kernel_width, alpha)
     fits = []
     for b, region in enumerate(regions):
-        one = slice(b, b + 1)
+        one, count = slice(b, b + 1), int(region.max()) + 1
         fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
-        coalitions = random_coalitions(samples, int(region.max()) + 1, seed)
-        scores = partial_scores(model, batch.take(one), region, fills, coalitions, explain)
-        fits.append(local_fit(coalitions, scores, kernel_width, alpha))
+        image = HiddenSuperpixels(model, batch.take(one), region, fills, explain)
+        coalitions = random_coalitions(most, count, seed)
+        if drawn is None:
+            scores = image.scores(coalitions)
+        else:
+            check_enough(precision, count)
+            error = functools.partial(fit.error, image, coalitions)
+            scores, left = image.scores_until(coalitions, precision, error)
+            drawn.add(len(scores), left)
+        fits.append(local_fit(coalitions[: len(scores)], scores, kernel_width, alpha))
+    if drawn is not None:
+        drawn.record(model, precision, batch.first_index)
     weights, intercepts, r2 = zip(*fits, strict=True)
     model.record(
         superpixels=np.stack(regions),
@@ -104,7 +135,38 @@ def local_fit(
     coalitions: NDArray[np.int8], scores: NDArray[np.float64], kernel_width: float, alpha: float
 ) -> tuple[NDArray[np.float64], float, float]:
     """Returns weights `(d,)`, intercept and R2 of LIME's weighted ridge of scores `(n,)` on coalitions `(n, d)`."""
-    distances = pairwise_distances(coalitions, np.ones((1, coalitions.shape[1])), metric="cosine")[:, 0]
-    importance = np.sqrt(np.exp(-(distances**2) / kernel_width**2))
+    importance = locality(coalitions, kernel_width)
     ridge = Ridge(alpha=alpha).fit(coalitions, scores, importance)
     return ridge.coef_, float(ridge.intercept_), float(ridge.score(coalitions, scores, importance))
+
+
+def locality(coalitions: NDArray[np.int8], kernel_width: float) -> NDArray[np.float64]:
+    """Returns the weight of each of the coalitions `(n, d)` in LIME's fit, `(n,)`."""
+    distances = pairwise_distances(coalitions, np.ones((1, coalitions.shape[1])), metric="cosine")[:, 0]
+    return np.sqrt(np.exp(-(distances**2) / kernel_width**2))
+
+
+@dataclass(frozen=True)
+class LocalFit:
+    """The settings of LIME's fit, and how exact it is.
+
+    Attributes:
+        kernel_width: See `lime`.
+        alpha: See `lime`.
+    """
+
+    kernel_width: float
+    alpha: float
+
+    def error(self, image: HiddenSuperpixels, coalitions: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
+        """Returns the standard error of the map of the first samples, as a share of its range."""
+        visible = coalitions[: len(scores)]
+        weights, intercept, _ = local_fit(visible, scores, self.kernel_width, self.alpha)
+        design = np.column_stack([visible, np.ones(len(visible))]).astype(np.float64)
+        residuals = scores - visible @ weights - intercept
+        importance = locality(visible, self.kernel_width)
+        # The ridge leaves the intercept alone.
+        penalty = self.alpha * (np.arange(design.shape[1]) < len(weights))
+        # The first sample is always the whole image.
+        covariance = FittedSamples(design, importance, residuals, 1, 1, penalty).covariance()
+        return image.error_of(weights, None if covariance is None else covariance[:-1, :-1])

@@ -20,6 +20,7 @@ Fill: TypeAlias = "str | float | NDArray[Any] | Sequence[float]"
 """The fill of hidden pixels; see `fill_values`."""
 
 FILLS = ("black", "mean", "gray")
+SAMPLINGS = ("random", "paired")
 
 
 def explained_quantity(model: ScoreModel, explain: str | None, default: str = "logit") -> str:

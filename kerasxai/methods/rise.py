@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.methods.perturbation import explained_quantity, masked_images
-from kerasxai.tools.options import per_axis, real, whole
+from kerasxai.methods.perturbation import SAMPLINGS, explained_quantity, masked_images
+from kerasxai.methods.rounds import AUTO, BatchMeans, Drawn, Precision, pieces, precision_of
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import choice, per_axis, real, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.forward_pass import Forward
     from kerasxai.engine.samples import Samples
     from kerasxai.engine.score_model import ScoreModel
+
+_ROUND = 100
 
 
 def masked_evidence(
@@ -61,27 +66,47 @@ def _interpolation(count: tf.Tensor, shifts: tf.Tensor, side: tf.Tensor) -> tf.T
 
 
 def random_grids(
-    indices: Iterable[int], seed: int, grid: tuple[int, ...], probability: float
+    indices: Iterable[int], seed: int, grid: tuple[int, ...], probability: float, paired: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns the grids `(n, s + 1, t + 1)` and shifts `(n, 2)` of the masks with these indices, float32.
 
-    Each mask has its own generator, so mask 7 is the same in every batch.
+    Each mask has its own generator, so mask 7 is the same in every batch. If they are paired, each mask with an odd
+    index is the complement of the one before.
     """
-    generators = [np.random.default_rng([seed, index]) for index in indices]
+    members = [divmod(index, 2) if paired else (index, 0) for index in indices]
+    generators = [np.random.default_rng([seed, number]) for number, _ in members]
     draws = [(g.random([cells + 1 for cells in grid]) < probability, g.random(len(grid))) for g in generators]
     cells, shifts = zip(*draws, strict=True)
-    return np.stack(cells).astype(np.float32), np.stack(shifts).astype(np.float32)
+    inverted = np.reshape([second for _, second in members], (-1, *[1] * len(grid)))
+    return np.abs(np.stack(cells) - inverted).astype(np.float32), np.stack(shifts).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """The settings of `random_grids`."""
+
+    seed: int
+    grid: tuple[int, ...]
+    probability: float
+    paired: bool
+
+    def draw(self, part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns the grids and shifts of a part of all masks."""
+        return random_grids(range(part.start, part.stop), self.seed, self.grid, self.probability, self.paired)
 
 
 def rise(
     model: ScoreModel,
     batch: Samples,
     *,
-    masks: int = 1000,
+    masks: int | str = 1000,
     grid: int | tuple[int, ...] = 7,
     probability: float = 0.5,
+    sampling: str = "random",
     seed: int = 0,
     explain: str | None = None,
+    until: float = 0.05,
+    max_masks: int = 8000,
 ) -> tf.Tensor:
     """RISE: `1 / (N p) sum_i S(x * m_i) m_i` over N random masks.
 
@@ -89,14 +114,21 @@ def rise(
     than the image and shifted at random by up to one cell. Masked pixels become 0 in the range of the model.
 
     Args:
-        masks: N. The paper uses 4000 and 8000; 1000 costs a quarter of 4000 and is twice as noisy.
+        masks: N. The paper uses 4000 and 8000; 1000 costs a quarter of 4000 and is twice as noisy. `"auto"` draws
+            rounds of 100, for each image by itself, until the map is as exact as `until` says.
         grid: s, or (rows, columns) of cells over the image.
         probability: p, above 0 and below 1.
+        sampling: `"random"`, or `"paired"`: each second mask is the complement of the one before, so that the mean
+            score adds no noise; for a probability of 0.5 only.
         seed: Mask i is the same for the same seed, in every batch and for every image.
         explain: `"logit"` for the score, see `Explainer`; None takes the probability of the class, or a custom score.
+        until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map. It is the
+            root mean square over the pixels, estimated from the spread of the maps of the rounds, of 5 or more.
+        max_masks: For `"auto"`: the most masks, in whole rounds. A warning is logged if they do not suffice.
 
     Returns:
-        Maps `(B, H, W)` at image size, float32, signed where the score is.
+        Maps `(B, H, W)` at image size, float32, signed where the score is. With `"auto"` the notes keep `samples_used`
+        `(B,)` and `standard_error` `(B,)`, a share of the range. The map is that of so many masks otherwise.
 
     Raises:
         KerasxaiError: An option out of range.
@@ -112,13 +144,20 @@ def rise(
     at 0.29 and 0.33 on two photos, with the probability at 0.34 and 0.63.
     """
     explain = explained_quantity(model, explain, "probability")
-    masks, seed = whole("masks", masks, 1), whole("seed", seed, 0)
     grid, probability = per_axis("grid", grid, batch.images.shape.rank - 2), real("probability", probability, 0, 1)
+    paired = choice("sampling", sampling, SAMPLINGS) == "paired"
+    if paired and probability != 0.5:
+        raise KerasxaiError(f"probability must be 0.5 for paired masks, got {probability:g}")
+    source = MaskSource(whole("seed", seed, 0), grid, probability, paired)
+    precision = precision_of("max_masks", until, max_masks, _ROUND, 5 * _ROUND)
+    count = None if masks == AUTO else whole("masks", masks, 1)
     batch = batch.with_targets(model.resolve(batch, explain).targets)
+    if count is None:
+        return _until_precise(model, batch, source, precision, explain)
 
     def batches() -> Iterator[tuple[Any, ...]]:
-        for part in model.chunks(masks, len(batch)):
-            grids = random_grids(range(part.start, part.stop), seed, grid, probability)
+        for part in model.chunks(count, len(batch)):
+            grids = source.draw(part)
             for b in range(len(batch)):
                 yield batch.take(slice(b, b + 1)), *grids
 
@@ -126,4 +165,26 @@ def rise(
     answers = model.evaluate_each(masked_evidence, batches(), explain=explain)
     for b, answer in zip(itertools.cycle(range(len(maps))), answers):
         maps[b] += answer.evidence
-    return tf.convert_to_tensor(maps / (masks * probability), tf.float32)
+    return tf.convert_to_tensor(maps / (count * probability), tf.float32)
+
+
+def _until_precise(
+    model: ScoreModel, batch: Samples, source: MaskSource, precision: Precision, explain: str
+) -> tf.Tensor:
+    """Returns the maps of a batch; masks are drawn in rounds for each image until its map is exact enough."""
+    maps, drawn = [], Drawn()
+    for b in range(len(batch)):
+        one, means, stop = batch.take(slice(b, b + 1)), BatchMeans(), 0
+        for part in precision.rounds(model):
+            batches = ((one, *source.draw(piece)) for piece in pieces(part, model.effective_batch_size))
+            evidence = np.zeros(batch.images.shape[1:-1])
+            for answer in model.evaluate_each(masked_evidence, batches, explain=explain):
+                evidence += answer.evidence
+            means.add(evidence / (precision.size * source.probability))
+            stop = part.stop
+            if precision.reached(stop, means.error()):
+                break
+        maps.append(means.mean)
+        drawn.add(stop, means.error())
+    drawn.record(model, precision, batch.first_index)
+    return tf.convert_to_tensor(np.stack(maps), tf.float32)

@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from kerasxai.engine.images.integer_images import range_of
 from kerasxai.methods import Method
+from kerasxai.methods.perturbation import SAMPLINGS
+from kerasxai.methods.rounds import AUTO, BatchMeans, Drawn, Precision, pieces, precision_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, real, whole
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from kerasxai.engine.score_model import ScoreModel
 
 AVERAGES = ("smoothgrad", "squaregrad", "vargrad")
+_ROUND = 8
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,45 @@ class Noise:
 
     Attributes:
         average: `"smoothgrad"`, `"squaregrad"` or `"vargrad"`.
-        samples: How many noisy copies of each image.
+        samples: How many noisy copies of each image; `"auto"` draws rounds of 8, for each image by itself, until
+            the map is as exact as `until` says.
         sigma: Standard deviation of the noise, as a fraction of each image's range.
         seed: Another seed is other noise.
+        sampling: `"random"`, or `"paired"`: each second copy has the negative of the noise of the one before.
+        until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map; the root
+            mean square over the map, before the absolute value of methods that end in one, estimated from the spread of
+            the averages of rounds, of 4 or more.
+        max_samples: For `"auto"`: the most copies, in whole rounds. A warning is logged if they do not suffice.
     """
 
     average: str
-    samples: int = 50
+    samples: int | str = 50
     sigma: float = 0.15
     seed: int = 0
+    sampling: str = "random"
+    until: float = 0.05
+    max_samples: int = 800
 
     def __post_init__(self) -> None:
         choice("average of smooth", self.average, AVERAGES)
-        whole("samples", self.samples, 2 if self.average == "vargrad" else 1)
+        if self.samples != AUTO:
+            whole("samples", self.samples, 2 if self.average == "vargrad" else 1)
+        _ = self.precision
         real("sigma", self.sigma, above=0)
         whole("seed", self.seed, 0)
+        choice("sampling", self.sampling, SAMPLINGS)
+
+    @property
+    def precision(self) -> Precision:
+        """When `samples="auto"` stops."""
+        return precision_of("max_samples", self.until, self.max_samples, _ROUND, 4 * _ROUND)
+
+    def copies(self, pixels: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """Returns the noisy copies with these numbers `(n,)` of images `(B, pixels * C)`, `(n, B, pixels * C)`."""
+        if self.sampling == "random":
+            return _noisy(pixels, self.sigma, self.seed, numbers)
+        noisy = _noisy(pixels, self.sigma, self.seed, numbers // 2)
+        return tf.where(tf.reshape(numbers % 2 == 1, (-1, 1, 1)), 2 * pixels - noisy, noisy)
 
 
 def split_options(
@@ -49,7 +76,7 @@ def split_options(
     """Splits the options of a method from those of the average over noise.
 
     Args:
-        smooth: None, a name in `AVERAGES`, or a dict of `average`, `samples`, `sigma` and `seed`.
+        smooth: None, a name in `AVERAGES`, or a dict of the fields of `Noise`.
         options: The other options of the user.
         own: The names of the method's options, which win over those of the average.
 
@@ -90,7 +117,8 @@ def smoothed(model: ScoreModel, batch: Samples, method: Method, options: Mapping
         noise: The settings.
 
     Returns:
-        Maps `(B, h, w)` float32, as the method gives them.
+        Maps `(B, h, w)` float32, as the method gives them. With `samples="auto"` the notes keep `samples_used` `(B,)`
+        and `standard_error` `(B,)`, a share of the range.
 
     Example:
         >>> kerasxai.Explainer(model, "gradcam", smooth="smoothgrad", samples=20)(images).heatmaps
@@ -101,26 +129,76 @@ def smoothed(model: ScoreModel, batch: Samples, method: Method, options: Mapping
     for VarGrad.
     """
     batch, count = batch.with_targets(model.resolve(batch).targets), len(batch)
-    pixels = tf.reshape(batch.images, (count, -1))
+    if noise.samples == AUTO:
+        return method.finished(_until_precise(model, batch, method, options, noise))
     copies_per_pass = max(1, model.effective_batch_size // count)
-    mean = spread = tf.constant(0.0)
-    for part in model.chunks(noise.samples, count, copies_per_pass):
-        numbers = tf.range(part.start, part.stop, dtype=tf.int64)
-        noisy = tf.clip_by_value(_noisy(pixels, noise.sigma, noise.seed, numbers), *range_of(model.input_spec))
-        copies = batch.tile(len(numbers), tf.reshape(noisy, (-1, *batch.images.shape[1:])))
-        trial = model.for_copies()
-        maps = method.signed_function(trial, copies, **options)
-        model.report.adopt(trial.report)
-        maps = tf.reshape(tf.cast(maps, tf.float32), (len(numbers), count, *maps.shape[1:]))
-        # Adding deviations from means keeps the variance exact even if it is small compared with the mean.
+    moments = _Moments()
+    for part in model.chunks(int(noise.samples), count, copies_per_pass):
+        moments.add(_maps_of_copies(model, batch, method, options, noise, part), noise.average)
+    return method.finished(moments.average(noise.average))
+
+
+def _until_precise(
+    model: ScoreModel, batch: Samples, method: Method, options: Mapping[str, Any], noise: Noise
+) -> tf.Tensor:
+    """Returns the averages of a batch; copies are drawn in rounds for each image until its average is exact enough."""
+    maps, drawn, precision = [], Drawn(), noise.precision
+    for b in range(len(batch)):
+        one, moments, rounds, stop = batch.take(slice(b, b + 1)), _Moments(), BatchMeans(), 0
+        for part in precision.rounds(model):
+            here = _Moments()
+            for piece in pieces(part, model.effective_batch_size):
+                found = _maps_of_copies(model, one, method, options, noise, piece)
+                for total in (moments, here):
+                    total.add(found, noise.average)
+            rounds.add(here.average(noise.average).numpy())
+            error, stop = rounds.error(moments.average(noise.average).numpy()), part.stop
+            if precision.reached(stop, error):
+                break
+        maps.append(moments.average(noise.average))
+        drawn.add(stop, error)
+    drawn.record(model, precision, batch.first_index)
+    return tf.concat(maps, 0)
+
+
+def _maps_of_copies(
+    model: ScoreModel, batch: Samples, method: Method, options: Mapping[str, Any], noise: Noise, part: slice
+) -> tf.Tensor:
+    """Returns the maps of a part of the noisy copies, `(n, B, h, w)`."""
+    numbers = tf.range(part.start, part.stop, dtype=tf.int64)
+    pixels = tf.reshape(batch.images, (len(batch), -1))
+    noisy = tf.clip_by_value(noise.copies(pixels, numbers), *range_of(model.input_spec))
+    copies = batch.tile(len(numbers), tf.reshape(noisy, (-1, *batch.images.shape[1:])))
+    trial = model.for_copies()
+    maps = method.signed_function(trial, copies, **options)
+    model.report.adopt(trial.report)
+    return tf.reshape(tf.cast(maps, tf.float32), (len(numbers), len(batch), *maps.shape[1:]))
+
+
+class _Moments:
+    """The mean of maps, and the sum of their squared deviations from it."""
+
+    def __init__(self) -> None:
+        self._mean = self._spread = tf.constant(0.0)
+        self._count = 0
+
+    def add(self, maps: tf.Tensor, average: str) -> None:
+        """Adds maps `(n, B, h, w)`; the deviations only where the average needs them."""
+        count, before = len(maps), self._count
+        self._count += count
         here = tf.reduce_mean(maps, 0)
-        if noise.average != "smoothgrad":
+        # Adding deviations from means keeps the variance exact even if it is small compared with the mean.
+        if average != "smoothgrad":
             within = tf.reduce_sum(tf.square(maps - here), 0)
-            spread += within + tf.square(here - mean) * (part.start * len(numbers) / part.stop)
-        mean += (here - mean) * (len(numbers) / part.stop)
-    variance = spread / noise.samples
-    averages = {"smoothgrad": mean, "squaregrad": mean**2 + variance, "vargrad": variance}
-    return method.finished(averages[noise.average])
+            self._spread += within + tf.square(here - self._mean) * (before * count / self._count)
+        self._mean += (here - self._mean) * (count / self._count)
+
+    def average(self, name: str) -> tf.Tensor:
+        """Returns one of `AVERAGES`, `(B, h, w)`."""
+        if name == "smoothgrad":
+            return self._mean
+        variance = self._spread / self._count
+        return variance if name == "vargrad" else self._mean**2 + variance
 
 
 @tf.function(

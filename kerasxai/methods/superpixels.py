@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import quickshift
 
 from kerasxai.methods.perturbation import visible_images
+from kerasxai.methods.rounds import Precision, pieces, share_of_range
 from kerasxai.methods.segmentation import segment_means, slic_superpixels, stretched, without_gaps
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, whole
@@ -42,21 +46,71 @@ def visible_scores(
     return {"partial": forward(batch.repeat(tf.shape(visible)[0], perturbed)).explained(explain)}
 
 
-def partial_scores(
-    model: ScoreModel,
-    sample: Samples,
-    superpixels: NDArray[np.int64],
-    fill: NDArray[np.float32],
-    coalitions: NDArray[np.int8],
-    explain: str,
-) -> NDArray[np.float64]:
-    """Returns the score of one image for each row of coalitions `(n, d)`, batch by batch, float64."""
-    batches = (
-        (sample, superpixels[None].astype(np.int32), fill, coalitions[part].astype(np.float32).ravel())
-        for part in model.chunks(len(coalitions))
-    )
-    scores = [answer.partial for answer in model.evaluate_each(visible_scores, batches, explain=explain)]
-    return np.concatenate(scores).astype(np.float64)
+@dataclass(frozen=True)
+class HiddenSuperpixels:
+    """One image, scored with some of its superpixels hidden.
+
+    Attributes:
+        model: The model.
+        sample: The image, `(1, H, W, C)`.
+        superpixels: `(H, W)`, 0 to d - 1.
+        fill: `(1, 1, 1, C)` or `(1, H, W, C)`, the pixels of hidden superpixels.
+        explain: `"logit"` or `"probability"`.
+    """
+
+    model: ScoreModel
+    sample: Samples
+    superpixels: NDArray[np.int64]
+    fill: NDArray[np.float32]
+    explain: str
+
+    def scores(self, coalitions: NDArray[np.int8], parts: Iterable[slice] | None = None) -> NDArray[np.float64]:
+        """Returns the score for each row of coalitions `(n, d)`, batch by batch, float64.
+
+        Args:
+            coalitions: 1 for a visible superpixel.
+            parts: The rows of each batch; None for all rows, in batches of the size that suits the model.
+        """
+        superpixels = self.superpixels[None].astype(np.int32)
+        batches = (
+            (self.sample, superpixels, self.fill, coalitions[part].astype(np.float32).ravel())
+            for part in (self.model.chunks(len(coalitions)) if parts is None else parts)
+        )
+        answers = self.model.evaluate_each(visible_scores, batches, explain=self.explain)
+        return np.concatenate([answer.partial for answer in answers]).astype(np.float64)
+
+    def scores_until(
+        self, coalitions: NDArray[np.int8], precision: Precision, error: Callable[[NDArray[np.float64]], float]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Scores rows of coalitions round by round until a fit to them is exact enough.
+
+        Args:
+            coalitions: `(n, d)`, the most that are scored.
+            precision: When to stop.
+            error: Returns the error of the fit to the scores of the first rows, as a share of the map's range.
+
+        Returns:
+            The scores of the first rows, and the error that is left.
+        """
+        scores, left = np.empty(0), math.inf
+        for part in precision.rounds(self.model):
+            scores = np.append(scores, self.scores(coalitions, pieces(part, self.model.effective_batch_size)))
+            left = error(scores)
+            if precision.reached(len(scores), left):
+                break
+        return scores, left
+
+    def error_of(self, weights: NDArray[np.float64], covariance: NDArray[np.float64] | None) -> float:
+        """Returns the root mean square over the pixels of the weights' standard error, as a share of their range.
+
+        Args:
+            weights: `(d,)`.
+            covariance: `(d, d)`, or None where it is unknown.
+        """
+        if covariance is None:
+            return math.inf
+        areas = np.bincount(self.superpixels.ravel())
+        return share_of_range(np.diag(covariance) * areas * len(areas) / areas.sum(), weights)
 
 
 def superpixels_of(
