@@ -37,7 +37,7 @@ API = {
         "data.read_image",
         "data.example",
     ],
-    # In a checkout the package kerasxai.callbacks is the folder callbacks/.
+    # In a checkout the packages kerasxai.callbacks and kerasxai.training are the folders callbacks/ and training/.
     "Callbacks": [
         "callbacks.explanation.ExplanationCallback",
         "callbacks.localization.LocalizationCallback",
@@ -49,6 +49,7 @@ API = {
     "Faithfulness": ["metrics.faithfulness", "metrics.stability", "metrics.complexity"],
     "Sanity checks": ["metrics.sanity"],
     "Audits": ["audit.audit.audit", "audit.config.AuditConfig"],
+    "Several machines": ["training.distributed.Workers", "training.distributed.fit"],
     "Scores": ["scores"],
     "Drawing": ["viz"],
     "Features": ["features"],
@@ -102,7 +103,7 @@ def _reference() -> Iterator[tuple[str, str]]:
         page = f"{heading.lower().replace(' ', '_')}.md"
         lines = [f"# {heading}", ""]
         for name in itertools.chain.from_iterable(map(_exported, names)):
-            address = name if name.startswith("callbacks.") else f"kerasxai.{name}"
+            address = name if name.startswith(("callbacks.", "training.")) else f"kerasxai.{name}"
             lines += [f"::: {address}", "    options: {heading_level: 2}", ""]
         index.append(f"- [{heading}]({page})")
         yield f"reference/{page}", "\n".join(lines)

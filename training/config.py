@@ -27,6 +27,7 @@ from kerasxai.tools.settings import (
     check_settings,
     setting,
 )
+from kerasxai.training.distributed_config import WorkerSettings
 from kerasxai.training.losses import DEFAULT_LOSS, LOSSES, MULTI_LABEL_LOSSES
 from kerasxai.training.names import argument, check_augment, check_backbone
 from kerasxai.training.recipes import RECIPES, head_of
@@ -368,8 +369,9 @@ TRAIN = SettingsCommand(
         "kerasxai train --data shapes --label-fraction 0.1 --confidence 0.95 --out runs/few",
         "kerasxai train --data shapes_two --labels multi --out runs/two",
         "kerasxai train --data shapes --log mlflow --log tensorboard --out runs/logged",
+        "kerasxai train --data photos/ --workers 10.0.0.1:12345,10.0.0.2:12345 --worker 0 --out runs/two",
         "kerasxai train --config train.toml --epochs 3 --out runs/short",
         "kerasxai train --data shapes --label-noise 0.2 --loss categorical_generalized_cross_entropy --out runs/noisy",
     ],
-    (TrainConfig, Drawing, RunOutput, EndReport, ConfigFile),
+    (TrainConfig, Drawing, RunOutput, WorkerSettings, EndReport, ConfigFile),
 )

@@ -14,12 +14,13 @@ from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedL
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
 from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
+from kerasxai.training.distributed_run import Epochs, fit_phase
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.multi_label import drawn_samples, is_multi, multi_label_loss
 from kerasxai.training.optimizers import optimizer_of
 from kerasxai.training.plan import WARMUP_SHARE, Plan, rows_of_shares
 from kerasxai.training.probe_phase import run_probe
-from kerasxai.training.run_data import Run, training_data, validation_data
+from kerasxai.training.run_data import Run, validation_data
 from kerasxai.training.run_folder import KeepEpochs
 from kerasxai.training.run_log import LogEpochs
 
@@ -65,22 +66,12 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
         run_probe(run, model, callbacks_of(run, phase))
         return
 
-    pairs, validation = training_data(run, given), validation_data(run)
     # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a continued
     # run see the batches that it would have seen.
     first = start + done
     # A probe reads no batch of these.
     passes = first - run.plan.head_epochs if run.plan.probe else first
-    model.fit(
-        pairs.skip(run.steps * passes),
-        steps_per_epoch=run.steps,
-        initial_epoch=first,
-        epochs=end,
-        validation_data=validation,
-        shuffle=False,  # already shuffled
-        callbacks=callbacks_of(run, phase),
-        verbose=run.verbose,
-    )
+    fit_phase(run, model, Epochs(first, end, passes), given, validation_data(run), callbacks_of(run, phase))
 
 
 def loss_of(config: TrainConfig, plan: Plan, positive_weights: NDArray[np.float32] | None = None) -> keras.losses.Loss:

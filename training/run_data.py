@@ -16,6 +16,7 @@ from kerasxai.tools.printable import printable
 from kerasxai.training.augment import augmented_batches, pair_settings
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.distributed import Workers
 from kerasxai.training.labels import Labels
 from kerasxai.training.multi_label import is_multi, smoothed_labels
 from kerasxai.training.plan import Plan, rows_of_shares
@@ -38,6 +39,7 @@ class Run:
         verbose: As for `keras.Model.fit`.
         positive_weights: The weight of the label 1 of each class, with several labels an image; None: 1.
         sinks: Where figures and sheets are logged; None: nowhere.
+        workers: The processes that train together, or None for this one.
     """
 
     config: TrainConfig
@@ -49,6 +51,7 @@ class Run:
     verbose: int | str
     positive_weights: NDArray[np.float32] | None = None
     sinks: LogSinks | None = None
+    workers: Workers | None = None
 
     @property
     def size(self) -> Size:

@@ -20,6 +20,8 @@ from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
 from kerasxai.training.augment import check_augmentation
 from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.distributed import Workers
+from kerasxai.training.distributed_run import check_batches, finish
 from kerasxai.training.multi_label import positive_weights_of
 from kerasxai.training.new_model import feature_stride
 from kerasxai.training.own_backbone import accuracies
@@ -78,12 +80,17 @@ def train(
     return train_into(config, Path(out), drawing, verbose)
 
 
-def train_into(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
-    """Train as `train` does."""
+def train_into(
+    config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str, workers: Workers | None = None
+) -> Path:
+    """Train as `train` does, if there are workers together with them."""
     check_apart(out, config.data)
     # Locked, because two processes that continue the same run would overwrite each other's checkpoints.
     with locked(out):
-        return _train(config, out, drawing, verbose)
+        model = _train(config, out, drawing, verbose, workers)
+    if workers is not None:
+        finish(workers)
+    return model
 
 
 def check_apart(out: str | Path, folder: str) -> None:
@@ -96,7 +103,7 @@ def check_apart(out: str | Path, folder: str) -> None:
         raise KerasxaiError(f"expected an --out apart from the images, got the data folder {folder}; name another one")
 
 
-def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str) -> Path:
+def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str, workers: Workers | None) -> Path:
     # A finished run is returned and a stopped one continues, both only with the settings of its first start.
     config.check_same(out)
     folder = RunFolder(out)
@@ -125,6 +132,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         config = start.resolved.config
         plan = plan_of(config, feature_stride(config, dataset.info))
         check_monitor(plan, dataset.info, drawing)
+        if workers is not None:
+            check_batches(plan, dataset.info.splits["train"], workers)
         folder.monitor = plan.monitor
         weights = positive_weights_of(config, dataset)
         loss_of(config, plan, weights)
@@ -136,7 +145,7 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str)
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
         with logged(folder, config, plan, drawing.log) as sinks:
             for phase in PHASES:
-                run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks)
+                run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks, workers)
                 run_phase(run, phase, start.model)
 
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
