@@ -11,7 +11,7 @@ WORKERS ?= 2
 DIST := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format bench docs gallery clean
+.PHONY: help install demo test test-all lint format bench docs gallery notebooks clean
 
 help:  ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ docs: $(STAMP)  ## Build the documentation site in build/site
 
 gallery: $(STAMP)  ## Draw the pictures of docs/ again (some minutes)
 	$(BIN)/python docs/gallery.py
+
+notebooks: $(STAMP)  ## Run the notebooks of docs/notebooks/ and keep their outputs
+	$(BIN)/python docs/notebooks.py
 
 bench: $(STAMP)  ## Measure speed, as ratios to one forward pass
 	$(BIN)/python -m benchmarks

@@ -5,6 +5,7 @@ are results of long commands, which continue where they were stopped, and are dr
 """
 
 import argparse
+import functools
 import shlex
 import shutil
 import sys
@@ -46,9 +47,15 @@ BOXES = {
 }
 
 
+@functools.cache
+def network() -> keras.Model:
+    """Load the ImageNet network once."""
+    return kerasxai.models.load(NETWORK)
+
+
 def explained(method: str, name: str = "cat") -> kerasxai.Explanation:
     """Explain an example photograph with an ImageNet network."""
-    return kerasxai.explain(NETWORK, kerasxai.data.example(name), method)
+    return kerasxai.explain(network(), kerasxai.data.example(name), method)
 
 
 def over_photograph(method: str, name: str = "cat") -> Picture:
@@ -88,7 +95,7 @@ def draw_refinements(out: Path) -> None:
         row, texts = [], []
         for name, box in BOXES.items():
             photograph = kerasxai.data.example(name)
-            explanation = kerasxai.explain(NETWORK, photograph, "cam", refine=refine)
+            explanation = kerasxai.explain(network(), photograph, "cam", refine=refine)
             height, width = photograph.shape[:2]
             found = explanation.to_boxes(0.2)[0] * np.array([width, height, width, height]) / SIZE
             true = np.array([box]) * [width, height, width, height]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -66,6 +67,8 @@ def pages() -> Iterator[tuple[str, str]]:
         yield f"methods/{family}.md", _family(family, rows)
     yield from _reference()
     yield "reference/commands.md", _commands()
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        yield f"notebooks/{path.stem}.md", _notebook(path)
     for page, name in _COPIED.items():
         # Links of the repository lead to pages of the site.
         yield page, (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
@@ -95,6 +98,30 @@ def _family(family: str, rows: list[Method]) -> str:
         lines += ["```python", f'kerasxai.Explainer(model, "{row.name}")(images)', "```", ""]
         lines += [f"::: {module}.{function}", "    options: {show_root_heading: false, show_root_toc_entry: false}", ""]
     return "\n".join(lines)
+
+
+def _notebook(path: Path) -> str:
+    """Return a notebook with its outputs as Markdown, with its pictures inside."""
+    parts: list[str] = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            # Links between notebooks lead to pages of the site.
+            parts.append(cell.source.replace(".ipynb)", ".md)"))
+            continue
+        parts.append(f"```python\n{cell.source}\n```")
+        parts += [_output(output) for output in cell.outputs]
+    return "\n\n".join(parts) + "\n"
+
+
+def _output(output: nbformat.NotebookNode) -> str:
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![output](data:image/png;base64,{data['image/png'].strip()})"
+    for kind in ("text/markdown", "text/html"):
+        if kind in data:
+            return data[kind]
+    text = output.get("text") or data.get("text/plain", "")
+    return f"```text\n{text.rstrip()}\n```"
 
 
 def _reference() -> Iterator[tuple[str, str]]:

@@ -86,4 +86,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         )
     for page in (ROOT / "docs").rglob("*.md"):
         assert (site / page.relative_to(ROOT / "docs").with_suffix("") / "index.html").exists() or page.stem == "index"
+    for page in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
+        assert "data:image/png;base64" in (site / "notebooks" / page.stem / "index.html").read_text("utf-8")
     assert "usage: kerasxai train" in (site / "reference" / "commands" / "index.html").read_text("utf-8")
