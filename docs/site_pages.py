@@ -91,7 +91,9 @@ def _methods() -> str:
 
 
 def _family(family: str, rows: list[Method]) -> str:
-    lines = [f"# {', '.join(row.name for row in rows)}", ""]
+    names = ", ".join(row.name for row in rows)
+    # `make gallery` draws it.
+    lines = [f"# {names}", "", f"![{names} of a photograph of a cat]({family}.webp)", ""]
     for row in rows:
         module, _, function = row.reference.partition(":")
         lines += [f"## `{row.name}`", "", row.summary, "", f"Paper: {row.paper}. Needs: {row.needs}.", ""]

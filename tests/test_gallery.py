@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from kerasxai.cli import parser_of
+from kerasxai.methods import METHODS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -39,6 +40,13 @@ def test_commands_of_pictures_parse(gallery: dict[str, Any]) -> None:
             parser_of(name).parse_args(words)
 
 
+def test_each_family_of_methods_has_a_picture(gallery: dict[str, Any]) -> None:
+    families = gallery["families"]()
+    assert sorted(name for names in families.values() for name in names) == sorted(METHODS)
+    assert {path.stem for path in (DOCS / "methods").glob("*.webp")} == set(families)
+    assert all(path.stat().st_size < 150_000 for path in (DOCS / "methods").glob("*.webp"))
+
+
 def test_the_animation_is_small_and_moves() -> None:
     path = DOCS / "evidence.gif"
     assert path.stat().st_size < 2_000_000
@@ -54,3 +62,14 @@ def test_other_pages_link_to_pictures_that_exist() -> None:
     for page in DOCS.rglob("*.md"):
         for link in re.findall(r"!\[[^\]]*\]\((?!https)([^)]+)\)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.exhaustive
+def test_the_pictures_of_methods_are_drawn_again(gallery: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    gallery["draw_gallery"](tmp_path)
+    for name in ("gallery.png", "methods/cam.webp"):
+        with Image.open(tmp_path / name) as again, Image.open(DOCS / name) as before:
+            assert again.size == before.size
+            difference = np.abs(np.asarray(again.convert("RGB"), float) - np.asarray(before.convert("RGB"), float))
+            assert difference.mean() < 3
