@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from kerasxai import models
 
-_STRENGTH = 0.3
+_STRENGTH = 1.0
 _BATCH = 32
 _EVIDENCE_SIDE = 64
 Pixels = NDArray[np.uint8] | NDArray[np.float32]

@@ -46,7 +46,7 @@ def constant_pixels(scene: Scene, number: int) -> Iterator[Suspect]:
         yield Suspect(
             number,
             kind_of_place(place),
-            Region(place),
+            Region(place, members),
             members,
             float(agreeing[own].mean()),
             float(agreeing[rest].mean()),

@@ -54,7 +54,9 @@ def evidence_clusters(scene: Scene, maps: NDArray[np.float32], number: int) -> I
         place = peak[np.ix_(rows, columns)]
         alike = float((maps[rest] @ center / tightness > _TIGHT).mean())
         figures = {"tightness": round(tightness**2, 3), "at": kind_of_place(place)}
-        yield Suspect(number, "evidence", Region(place), members, len(members) / len(own), alike, place, figures)
+        yield Suspect(
+            number, "evidence", Region(place, members), members, len(members) / len(own), alike, place, figures
+        )
 
 
 def _clusters(own: NDArray[np.int64], maps: NDArray[np.float32]) -> list[NDArray[np.int64]]:

@@ -62,8 +62,8 @@ def find_shortcuts(
     A mark is something that many images of one class have in common, and others have not: the same pixels or edges at a
     constant place, a patch of the same pixels anywhere, colors or textures that are recognized without the object, or a
     place away from the evidence of other classes that heatmaps share. It is planted into images of other classes, and
-    removed where it is; the control plants the same place of images of other classes, and removes as much elsewhere.
-    Only marks that raise the class beyond the control are shortcuts; see `kerasxai.audit.shortcuts.verdict`.
+    removed where it is; the control plants the same place of images of other classes, and changes as much but keeps
+    the mark. Only marks that raise the class beyond the control are shortcuts; see `kerasxai.audit.shortcuts.verdict`.
 
     A model learns marks from its training images, so these are searched if the data set has them; else the audited
     split is.

@@ -14,7 +14,7 @@ class Mark(Protocol):
     """A suspected mark of a class.
 
     Planting and the control of planting do the same to an image but for the source: images with the mark, or images
-    of other classes. So do removing and its control: at the mark, or elsewhere.
+    of other classes. So do removing and its control but for what is lost: the mark, or something else.
     """
 
     def planted(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
@@ -23,8 +23,8 @@ class Mark(Protocol):
     def removed(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Return an image with a mark without it; `source` is an image of another class."""
 
-    def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
-        """Return an image with a mark, changed as much in another place."""
+    def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
+        """Return an image with a mark, changed as much as by `removed`, but with the mark."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,12 @@ class Region:
 
     Attributes:
         mask: `(H, W)`, True where the mark is.
+        members: Images with the mark.
         without_objects: Whether known objects of the source are not pasted.
     """
 
     mask: NDArray[np.bool_]
+    members: NDArray[np.int64]
     without_objects: bool = True
 
     def planted(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
@@ -50,10 +52,10 @@ class Region:
         """Paste the region of an image of another class."""
         return np.where(self.mask[..., None], scene.pixels[source], scene.pixels[image])
 
-    def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
-        """Paste as much of an image of another class at other places."""
-        moved = np.roll(self.mask, _shift(self.mask, seed), (0, 1)) & ~self.mask
-        return np.where(moved[..., None], scene.pixels[source], scene.pixels[image])
+    def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
+        """Paste the region of another image with the mark; what else it held is lost as well."""
+        others = self.members[self.members != image]
+        return np.where(self.mask[..., None], scene.pixels[others[seed % len(others)]], scene.pixels[image])
 
 
 def _shift(mask: NDArray[np.bool_], seed: int) -> tuple[int, int]:
@@ -86,7 +88,7 @@ class Overlay:
         """Subtract the overlay."""
         return scene.pixels[image] - self.added
 
-    def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
+    def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Subtract the overlay at another place."""
         shift = _shift(np.abs(self.added).max(-1) > 0, seed)
         return scene.pixels[image] - np.roll(self.added, shift, (0, 1))
@@ -129,7 +131,7 @@ class Patches:
         place = self.positions[image]
         return self._pasted(scene.pixels[image], place, scene.pixels[source], place)
 
-    def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
+    def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Paste a patch of another image at a random place."""
         place = self._at_random(scene, seed)
         return self._pasted(scene.pixels[image], place, scene.pixels[source], place)
@@ -163,7 +165,7 @@ class Tone:
         """Change colors the other way round."""
         return self._toward(scene, image, self.rest, self.own)
 
-    def removed_elsewhere(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
+    def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Change colors as those of another class differ from the usual ones."""
         return self._toward(scene, image, self.rest, self.controls[seed % len(self.controls)])
 

@@ -13,6 +13,8 @@ from kerasxai.audit.shortcuts.suspects import Suspect, least_members
 
 _KINDS = {"ring": "border", "frame": "border"}
 _SIDE = 64
+_DARK = 8.0
+"""Gray levels; below, ratios mean nothing."""
 
 
 def outer_regions(size: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:
@@ -29,12 +31,21 @@ def outer_regions(size: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:
 
 
 def region_features(scene: Scene) -> dict[str, NDArray[np.float32]]:
-    """Return statistics of each outer region of each image, `(N, K)` by the name of the region."""
+    """Return statistics of each outer region of each image, `(N, K)` by the name of the region.
+
+    Its colors and its fine texture, and its colors relative to the middle of the image: a shade or a glow depends on
+    what it falls on.
+    """
     details = np.stack([_details(image) for image in scene.pixels])
     colors = scene.small
     opponent = np.stack([colors.mean(-1), colors[..., 0] - colors[..., 1], colors[..., 2] - colors[..., 1]], -1)
     here, there = outer_regions((_SIDE, _SIDE)), outer_regions(scene.size)
-    return {name: _statistics(opponent[:, here[name]], details[:, there[name]]) for name in here}
+    middle = np.log(colors[:, ~here["ring"]].mean(1) + _DARK)
+    found = {}
+    for name in here:
+        relative = 30 * (np.log(colors[:, here[name]].mean(1) + _DARK) - middle)
+        found[name] = np.concatenate([_statistics(opponent[:, here[name]], details[:, there[name]]), relative], 1)
+    return found
 
 
 def _details(image: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -65,4 +76,6 @@ def unusual_region(scene: Scene, features: Mapping[str, NDArray[np.float32]], nu
     place = outer_regions(scene.size)[best]
     kind = _KINDS.get(best, "corner" if " " in best else "strip")
     share = float(found[best][~is_own].mean())
-    yield Suspect(number, kind, Region(place), members, len(members) / len(own), share, place, {"region": best})
+    yield Suspect(
+        number, kind, Region(place, members), members, len(members) / len(own), share, place, {"region": best}
+    )

@@ -68,7 +68,7 @@ def try_out(scene: Scene, suspect: Suspect, seed: int) -> Trial:
         return scene.log_odds_of(_changed(scene, change, images, given, seeds))
 
     planted, control = made(mark.planted, hosts, sources), made(mark.planted, hosts, strangers)
-    removed, elsewhere = made(mark.removed, members, donors), made(mark.removed_elsewhere, members, donors)
+    removed, kept = made(mark.removed, members, donors), made(mark.mark_kept, members, donors)
     before, own = scene.log_odds[hosts], scene.log_odds[members]
     gap = max(float(scene.log_odds[scene.of_class(number), number].mean() - scene.log_odds[rest, number].mean()), 1.0)
     rises = (planted - control).mean(0)
@@ -77,13 +77,13 @@ def try_out(scene: Scene, suspect: Suspect, seed: int) -> Trial:
         rise=_rise(before[:, number], planted[:, number]),
         control_rise=_rise(before[:, number], control[:, number]),
         fall=_rise(removed[:, number], own[:, number]),
-        control_fall=_rise(elsewhere[:, number], own[:, number]),
+        control_fall=_rise(kept[:, number], own[:, number]),
         evidence=float(beyond.mean() / gap),
-        removed_evidence=float((elsewhere - removed)[:, number].mean() / gap),
+        removed_evidence=float((kept - removed)[:, number].mean() / gap),
         flips=float(((planted.argmax(1) == number) & (before.argmax(1) != number)).mean()),
         rank=int((rises > rises[number]).sum()),
         p_value=_p_value(beyond, generator),
-        fall_p_value=_p_value((elsewhere - removed)[:, number], generator),
+        fall_p_value=_p_value((kept - removed)[:, number], generator),
         hosts=hosts,
     )
 
