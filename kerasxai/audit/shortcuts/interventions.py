@@ -54,8 +54,8 @@ class Region:
 
     def mark_kept(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Paste the region of another image with the mark; what else it held is lost as well."""
-        others = self.members[self.members != image]
-        return np.where(self.mask[..., None], scene.pixels[others[seed % len(others)]], scene.pixels[image])
+        marked = self.members[self.members != image]
+        return np.where(self.mask[..., None], scene.pixels[marked[seed % len(marked)]], scene.pixels[image])
 
 
 def _shift(mask: NDArray[np.bool_], seed: int) -> tuple[int, int]:

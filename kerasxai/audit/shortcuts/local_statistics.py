@@ -12,6 +12,8 @@ from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.suspects import Suspect, least_members
 
 _KINDS = {"ring": "border", "frame": "border"}
+_STRIPS = ("top", "bottom", "left", "right")
+_LEAST_STRIPS = 3
 _SIDE = 64
 _DARK = 8.0
 """Gray levels; below, ratios mean nothing."""
@@ -62,6 +64,8 @@ def _statistics(colors: NDArray[np.float32], details: NDArray[np.float16]) -> ND
 def unusual_region(scene: Scene, features: Mapping[str, NDArray[np.float32]], number: int) -> Iterator[Suspect]:
     """Yield the outer region by which most images of a class are recognized, if there is one.
 
+    A mark around the image is on each of its sides; an object that reaches into the outer part is on some of them.
+
     Args:
         scene: The images.
         features: `region_features`.
@@ -69,6 +73,7 @@ def unusual_region(scene: Scene, features: Mapping[str, NDArray[np.float32]], nu
     """
     own, is_own = scene.of_class(number), scene.labels == number
     found = {name: recognized(values, is_own) for name, values in features.items()}
+    found = {name: one for name, one in found.items() if name not in _KINDS or _around(found, own)}
     best = max(found, key=lambda name: (int(found[name][own].sum()), -int(found[name].sum())))
     members = own[found[best][own]]
     if len(members) < least_members(len(own)):
@@ -79,3 +84,8 @@ def unusual_region(scene: Scene, features: Mapping[str, NDArray[np.float32]], nu
     yield Suspect(
         number, kind, Region(place, members), members, len(members) / len(own), share, place, {"region": best}
     )
+
+
+def _around(found: Mapping[str, NDArray[np.bool_]], own: NDArray[np.int64]) -> bool:
+    """Return whether enough images of a class are recognized by most of the sides, each by itself."""
+    return sum(int(found[strip][own].sum()) >= least_members(len(own)) for strip in _STRIPS) >= _LEAST_STRIPS
