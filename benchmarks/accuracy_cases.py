@@ -72,7 +72,7 @@ LADDERS = (
     ),
     Ladder(
         "smoothgrad",
-        (DEFAULT, PAIRED),
+        (DEFAULT,),
         _counted("samples", 8, 16, 32),
         {"samples": 256, "seed": 1},
         method="saliency",

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from kerasxai.engine.images.integer_images import range_of
 from kerasxai.methods import Method
-from kerasxai.methods.perturbation import SAMPLINGS
 from kerasxai.methods.rounds import AUTO, BatchMeans, Drawn, Precision, pieces, precision_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, real, whole
@@ -33,7 +32,6 @@ class Noise:
             the map is as exact as `until` says.
         sigma: Standard deviation of the noise, as a fraction of each image's range.
         seed: Another seed is other noise.
-        sampling: `"random"`, or `"paired"`: each second copy has the negative of the noise of the one before.
         until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map; the root
             mean square over the map, before the absolute value of methods that end in one, estimated from the spread of
             the averages of rounds, of 4 or more.
@@ -44,7 +42,6 @@ class Noise:
     samples: int | str = 50
     sigma: float = 0.15
     seed: int = 0
-    sampling: str = "random"
     until: float = 0.05
     max_samples: int = 800
 
@@ -55,19 +52,11 @@ class Noise:
         _ = self.precision
         real("sigma", self.sigma, above=0)
         whole("seed", self.seed, 0)
-        choice("sampling", self.sampling, SAMPLINGS)
 
     @property
     def precision(self) -> Precision:
         """When `samples="auto"` stops."""
         return precision_of("max_samples", self.until, self.max_samples, _ROUND, 4 * _ROUND)
-
-    def copies(self, pixels: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
-        """Returns the noisy copies with these numbers `(n,)` of images `(B, pixels * C)`, `(n, B, pixels * C)`."""
-        if self.sampling == "random":
-            return _noisy(pixels, self.sigma, self.seed, numbers)
-        noisy = _noisy(pixels, self.sigma, self.seed, numbers // 2)
-        return tf.where(tf.reshape(numbers % 2 == 1, (-1, 1, 1)), 2 * pixels - noisy, noisy)
 
 
 def split_options(
@@ -167,7 +156,7 @@ def _maps_of_copies(
     """Returns the maps of a part of the noisy copies, `(n, B, h, w)`."""
     numbers = tf.range(part.start, part.stop, dtype=tf.int64)
     pixels = tf.reshape(batch.images, (len(batch), -1))
-    noisy = tf.clip_by_value(noise.copies(pixels, numbers), *range_of(model.input_spec))
+    noisy = tf.clip_by_value(_noisy(pixels, noise.sigma, noise.seed, numbers), *range_of(model.input_spec))
     copies = batch.tile(len(numbers), tf.reshape(noisy, (-1, *batch.images.shape[1:])))
     trial = model.for_copies()
     maps = method.signed_function(trial, copies, **options)
