@@ -30,21 +30,12 @@ from kerasxai.viz.overlays import visible_maximum  # noqa: E402
 
 Picture = NDArray[np.uint8]
 NETWORK = "imagenet:EfficientNetLite0"
-SIZE = 224
 SEED = 0
 
 # Evidence through training.
 EPOCHS, STEPS, BATCH = 18, 20, 16
 SHOWN = 4
 CELL = 184
-
-# Boxes around the objects of the example photographs, drawn by hand, as fractions.
-BOXES = {
-    "cat": (0.0, 0.0, 0.93, 1.0),
-    "coffee": (0.14, 0.05, 0.9, 0.97),
-    "astronaut": (0.03, 0.0, 0.97, 1.0),
-    "rocket": (0.46, 0.1, 0.54, 0.82),
-}
 
 
 @functools.cache
@@ -86,35 +77,6 @@ def families() -> dict[str, list[str]]:
     for row in kerasxai.METHODS.values():
         found.setdefault(row.reference.partition(":")[0].rpartition(".")[2], []).append(row.name)
     return found
-
-
-def draw_refinements(out: Path) -> None:
-    """Draw boxes of CAM with and without refinement on the example photographs."""
-    rows, captions = [], []
-    for refine in (None, "best"):
-        row, texts = [], []
-        for name, box in BOXES.items():
-            photograph = kerasxai.data.example(name)
-            explanation = kerasxai.explain(network(), photograph, "cam", refine=refine)
-            height, width = photograph.shape[:2]
-            found = explanation.to_boxes(0.2)[0] * np.array([width, height, width, height]) / SIZE
-            true = np.array([box]) * [width, height, width, height]
-            picture = viz.overlay(photograph, explanation.heatmaps[0])
-            picture = viz.draw_boxes(viz.draw_boxes(picture, true, viz.TRUE_COLOR), found, viz.PREDICTED_COLOR)
-            row.append(picture)
-            texts.append(f"IoU {iou(found, true):.2f}")
-        rows.append(row)
-        captions.append(texts)
-    legend = viz.map_legend(predicted=True, true=True)
-    labels = ["cam", "cam, refine=best"]
-    save(out / "refinements.png", viz.grid(rows, labels, captions=captions, cell_size=(176, 216), legend=legend))
-
-
-def iou(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """Return the intersection over union of two boxes `(1, 4)`."""
-    (x0, y0, x1, y1), (u0, v0, u1, v1) = found[0], true[0]
-    common = max(0.0, min(x1, u1) - max(x0, u0)) * max(0.0, min(y1, v1) - max(y0, v0))
-    return float(common / ((x1 - x0) * (y1 - y0) + (u1 - u0) * (v1 - v0) - common))
 
 
 class Predictions(keras.callbacks.Callback):
@@ -237,7 +199,6 @@ class Made:
 
 DRAWN: dict[str, Callable[[Path], None]] = {
     "gallery": draw_gallery,
-    "refinements": draw_refinements,
     "evidence": draw_evidence,
 }
 """What `make gallery` draws."""
@@ -262,7 +223,8 @@ MADE = {
     ),
 }
 """What is drawn by name only, because it takes from minutes to hours."""
-KEPT = {"scores.png": "of a head trained on photographs that are not in the repository; docs/scores.md describes it"}
+_ABSENT = "of photographs that are not in the repository; the page describes them"
+KEPT = {"scores.png": _ABSENT, "refinements.png": _ABSENT}
 """What is not drawn again."""
 
 
