@@ -1,5 +1,6 @@
 """The commands in the documents are such that the command line takes them."""
 
+import itertools
 import shlex
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def commands() -> list[tuple[str, list[str]]]:
         for block in page.read_text().split("```")[1::2]:
             for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith("kerasxai "):
-                    found.append((page.name, shlex.split(line, comments=True)[1:]))
+                    # What follows ">" is a file of the shell.
+                    words = shlex.split(line, comments=True)[1:]
+                    found.append((page.name, list(itertools.takewhile(lambda word: word != ">", words))))
     return found
 
 
