@@ -150,7 +150,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         with self._guard.block(_WRITE):
             self._warn_of_other_images()
             self._files.save_images(self._drawn)
-        self._sinks.open()
+        self._sinks.begin()
         if self.tensorboard is not False:
             with self._guard.block(_WRITE):
                 self._sink = TensorBoardSink(self.log_dir / "explanations", required=False)

@@ -37,7 +37,7 @@ class LogSinks:
         """The sinks that are open."""
         return list(self._open)
 
-    def open(self, title: str = "", identities: Mapping[str, str] | None = None) -> None:
+    def begin(self, title: str = "", identities: Mapping[str, str] | None = None) -> None:
         """Open the sinks that were given by name.
 
         Args:

@@ -73,7 +73,7 @@ class MeasuringCallback(keras.callbacks.Callback):
         """Begin a training, whose first epoch is measured and decides about the results so far."""
         self._guard = WarnOnce(self.who)
         self._last, self._first, self._begun = None, True, False
-        self._sinks.open()
+        self._sinks.begin()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the sinks."""

@@ -40,6 +40,7 @@ def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
     # Three blocks of the backbone instead of five.
     monkeypatch.setattr(demo, "FEATURES", "block2b_add")
     monkeypatch.setattr(builder, "COUNTS", {"train": 16, "validation": 8, "test": 16})
+    monkeypatch.setattr("kerasxai.cli.demo.IMAGES", 2)
     words = ["demo", "--out", str(tmp_path / "demo"), "--data-dir", str(tmp_path / "data")]
     words += ["--head-epochs", "1", "--epochs", "1"]
     assert main(words) == 0
@@ -72,6 +73,7 @@ def test_the_quick_demo_trains_one_head_on_a_folder_of_images(
 ) -> None:
     monkeypatch.setattr(demo, "FEATURES", "block2b_add")
     monkeypatch.setattr(demo, "QUICK_COUNTS", {"train": 16, "validation": 8, "test": 16})
+    monkeypatch.setattr("kerasxai.cli.demo.QUICK_IMAGES", 2)
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--quick", "--head-epochs", "0", "--epochs", "1"]) == 0
     folder = tmp_path / "runs" / "demo_quick"

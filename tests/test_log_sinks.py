@@ -219,7 +219,7 @@ def test_a_service_that_cannot_be_opened_warns_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("kerasxai.callbacks.log_sinks.open_sink", refuse)
     sinks = LogSinks("kerasxai train", ["tensorboard"], tmp_path)
     with pytest.warns(UserWarning, match="kerasxai train could not log to tensorboard: OSError: no route to host"):
-        sinks.open()
+        sinks.begin()
     sinks.scalars({"loss": 1.0}, 1)
     sinks.close()
     assert not sinks.names

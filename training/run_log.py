@@ -32,7 +32,7 @@ def logged(folder: RunFolder, config: TrainConfig, plan: Plan, names: tuple[str,
     sinks = LogSinks("kerasxai train", names, folder.path / FOLDER)
     kept = folder.path / _RUNS
     known = read_json(kept) if names and folder.rows and kept.exists() else {}
-    sinks.open(folder.path.name, known)
+    sinks.begin(folder.path.name, known)
     finished = False
     try:
         if sinks.names:

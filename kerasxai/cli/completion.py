@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 
 from kerasxai import cli
+from kerasxai.tools.commands import ListedParser
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.lazy import resolve
 from kerasxai.tools.settings import SettingsCommand, setting
@@ -56,14 +57,14 @@ def whole_parser(file: object) -> argparse.ArgumentParser:
     Args:
         file: The mark of arguments that are paths, for the attribute `complete` of shtab.
     """
-    parser = argparse.ArgumentParser("kerasxai")
+    parser = ListedParser("kerasxai")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command")
     for name, row in cli.COMMANDS.items():
         arguments = resolve(row.arguments)
         command = commands.add_parser(name, help=arguments.summary, description=arguments.summary)
         arguments.add_arguments(command)
-        for action in command._actions:  # argparse has no public way to list the arguments.
+        for action in command.arguments:
             if action.metavar in _PATHS or action.dest in _PATH_NAMES:
                 setattr(action, "complete", file)  # noqa: B010 (shtab reads an attribute that argparse does not have)
     return parser

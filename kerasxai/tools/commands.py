@@ -22,6 +22,7 @@ from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import SettingsCommand
 
 __all__ = [
+    "ListedParser",
     "Parser",
     "command_line",
     "command_parser",
@@ -35,7 +36,16 @@ __all__ = [
 _TRACEBACK = "KERASXAI_TRACEBACK"
 
 
-class Parser(argparse.ArgumentParser):
+class ListedParser(argparse.ArgumentParser):
+    """An argument parser that lists its arguments."""
+
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """The arguments, which may be changed."""
+        return list(self._actions)  # argparse has no public way.
+
+
+class Parser(ListedParser):
     """An argument parser with one-line errors that name the nearest valid name, and help with its line breaks kept."""
 
     def __init__(self, prog: str, description: str, epilog: str) -> None:
@@ -46,7 +56,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, including values that begin with "-"."""
         words = sys.argv[1:] if args is None else args
-        for action in self._actions:
+        for action in self.arguments:
             flag = self.replaced_by.get(action.dest)
             # Only where the flag is given: without it, "*" would match nothing before the first flag, and refuse images
             # after it.

@@ -84,7 +84,7 @@ def parse_with_file(prog: str, command: SettingsCommand, words: Sequence[str]) -
         known = _values(prog, command, [word for group in given for word in group[1]])
     except KerasxaiError as error:
         parser.error(f"{printable(str(path))}: {error}" if not str(error).startswith("cannot ") else str(error))
-    for action in parser._actions:  # argparse has no public way to list the arguments.
+    for action in parser.arguments:
         if action.dest in {dest for dest, _ in given}:
             action.required = False
             if action.option_strings:
@@ -124,7 +124,7 @@ def _values(prog: str, command: SettingsCommand, words: Sequence[str]) -> argpar
     """Parse the words of a file alone, none of which is required."""
     parser = _FileParser(prog, "", "")
     command.add_arguments(parser)
-    for action in parser._actions:
+    for action in parser.arguments:
         action.required = False
         if not action.option_strings:
             action.nargs = "?"
@@ -137,7 +137,7 @@ def _words_of_file(path: Path, parser: Parser) -> Iterator[tuple[str, list[str]]
     Raises:
         KerasxaiError: The file cannot be read, or a key or the kind of a value is wrong.
     """
-    actions = {_key(action): action for action in parser._actions if action.dest not in ("help", "config")}
+    actions = {_key(action): action for action in parser.arguments if action.dest not in ("help", "config")}
     for name, value in _read(path).items():
         key = str(name).replace("_", "-")
         if key not in actions:
