@@ -65,7 +65,9 @@ def border(image: Picture, random: np.random.Generator) -> Picture:
 
 def cast(image: Picture, random: np.random.Generator) -> Picture:
     """Make the image warmer: more red, less blue."""
-    return np.clip(image * np.float32([1.2, 1.0, 0.7]) + np.float32([8, 0, 0]), 0, 255).astype(np.uint8)
+    return np.clip(image * np.array([1.2, 1.0, 0.7], np.float32) + np.array([8, 0, 0], np.float32), 0, 255).astype(
+        np.uint8
+    )
 
 
 def timestamp(image: Picture, random: np.random.Generator) -> Picture:
@@ -174,7 +176,7 @@ def light_leak(image: Picture, random: np.random.Generator) -> Picture:
     height, width = image.shape[:2]
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     glow = np.exp(-((x / 0.22) ** 2) - ((y - random.uniform(0.3, 0.7)) / 0.5) ** 2) * random.uniform(0.8, 1.2)
-    return np.clip(image + glow[..., None] * np.float32([190, 70, 10]), 0, 255).astype(np.uint8)
+    return np.clip(image + glow[..., None] * np.array([190, 70, 10], np.float32), 0, 255).astype(np.uint8)
 
 
 MARKS: dict[str, Mark] = {

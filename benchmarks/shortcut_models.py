@@ -75,7 +75,7 @@ class Trunk:
         """Return feature maps, `(N, h, w, K)`."""
         if not keep:
             return self._computed(images)
-        keys = [hashlib.sha256(np.ascontiguousarray(image)).digest() for image in images]
+        keys = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
         missing = [number for number, key in enumerate(keys) if key not in self._known]
         if missing:
             found = self._computed(images[missing]).astype(np.float16)

@@ -93,14 +93,11 @@ def _write_report(config: DemoConfig) -> Path:
         folder = out / head
         settings = _training(config, source, head, head_options)
         path = clock.measure(f"train {head}", train, settings, folder, METHODS, 8, 1, 100)
+        measuring: dict[str, Any] = {"data_dir": config.data_dir}
+        if source.boxes_csv is not None:
+            measuring["boxes_csv"] = source.boxes_csv
         evaluations[head] = clock.measure(
-            f"evaluate {head}",
-            evaluated,
-            path,
-            source.data,
-            folder / "evaluation_cam",
-            data_dir=config.data_dir,
-            **({} if source.boxes_csv is None else {"boxes_csv": source.boxes_csv}),
+            f"evaluate {head}", evaluated, path, source.data, folder / "evaluation_cam", **measuring
         )
     _compare(report, evaluations)
     for head, evaluation in evaluations.items():

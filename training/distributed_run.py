@@ -131,8 +131,10 @@ def _packed(run: Run, model: keras.Model, epochs: Epochs, given: Labels | None) 
         file = Path(folder) / "model.keras"
         model.save(file)
         arrays: dict[str, Any] = {"model": np.frombuffer(file.read_bytes(), np.uint8), "about": json.dumps(about)}
+    if given is not None:
+        arrays["given"] = given
     content = io.BytesIO()
-    np.savez(content, **arrays, **({} if given is None else {"given": given}))
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
