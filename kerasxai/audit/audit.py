@@ -233,13 +233,12 @@ def _row_figures(row: Row, kind: str, seed: int, found: Verdict | None = None) -
 
 def _sanity_figures(row: Row) -> dict[str, Any]:
     figures, found = row.figures["sanity"], sanity_of(row.figures)
-    kind = figures.get("similarity", "hog")
     assert found is not None
     return {
         "method": row.name,
         "passed": not is_insane(row.figures),
-        "hog": found.similarity if kind == "hog" else None,
-        "ranks": found.similarity if kind == "spearman" else None,
+        "hog": found.similarity if found.kind == "hog" else None,
+        "ranks": found.similarity if found.kind == "spearman" else None,
         "gradients": found.control,
         "excess": found.excess,
         "limit": found.limit,

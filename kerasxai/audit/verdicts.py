@@ -99,12 +99,14 @@ class Sanity(NamedTuple):
         control: That of plain gradients; None without them.
         excess: What is compared with the limit.
         limit: See `MARGIN`, `INSANE` and `SAME_RANKS`.
+        kind: `"hog"` or `"spearman"`.
     """
 
     similarity: Interval
     control: Interval | None
     excess: Interval
     limit: float
+    kind: str = "hog"
 
 
 def sanity_of(figures: Values) -> Sanity | None:
@@ -114,7 +116,7 @@ def sanity_of(figures: Values) -> Sanity | None:
     values, control = figures["sanity"]["values"], figures["sanity"].get("control")
     similarity = mean_interval(values)
     if figures["sanity"].get("similarity") == "spearman":
-        return Sanity(similarity, None, similarity, SAME_RANKS)
+        return Sanity(similarity, None, similarity, SAME_RANKS, "spearman")
     if control is None:
         return Sanity(similarity, None, similarity, INSANE)
     return Sanity(similarity, mean_interval(control), difference(values, control), MARGIN)
@@ -126,7 +128,7 @@ def _sanity(figures: Values, sentences: list[str]) -> bool:
         return False
     insane, sign = is_insane(figures), ">=" if is_insane(figures) else "<"
     if found.control is None or found.control["value"] is None:
-        kind = "rank correlation " if found.limit == SAME_RANKS else ""
+        kind = "rank correlation " if found.kind == "spearman" else ""
         figure = f"{kind}{found.similarity['value']:.2f} {sign} {found.limit:.2f}"
     else:
         figure = (

@@ -63,15 +63,16 @@ def read_runs(paths: Iterable[StrPath], least: int = 2) -> list[Run]:
 
 
 def evaluations_in(folder: Path) -> list[Path]:
-    """Return the folders of evaluations of heatmaps in a folder and below it; those of classes alone are left out."""
+    """Return a folder that is an evaluation of heatmaps, or else those below it, without those of classes alone."""
+    own = folder / EVALUATION
+    if own.is_file() and not is_of_classes(read_json(own)):
+        return [folder]
     files = sorted(folder.rglob(EVALUATION)) if folder.is_dir() else []
     return [file.parent for file in files if not is_of_classes(read_json(file))]
 
 
 def _folders(path: Path) -> list[Path]:
     found = evaluations_in(path)
-    if path in found:
-        return [path]
     if not found and path.is_dir() and any(path.rglob(EVALUATION)):
         raise KerasxaiError(
             f"expected an evaluation of heatmaps in {printable(path)}, got one of classes alone; evaluate data with "

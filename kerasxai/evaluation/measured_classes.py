@@ -10,7 +10,7 @@ from kerasxai import data
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.evaluation.measured_method import text_of_name
+from kerasxai.evaluation.measured_method import names_of
 from kerasxai.evaluation.multi_label_figures import LabelFigures
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.classification import unique_names
@@ -49,7 +49,6 @@ class MeasuredClasses:
     def add(self, batch: Mapping[str, Any], outputs: Predictions | None = None) -> Predictions:
         """Predict a batch and count it; arguments as for `MeasuredMethod.add`."""
         outputs = outputs or self._explainer.predict(self._taken.taken(batch["image"]))
-        names = [text_of_name(name) for name in batch["name"]] if "name" in batch else [None] * len(batch["image"])
         if self._labels is not None:
             self._labels.add(outputs, batch["labels"])
             known = np.asarray(batch["labels"]).astype(int).tolist()
@@ -65,8 +64,8 @@ class MeasuredClasses:
                 {"label": int(label), "predicted": int(row[0]), "place": int(rank)}
                 for label, row, rank in zip(labels, ranked, ranks, strict=True)
             ]
-        for name, entry in zip(names, entries, strict=True):
-            self.records.append({"name": str(len(self.records)) if name is None else name, **entry})
+        names = names_of(batch, len(self.records))
+        self.records.extend({"name": name, **entry} for name, entry in zip(names, entries, strict=True))
         return outputs
 
     def choose(self) -> None:

@@ -191,11 +191,13 @@ def add_batch(
     truth = Truth(labels, data.unpad_boxes(batch["boxes"]), batch.get("mask"), parts)
     outputs = outputs or explanation.outputs or explainer.predict(images)
     measure = report.batch(explanation.heatmaps, outputs.scores, truth, batch["image"].shape[1:3])
-    report.count(measure, [text_of_name(name) for name in batch["name"]] if "name" in batch else None)
+    report.count(measure, names_of(batch, len(report.records)))
     return explanation, measure, outputs
 
 
-def text_of_name(name: bytes | str) -> str:
-    """Return the name of an image."""
+def names_of(batch: Mapping[str, Any], first: int) -> list[str]:
+    """Return the names of the images of a batch; without names their numbers, from `first` on."""
+    if "name" not in batch:
+        return [str(first + number) for number in range(len(batch["image"]))]
     # File names may have bytes that are not UTF-8.
-    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+    return [os.fsdecode(name) if isinstance(name, bytes) else str(name) for name in batch["name"]]

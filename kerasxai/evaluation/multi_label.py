@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.config import EvaluateConfig
-from kerasxai.evaluation.measured_method import MeasuredMethod, text_of_name
+from kerasxai.evaluation.measured_method import MeasuredMethod, names_of
 from kerasxai.evaluation.multi_label_figures import LabelFigures, SeedFigures
 from kerasxai.explanation import Explanation
 from kerasxai.metrics import BoxAveragePrecision, ImageBoxes, PointingGameByClass
@@ -59,8 +59,7 @@ class MultiLabelMethod(MeasuredMethod):
 
     def _count_pairs(self, batch: Batch, pairs: LabelPairs, heatmaps: NDArray, outputs: Predictions) -> None:
         size = batch["image"].shape[1:3]
-        names = [text_of_name(name) for name in batch["name"]] if "name" in batch else None
-        names = [str(self._images + number) for number in range(len(batch["image"]))] if names is None else names
+        names = names_of(batch, self._images)
         scores = pair_scores(outputs.scores, batch["labels"], pairs)
         measure = self.report.batch(heatmaps, scores, pairs.truth, size)
         self.report.count(measure, [names[image] for image in pairs.images])

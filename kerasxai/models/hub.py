@@ -5,6 +5,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import keras
@@ -94,7 +95,7 @@ def hub_backbone(preset: str) -> keras.Model:
         (None, None, None, 512)
     """
 
-    def load(hub: Any) -> tuple[Any, Any]:
+    def load(hub: ModuleType) -> tuple[keras.Model, keras.layers.Layer | None]:
         backbone = hub.models.Backbone.from_preset(preset)
         try:
             return backbone, hub.layers.ImageConverter.from_preset(preset)
@@ -135,18 +136,20 @@ def backbone_of(model: keras.Model) -> keras.Model:
     return _with_preprocessing(backbone, converter)
 
 
-def _with_preprocessing(backbone: Any, converter: Any) -> keras.Model:
+def _with_preprocessing(backbone: keras.Model, converter: keras.layers.Layer | None) -> keras.Model:
     image = keras.Input(tuple(backbone.input.shape[1:]), name="image", dtype="float32")
     pixels = image if converter is None else _preprocessing(converter)(image)
     # One graph, so that a part of it can be trained and can feed a head.
     return trunk_of(keras.Model(image, backbone(pixels), name=backbone.name))
 
 
-def _converter_of(model: object) -> Any:
+def _converter_of(model: object) -> keras.layers.Layer | None:
     return getattr(getattr(model, "preprocessor", None), "image_converter", None)
 
 
-def _preprocessing(converter: Any, class_names: Sequence[str] | None = None) -> keras.layers.Layer:
+def _preprocessing(
+    converter: keras.layers.Layer | None, class_names: Sequence[str] | None = None
+) -> keras.layers.Layer:
     scale, offset = getattr(converter, "scale", None), getattr(converter, "offset", None)
     return PresetPreprocessing(
         class_names,
@@ -158,19 +161,19 @@ def _preprocessing(converter: Any, class_names: Sequence[str] | None = None) -> 
     )
 
 
-def _fit_of(converter: Any) -> str:
+def _fit_of(converter: keras.layers.Layer | None) -> str:
     if getattr(converter, "crop_to_aspect_ratio", False):
         return "crop"
     return "pad" if getattr(converter, "pad_to_aspect_ratio", False) else "stretch"
 
 
-def _shape(backbone: Any, converter: Any) -> tuple[int | None, int | None, int]:
+def _shape(backbone: keras.Model, converter: keras.layers.Layer | None) -> tuple[int | None, int | None, int]:
     height, width, channels = tuple(backbone.input.shape[1:])
     size = getattr(converter, "image_size", None) or (None, None)
     return height or size[0], width or size[1], channels
 
 
-def _loaded(preset: str, load: Callable[[Any], T]) -> T:
+def _loaded(preset: str, load: Callable[[ModuleType], T]) -> T:
     """Load something of a preset.
 
     Raises:

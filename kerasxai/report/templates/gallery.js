@@ -4,7 +4,7 @@
   const colors = Object.fromEntries(Object.entries(content.colors).map(([name, text]) => [name, heatmaps.bytes(text)]));
   const HIT = 0.5, KEPT = 80, SLICE = 12;
   const photos = new Map(), kept = new Map();
-  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false, scale: false };
+  const state = { group: 0, variant: 0, step: 0, mode: "predicted", threshold: 0.2, opacity: 0.6, colors: "auto", box: true, mask: false, scale: false, peak: 0 };
   let measured = [], cards = [], order = [], opened = -1, ownClass = null, job = 0, player = 0;
 
   const group = () => content.groups[state.group];
@@ -50,8 +50,7 @@
   function peakOf(i, target) {
     if (!state.scale) return null;
     const step = variant().steps[state.step], number = step.maps[i].findIndex(one => one[0] === target);
-    const highest = Math.max(...variant().steps.flatMap(one => one.peaks.flat()));
-    return highest ? step.peaks[i][number] / highest : 0;
+    return state.peak ? step.peaks[i][number] / state.peak : 0;
   }
 
   function mapOf(i, label) {
@@ -216,6 +215,7 @@
 
   function chooseVariant() {
     const steps = variant().steps, several = steps.length > 1;
+    state.peak = steps.flatMap(step => step.peaks.flat()).reduce((most, one) => Math.max(most, one), 0);
     state.step = Math.min(state.step, steps.length - 1);
     if (!several) state.step = 0;
     find("epochs").hidden = !several;
