@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -20,9 +21,10 @@ from run_folders import SIZE, tiny_model, write_photos
 import kerasxai
 from kerasxai import KerasxaiError, data
 from kerasxai.cli import main, parser_of
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.streaming.config import shard_count
 from kerasxai.streaming.maps import MapWriter, scaled
+from kerasxai.streaming.resizing import fitted
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.tools.folders import locked
 
@@ -109,6 +111,24 @@ def test_a_killed_call_goes_on_without_loss_or_double_work(folder: Path, whole: 
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert content(out) == content(whole)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_resized_images_are_those_of_tensorflow(fit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    # Smaller, larger, equal in both sides or in one, and of one pixel.
+    sizes = [(427, 640), (35, 31), (32, 48), (200, 48), (32, 300), (1, 1), (7, 3), (1201, 9)]
+    for channels, size in ((3, (32, 48)), (1, (32, 48)), (4, (33, 5))):
+        taken = ImageInput(size, channels, fit=fit)
+        for height, width in sizes:
+            image = chance.integers(0, 256, (height, width, 4 if channels == 4 else 3), np.uint8)
+            found, expected = fitted(image, taken), taken.resized(image)
+            if platform.machine() == "x86_64":
+                np.testing.assert_array_equal(found, expected)
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+    monkeypatch.setattr("kerasxai.streaming.resizing._resized", lambda *_: pytest.fail("a copy of a large image"))
+    large = np.zeros((2001, 2000, 3), np.uint8)
+    assert fitted(large, ImageInput((4, 4), fit=fit)).shape == (4, 4, 3)
 
 
 def test_several_machines_take_different_shards(

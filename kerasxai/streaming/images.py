@@ -17,6 +17,7 @@ from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.streaming.resizing import fitted
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import cannot
 from kerasxai.tools.printable import printable
@@ -118,22 +119,23 @@ class FolderImages:
 
     def _read(self, first: int, stop: int, taken: ImageInput) -> ImageBatch:
         names = self.names[first:stop]
-        found: dict[int, NDArray] = {}
+        pixels = np.empty((len(names), *taken.size, taken.channels), np.float32)
+        rows: list[int] = []
         errors: dict[int, str] = {}
         for row, name in enumerate(names):
             path = self.folder / name
             try:
-                pixels = data.read_image(path, channels=4 if taken.channels == 4 else 3, bits=self.bits)
                 # Resized before the next image is read, so that one image at full size is in memory for each thread.
-                found[row] = taken.resized(pixels)
+                image = data.read_image(path, channels=4 if taken.channels == 4 else 3, bits=self.bits)
+                pixels[len(rows)] = fitted(image, taken)
+                rows.append(row)
             except KerasxaiError as error:
                 errors[row] = printable(str(error))
             except (OSError, MemoryError) as error:
                 errors[row] = printable(str(cannot("read", path, error)))
-        pixels = np.stack(list(found.values())) if found else np.zeros((0, *taken.size, taken.channels), np.float32)
-        return ImageBatch(
-            first, [printable(name) for name in names], [None] * len(names), pixels, np.array(list(found), int), errors
-        )
+        labels: list[int | None] = [None] * len(names)
+        shown = [printable(name) for name in names]
+        return ImageBatch(first, shown, labels, pixels[: len(rows)], np.array(rows, int), errors)
 
 
 class DatasetImages:
