@@ -128,7 +128,8 @@ def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.fl
         raise KerasxaiError(f"expected preprocessed images of shape {given.shape}, got {made.shape}")
     if made.dtype.kind not in "fiub" and not np.can_cast(made.dtype, np.float32):
         raise KerasxaiError(f"expected preprocessed images of real numbers, got {made.dtype}")
-    made = made.astype(np.float32)
+    # Copied only if needed: copies of whole batches take as long as reading their files.
+    made = np.require(made, np.float32, "W")
     if not np.isfinite(made).all():
         raise KerasxaiError("expected preprocessed images of finite numbers, got NaN or infinity")
     return made

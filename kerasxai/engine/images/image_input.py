@@ -60,7 +60,9 @@ class ImageInput:
 
     def taken(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Returns a batch `(N, H, W, 1 | 3 | 4)` in [0, 255] as the model takes it."""
-        made = preprocessed(self.preprocess, np.asarray(self.colored(images)))
+        made = preprocessed(
+            self.preprocess, images if images.shape[-1] == self.channels else np.asarray(self.colored(images))
+        )
         return np.ascontiguousarray(np.moveaxis(made, -1, 1)) if self.channels_first else made
 
     def colored(self, images: tf.Tensor | NDArray[Any]) -> tf.Tensor:
