@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, write_classes, write_explained
-from kerasxai.cli.explain_shards import check_stream, explain_shards, without_stream
+from kerasxai.cli.explain_shards import explain_shards
 from kerasxai.cli.images_in import (
     ImageIn,
     finite_images,
@@ -21,15 +21,18 @@ from kerasxai.cli.images_in import (
     with_channels,
 )
 from kerasxai.cli.ledger import Ledger
-from kerasxai.cli.predictions import errors_of_images, predicted_pairs, top_predictions
+from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
+from kerasxai.cli.shard_commands import check_stream, without_stream
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
-from kerasxai.tools.errors import unknown
+from kerasxai.streaming.class_maps import errors_of_images, predicted_pairs
+from kerasxai.streaming.config import StreamSettings
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.folders import locked
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.settings import from_options
@@ -53,13 +56,17 @@ def run(options: argparse.Namespace) -> int:
         if name not in METHODS:
             raise unknown("method", name, METHODS)
     preprocessing(config.input_range)  # Refuses a mistake before the images are read.
-    check_stream(config)
+    check_stream(config, config.images, StreamSettings)
+    if config.data is not None and config.refine is not None and config.heatmaps == "layer":
+        raise KerasxaiError("heatmaps must be image or none with --refine, whose maps have the image's size, got layer")
     if config.data is not None:
         return explain_shards(config, methods, settings_of("explain", options, method=methods))
     with locked(config.out):
         paths = image_files(config.images, config.out)
         ledger = Ledger(
-            config.out, ExplanationTable(config.model), settings_of("explain", without_stream(options), method=methods)
+            config.out,
+            ExplanationTable(config.model),
+            settings_of("explain", without_stream(options, StreamSettings), method=methods),
         )
         stems = ledger.plan(paths, lambda stem: files_of(stem, methods))
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]

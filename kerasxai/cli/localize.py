@@ -1,14 +1,15 @@
 """The work of `kerasxai localize`: boxes and masks of what a model sees in images, as files that other tools read."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai import models, viz
+from kerasxai import viz
 from kerasxai.cli.images_in import (
     ImageIn,
     finite_images,
@@ -29,14 +30,16 @@ from kerasxai.cli.localize_files import (
     write_mask,
     write_sheet,
 )
+from kerasxai.cli.localize_model import load_mapper
+from kerasxai.cli.localize_shards import localize_shards
 from kerasxai.cli.localize_threshold import resolve_threshold
-from kerasxai.cli.predictions import errors_of_images, predicted_pairs
 from kerasxai.cli.settings import settings_of
+from kerasxai.cli.shard_commands import check_stream, without_stream
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import ImageInput, image_input
-from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
-from kerasxai.explainer import Explainer
-from kerasxai.localization import chosen_threshold, heatmap_to_mask, mask_to_boxes
+from kerasxai.engine.outputs.kinds import class_label
+from kerasxai.localization import AUTO_RULE, chosen_threshold, heatmap_to_mask, mask_to_boxes
+from kerasxai.streaming.class_maps import ClassMap
+from kerasxai.streaming.config import StreamedDataSettings
 from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.printable import printable
@@ -57,14 +60,22 @@ def run(options: argparse.Namespace) -> int:
         0, or 1 if some images were skipped.
     """
     config = from_options(LocalizeConfig, options)
-    threshold, origin = resolve_threshold(config)
-    chosen_threshold(np.eye(2), threshold)  # Refuses a mistake before the model is loaded.
+    # Refuse mistakes before the model is loaded.
+    check_stream(config, config.images, StreamedDataSettings)
+    chosen_threshold(np.eye(2), AUTO_RULE if config.threshold == "auto" else config.threshold)
     preprocessing(config.input_range)
+    if config.data is not None:
+        return localize_shards(config, settings_of("localize", options))
+    threshold, origin = resolve_threshold(config)
     with locked(config.out):
         check_output_folder(config.out / "masks")
         paths = image_files(config.images, config.out)
         table = BoxTable()
-        ledger = Ledger(config.out, table, settings_of("localize", options, threshold=threshold))
+        ledger = Ledger(
+            config.out,
+            table,
+            settings_of("localize", without_stream(options, StreamedDataSettings), threshold=threshold),
+        )
         config = replace(config, threshold=threshold)
         stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
@@ -96,32 +107,17 @@ def _localize(
     table: BoxTable,
     count: int,
 ) -> None:
-    model = models.load_classifier(config.model, config.custom_objects)
-    model_input = image_input(model, config.image_size, config.input_range, config.fit)
-    table.classes = models.class_names(model)
-    target = None if config.target is None else class_index(config.target, table.classes, class_count(model))
-    explainer = Explainer(
-        model,
-        config.method,
-        layer=config.layer,
-        batch_size=config.batch_size,
-        refine=config.refine,
-        score=config.score,
-        outputs=config.outputs,
-        progress=False,
-        **config.option,
-    )
-    by_class = target is None and models.is_multi_label(model)
-    write = _write_classes if by_class else _write
+    mapper, table.classes = load_mapper(config)
+    write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:
-        if by_class:
-            return list(_classes_explained(explainer, images, model_input, config))
-        return list(_explained(explainer, images, model_input, target))
+        batch = mapper.model_input.batch([image.pixels for image in images])
+        maps = mapper.maps(batch, [(image.pixels.shape[0], image.pixels.shape[1]) for image in images])
+        return [_Explained(image, its) for image, its in zip(images, maps, strict=True)]
 
     cells: list[Cell] = []
     with Bar(count, "localizing", None) as bar:
-        for turn, read in enumerate(with_channels(batches, model_input.channels, config.bits)):
+        for turn, read in enumerate(with_channels(batches, mapper.model_input.channels, config.bits)):
             _, found = finite_images(read, explain, ledger)
             for one in found or ():
                 its = write(one, config, stems[one.image.number], table.classes, ledger)
@@ -131,57 +127,18 @@ def _localize(
             ledger.save()
             if turn == 0:
                 # After the first batch, when the model has been called and other mistakes are out of the way.
-                warn_of_range(model, model_input, config.input_range)
+                assert isinstance(mapper.explainer.model, keras.Model)
+                warn_of_range(mapper.explainer.model, mapper.model_input, config.input_range)
     if cells:
         rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
         write_sheet(config.out / "sheet.png", rows, config.method, config.refine, config.threshold)
-
-
-class _ClassMap(NamedTuple):
-    """A heatmap of the image's size, the explained class and its probability."""
-
-    heatmap: NDArray[np.float32]
-    target: int
-    probability: float
 
 
 class _Explained(NamedTuple):
     """An image with the map of its class, or of several."""
 
     image: ImageIn
-    maps: list[_ClassMap]
-
-
-def _explained(
-    explainer: Explainer, images: list[ImageIn], model_input: ImageInput, target: int | None
-) -> Iterator[_Explained]:
-    batch = model_input.batch([image.pixels for image in images])
-    explanation = explainer(batch, target)
-    probabilities = (explanation.outputs or explainer.predict(batch)).probabilities
-    for i, image in enumerate(images):
-        heatmap = model_input.restored(explanation.heatmaps[i], image.pixels.shape[:2])
-        explained = int(explanation.targets[i])
-        yield _Explained(image, [_ClassMap(heatmap, explained, float(probabilities[i, explained]))])
-
-
-def _classes_explained(
-    explainer: Explainer, images: list[ImageIn], model_input: ImageInput, config: LocalizeConfig
-) -> Iterator[_Explained]:
-    """Explain the predicted classes of images with several labels, perhaps none."""
-    batch = model_input.batch([image.pixels for image in images])
-    predictions = explainer.predict(batch)
-    rows, targets = predicted_pairs(predictions, config.class_threshold, config.top)
-    heatmaps = np.zeros((0, *model_input.size), np.float32)
-    if len(rows):
-        with errors_of_images(rows):
-            heatmaps = explainer(batch[rows], targets).heatmaps
-    for i, image in enumerate(images):
-        its = [(heatmaps[row], int(targets[row])) for row in np.flatnonzero(rows == i)]
-        size = image.pixels.shape[:2]
-        yield _Explained(
-            image,
-            [_ClassMap(model_input.restored(one, size), k, float(predictions.probabilities[i, k])) for one, k in its],
-        )
+    maps: list[ClassMap]
 
 
 def _write(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
+from kerasxai.streaming.config import StreamedDataSettings
 from kerasxai.tools.model_settings import (
     CLASS_SCORES,
     DATA,
@@ -36,11 +37,11 @@ def _refine(text: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalizeConfig(MethodOptions, FileInputSettings, ModelSettings):
-    """Settings of `kerasxai localize`, with those of the model, of its images and of the method.
+class LocalizeConfig(StreamedDataSettings, MethodOptions, FileInputSettings, ModelSettings):
+    """Settings of `kerasxai localize`, with those of the model, of its images, of the method and of shards.
 
     Attributes:
-        images: Image files, or folders of them.
+        images: Image files, or folders of them; none with `data`.
         method: A name in `kerasxai.METHODS`.
         refine: As for `kerasxai.Explainer`; `none` on the command line is None.
         layer: As for `kerasxai.Explainer`.
@@ -104,6 +105,8 @@ LOCALIZE = SettingsCommand(
         "kerasxai localize imagenet:EfficientNetLite0 photos/ --out boxes/",
         "kerasxai localize runs/gap/model.keras cat.jpg dog.jpg --method gradcam --refine none --threshold 0.3",
         "kerasxai localize imagenet:EfficientNetLite0 photos/*.jpg --target tabby --all-boxes",
+        "kerasxai localize runs/gap/model.keras --data photos/ --shards 100 --out shards/",
     ],
     (LocalizeConfig,),
+    replaced_by={"images": "--data"},
 )

@@ -40,26 +40,35 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamSettings(ShardSettings):
-    """A data set whose images are explained in shards.
+class StreamedDataSettings(ShardSettings):
+    """A data set whose images are processed in shards.
 
     Attributes:
         data: A folder of images, or a name of TensorFlow Datasets; None for image files.
         split: The split of a named data set.
         data_dir: As for `kerasxai.data.load`.
-        heatmaps: The size of the written heatmaps: `"layer"` for that of the method, `"image"` for that of the model's
-            input, `"none"` to write no heatmaps; None for `"layer"`, or `"image"` with a refinement.
     """
 
     data: str | None = setting(
-        "a folder of images, or the name of a data set, in place of IMAGE: written as Parquet and arrays, in shards "
-        f"(default: of {_IMAGES} images)",
+        "a folder of images, or the name of a data set, in place of IMAGE: written as Parquet, of explain also as "
+        f"arrays, in shards (default: of {_IMAGES} images)",
         SHARDS,
         None,
         metavar="FOLDER|NAME",
     )
     split: str = setting("split of a named data set", SHARDS, "test")
     data_dir: str | None = setting("where TensorFlow Datasets keeps its files", SHARDS, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings(StreamedDataSettings):
+    """A data set whose images are explained in shards.
+
+    Attributes:
+        heatmaps: The size of the written heatmaps: `"layer"` for that of the method, `"image"` for that of the model's
+            input, `"none"` to write no heatmaps; None for `"layer"`, or `"image"` with a refinement.
+    """
+
     heatmaps: str | None = setting(
         "size of the written heatmaps: layer, as the method makes them, image, or none for no heatmaps (default: "
         "layer, or image with --refine)",

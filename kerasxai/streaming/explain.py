@@ -21,10 +21,8 @@ from kerasxai.streaming.images import ImageBatch, StreamedImages
 from kerasxai.streaming.maps import MapWriter, scaled
 from kerasxai.streaming.shards import Shard
 from kerasxai.streaming.tables import Row, RowWriter, import_pyarrow, join_tables
-from kerasxai.tools.errors import NotFiniteError
 from kerasxai.tools.files import write_json
 from kerasxai.tools.input_range import Preprocess
-from kerasxai.tools.printable import printable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -102,7 +100,7 @@ class ExplainTask:
                 for name in (self.methods if self.with_heatmaps else ())
             ]
             for batch in images.batches(shard.start, shard.stop, self.taken, self.batch_size):
-                explanations = self._explained(batch)
+                explanations = batch.explained(self.taken, self._explained) or []
                 stored = [scaled(one.heatmaps) for one in explanations] if self.with_heatmaps else []
                 for index, writer in enumerate(maps):
                     writer.add(stored[index][0] if stored else _NO_MAPS, batch.rows, len(batch))
@@ -115,22 +113,10 @@ class ExplainTask:
                     warn_of_range(self.explainers[0].model, self.taken, self.preprocess)
         write_json(shard.folder / "shard.json", _plain({"images": len(shard), "skipped": skipped, "methods": about}))
 
-    def _explained(self, batch: ImageBatch) -> list[Explanation]:
-        """Explain a batch by all methods; images without finite numbers are moved to its errors."""
-        while len(batch.rows):
-            taken = self.taken.taken(batch.pixels)
-            try:
-                found = [explainer(taken, self.target) for explainer in self.explainers]
-                outputs = found[0].outputs or self.explainers[0].predict(taken)
-                return [replace(one, outputs=outputs, images=None) for one in found]
-            except NotFiniteError as error:
-                if error.image is None:
-                    raise
-                row = int(batch.rows[error.image])
-                batch.errors[row] = printable(f"{batch.names[row]}: {error}")
-                batch.pixels = np.delete(batch.pixels, error.image, axis=0)
-                batch.rows = np.delete(batch.rows, error.image)
-        return []
+    def _explained(self, taken: NDArray[np.float32]) -> list[Explanation]:
+        found = [explainer(taken, self.target) for explainer in self.explainers]
+        outputs = found[0].outputs or self.explainers[0].predict(taken)
+        return [replace(one, outputs=outputs, images=None) for one in found]
 
     def _rows(
         self,

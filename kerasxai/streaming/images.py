@@ -3,27 +3,32 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai import data
+from kerasxai.data.batching import Sample, padded_batches, resize_sample
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.streaming.resizing import fitted
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, NotFiniteError, unknown
 from kerasxai.tools.files import cannot
 from kerasxai.tools.printable import printable
 
 _READERS = min(4, os.cpu_count() or 1)
 """Threads that read image files."""
+_SIZE = "size_before"
+"""Height and width of an image of a named data set before it is resized."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -36,6 +41,7 @@ class ImageBatch:
         labels: The true class of each image; None where it is unknown.
         pixels: `(k, H, W, C)` in [0, 255], the images that could be read, of the size of the model.
         rows: `(k,)` their positions in the batch.
+        sizes: `(k, 2)` their heights and widths before they were resized.
         errors: Why an image could not be used, by its position in the batch.
     """
 
@@ -44,10 +50,36 @@ class ImageBatch:
     labels: list[int | None]
     pixels: NDArray
     rows: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     errors: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def explained(self, taken: ImageInput, explain: Callable[[NDArray[np.float32]], T]) -> T | None:
+        """Explain the images that could be read; those without finite numbers are moved to `errors`.
+
+        Args:
+            taken: The images that the model takes.
+            explain: Explains images as the model takes them.
+
+        Returns:
+            The result of `explain`, for the images that are left in `pixels`; None if there are none.
+
+        Raises:
+            NotFiniteError: All images are concerned, as with weights that are not finite.
+        """
+        while len(self.rows):
+            try:
+                return explain(taken.taken(self.pixels))
+            except NotFiniteError as error:
+                if error.image is None:
+                    raise
+                row = int(self.rows[error.image])
+                self.errors[row] = printable(f"{self.names[row]}: {error}")
+                for name in ("pixels", "rows", "sizes"):
+                    setattr(self, name, np.delete(getattr(self, name), error.image, axis=0))
+        return None
 
 
 class StreamedImages(Protocol):
@@ -121,6 +153,7 @@ class FolderImages:
         names = self.names[first:stop]
         pixels = np.empty((len(names), *taken.size, taken.channels), np.float32)
         rows: list[int] = []
+        sizes: list[tuple[int, ...]] = []
         errors: dict[int, str] = {}
         for row, name in enumerate(names):
             path = self.folder / name
@@ -129,13 +162,15 @@ class FolderImages:
                 image = data.read_image(path, channels=4 if taken.channels == 4 else 3, bits=self.bits)
                 pixels[len(rows)] = fitted(image, taken)
                 rows.append(row)
+                sizes.append(image.shape[:2])
             except KerasxaiError as error:
                 errors[row] = printable(str(error))
             except (OSError, MemoryError) as error:
                 errors[row] = printable(str(cannot("read", path, error)))
         labels: list[int | None] = [None] * len(names)
         shown = [printable(name) for name in names]
-        return ImageBatch(first, shown, labels, pixels[: len(rows)], np.array(rows, int), errors)
+        found = np.array(rows, int), np.array(sizes, int).reshape(-1, 2)
+        return ImageBatch(first, shown, labels, pixels[: len(rows)], *found, errors)
 
 
 class DatasetImages:
@@ -160,17 +195,19 @@ class DatasetImages:
 
     def batches(self, start: int, stop: int, taken: ImageInput, size: int) -> Iterator[ImageBatch]:
         """Read images as `kerasxai evaluate` does; see `StreamedImages`."""
-        batches = self._dataset.batches(
-            self._split, taken.size, size, with_annotations=False, fit=taken.fit, part=(start, stop)
-        )
-        for batch in batches.as_numpy_iterator():
+
+        def resized(sample: Sample) -> Sample:
+            return {**resize_sample(sample, taken.size, taken.fit), _SIZE: tf.shape(sample["image"])[:2]}
+
+        samples = self._dataset.samples(self._split, None, with_annotations=False, part=(start, stop))
+        samples = samples.map(resized, num_parallel_calls=tf.data.AUTOTUNE)
+        for batch in padded_batches(samples, size).prefetch(tf.data.AUTOTUNE).as_numpy_iterator():
             count = len(batch["image"])
             labels: list[int | None] = [None] * count
             if "label" in batch:
                 labels = [int(one) for one in batch["label"]]
-            yield ImageBatch(
-                start, [printable(name) for name in batch["name"]], labels, batch["image"], np.arange(count)
-            )
+            names = [printable(name) for name in batch["name"]]
+            yield ImageBatch(start, names, labels, batch["image"], np.arange(count), batch[_SIZE].astype(int))
             start += count
 
 

@@ -1,0 +1,61 @@
+"""The work of `kerasxai localize --data`: boxes of a large data set, in shards."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from kerasxai.cli.ledger import JSON
+from kerasxai.cli.localize_config import LocalizeConfig
+from kerasxai.cli.localize_model import load_mapper
+from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.shard_commands import compute_left, open_shards, report_skipped_rows, sum_of
+from kerasxai.streaming.images import open_images
+from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
+from kerasxai.streaming.shards import Shard
+from kerasxai.tools.files import read_json, write_json
+from kerasxai.tools.folders import locked
+from kerasxai.tools.printable import printable
+
+_THRESHOLD = "threshold.json"
+
+
+def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
+    """Localize in the shards that are left, and join the tables when all are done.
+
+    Args:
+        config: The settings.
+        settings: Everything that the results depend on, with the threshold as it was given.
+
+    Returns:
+        0, or 1 if images were skipped.
+    """
+    assert config.data is not None
+    images = open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+    folder = open_shards(config.out, settings, images, config.shards)
+    threshold, origin = _kept_threshold(config)
+    config = replace(config, threshold=threshold)
+
+    def work() -> Callable[[Shard], None]:
+        mapper, classes = load_mapper(config)
+        task = LocalizeTask(mapper, classes, threshold, config.all_boxes, config.batch_size, config.input_range)
+        return lambda shard: task.compute(shard, images)
+
+    if not compute_left(folder, config, work):
+        return 0
+    shards = folder.complete()
+    table = merge_boxes(shards, config.out)
+    share = threshold if isinstance(threshold, str) else f"{threshold:g} of the maximum"
+    print(f"threshold {share} ({printable(origin)})")
+    skipped = sum_of(shards, "skipped")
+    print(f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box; boxes: {table}")
+    return report_skipped_rows(skipped, images.count, IMAGES)
+
+
+def _kept_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
+    """Return the threshold of the first call: a later evaluation would change it for the shards that are left."""
+    path = config.out / _THRESHOLD
+    with locked(config.out / ".lock-threshold"):
+        if not path.exists():
+            threshold, origin = resolve_threshold(config)
+            write_json(path, {"threshold": threshold, "origin": origin})
+    kept = read_json(path)
+    return kept["threshold"], kept["origin"]
