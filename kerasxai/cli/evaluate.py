@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +78,16 @@ def run(options: argparse.Namespace) -> int:
         preprocess=options.input_range,
         method_options=dict(options.option),
     )
-    model = models.load_classifier(options.model, options.custom_objects)
+    load = partial(models.load_classifier, options.model, options.custom_objects)
     target = choose_folder if writable else None
     about = {"model": model_identity(options.model)}
     if shards.shards is not None:
-        evaluation = evaluate_shards(model, config, shards, out, about)
+        evaluation = evaluate_shards(load, config, shards, out, about)
         if evaluation is not None:
             print_evaluation(evaluation)
             print(f"figures and records: {out}")
         return 0
+    model = load()
     if several:
         evaluate_methods(model, config, methods, refinements, out=target, show=print_methods, about=about)
     else:

@@ -1,6 +1,7 @@
 """The work of `kerasxai explain --data`: a large data set, explained in shards."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
@@ -11,7 +12,7 @@ from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
-from kerasxai.streaming.images import open_images
+from kerasxai.streaming.images import StreamedImages, open_images, same_images
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
 
@@ -27,21 +28,25 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
     Returns:
         0, or 1 if images were skipped.
     """
-    assert config.data is not None
-    images = open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+    images = _images(config)
     folder = open_shards(config.out, settings, images, config.shards)
-
-    def work() -> Callable[[Shard], None]:
-        task = _task(config, methods)
-        return lambda shard: task.compute(shard, images)
-
-    if not compute_left(folder, config, work):
+    if not compute_left(folder, config, partial(_work, config, methods, images.identity)):
         return 0
     shards = folder.complete()
     table = merge_explanations(shards, config.out)
     skipped = sum_of(shards, "skipped")
     print(f"{images.count - skipped} of {images.count} images are explained, in {folder.shards} shards: {table}")
     return report_skipped_rows(skipped, images.count, table.name)
+
+
+def _images(config: ExplainConfig) -> StreamedImages:
+    assert config.data is not None
+    return open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+
+
+def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Callable[[Shard], None]:
+    task, images = _task(config, methods), same_images(_images(config), identity)
+    return lambda shard: task.compute(shard, images)
 
 
 def _task(config: ExplainConfig, methods: Sequence[str]) -> ExplainTask:

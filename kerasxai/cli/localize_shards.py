@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from kerasxai.cli.ledger import JSON
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_threshold import resolve_threshold
 from kerasxai.cli.shard_commands import compute_left, open_shards, report_skipped_rows, sum_of
-from kerasxai.streaming.images import open_images
+from kerasxai.streaming.images import StreamedImages, open_images, same_images
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.files import read_json, write_json
@@ -28,18 +29,11 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
     Returns:
         0, or 1 if images were skipped.
     """
-    assert config.data is not None
-    images = open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+    images = _images(config)
     folder = open_shards(config.out, settings, images, config.shards)
     threshold, origin = _kept_threshold(config)
     config = replace(config, threshold=threshold)
-
-    def work() -> Callable[[Shard], None]:
-        mapper, classes = load_mapper(config)
-        task = LocalizeTask(mapper, classes, threshold, config.all_boxes, config.batch_size, config.input_range)
-        return lambda shard: task.compute(shard, images)
-
-    if not compute_left(folder, config, work):
+    if not compute_left(folder, config, partial(_work, config, images.identity)):
         return 0
     shards = folder.complete()
     table = merge_boxes(shards, config.out)
@@ -48,6 +42,18 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
     skipped = sum_of(shards, "skipped")
     print(f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box; boxes: {table}")
     return report_skipped_rows(skipped, images.count, IMAGES)
+
+
+def _images(config: LocalizeConfig) -> StreamedImages:
+    assert config.data is not None
+    return open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+
+
+def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
+    mapper, classes = load_mapper(config)
+    images = same_images(_images(config), identity)
+    task = LocalizeTask(mapper, classes, config.threshold, config.all_boxes, config.batch_size, config.input_range)
+    return lambda shard: task.compute(shard, images)
 
 
 def _kept_threshold(config: LocalizeConfig) -> tuple[float | str, str]:

@@ -1,12 +1,13 @@
 """Steps that the commands share that compute a data set in shards."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kerasxai.cli.ledger import JSON
 from kerasxai.streaming.config import ShardSettings, StreamedDataSettings, shard_count
 from kerasxai.streaming.images import StreamedImages
+from kerasxai.streaming.ray_workers import MakeWork, compute_with_ray, import_ray
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.streaming.tables import import_pyarrow
 from kerasxai.tools.commands import print_line
@@ -36,7 +37,25 @@ def check_stream(config: StreamedDataSettings, images: Sequence[str], kind: type
         return
     if images:
         raise KerasxaiError(f"expected image files or --data, got both, {images[0]} and {config.data}; omit one")
+    check_engine(config)
+
+
+def check_engine(config: ShardSettings) -> None:
+    """Check that the packages are installed that the computation of shards needs.
+
+    Args:
+        config: The settings of shards.
+
+    Raises:
+        KerasxaiError: One is not installed, or there are workers without Ray.
+    """
     import_pyarrow()
+    if config.engine == "ray":
+        import_ray()
+    elif config.workers_per_node is not None:
+        raise KerasxaiError(
+            f"expected --engine ray with --workers-per-node, got --engine {config.engine}; add --engine ray"
+        )
 
 
 def without_stream(options: argparse.Namespace, kind: type[StreamedDataSettings]) -> argparse.Namespace:
@@ -62,16 +81,19 @@ def open_shards(out: Path, settings: Mapping[str, object], images: StreamedImage
     return ShardFolder(out, {**kept, "images_sha256": images.identity}, images.count, count)
 
 
-def compute_left(folder: ShardFolder, config: ShardSettings, work: Callable[[], Callable[[Shard], None]]) -> bool:
+def compute_left(folder: ShardFolder, config: ShardSettings, work: MakeWork) -> bool:
     """Compute the shards that are left, and return whether all are done.
 
     Args:
         folder: The shards.
         config: The settings of shards.
-        work: Loads the model, and returns a function that writes the files of a shard into its folder.
+        work: Loads the model, and returns a function that writes the files of a shard into its folder; called in each
+            worker, for which it is pickled.
     """
     numbers = folder.left(config.shard)
-    if numbers:
+    if numbers and config.engine == "ray":
+        compute_with_ray(folder, numbers, work, config.workers_per_node)
+    elif numbers:
         folder.compute(numbers, work())
     left = len(folder.left())
     if left:

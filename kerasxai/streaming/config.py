@@ -11,6 +11,7 @@ MOST_SHARDS = 100_000
 _IMAGES = 1000
 """Images of a shard by default."""
 MAP_SIZES = ("layer", "image", "none")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class ShardSettings:
     Attributes:
         shards: The number of shards; None for the default of the command.
         shard: The only shard to compute, from 0; None for all that are left.
+        engine: `"local"` for this process, `"ray"` for workers of Ray.
+        workers_per_node: With Ray, the workers of each machine; None for one for each GPU, or one without GPUs.
     """
 
     shards: int | None = setting(
@@ -36,6 +39,21 @@ class ShardSettings:
         None,
         limits=Limits(least=0, most=MOST_SHARDS - 1),
         metavar="I",
+    )
+    engine: str = setting(
+        "where shards are computed: local, in this process, or ray, in workers of Ray, on this machine or the cluster "
+        "of RAY_ADDRESS",
+        SHARDS,
+        ENGINES[0],
+        choices=ENGINES,
+        metavar="{local,ray}",
+    )
+    workers_per_node: int | None = setting(
+        "with --engine ray: workers of each machine, each with a model (default: one for each GPU, or one)",
+        SHARDS,
+        None,
+        limits=Limits(least=1, most=1024),
+        metavar="N",
     )
 
 

@@ -80,7 +80,7 @@ class EvaluateTask:
 
     def compute(self, shard: Shard) -> None:
         """Measure the images of a shard, and write its records and totals into its folder."""
-        self._choose()
+        self.choose()
         self._method.begin()
         self._evaluator.measure(self.config.split, (shard.start, shard.stop))
         records = with_chosen(self._method.report.records, self._method.chosen.records.records)
@@ -88,7 +88,7 @@ class EvaluateTask:
             table.add(null_for_nan(records))
         write_json(shard.folder / _TOTALS, self._method.totals())
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
         """Choose the threshold, or read the one that was chosen for another shard."""
         if self._is_chosen:
             return
@@ -116,7 +116,7 @@ class EvaluateTask:
             settings: Everything that the figures depend on.
             about: Entries to keep with the figures.
         """
-        self._choose()
+        self.choose()
         self._method.begin()
         for shard in shards:
             rows = [_record(row) for row in read_rows(shard.folder / RECORDS, _COLUMNS)]

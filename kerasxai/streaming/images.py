@@ -232,3 +232,18 @@ def open_images(
     if not folder.is_dir():
         raise KerasxaiError(f"expected a folder of images or the name of a data set, got {printable(name_or_path)}")
     return FolderImages(folder, out, bits)
+
+
+def same_images(found: StreamedImages, identity: str) -> StreamedImages:
+    """Return images that a worker has found, if they are those of the process that started it.
+
+    Args:
+        found: The images.
+        identity: Of the images of that process.
+
+    Raises:
+        KerasxaiError: They are others.
+    """
+    if found.identity != identity:
+        raise KerasxaiError("expected the same images in all workers, got others in one; give all the same folder")
+    return found

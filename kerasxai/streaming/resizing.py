@@ -17,7 +17,7 @@ _WIDTHS = 256
 """Heights and widths of images whose weights are kept."""
 
 
-def fitted(image: NDArray[np.uint8], taken: ImageInput) -> NDArray[np.floating]:
+def fitted(image: NDArray[np.uint8], taken: ImageInput) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Resize an image to the input of a model, as `ImageInput.resized` does.
 
     Bilinear resizing is linear in rows and in columns, so it is a product with one sparse matrix for each. The order
@@ -36,10 +36,12 @@ def fitted(image: NDArray[np.uint8], taken: ImageInput) -> NDArray[np.floating]:
         np.float32(5.0)
     """
     height, width, channels = image.shape
-    if height * width > _MOST_PIXELS or (height, width) == taken.size:
+    if height * width > _MOST_PIXELS:
         return taken.resized(image)
     if channels != taken.channels:
         image = taken.colored(image).numpy()
+    if (height, width) == taken.size:
+        return image
     if taken.fit != "stretch":
         region = input_region(tf.constant([height, width]), taken.size, taken.fit)
         image = cut(tf.convert_to_tensor(image), region, padding_of(taken.channels)).numpy()
