@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -28,6 +29,32 @@ def test_layers_inside_layers(model: Any) -> None:
     wrapped = L.TimeDistributed(L.Dense(2))
     assert internals.child_layers(wrapped) == [wrapped.layer]
     assert set(internals.layer_tree(model)) > {model, *model.layers, *model.get_layer("inner").layers}
+
+
+def test_a_step_is_traced_once_where_the_training_state_is_built_before() -> None:
+    traced: list[int] = []
+
+    class Counting(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            traced.append(1)
+            return super().train_step(data)
+
+    def trained(builds: bool) -> tuple[list[Any], int]:
+        keras.utils.set_random_seed(1)
+        inputs = keras.Input((3,))
+        model = Counting(inputs, L.Dense(2, activation="softmax")(L.Dropout(0.5)(inputs)))
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
+        batches = tf.data.Dataset.from_tensor_slices((tf.random.stateless_normal((8, 3), (1, 2)), [0, 1] * 4)).batch(4)
+        if builds:
+            internals.build_training_state(model, batches)
+        before = len(traced)
+        losses = model.fit(batches, epochs=2, verbose=0, shuffle=False).history["loss"]
+        return [*losses, *(np.asarray(variable.numpy()) for variable in model.variables)], len(traced) - before
+
+    (plain, twice), (built, once) = trained(False), trained(True)
+    assert (twice, once) == (2, 1)
+    for one, other in zip(plain, built, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_functional_models_say_how_they_take_inputs(model: Any) -> None:

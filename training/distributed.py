@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerasxai.engine.keras_internals import build_training_state
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.distributed_config import checked_workers
 
@@ -198,6 +199,7 @@ def fit(
     if model.steps_per_execution != 1:
         raise KerasxaiError(f"steps_per_execution must be 1 with workers, got {model.steps_per_execution}")
     own = list(callbacks) if workers.is_chief else []
+    build_training_state(model, batches)
     with _averaged_gradients(model, workers), _named_loss():
         return model.fit(
             workers.rows(batches),

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai import data, models
+from kerasxai.engine.keras_internals import build_training_state
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.distributed import Workers, fit
@@ -75,6 +76,7 @@ def fit_phase(
     settings = _settings(run, epochs)
     pairs = training_data(run, given).skip(run.steps * epochs.passes)
     if run.workers is None:
+        build_training_state(model, pairs)
         model.fit(pairs, **settings, validation_data=validation, callbacks=callbacks, verbose=run.verbose)
         return
     run.workers.share(_packed(run, model, epochs, given))

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from kerasxai import data, models
 from kerasxai.data.scenes import count_scenes
+from kerasxai.engine.keras_internals import build_training_state
 from kerasxai.tools.folders import locked
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 from kerasxai.training.words.attention_reader import SIDE
@@ -131,6 +132,7 @@ def _fit_reader(
     pairs = tf.data.Dataset.from_tensor_slices(training)
     pairs = pairs.shuffle(images, seed=config.seed, reshuffle_each_iteration=True)
     pairs = pairs.batch(config.batch_size).prefetch(tf.data.AUTOTUNE)
+    build_training_state(reader, pairs)
     reader.fit(
         # Each pass has its order; skipping the completed passes makes a continued run see the same batches.
         pairs.repeat().skip(steps * done),
