@@ -37,11 +37,21 @@ def explainer_of(method: str, kind: str) -> Any:
     return first_met(method, kind)[0]
 
 
-# Kinds of models on which each method computes in its own way: its layout, its precision, a score of two classes.
-FOR_ALL_METHODS = ("functional", "single_sigmoid", "channels_first", "mixed_float16")
+# Kinds of models on which each way of running a model differs: its layout, its precision, a score of two classes.
+FOR_ALL_WAYS = ("single_sigmoid", "channels_first", "mixed_float16")
 # The other kinds differ in how a model is called and where its score is found. One method of each kind tests this:
 # gradients of a map, of an image, through other rectifiers; scores of changed images; ablation of a map's channels.
 FOR_ALL_KINDS = ("gradcam", "integrated_gradients", "guided_gradcam", "occlusion", "ablationcam")
+
+
+def is_default(method: str, kind: str) -> bool:
+    """Return whether the default suite tests a pair: each method, each way on some kinds, and each kind."""
+    return (
+        kind == "functional"
+        or (kind in FOR_ALL_WAYS and method in (*zoo.ONE_OF_EACH, "lime"))
+        or method in FOR_ALL_KINDS
+    )
+
 
 for_each_method = pytest.mark.parametrize("method", kerasxai.METHODS)
 for_each_pair = pytest.mark.parametrize(
@@ -50,7 +60,7 @@ for_each_pair = pytest.mark.parametrize(
         pytest.param(
             method,
             kind,
-            marks=[] if kind in FOR_ALL_METHODS or method in FOR_ALL_KINDS else pytest.mark.exhaustive,
+            marks=[] if is_default(method, kind) else pytest.mark.exhaustive,
             id=f"{method}-{kind}",
         )
         for method in kerasxai.METHODS

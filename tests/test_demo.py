@@ -1,14 +1,18 @@
-"""The whole road on a few of its images: real data, real weights, real files, one report."""
+"""The whole demo on a few of its images and with a tiny backbone: real data, real files, one report."""
 
+import functools
 import json
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tiny_backbone import in_backbones
 
 from kerasxai.cli import main
 from kerasxai.data.shapes import builder
 from kerasxai.training import demo
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo import HEADS
 
 
@@ -31,14 +35,20 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
-@pytest.mark.timeout(900)
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Train three convolutions on small images; the photographs are explained by the real network."""
+    with in_backbones(64):
+        monkeypatch.setattr(demo, "FEATURES", 4)
+        monkeypatch.setattr(demo, "TrainConfig", functools.partial(TrainConfig, backbone="Tiny", image_size=64))
+        yield
+
+
 def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # With weights of the same seed it is the first one's function, and takes as long as the others.
     monkeypatch.delitem(HEADS, "conv1x1")
-    # Three blocks of the backbone instead of five.
-    monkeypatch.setattr(demo, "FEATURES", "block2b_add")
     monkeypatch.setattr(builder, "COUNTS", {"train": 16, "validation": 8, "test": 16})
     monkeypatch.setattr("kerasxai.cli.demo.IMAGES", 2)
     words = ["demo", "--out", str(tmp_path / "demo"), "--data-dir", str(tmp_path / "data")]
@@ -71,7 +81,6 @@ def test_the_demo_ends_in_a_report_and_goes_on_where_it_was(
 def test_the_quick_demo_trains_one_head_on_a_folder_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "FEATURES", "block2b_add")
     monkeypatch.setattr(demo, "QUICK_COUNTS", {"train": 16, "validation": 8, "test": 16})
     monkeypatch.setattr("kerasxai.cli.demo.QUICK_IMAGES", 2)
     monkeypatch.chdir(tmp_path)

@@ -96,7 +96,8 @@ def test_off_is_off(model: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     "chosen",
     [
-        "oracle or by_hand or shapley or recovered or (functional and (shape or batching or trace))",
+        # Methods of many passes plan their batches; the maps of all methods are compared in this process.
+        "oracle or by_hand or shapley or recovered or (functional and batching and (occlusion or rise or ablation))",
         pytest.param("test_conformance or oracle or by_hand", marks=pytest.mark.exhaustive),
     ],
 )

@@ -53,9 +53,23 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, batch_size=8)
 
 
+CHECKPOINTS: dict[str, list[np.ndarray]] = {}
+"""Weights of the checkpoints that the run `finished` had at its end, by file."""
+
+
 @pytest.fixture(scope="module")
 def finished(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(config, tmp_path_factory.mktemp("runs") / "gap", methods=(), verbose=0).parent
+    finish = RunFolder.finish
+
+    def kept(self: RunFolder) -> None:
+        CHECKPOINTS.update(
+            {path.name: kerasxai.models.load(path).get_weights() for path in self.checkpoints.glob("*.keras")}
+        )
+        finish(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "finish", kept)
+        return train(config, tmp_path_factory.mktemp("runs") / "gap", methods=(), verbose=0).parent
 
 
 @pytest.fixture(scope="module")
@@ -181,19 +195,9 @@ def test_a_monitor_without_boxes_is_refused(config: TrainConfig, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
-def test_an_average_lies_between_the_models_before_and_after_fine_tuning(
-    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: dict[str, list[np.ndarray]] = {}
-
-    def finish(self: RunFolder) -> None:
-        for path in self.checkpoints.glob("*.keras"):
-            kept[path.name] = kerasxai.models.load(path).get_weights()
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunFolder, "finish", finish)
-        train(config, tmp_path / "run", methods=(), verbose=0)
+def test_an_average_lies_between_the_models_before_and_after_fine_tuning(finished: Path) -> None:
+    assert not (finished / "checkpoints").exists()
+    kept = CHECKPOINTS
     assert any((one != other).any() for one, other in zip(kept["start.keras"], kept["end.keras"], strict=True))
     for one, other, average in zip(kept["start.keras"], kept["end.keras"], kept["epoch_0003.keras"], strict=True):
         np.testing.assert_allclose(average, (one + other) / 2, atol=1e-6)
@@ -296,7 +300,7 @@ def test_class_weights_make_rare_classes_count(config: TrainConfig, tmp_path: Pa
     for labels, expected in (([0, 1], [2 / 3, 2]), ([[0.5, 0.5, 0], [0, 0, 1.0]], [4 / 3, 1])):
         pairs = tf.data.Dataset.from_tensors((images, tf.constant(labels)))
         np.testing.assert_allclose(next(iter(with_weights(pairs, weights)))[2], expected, rtol=1e-6)
-    balanced = replace(config, class_weights="balanced", epochs=1)
+    balanced = replace(config, class_weights="balanced", epochs=1, averages=None)
     model = train(balanced, tmp_path / "run", methods=(), verbose=0)
     row = RunFolder(model.parent).rows[0]
     probabilities = kerasxai.models.load(model.parent / "model.keras").predict(images_of(config, "train")[0], verbose=0)

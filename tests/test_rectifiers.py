@@ -65,7 +65,8 @@ def guided(model: Any, images: np.ndarray) -> np.ndarray:
     return explanation.heatmaps
 
 
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+# Both rules are laid on the same rectifiers; what they compute is compared with oracles.
+@pytest.mark.parametrize("method", zoo.mostly(["guided_backprop"], ["guided_backprop", "deconvnet"]))
 def test_the_same_network_gives_the_same_map_however_its_rectifiers_were_written(
     method: str, images: np.ndarray
 ) -> None:

@@ -67,7 +67,8 @@ def test_each_thread_has_its_own_inputs_and_diagnostics(method: str, options: di
     def explained(explainer: kerasxai.Explainer, number: int) -> kerasxai.Explanation:
         return explainer([zoo.images(2, seed=number), given[number : number + 1]], targets=number % 3)
 
-    expected = [explained(kerasxai.Explainer(model, method, **options), number) for number in range(8)]
+    alone = kerasxai.Explainer(model, method, **options)
+    expected = [explained(alone, number) for number in range(8)]
     shared = kerasxai.Explainer(model, method, **options)
     for one, other in zip(at_once(8, lambda number: explained(shared, number)), expected, strict=True):
         np.testing.assert_allclose(one.heatmaps, other.heatmaps, rtol=1e-5, atol=1e-7)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from kills import copied
 from PIL import Image
 from tiny_backbone import in_backbones
 
@@ -74,7 +75,8 @@ def config(photos: Path) -> TrainConfig:
 @pytest.fixture(scope="module")
 def finished(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "gap"
-    assert train(config, out, methods=("cam",), explain_images=2, verbose=0) == out / "model.keras"
+    with copied(1, out.parent / "between_epochs"), copied(2, out.parent / "before_a_row", row_is_written=False):
+        assert train(config, out, methods=("cam",), explain_images=2, verbose=0) == out / "model.keras"
     return out
 
 
@@ -146,26 +148,16 @@ def interrupted(folder: RunFolder) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize(("killed", "methods"), [("between_epochs", ("cam",)), ("before_a_row", ())])
 def test_a_killed_run_goes_on_to_the_same_weights(
-    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, finished: Path, killed: str, methods: tuple[str, ...]
 ) -> None:
-    """Killed once between two epochs, and once between an epoch's checkpoint and its row."""
-    write = RunFolder._write_rows
-    for rows, row_is_written in ((1, True), (2, False)):
-
-        def killed(self: RunFolder, after: int = rows, written: bool = row_is_written) -> None:
-            if written or len(self.rows) < after:
-                write(self)
-            if len(self.rows) == after:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(RunFolder, "_write_rows", killed)
-            train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
-        assert len(RunFolder(tmp_path / "run").rows) == 1
-    model = train(config, tmp_path / "run", methods=("cam",), explain_images=2, verbose=0)
+    """Killed between two epochs, in the next phase; and between an epoch's checkpoint and its row, within a phase."""
+    run = finished.parent / killed
+    assert len(RunFolder(run).rows) == 1
+    model = train(config, run, methods, explain_images=2, verbose=0)
     assert_same_weights(model, finished / "model.keras")
-    before, after = RunFolder(finished).rows, RunFolder(tmp_path / "run").rows
+    before, after = RunFolder(finished).rows, RunFolder(run).rows
     assert [row["val_loss"] for row in before] == [row["val_loss"] for row in after]
 
 
