@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from run_folders import SIZE, tiny_model, write_photos
 
-from kerasxai.cli import main
+from kerasxai.cli import evaluate_shards, explain_shards, localize_shards, main
+from kerasxai.cli.explain_config import ExplainConfig
+from kerasxai.cli.localize_config import LocalizeConfig
+from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.streaming.ray_workers import _needs
 from kerasxai.tools.errors import KerasxaiError
 
@@ -60,6 +64,19 @@ def test_mistakes_end_in_one_line(
     assert len(lines) == len(expected) and all(text in line for text, line in zip(expected, lines, strict=True))
     with pytest.raises(KerasxaiError, match="processors, got none"):
         _needs([node(0)], None, 1)
+
+
+def test_workers_refuse_other_images(tmp_path: Path) -> None:
+    tiny_model(0).save(tmp_path / "model.keras")
+    write_photos(tmp_path / "photos")
+    model, photos, out = str(tmp_path / "model.keras"), str(tmp_path / "photos"), tmp_path / "out"
+    evaluation = EvaluateConfig(photos, boxes_csv=str(tmp_path / "boxes.csv"))
+    with pytest.raises(KerasxaiError, match="expected the same images in all workers"):
+        evaluate_shards._work(lambda: keras.models.load_model(model), evaluation, out, "others")
+    with pytest.raises(KerasxaiError, match="expected the same images in all workers"):
+        explain_shards._work(ExplainConfig(model=model, images=[], data=photos, out=out), ["cam"], "others")
+    with pytest.raises(KerasxaiError, match="expected the same images in all workers"):
+        localize_shards._work(LocalizeConfig(model=model, images=[], data=photos, out=out), "others")
 
 
 def environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.saved_results import settings_of_figures
 from kerasxai.streaming.config import ShardSettings, shard_count
 from kerasxai.streaming.evaluate import EvaluateTask, identity_of
+from kerasxai.streaming.images import check_identity
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
@@ -62,15 +63,17 @@ def evaluate_shards(
     task = EvaluateTask(model, config, out)
     stored = settings_of_figures(model, config.figure_settings())
     count = shard_count(shards.shards, task.count)
-    folder = ShardFolder(out, {**stored, "images_sha256": identity_of(config, out)}, task.count, count)
+    identity = identity_of(config, out)
+    folder = ShardFolder(out, {**stored, "images_sha256": identity}, task.count, count)
     if shards.engine == "ray" and folder.left(shards.shard):
         # Here, so that not each worker measures the tuning split.
         task.choose()
-    work = partial(_work, load, config, out) if shards.engine == "ray" else lambda: task.compute
+    work = partial(_work, load, config, out, identity) if shards.engine == "ray" else lambda: task.compute
     if not compute_left(folder, shards, work):
         return None
     return task.merge(folder.complete(), stored, about)
 
 
-def _work(load: Callable[[], keras.Model], config: EvaluateConfig, out: Path) -> Callable[[Shard], None]:
+def _work(load: Callable[[], keras.Model], config: EvaluateConfig, out: Path, identity: str) -> Callable[[Shard], None]:
+    check_identity(identity_of(config, out), identity)
     return EvaluateTask(load(), config, out).compute

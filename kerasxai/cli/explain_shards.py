@@ -12,7 +12,7 @@ from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
-from kerasxai.streaming.images import StreamedImages, open_images, same_images
+from kerasxai.streaming.images import StreamedImages, check_identity, open_images
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
 
@@ -45,7 +45,8 @@ def _images(config: ExplainConfig) -> StreamedImages:
 
 
 def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Callable[[Shard], None]:
-    task, images = _task(config, methods), same_images(_images(config), identity)
+    task, images = _task(config, methods), _images(config)
+    check_identity(images.identity, identity)
     return lambda shard: task.compute(shard, images)
 
 

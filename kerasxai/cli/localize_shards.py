@@ -9,7 +9,7 @@ from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_threshold import resolve_threshold
 from kerasxai.cli.shard_commands import compute_left, open_shards, report_skipped_rows, sum_of
-from kerasxai.streaming.images import StreamedImages, open_images, same_images
+from kerasxai.streaming.images import StreamedImages, check_identity, open_images
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.files import read_json, write_json
@@ -51,7 +51,8 @@ def _images(config: LocalizeConfig) -> StreamedImages:
 
 def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
     mapper, classes = load_mapper(config)
-    images = same_images(_images(config), identity)
+    images = _images(config)
+    check_identity(images.identity, identity)
     task = LocalizeTask(mapper, classes, config.threshold, config.all_boxes, config.batch_size, config.input_range)
     return lambda shard: task.compute(shard, images)
 

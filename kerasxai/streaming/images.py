@@ -234,16 +234,15 @@ def open_images(
     return FolderImages(folder, out, bits)
 
 
-def same_images(found: StreamedImages, identity: str) -> StreamedImages:
-    """Return images that a worker has found, if they are those of the process that started it.
+def check_identity(found: str, expected: str) -> None:
+    """Check that a worker has found the images of the process that started it.
 
     Args:
-        found: The images.
-        identity: Of the images of that process.
+        found: Text that is different for other images.
+        expected: The text in that process.
 
     Raises:
         KerasxaiError: They are others.
     """
-    if found.identity != identity:
+    if found != expected:
         raise KerasxaiError("expected the same images in all workers, got others in one; give all the same folder")
-    return found
