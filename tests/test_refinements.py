@@ -244,7 +244,8 @@ def test_a_model_that_cannot_be_enlarged_tells_so_and_a_preset_goes_without() ->
         kerasxai.Explainer(model, "gradcam", refine="enlarge:factors=2")(images)
     preset = kerasxai.Explainer(model, "gradcam", refine="best")(images)
     assert "16 x 16" in preset.notes["without_enlarge"]
-    np.testing.assert_allclose(preset.heatmaps, kerasxai.Explainer(model, "gradcam")(images).heatmaps, rtol=1e-5)
+    rest = kerasxai.Explainer(model, "gradcam", refine="graphcut")(images)
+    np.testing.assert_allclose(preset.heatmaps, rest.heatmaps, rtol=1e-5)
 
 
 def test_the_discriminant_is_scikit_learns_ridge_regression() -> None:
@@ -296,7 +297,7 @@ def of_contrast(border: float, ending: str = "softmax") -> keras.Model:
     return model
 
 
-@pytest.mark.parametrize(("border", "chosen"), [(0.3, "best"), (2.0, "none")], ids=["recognizes", "does not"])
+@pytest.mark.parametrize(("border", "chosen"), [(0.3, "best"), (2.0, "graphcut")], ids=["recognizes", "does not"])
 def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chosen: str) -> None:
     fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
     fine[::2] *= 0.01
@@ -305,18 +306,19 @@ def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chos
     explainer = kerasxai.Explainer(model, "cam", refine="auto", batch_size=6)
     found = explainer(fine, 0)
     assert found.notes["auto"] == chosen and (found.notes["agreement"] > AGREEMENT) == (chosen == "best")
-    expected = kerasxai.Explainer(model, "cam", refine=None if chosen == "none" else "best")(fine, 0)
+    expected = kerasxai.Explainer(model, "cam", refine=chosen)(fine, 0)
     np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
     one = explainer(fine[:1], 0)
     np.testing.assert_allclose(one.heatmaps, expected.heatmaps[:1], rtol=1e-4, atol=1e-6)
 
 
-def test_auto_keeps_the_maps_of_models_with_several_labels_an_image() -> None:
+def test_auto_cuts_the_maps_of_models_with_several_labels_an_image() -> None:
     fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
     model = of_contrast(0.3, "sigmoid")
     found = kerasxai.Explainer(model, "cam", refine="auto")(fine, 0)
-    assert found.notes["auto"] == "none" and "several classes" in found.notes["without_auto"]
-    np.testing.assert_array_equal(found.heatmaps, kerasxai.Explainer(model, "cam")(fine, 0).heatmaps)
+    assert found.notes["auto"] == "graphcut" and "several classes" in found.notes["without_best"]
+    expected = kerasxai.Explainer(model, "cam", refine="graphcut")(fine, 0)
+    np.testing.assert_array_equal(found.heatmaps, expected.heatmaps)
 
 
 def test_agreement_is_counted_beyond_chance() -> None:

@@ -68,10 +68,10 @@ class SegmentConfig(RunConfig):
     method_options: Mapping[str, Any] = setting("an option of the method", SEEDS, flag="--method-option", collect=dict)
     refine: str = setting(f"{REFINE_HELP.replace(' (default: nothing)', '')}; '': none", SEEDS, REFINE, parse=str)
     foreground: float = setting(
-        "share of a class map's maximum above which its class can be certain", SEEDS, 0.3, limits=_THRESHOLD
+        "share of a class map's maximum above which its class can be certain", SEEDS, 0.1, limits=_THRESHOLD
     )
     background: float = setting(
-        "share up to which all class maps must be where the background is certain", SEEDS, 0.4, limits=_THRESHOLD
+        "share up to which all class maps must be where the background is certain", SEEDS, 0.6, limits=_THRESHOLD
     )
     refined: float = setting("threshold of the refined maps", SEEDS, 0.2, limits=_THRESHOLD)
     images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)

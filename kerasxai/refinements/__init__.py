@@ -53,7 +53,7 @@ _ROWS = [
         "kerasxai.refinements.automatic:auto",
         "model",
         "Cohen 1960, doi:10.1177/001316446002000104",
-        "The preset `best` if the model recognizes enlarged images, else nothing.",
+        "The preset `best` if the model recognizes enlarged images, else `graphcut`.",
         cost="6.25 or 0",
         optional=True,
     ),
@@ -153,7 +153,7 @@ _ROWS = [
 
 REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
 
-PRESETS: dict[str, str] = {"best": "enlarge,discriminant"}
+PRESETS: dict[str, str] = {"best": "enlarge,discriminant,graphcut"}
 """Named chains."""
 
 REFINE_HELP = (

@@ -1,4 +1,4 @@
-"""The refinements that suit a model: those of the preset "best" if the model recognizes enlarged images, else none."""
+"""The refinements that suit a model: the preset "best" if it recognizes enlarged images, else a graph cut alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.engine.outputs.checks import all_classes
-from kerasxai.refinements import PRESETS
 from kerasxai.refinements.sizes import enlarged
 from kerasxai.tools.errors import KerasxaiError
 
@@ -23,6 +22,8 @@ ENOUGH, MOST = 8, 32
 """From how many images on the choice is final, and how many of a batch it looks at."""
 AGREEMENT = 0.25
 """The agreement from which `best` is chosen: networks that recognize enlarged images have 0.6 and more, others 0."""
+_OTHERWISE = "graphcut"
+"""The chain for models that do not recognize enlarged images: it looks at colors, not at the model."""
 
 
 @dataclass
@@ -53,19 +54,19 @@ class Recognition:
 
 
 def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[np.float32]:
-    """The preset `"best"` for models that recognize enlarged images, and the heatmap itself for all others.
+    """The preset `"best"` for models that recognize enlarged images, and the graph cut alone for all others.
 
     `best` shows the network each image at 1.5 and 2 times its size. Networks trained on photographs recognize objects
     of many sizes, and their maps get better; to a network that knows its objects by textures of one size, enlarged
-    images are another thing, and `best` makes its maps worse. Which of the two it is shows without any box: by the
+    images are another thing, and its maps of them are worse. Which of the two it is shows without any box: by the
     share of images that are predicted to be of the same class when they are enlarged by 1.5, beyond chance. The choice
     is made for the model, not for single images, on the images of the first batch, up to 32. If these are fewer than 8
     it is uncertain, and made again with those of the next batch. An explainer keeps it, also if weights change.
 
-    A model with a sigmoid for each of several classes keeps its heatmaps: `best` separates objects from background, not
-    from objects of other classes in the same image.
+    For a model with a sigmoid for each of several classes it is the graph cut as well: the discriminant of `best`
+    separates objects from background, not from objects of other classes in the same image.
 
-    Notes: `auto`, `"best"` or `"none"`, and `agreement`, or `without_auto`, the reason for none.
+    Notes: `auto`, `"best"` or `"graphcut"`, and `agreement`, or `without_best`, the reason against `best`.
 
     Args:
         model: The model.
@@ -81,17 +82,23 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     """
     from kerasxai.refinements.chain import chained
 
-    heatmaps = explain(model, batch)
+    chain = _chosen(model, batch)
+    model.record(auto=chain)
+    return chained(chain, explain)(model, batch)
+
+
+def _chosen(model: TracedModel, batch: Samples) -> str:
+    """Return the preset or the chain that suits a model, and record why."""
     if model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1:
-        model.record(auto="none", without_auto="images of this model may have objects of several classes")
-        return heatmaps
+        model.record(without_best="images of this model may have objects of several classes")
+        return _OTHERWISE
     try:
         agreement = _agreement(model, batch)
     except KerasxaiError as error:
-        model.record(auto="none", without_auto=str(error))
-        return heatmaps
-    model.record(auto="best" if agreement >= AGREEMENT else "none", agreement=agreement)
-    return chained(PRESETS["best"], explain)(model, batch) if agreement >= AGREEMENT else heatmaps
+        model.record(without_best=str(error))
+        return _OTHERWISE
+    model.record(agreement=agreement)
+    return "best" if agreement >= AGREEMENT else _OTHERWISE
 
 
 def _agreement(model: TracedModel, batch: Samples) -> float:

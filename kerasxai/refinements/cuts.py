@@ -26,9 +26,24 @@ class _Settings(NamedTuple):
 
     high: float
     low: float
-    smooth: float
     trust: float
     rounds: int
+
+
+class _Parts(NamedTuple):
+    """The superpixels of an image.
+
+    Attributes:
+        labels: `(H, W)` the superpixel of each pixel.
+        colors: `(d, 3)` mean colors in Lab.
+        pairs: `(m, 2)` neighbors.
+        weights: `(m,)` the costs of separating them.
+    """
+
+    labels: NDArray[np.int64]
+    colors: NDArray[np.float64]
+    pairs: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
 def graphcut(
@@ -37,10 +52,10 @@ def graphcut(
     *,
     high: float = 0.4,
     low: float = 0.15,
-    smooth: float = 2.0,
-    trust: float = 2.0,
+    smooth: float = 4.0,
+    trust: float = 0.5,
     rounds: int = 3,
-    segments: int = 400,
+    segments: int = 1000,
 ) -> NDArray[np.float32]:
     """GrabCut on superpixels, with the heatmap instead of a user's box.
 
@@ -77,48 +92,57 @@ def graphcut(
         real(name, value, above=0)
     whole("rounds", rounds, 1)
     whole("segments", segments, 2)
-    settings = _Settings(high, low, smooth, trust, rounds)
+    settings = _Settings(high, low, trust, rounds)
     refined = []
+    previous, parts = None, None
     for heatmap, image in zip(heatmaps, images, strict=True):
-        labels = slic_superpixels(image, segments)
-        mask = _object(heatmap, lab(image), labels, settings)
-        refined.append(heatmap if mask is None else _bent(heatmap, mask[labels]))
+        # An image with several classes has a row for each, one after the other.
+        if previous is None or not np.array_equal(image, previous):
+            previous, parts = image, None
+        if has_evidence(heatmap):
+            parts = parts or _parts(image, segments, smooth)
+            mask = _object(heatmap, parts, settings)
+            heatmap = heatmap if mask is None else _bent(heatmap, mask[parts.labels])
+        refined.append(heatmap)
     return np.stack(refined).astype(np.float32)
 
 
-def _object(
-    heatmap: NDArray[np.float64], colors: NDArray[np.float64], labels: NDArray[np.int64], settings: _Settings
-) -> NDArray[np.bool_] | None:
+def _parts(image: NDArray[Any], segments: int, smooth: float) -> _Parts:
+    labels = slic_superpixels(image, segments)
+    colors = segment_means(lab(image), labels)
+    return _Parts(labels, colors, *borders(colors, labels, smooth))
+
+
+def _object(heatmap: NDArray[np.float64], parts: _Parts, settings: _Settings) -> NDArray[np.bool_] | None:
     """Return which superpixels are the object, `(d,)`, or None if the heatmap does not support both sides."""
-    if not has_evidence(heatmap):
-        return None
-    high, low, smooth, trust, rounds = settings
-    share = segment_means(np.maximum(heatmap, 0)[..., None] / heatmap.max(), labels)[:, 0]
-    color = segment_means(colors, labels)
-    pairs, weights = borders(color, labels, smooth)
+    high, low, trust, rounds = settings
+    share = segment_means(np.maximum(heatmap, 0)[..., None] / heatmap.max(), parts.labels)[:, 0]
     # Linear from 0 at `low` to 1 at `high`, but never certain: colors can overrule the heatmap everywhere.
     belief = np.clip((share - low) / (high - low), 0.02, 0.98)
     inside, outside = share > high, share < low
+    object_colors = background_colors = None
     for _ in range(rounds):
         if min(inside.sum(), outside.sum()) < _LEAST_SUPERPIXELS:
             return None
-        cost_inside = -likelihood(color, inside) - trust * np.log(belief)
-        cost_outside = -likelihood(color, outside) - trust * np.log(1 - belief)
-        inside = cheapest_cut(cost_inside, cost_outside, pairs, weights)
+        object_colors = color_model(parts.colors[inside], object_colors)
+        background_colors = color_model(parts.colors[outside], background_colors)
+        cost_inside = -object_colors.score_samples(parts.colors) - trust * np.log(belief)
+        cost_outside = -background_colors.score_samples(parts.colors) - trust * np.log(1 - belief)
+        inside = cheapest_cut(cost_inside, cost_outside, parts.pairs, parts.weights)
         outside = ~inside
     return inside if inside.any() else None
 
 
-def likelihood(colors: NDArray[Any], chosen: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the log likelihood `(d,)` of colors `(d, C)` under a mixture of Gaussians fitted to the chosen ones."""
-    fitted = colors[chosen]
+def color_model(colors: NDArray[Any], before: GaussianMixture | None = None) -> GaussianMixture:
+    """Fit a mixture of Gaussians to colors `(n, C)`, from the mixture before if there is one of as many components."""
     # Five components, as in GrabCut, unless there are too few superpixels to fit them.
-    count = max(1, min(5, len(fitted) // 8))
-    mixture = GaussianMixture(count, reg_covar=1e-3, random_state=0, max_iter=20)
+    count = max(1, min(5, len(colors) // 8))
+    mixture = before
+    if mixture is None or mixture.n_components != count:
+        mixture = GaussianMixture(count, reg_covar=1e-3, random_state=0, max_iter=20, warm_start=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It warns that 20 iterations did not converge, which is close enough here.
-        mixture.fit(fitted)
-    return mixture.score_samples(colors)
+        return mixture.fit(colors)
 
 
 def borders(colors: NDArray[Any], labels: NDArray[Any], smooth: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -24,8 +24,8 @@ class Confidence:
         KerasxaiError: A share is not in [0, 1).
     """
 
-    foreground: float = 0.3
-    background: float = 0.4
+    foreground: float = 0.1
+    background: float = 0.6
     refined: float = BOX_THRESHOLD
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ def pseudo_mask(
         KerasxaiError: Shapes or numbers do not fit.
 
     Example:
-        >>> pseudo_mask([[[0.0, 0.5, 1.0]]], [[[0.0, 0.1, 1.0]]], [4]).tolist()
+        >>> pseudo_mask([[[0.0, 0.7, 1.0]]], [[[0.0, 0.1, 1.0]]], [4]).tolist()
         [[0, 255, 5]]
     """
     levels = confidence or Confidence()
