@@ -57,6 +57,24 @@ def test_a_step_is_traced_once_where_the_training_state_is_built_before() -> Non
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_model_that_takes_no_symbolic_tensors_is_left_to_fit() -> None:
+    class Eager(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = L.Dense(2)
+
+        def call(self, inputs: Any) -> Any:
+            return self.dense(inputs) * float(inputs.numpy().max())
+
+    model = Eager()
+    model.compile("sgd", "mse", run_eagerly=True)
+    batches = tf.data.Dataset.from_tensor_slices((tf.ones((4, 3)), tf.ones((4, 2)))).batch(2)
+    with pytest.raises(RuntimeError, match="Unable to automatically build"):
+        model._symbolic_build(data_batch=batches.element_spec)
+    internals.build_training_state(model, batches)
+    assert model.fit(batches, verbose=0, shuffle=False).history["loss"]
+
+
 def test_functional_models_say_how_they_take_inputs(model: Any) -> None:
     inner = model.get_layer("inner")
     assert internals.takes_training(inner) and not internals.takes_training(L.Flatten())

@@ -55,7 +55,9 @@ def build_training_state(model: keras.Model, batches: tf.data.Dataset) -> None:
     """
     specs = tf.nest.flatten(batches.element_spec)
     if all(isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None for spec in specs):
-        model._symbolic_build(data_batch=batches.element_spec)
+        # Models that run with arrays alone, not with symbolic tensors, are built by `fit`, which reports real mistakes.
+        with contextlib.suppress(Exception):
+            model._symbolic_build(data_batch=batches.element_spec)
 
 
 def functional_of(model: keras.Model) -> Any:
