@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerasxai import models, viz
 from kerasxai.callbacks.warn_once import WarnOnce
+from kerasxai.engine.keras_internals import build_training_state
 from kerasxai.metrics import SegmentationIoU
 from kerasxai.metrics.inputs import IGNORE
 from kerasxai.models.optimizers import SharedAdamW
@@ -97,9 +98,11 @@ def fit_segmenter(model: keras.Model, lesson: Lesson, out: Path, config: Segment
     else:
         _compile(model, config, steps * config.epochs)
     if done < config.epochs:
+        pairs = augmented_pairs(lesson.training, lesson.count, config)
+        build_training_state(model, pairs)
         model.fit(
             # The batches of completed epochs are skipped, so that the others are those of a training without a stop.
-            augmented_pairs(lesson.training, lesson.count, config).skip(steps * done),
+            pairs.skip(steps * done),
             steps_per_epoch=steps,
             initial_epoch=done,
             epochs=config.epochs,

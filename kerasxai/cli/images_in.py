@@ -154,14 +154,20 @@ def process_images(
     todo = (number for number, is_finished in enumerate(finished) if not is_finished)
     batches = read_batches(paths, todo, config.batch_size, ledger.skip, config.bits)
     # The first batch is read before the model is loaded, so that unreadable files are reported at once.
-    first = next(batches, None)
-    if first is None and len(ledger.skipped) == len(paths):
+    first = list(itertools.islice(batches, 1))
+    if not first and len(ledger.skipped) == len(paths):
         raise none_readable(ledger.skipped, len(paths))
     with ledger:
-        if first is not None:
-            work(itertools.chain([first], batches))
+        if first:
+            work(_from_first(first, batches))
     if len(ledger.skipped) == len(paths):
         raise none_readable(ledger.skipped, len(paths))
+
+
+def _from_first(first: list[list[ImageIn]], rest: Iterator[list[ImageIn]]) -> Iterator[list[ImageIn]]:
+    # Taken out of its list, so that the pictures of the first batch do not stay in memory to the end.
+    yield first.pop()
+    yield from rest
 
 
 def with_channels(batches: Iterable[list[ImageIn]], channels: int, bits: int | None = None) -> Iterator[list[ImageIn]]:
