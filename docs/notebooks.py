@@ -4,15 +4,18 @@ They run in one temporary folder, so that nothing of a reader's is in them.
 """
 
 import argparse
+import base64
+import io
 import os
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 FOLDER = Path(__file__).parent / "notebooks"
-NAMES = ("first_steps",)
+NAMES = ("first_steps", "fine_tune_and_watch")
 """The notebooks, in the order in which they are read."""
 
 
@@ -37,13 +40,31 @@ def run(name: str, folder: Path, timeout: int = 900) -> nbformat.NotebookNode:
 
 
 def for_readers(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Leave out what TensorFlow prints when it starts, and what depends on the machine."""
+    """Keep small pictures, and leave out logs, warnings and what depends on the machine."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not _is_log(output)]
             cell.metadata = {}
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = _small(output.data["image/png"])
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     return notebook
+
+
+def _is_log(output: nbformat.NotebookNode) -> bool:
+    # TensorFlow writes some of its warnings to standard output.
+    return output.get("name") == "stderr" or output.get("text", "").startswith("WARNING:")
+
+
+def _small(png: str) -> str:
+    """Return a picture of at most 1000 pixels a side in 256 colors, about a third of the bytes."""
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        image = picture.convert("RGB")
+    image.thumbnail((1000, 1000))
+    file = io.BytesIO()
+    image.quantize(256).save(file, "png", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def main() -> None:
