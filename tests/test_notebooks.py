@@ -77,7 +77,7 @@ def imported(tree: ast.Module) -> dict[str, object]:
 
 def check_keywords(call: ast.Call, modules: dict[str, object]) -> None:
     function = resolved(call.func, modules)
-    if not callable(function) or not getattr(function, "__module__", "").startswith("kerasxai"):
+    if not callable(function) or not str(getattr(function, "__module__", "")).startswith("kerasxai"):
         return
     parameters = inspect.signature(function).parameters
     if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
