@@ -5,7 +5,6 @@ Ray starts the workers, hands out the shards, and starts workers again that die;
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.extras import import_extra
 
 _LOG = logging.getLogger(__name__)
 _RETRIES = 3
@@ -35,10 +35,7 @@ def import_ray(module: str = "ray") -> ModuleType:
     Raises:
         KerasxaiError: It is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise KerasxaiError(f"cannot use Ray: {error}; run pip install 'kerasxai[ray]'") from error
+    return import_extra(module, "ray", "use Ray")
 
 
 def compute_with_ray(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.extras import import_extra
 from kerasxai.tools.files import atomic_path
 
 if TYPE_CHECKING:
@@ -25,10 +24,7 @@ def import_pyarrow(module: str = "pyarrow") -> ModuleType:
     Raises:
         KerasxaiError: It is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise KerasxaiError(f"cannot write Parquet: {error}; run pip install 'kerasxai[parquet]'") from error
+    return import_extra(module, "parquet", "write Parquet")
 
 
 class RowWriter:
