@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 FOLDER = Path(__file__).parent / "notebooks"
-NAMES = ("first_steps", "fine_tune_and_watch", "evaluate_and_compare")
+NAMES = ("first_steps", "fine_tune_and_watch", "evaluate_and_compare", "audit")
 """The notebooks, in the order in which they are read."""
 
 
