@@ -118,6 +118,26 @@ def test_edges_are_found_from_a_heatmap_that_is_warm_in_the_middle(refine: Any) 
     np.testing.assert_allclose(refine(heatmaps, images / 255 - 1), refined, rtol=1e-3, atol=1e-4)
 
 
+def test_colors_correct_a_heatmap_that_is_beside_the_object() -> None:
+    images, masks, _ = disc()
+    y, x = np.mgrid[:SIDE, :SIDE]
+    heatmaps = np.repeat(np.exp(-((np.hypot(y - 30, x - 18) / 12) ** 2))[None], 2, 0)
+    assert (
+        max(overlap(heatmaps, 0.2, masks)) < 0.4 and max(overlap(graphcut(heatmaps, images, trust=2), 0.2, masks)) < 0.4
+    )
+    assert min(overlap(graphcut(heatmaps, images), 0.2, masks)) > 0.9
+
+
+def test_the_classes_of_an_image_are_cut_as_if_alone() -> None:
+    images, _, heatmaps = disc()
+    rows = np.array([0, 0, 1, 0])
+    together = graphcut(heatmaps[rows] * np.array([1, 0, 1, 2])[:, None, None], images[rows])
+    alone = graphcut(heatmaps[:1], images[:1])[0]
+    for row, scale in ((0, 1), (3, 2)):
+        np.testing.assert_allclose(together[row], alone * scale, rtol=1e-6)
+    np.testing.assert_array_equal(together[1], 0)
+
+
 def test_a_random_walk_keeps_its_seeds() -> None:
     images, _, heatmaps = disc(1)
     walked = walker(heatmaps, images, high=0.7, low=0.1, side=SIDE)[0] / heatmaps[0].max()
