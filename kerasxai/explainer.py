@@ -106,7 +106,7 @@ class Explainer:
             notes is the part that they cover.
         refine: Refinements of the heatmaps: a chain of `kerasxai.REFINEMENTS` such as `"flip,walker:beta=90"`, a list
             of names, a dict `{name: options}`, or a preset such as `"best"`; `"auto"` takes `"best"` only for models
-            that recognize enlarged images.
+            that recognize enlarged images, and the graph cut alone for others.
         preprocess: Preprocessing of the images, for a model without rescaling layers, so that images in [0, 255] can be
             given: `"0,1"`, `"-1,1"`, `"caffe"`, `"imagenet"`, `"module:function"`, or a function of images
             `(N, H, W, C)` that keeps their shape. The preprocessed images are explained: gradients are taken there, and

@@ -7,6 +7,7 @@ from typing import Any
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS
 from kerasxai.tools.settings import (
     COUNT,
     POSITIVE_SHARE,
@@ -68,12 +69,15 @@ class SegmentConfig(RunConfig):
     method_options: Mapping[str, Any] = setting("an option of the method", SEEDS, flag="--method-option", collect=dict)
     refine: str = setting(f"{REFINE_HELP.replace(' (default: nothing)', '')}; '': none", SEEDS, REFINE, parse=str)
     foreground: float = setting(
-        "share of a class map's maximum above which its class can be certain", SEEDS, 0.1, limits=_THRESHOLD
+        "share of a class map's maximum above which its class can be certain", SEEDS, CERTAIN_CLASS, limits=_THRESHOLD
     )
     background: float = setting(
-        "share up to which all class maps must be where the background is certain", SEEDS, 0.6, limits=_THRESHOLD
+        "share up to which all class maps must be where the background is certain",
+        SEEDS,
+        CERTAIN_BACKGROUND,
+        limits=_THRESHOLD,
     )
-    refined: float = setting("threshold of the refined maps", SEEDS, 0.2, limits=_THRESHOLD)
+    refined: float = setting("threshold of the refined maps", SEEDS, BOX_THRESHOLD, limits=_THRESHOLD)
     images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
     validation_images: int | None = setting(
         "number of validation images, whose pseudo-masks choose the best epoch (default: all)", DATA, None, limits=COUNT

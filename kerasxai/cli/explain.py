@@ -57,9 +57,11 @@ def run(options: argparse.Namespace) -> int:
             raise unknown("method", name, METHODS)
     preprocessing(config.input_range)  # Refuses a mistake before the images are read.
     check_stream(config, config.images, StreamSettings)
-    if config.data is not None and config.refine is not None and config.heatmaps == "layer":
-        raise KerasxaiError("heatmaps must be image or none with --refine, whose maps have the image's size, got layer")
     if config.data is not None:
+        if config.refine is not None and config.heatmaps == "layer":
+            raise KerasxaiError(
+                "heatmaps must be image or none with --refine, whose maps have the image's size, got layer"
+            )
         return explain_shards(config, methods, settings_of("explain", options, method=methods))
     with locked(config.out):
         paths = image_files(config.images, config.out)

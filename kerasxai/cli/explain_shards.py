@@ -6,13 +6,12 @@ from functools import partial
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import JSON
-from kerasxai.cli.shard_commands import compute_left, open_shards, report_skipped_rows, sum_of
+from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
-from kerasxai.streaming.images import StreamedImages, check_identity, open_images
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
 
@@ -28,7 +27,7 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
     Returns:
         0, or 1 if images were skipped.
     """
-    images = _images(config)
+    images = images_of(config)
     folder = open_shards(config.out, settings, images, config.shards)
     if not compute_left(folder, config, partial(_work, config, methods, images.identity)):
         return 0
@@ -39,14 +38,8 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
     return report_skipped_rows(skipped, images.count, table.name)
 
 
-def _images(config: ExplainConfig) -> StreamedImages:
-    assert config.data is not None
-    return open_images(config.data, config.split, config.out, config.data_dir, config.bits)
-
-
 def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Callable[[Shard], None]:
-    task, images = _task(config, methods), _images(config)
-    check_identity(images.identity, identity)
+    task, images = _task(config, methods), images_of(config, identity)
     return lambda shard: task.compute(shard, images)
 
 

@@ -8,8 +8,7 @@ from kerasxai.cli.ledger import JSON
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_threshold import resolve_threshold
-from kerasxai.cli.shard_commands import compute_left, open_shards, report_skipped_rows, sum_of
-from kerasxai.streaming.images import StreamedImages, check_identity, open_images
+from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.files import read_json, write_json
@@ -29,7 +28,7 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
     Returns:
         0, or 1 if images were skipped.
     """
-    images = _images(config)
+    images = images_of(config)
     folder = open_shards(config.out, settings, images, config.shards)
     threshold, origin = _kept_threshold(config)
     config = replace(config, threshold=threshold)
@@ -44,15 +43,9 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
     return report_skipped_rows(skipped, images.count, IMAGES)
 
 
-def _images(config: LocalizeConfig) -> StreamedImages:
-    assert config.data is not None
-    return open_images(config.data, config.split, config.out, config.data_dir, config.bits)
-
-
 def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
     mapper, classes = load_mapper(config)
-    images = _images(config)
-    check_identity(images.identity, identity)
+    images = images_of(config, identity)
     task = LocalizeTask(mapper, classes, config.threshold, config.all_boxes, config.batch_size, config.input_range)
     return lambda shard: task.compute(shard, images)
 

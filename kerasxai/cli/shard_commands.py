@@ -4,9 +4,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import JSON
+from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.streaming.config import ShardSettings, StreamedDataSettings, shard_count
-from kerasxai.streaming.images import StreamedImages
+from kerasxai.streaming.images import StreamedImages, check_identity, open_images
 from kerasxai.streaming.ray_workers import MakeWork, compute_with_ray, import_ray
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.streaming.tables import import_pyarrow
@@ -62,6 +64,23 @@ def without_stream(options: argparse.Namespace, kind: type[StreamedDataSettings]
     """Return the arguments without those of shards, which have no effect on single images."""
     left_out = described(kind)
     return argparse.Namespace(**{name: value for name, value in vars(options).items() if name not in left_out})
+
+
+def images_of(config: ExplainConfig | LocalizeConfig, identity: str | None = None) -> StreamedImages:
+    """Open the data set of a command.
+
+    Args:
+        config: The settings of the command, with `data`.
+        identity: In a worker, that of the images in the process that started it; None in that process.
+
+    Raises:
+        KerasxaiError: There is no such data set, or a worker has found other images.
+    """
+    assert config.data is not None
+    images = open_images(config.data, config.split, config.out, config.data_dir, config.bits)
+    if identity is not None:
+        check_identity(images.identity, identity)
+    return images
 
 
 def open_shards(out: Path, settings: Mapping[str, object], images: StreamedImages, shards: int | None) -> ShardFolder:

@@ -94,11 +94,11 @@ def graphcut(
     whole("segments", segments, 2)
     settings = _Settings(high, low, trust, rounds)
     refined = []
-    previous, parts = None, None
-    for heatmap, image in zip(heatmaps, images, strict=True):
+    parts: _Parts | None = None
+    for row, (heatmap, image) in enumerate(zip(heatmaps, images, strict=True)):
         # An image with several classes has a row for each, one after the other.
-        if previous is None or not np.array_equal(image, previous):
-            previous, parts = image, None
+        if row and not np.array_equal(image, images[row - 1]):
+            parts = None
         if has_evidence(heatmap):
             parts = parts or _parts(image, segments, smooth)
             mask = _object(heatmap, parts, settings)

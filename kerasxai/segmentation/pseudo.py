@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from kerasxai.metrics.inputs import BACKGROUND, IGNORE
 from kerasxai.segmentation.seeds import label_map, normalized
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import BOX_THRESHOLD, within
+from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS, within
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Confidence:
         KerasxaiError: A share is not in [0, 1).
     """
 
-    foreground: float = 0.1
-    background: float = 0.6
+    foreground: float = CERTAIN_CLASS
+    background: float = CERTAIN_BACKGROUND
     refined: float = BOX_THRESHOLD
 
     def __post_init__(self) -> None:

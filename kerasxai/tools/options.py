@@ -8,6 +8,8 @@ from kerasxai.tools.errors import KerasxaiError, unknown
 
 BOX_THRESHOLD = 0.2
 """The usual fraction of the maximum of a heatmap above which the object is, Zhou et al. (2016, arXiv:1512.04150)."""
+CERTAIN_CLASS, CERTAIN_BACKGROUND = 0.1, 0.6
+"""The share of the maximum above which a pseudo-mask has the class, and that up to which it has the background."""
 SHAPES = {1: "(steps,)", 2: "(height, width)", 3: "(depth, height, width)"}
 
 
