@@ -1,10 +1,12 @@
 """A tiny trained and evaluated run on disk, with a class of a hostile name and maps of three epochs."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from test_multi_label_evaluation import LABELS, NAMES, draw, model_of_colors
 
@@ -37,6 +39,19 @@ def write_photos(folder: Path) -> Path:
     boxes = folder.parent / "boxes.csv"
     boxes.write_text("\n".join(lines) + "\n")
     return boxes
+
+
+def write_folders(
+    folder: Path, count: int, corrupt: int, draw: Callable[[np.random.Generator, int], NDArray[np.uint8]]
+) -> None:
+    """Write images into three folders below a folder, one of which cannot be read."""
+    chance = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"folder{number % 3}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw(chance, number)).save(path)
+        if number == corrupt:
+            path.write_bytes(b"no image")
 
 
 def tiny_model(seed: int) -> keras.Model:

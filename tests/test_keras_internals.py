@@ -35,7 +35,7 @@ def test_a_step_is_traced_once_where_the_training_state_is_built_before() -> Non
     traced: list[int] = []
 
     class Counting(keras.Model):
-        def train_step(self, data: Any) -> Any:
+        def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
             traced.append(1)
             return super().train_step(data)
 
@@ -63,7 +63,7 @@ def test_a_model_that_takes_no_symbolic_tensors_is_left_to_fit() -> None:
             super().__init__()
             self.dense = L.Dense(2)
 
-        def call(self, inputs: Any) -> Any:
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
             return self.dense(inputs) * float(inputs.numpy().max())
 
     model = Eager()

@@ -126,7 +126,7 @@ def records_of(folder: Path) -> list[Any]:
 def test_wandb_has_settings_history_and_images(stores: Path) -> None:
     pytest.importorskip("wandb", reason="an optional package")
     write(open_sink("wandb", title="first"))
-    # A process of its own writes the file, on a busy machine also after the run was finished.
+    # W&B writes from another process; on a busy machine the file was once read without these records.
     for _ in range(60):
         records = records_of(stores)
         history = [

@@ -1,5 +1,6 @@
 """Captioner and answerer from end to end on a few drawn scenes, and their measure on cases made by hand."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from kerasxai.data.shapes.language import ANSWERS, CAPTION_WORDS, KINDS, NOBODY,
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.words import caption as caption_module
 from kerasxai.training.words import vqa as vqa_module
+from kerasxai.training.words import word_task
 from kerasxai.training.words.attention_reader import END, EVIDENCE, PADDING, START, numbered, vocabulary
 from kerasxai.training.words.caption import WORDS, caption, described_object, predict_captions, spelled
 from kerasxai.training.words.pointing_accuracy import BACKGROUND, OBJECT, OTHER, Case, by_group, counted, point, rows
@@ -48,11 +50,34 @@ def config(folder: Path) -> SceneConfig:
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def scenes_read() -> Iterator[list[bool]]:
+    """Yield a list that has for each reading of scenes in a training whether masks are read."""
+    read: list[bool] = []
+    load, train = data.load_scenes, word_task.train_reader
+
+    def watched(*arguments: Any, with_masks: bool = False, **options: Any) -> Any:
+        read.append(with_masks)
+        return load(*arguments, with_masks=with_masks, **options)
+
+    def training(*arguments: Any) -> keras.Model:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(data, "load_scenes", watched, raising=False)
+            return train(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_task, "train_reader", training)
+        yield read
+
+
 @pytest.fixture(scope="module")
 def captioned(config: SceneConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs") / "caption"
-    with copied(1, out.parent / "killed"):
-        return out, caption(config, out, gallery=2, verbose=0)
+    with copied(1, out.parent / "killed"), scenes_read() as read:
+        figures = caption(config, out, gallery=2, verbose=0)
+    # Of the training and of the validation images.
+    assert read == [False] * 2
+    return out, figures
 
 
 @pytest.fixture(scope="module")
@@ -143,20 +168,12 @@ def test_the_answerer_says_what_was_trained_for_many_questions_at_once(
 
 
 def test_a_killed_run_goes_on_to_the_same_weights_and_reads_no_masks(
-    config: SceneConfig, captioned: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    config: SceneConfig, captioned: tuple[Path, dict[str, Any]]
 ) -> None:
-    read: list[bool] = []
-    load = data.load_scenes
-
-    def watched(*arguments: Any, with_masks: bool = True, **options: Any) -> Any:
-        read.append(with_masks)
-        return load(*arguments, with_masks=with_masks, **options)
-
-    monkeypatch.setattr(data, "load_scenes", watched, raising=False)
     killed = captioned[0].parent / "killed"
     assert len(RunFolder(killed).rows) == 1
-    resumed = caption_module.train(config, killed, verbose=0)
-    # Of the training and of the validation images.
+    with scenes_read() as read:
+        resumed = caption_module.train(config, killed, verbose=0)
     assert read == [False] * 2
     whole = kerasxai.models.load(captioned[0] / "model.keras")
     for first, second in zip(resumed.get_weights(), whole.get_weights(), strict=True):

@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
-from run_folders import SIZE, tiny_model, write_photos
+from run_folders import SIZE, tiny_model, write_folders, write_photos
 
 import kerasxai
 from kerasxai import KerasxaiError, data
@@ -37,14 +36,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and images of several sizes in folders, one of which cannot be read."""
     root = tmp_path_factory.mktemp("streaming")
     tiny_model(0).save(root / "model.keras")
-    chance = np.random.default_rng(0)
-    for number in range(IMAGES):
-        path = root / "photos" / f"folder{number % 3}" / f"{number:02}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        height = SIZE + number % 3
-        Image.fromarray(chance.integers(0, 255, (height, SIZE, 3), dtype=np.uint8)).save(path)
-        if number == CORRUPT:
-            path.write_bytes(b"no image")
+    write_folders(
+        root / "photos",
+        IMAGES,
+        CORRUPT,
+        lambda chance, number: chance.integers(0, 255, (SIZE + number % 3, SIZE, 3), dtype=np.uint8),
+    )
     return root
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from run_folders import SIZE, tiny_model
+from run_folders import SIZE, tiny_model, write_folders
 from test_multi_label_evaluation import draw, model_of_colors
 
 from kerasxai.cli import main
@@ -26,21 +26,19 @@ CORRUPT = 5
 SHARDS = ["--shards", "4"]
 
 
+def with_object(chance: np.random.Generator, number: int) -> np.ndarray:
+    pixels = chance.integers(0, 90, (SIZE + 7 * (number % 3), SIZE + 5, 3), dtype=np.uint8)
+    x, y = chance.integers(0, 20, 2)
+    pixels[y : y + 15, x : x + 12, number % 2] = 255
+    return pixels
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and photographs of several sizes, one of which cannot be read."""
     root = tmp_path_factory.mktemp("boxes")
     tiny_model(0).save(root / "model.keras")
-    chance = np.random.default_rng(0)
-    for number in range(IMAGES):
-        path = root / "photos" / f"folder{number % 3}" / f"{number:02}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = chance.integers(0, 90, (SIZE + 7 * (number % 3), SIZE + 5, 3), dtype=np.uint8)
-        x, y = chance.integers(0, 20, 2)
-        pixels[y : y + 15, x : x + 12, number % 2] = 255
-        Image.fromarray(pixels).save(path)
-        if number == CORRUPT:
-            path.write_bytes(b"no image")
+    write_folders(root / "photos", IMAGES, CORRUPT, with_object)
     return root
 
 
