@@ -1,10 +1,15 @@
-"""Folders of trainings as a kill would have left them."""
+"""Commands that are killed, and folders of trainings as a kill would have left them."""
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kerasxai.tools.folders import LOCK
@@ -35,3 +40,19 @@ def copied(rows: int, to: Path, row_is_written: bool = True) -> Iterator[None]:
         patch.setattr(RunFolder, "_write_rows", copying)
         yield
     assert to.exists(), "the run never had so many rows"
+
+
+def kill_in_a_shard(words: Sequence[str], out: Path) -> None:
+    """Run a command, and kill it at a random moment after the beginning of the first shard.
+
+    Args:
+        words: The command, without the name of the program.
+        out: The folder of the shards.
+    """
+    process = subprocess.Popen([sys.executable, "-m", "kerasxai", *words], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list(out.glob("*shard-*")) and time.monotonic() < until:
+        time.sleep(0.005)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
+    process.send_signal(signal.SIGKILL)
+    process.wait()

@@ -3,10 +3,6 @@
 import contextlib
 import json
 import platform
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import keras
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from kills import kill_in_a_shard
 from run_folders import SIZE, tiny_model, write_folders, write_photos
 
 import kerasxai
@@ -94,14 +91,7 @@ def test_a_killed_call_goes_on_without_loss_or_double_work(folder: Path, whole: 
     out = tmp_path / "killed"
     words = ["explain", str(folder / "model.keras"), "--data", str(folder / "photos"), "--method", "gradcam,saliency"]
     words += ["--out", str(out), "--shards", "5", "--batch-size", "4"]
-    process = subprocess.Popen([sys.executable, "-m", "kerasxai", *words], stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    # Killed at a random moment after the beginning of the first shard.
-    while not list(out.glob("*shard-*")) and time.monotonic() < until:
-        time.sleep(0.005)
-    time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_in_a_shard(words, out)
     done = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/*")}
     assert not (out / "explanations.parquet").exists() or len(list(out.glob("shard-*"))) == 5
     assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1

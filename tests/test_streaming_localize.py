@@ -2,16 +2,13 @@
 
 import csv
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from kills import kill_in_a_shard
 from PIL import Image
 from run_folders import SIZE, tiny_model, write_folders
 from test_multi_label_evaluation import draw, model_of_colors
@@ -108,15 +105,7 @@ def test_boxes_are_those_of_single_images(folder: Path, tmp_path: Path, more: li
 def test_a_killed_call_goes_on_without_loss_or_double_work(folder: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "killed"
     assert main(words(folder, whole, *SHARDS)) == 1
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kerasxai", *words(folder, out, *SHARDS)], stdout=subprocess.DEVNULL
-    )
-    until = time.monotonic() + 120
-    while not list(out.glob("*shard-*")) and time.monotonic() < until:
-        time.sleep(0.005)
-    time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_in_a_shard(words(folder, out, *SHARDS), out)
     done = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/*")}
     assert main(words(folder, out, *SHARDS)) == 1
     assert {path: path.stat().st_mtime_ns for path in done} == done
