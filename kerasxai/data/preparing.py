@@ -76,11 +76,15 @@ def _online() -> bool:
 def prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
     """Download or make a data set that is not prepared yet.
 
+    Several processes may do so at once: the first one to finish writes the folder, and the others read it.
+
     Raises:
         KerasxaiError: There is no network, the download fails, files must be fetched by hand, or the disk refuses.
     """
     with quiet():
         if builder.is_prepared():
+            if not builder.info.splits:  # Another process has finished it since this builder was made.
+                builder.info.read_from_directory(builder.data_dir)
             return
     makes_itself = row_of(name).builder is not None
     # Under TFDS' own mocking nothing is downloaded, whatever the builder is.
@@ -98,6 +102,9 @@ def prepare(builder: tfds.core.DatasetBuilder, name: str) -> None:
         with contextlib.redirect_stdout(io.StringIO()) if makes_itself else contextlib.nullcontext():
             builder.download_and_prepare()
     except Exception as error:  # A download, an unpacker or a disk may raise anything.
+        if isinstance(error, FileExistsError) and builder.is_prepared():
+            builder.info.read_from_directory(builder.data_dir)
+            return
         what = "make" if makes_itself else "download and prepare"
         raise KerasxaiError(
             f"cannot {what} the data set {name!r} in {builder.data_dir}: {_first_line(error)}"
