@@ -1,11 +1,11 @@
-"""All that is measured: `python -m benchmarks`, or one part of it, `python -m benchmarks speed --help`."""
+"""Run the benchmarks: `python -m benchmarks`, or one part of them, `python -m benchmarks speed --help`."""
 
 import argparse
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import accuracy, drawing, localization_sweep, memory, shortcuts, speed
+from benchmarks import accuracy, drawing, localization_sweep, memory, shortcuts, speed, versions
 
 PARTS = {
     "speed": speed,
@@ -14,12 +14,18 @@ PARTS = {
     "drawing": drawing,
     "localization": localization_sweep,
     "shortcuts": shortcuts,
+    "versions": versions,
 }
+
+NEED_ARGUMENTS = ("shortcuts", "versions")
+"""Parts that no default can be given for; without a part they are left out."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parts = parser.add_subparsers(dest="part", metavar="{" + ",".join(PARTS) + "}", help="default: all, one by one")
+    parts = parser.add_subparsers(
+        dest="part", metavar="{" + ",".join(PARTS) + "}", help=f"default: all but {', '.join(NEED_ARGUMENTS)}"
+    )
     for name, module in PARTS.items():
         summary = (module.__doc__ or "").partition("\n")[0]
         module.add_arguments(
@@ -29,9 +35,9 @@ def main() -> None:
     if arguments.part:
         PARTS[arguments.part].run(arguments)
         return
-    for name, module in PARTS.items():
+    for name in [name for name in PARTS if name not in NEED_ARGUMENTS]:
         print(f"\n== {name}")
-        module.run(parser.parse_args([name]))
+        PARTS[name].run(parser.parse_args([name]))
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -11,27 +11,23 @@ costs in a batch of 32, beside the pass of one image that ratios are to, differs
 """
 
 import argparse
-import contextlib
+import functools
 import gc
-import io
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 import kerasxai
 from benchmarks.cases import CASES, Case
 from benchmarks.peers import PEERS, installed
+from benchmarks.subject import SIZE, Seconds, make_images, make_model, seconds_of
 from kerasxai.engine.fast import WORTHWHILE
 
-SIZE = 224
 # Long loops freeze the weights once they have met them for so many passes; what freezing takes is no part of a round.
 UNTIL_FROZEN = WORTHWHILE // SIZE**2
-Seconds = tuple[float, float]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def measure(model_name: str, cases: list[Case], repeats: int, peers: list[str], fold: bool) -> None:
     """Prints one table for one model, a line for each case as it is done."""
-    keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, model_name)(weights=None)
-    _settle(model)
+    model = make_model(model_name)
     others = {name: PEERS[name](model) for name in peers}
     naive = Naive(model) if any(case.passes for case in cases) else None
     print(f"\n{model_name}, {SIZE}x{SIZE}; ratios to one forward pass of the same batch, CPU time (wall time)")
@@ -67,25 +61,6 @@ def measure(model_name: str, cases: list[Case], repeats: int, peers: list[str], 
     for case in cases:
         print(_line(case, model, naive, others, repeats, fold), flush=True)
         gc.collect()
-
-
-def _settle(model: Any) -> None:
-    """Gives normalizations the statistics of some images, and scales and shifts of their own.
-
-    As they are made their shifts are 0, and TensorFlow leaves out of a frozen graph what adds nothing.
-    """
-    generator = np.random.default_rng(0)
-    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    for layer in normalizations:
-        layer.momentum = 0.0
-        layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
-        layer.beta.assign(generator.normal(0, 0.1, layer.beta.shape))
-    model(_pictures(generator, 8), training=True)
-
-
-def _pictures(generator: np.random.Generator, count: int) -> np.ndarray:
-    noise = generator.uniform(-1, 1, (count, 14, 14, 3))
-    return tf.image.resize(noise, (SIZE, SIZE), "bicubic").numpy()
 
 
 class Naive:
@@ -109,7 +84,7 @@ class Naive:
 
 def _line(case: Case, model: Any, naive: Naive | None, others: dict[str, Any], repeats: int, fold: bool) -> str:
     generator = np.random.default_rng(0)
-    images = _pictures(generator, case.batch)
+    images = make_images(generator, case.batch)
     targets = generator.integers(0, model.output_shape[-1], case.batch)
     tensor = tf.constant(images)
     forward = tf.function(lambda images: model(images, training=False), autograph=False)
@@ -117,7 +92,7 @@ def _line(case: Case, model: Any, naive: Naive | None, others: dict[str, Any], r
     runs: dict[str, Callable[[], Any]] = {"ours": lambda: explain(images, targets)}
     for name, explainers in others.items():
         if case.name in explainers:
-            runs[name] = lambda peer=explainers[case.name]: peer(images, targets)
+            runs[name] = functools.partial(explainers[case.name], images, targets)
     forward(tensor)
     first, failed = _first_calls(runs)
     for _ in range(UNTIL_FROZEN // case.passes if case.passes else 0):
@@ -129,7 +104,7 @@ def _line(case: Case, model: Any, naive: Naive | None, others: dict[str, Any], r
     plain: list[float] = []
     for _ in range(rounds):
         before = _of_several(lambda: forward(tensor), passes)
-        taken = {name: _seconds(function) for name, function in runs.items()}
+        taken = {name: seconds_of(function) for name, function in runs.items()}
         after = _of_several(lambda: forward(tensor), passes)
         once = ((before[0] + after[0]) / 2, (before[1] + after[1]) / 2)
         base.append(once)
@@ -150,7 +125,7 @@ def _first_calls(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], 
     seconds, failed = {}, []
     for name in list(runs):
         try:
-            seconds[name] = _seconds(runs[name])[1]
+            seconds[name] = seconds_of(runs[name])[1]
         except Exception as error:
             if name == "ours":
                 raise
@@ -160,16 +135,8 @@ def _first_calls(runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, float], 
     return seconds, failed
 
 
-def _seconds(function: Callable[[], Any]) -> Seconds:
-    # Some peers show a bar for each batch.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        cpu, wall = time.process_time(), time.perf_counter()
-        function()
-        return time.process_time() - cpu, time.perf_counter() - wall
-
-
 def _of_several(function: Callable[[], Any], times: int) -> Seconds:
-    taken = [_seconds(function) for _ in range(times)]
+    taken = [seconds_of(function) for _ in range(times)]
     return statistics.median(cpu for cpu, _ in taken), statistics.median(wall for _, wall in taken)
 
 

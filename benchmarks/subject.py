@@ -1,0 +1,76 @@
+"""The model and the images that are timed. As a script: one installation of kerasxai that times methods on request."""
+
+import contextlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+SIZE = 224
+# 400 passes at 224 pixels, after which long loops of every version since 0.1.0 have made weights constants.
+UNTIL_CONSTANT = 400
+Seconds = tuple[float, float]
+
+
+def make_model(name: str) -> keras.Model:
+    """Return a model of `keras.applications` with random weights and the statistics of some images.
+
+    Fresh normalizations have shifts of 0, and TensorFlow removes additions of 0 from a graph with constant weights.
+    """
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, name)(weights=None)
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
+            layer.beta.assign(generator.normal(0, 0.1, layer.beta.shape))
+    model(make_images(generator, 8), training=True)
+    return model
+
+
+def make_images(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Return enlarged noise `(count, SIZE, SIZE, 3)`, which superpixels can be cut from."""
+    noise = generator.uniform(-1, 1, (count, 14, 14, 3))
+    return tf.image.resize(noise, (SIZE, SIZE), "bicubic").numpy()
+
+
+def seconds_of(function: Callable[[], Any]) -> Seconds:
+    """Return the CPU and the wall seconds of a call, without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        cpu, wall = time.process_time(), time.perf_counter()
+        function()
+        return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def _serve() -> None:
+    """Read a line of JSON, answer with a line: a case is built and called until it is warm, `null` times one call."""
+    import kerasxai
+
+    model, call = make_model(sys.argv[1]), None
+    print(json.dumps([kerasxai.__version__, tf.__version__, keras.__version__]), flush=True)
+    for line in sys.stdin:
+        case = json.loads(line)
+        if case is None:
+            assert call is not None
+            print(json.dumps(seconds_of(call)), flush=True)
+            continue
+        generator = np.random.default_rng(0)
+        images = make_images(generator, case["batch"])
+        targets = generator.integers(0, model.output_shape[-1], case["batch"])
+        explain = kerasxai.Explainer(model, case["method"], progress=False, **case["options"])
+        call = lambda explain=explain, images=images, targets=targets: explain(images, targets)  # noqa: E731
+        first = seconds_of(call)
+        for _ in range(1 + UNTIL_CONSTANT // case["passes"] if case["passes"] else 1):
+            seconds_of(call)
+        print(json.dumps(first), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
