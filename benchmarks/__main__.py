@@ -5,7 +5,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import accuracy, drawing, localization_sweep, memory, shortcuts, speed, versions
+from benchmarks import accuracy, drawing, localization_sweep, memory, photographs, shortcuts, speed, versions
 
 PARTS = {
     "speed": speed,
@@ -15,9 +15,10 @@ PARTS = {
     "localization": localization_sweep,
     "shortcuts": shortcuts,
     "versions": versions,
+    "photographs": photographs,
 }
 
-NEED_ARGUMENTS = ("shortcuts", "versions")
+NEED_ARGUMENTS = ("shortcuts", "versions", "photographs")
 """Parts that no default can be given for; without a part they are left out."""
 
 
