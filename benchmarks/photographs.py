@@ -76,9 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    cutouts, scenes = find_cutouts(), find_scenes(SCENES)
-    print(f"{len(cutouts)} objects of {len({one.class_name for one in cutouts})} classes, {len(scenes)} scenes")
-    build(options.out, cutouts, scenes, Counts(), options.seed, options.pairs)
+    try:
+        cutouts, scenes = find_cutouts(), find_scenes(SCENES)
+        print(f"{len(cutouts)} objects of {len({one.class_name for one in cutouts})} classes, {len(scenes)} scenes")
+        build(options.out, cutouts, scenes, Counts(), options.seed, options.pairs)
+    except KerasxaiError as error:
+        raise SystemExit(f"photographs: {error}") from None
     for folder in sorted(path for path in options.out.iterdir() if path.is_dir()):
         files = [path for path in folder.rglob("*") if path.suffix in (".jpg", ".png")]
         print(f"{folder}: {len(files)} files")

@@ -1,5 +1,6 @@
 """The photographs to measure on: exact boxes and masks, disjoint parts, the same images for a seed."""
 
+import argparse
 import csv
 import struct
 import zlib
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from benchmarks import photographs
 from benchmarks.composites import placed
 from benchmarks.photograph_classes import class_of
 from benchmarks.photograph_sources import Package, Scene, entries, find_cutouts, find_scenes
@@ -167,6 +169,14 @@ def test_a_folder_with_something_in_it_is_left_alone(stamps: Path, scenes: list[
     with pytest.raises(KerasxaiError, match="expected a new or an empty folder"):
         build(tmp_path / "out", find_cutouts(stamps), scenes, COUNTS)
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine.txt"]
+
+
+def test_the_command_ends_with_one_line(stamps: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(photographs, "find_cutouts", lambda: find_cutouts(stamps))
+    monkeypatch.setattr(photographs, "SCENES", [Package("some-walls", str(tmp_path), ("a.jpg",))])
+    options = argparse.Namespace(out=tmp_path / "out", seed=0, pairs=False)
+    with pytest.raises(SystemExit, match=r"^photographs: expected scenes .*; run: apt-get install some-walls$"):
+        photographs.run(options)
 
 
 def test_what_fails_leaves_nothing(stamps: Path, scenes: list[Scene], tmp_path: Path) -> None:
