@@ -20,7 +20,7 @@ from kerasxai.cli import COMMANDS, parser_of  # noqa: E402  (found by the line b
 from kerasxai.methods import METHODS, Method  # noqa: E402
 
 API = {
-    "Explaining": ["explain", "show_methods", "Explainer", "Explanation", "list_layers"],
+    "Explaining": ["explain", "show_methods", "Explainer", "Explanation", "list_layers", "to_fiftyone"],
     "Models": [
         "build_classifier",
         "models.load_classifier",

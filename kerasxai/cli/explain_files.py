@@ -151,6 +151,7 @@ def record_of(
     rows: list[int],
     explained: list[list[str]],
     files: Iterable[Path],
+    fit: str,
 ) -> JSON:
     """Return the record of one image in `explanations.json`, with an entry for each method and class.
 
@@ -161,6 +162,7 @@ def record_of(
         rows: The rows of the image in them, one for each class.
         explained: For each method the names of the classes.
         files: The pictures.
+        fit: How the image was fitted to the model's input.
     """
     maps = [
         {
@@ -177,5 +179,6 @@ def record_of(
         "image": text_of(path),
         "predicted": [{"name": name, "probability": share} for name, share in predicted],
         "explanations": maps,
+        "fit": fit,
         "files": [text_of(file.name) for file in files],
     }
