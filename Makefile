@@ -52,8 +52,8 @@ gallery: $(STAMP)  ## Draw the pictures of docs/ again (some minutes)
 notebooks: $(STAMP)  ## Run the notebooks of docs/notebooks/ and keep their outputs
 	$(BIN)/python docs/notebooks.py
 
-bench: $(STAMP)  ## Measure speed, as ratios to one forward pass
-	$(BIN)/python -m benchmarks
+bench: $(STAMP)  ## Measure speed and memory, and write the tables of benchmarks/README.md (hours)
+	$(BIN)/python -m benchmarks --write
 
-clean:  ## Remove the virtual environment and everything that was built (runs/ stays)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## Remove the virtual environments and everything that was built (runs/ stays)
+	rm -rf $(VENV) .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,19 +1,21 @@
-"""How many passes until a map is that of many more: `python -m benchmarks accuracy`.
+"""Measure how many passes a heatmap needs.
 
-Each method explains photographs with growing numbers of passes, and each map is compared, by Pearson's correlation over
-the pixels, with a reference of many more passes and, where there is one, another seed. The last column is the number of
-passes at which the mean correlation is 0.95: interpolated, or, in parentheses, extrapolated as for an average of
-independent samples. The reference is noisy as well, so that no map reaches a correlation of 1.
+Each method explains photographs with growing numbers of passes. Each map is compared, by Pearson's correlation over the
+pixels, with a reference of many more passes and, if there is one, another seed. The reference is noisy as well, so no
+map reaches a correlation of 1. The last column is the number of passes at which the mean correlation is 0.95:
+interpolated, or extrapolated, in parentheses.
 
-Scores of perturbed images are stored, and so is each row: a run that was stopped continues.
+Scores of perturbed images and rows are stored in a folder, so that a run that was stopped continues.
 """
 
 import argparse
 import hashlib
 import math
 import statistics
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -23,13 +25,15 @@ from numpy.typing import NDArray
 
 import kerasxai
 from benchmarks.accuracy_cases import LADDERS, Ladder
+from benchmarks.tables import Table, report
 from kerasxai.data import read_image
 from kerasxai.data.examples import EXAMPLES, example_or_file
 from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.models import load_classifier
-from kerasxai.tools.files import atomic_path, read_json, write_json, write_text
+from kerasxai.tools.files import atomic_path, read_json, write_json
 
 LEVEL = 0.95
+QUICK = MappingProxyType({"methods": ["integrated_gradients"], "images": ["example:cat"]})
 _SAVED_EACH = 500
 Image = NDArray[np.float32]
 Rows = dict[str, dict[str, float]]
@@ -41,23 +45,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", nargs="+", default=[f"example:{name}" for name in EXAMPLES])
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"), help="the folder of the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs", "accuracy", kerasxai.__version__), help="rows and scores"
+    )
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    if arguments.quick:
+        # Rows of an earlier run would leave nothing to measure.
+        with tempfile.TemporaryDirectory() as folder:
+            arguments.out = Path(folder)
+            yield _measured(arguments)
+    else:
+        yield _measured(arguments)
+
+
+def _measured(arguments: argparse.Namespace) -> Table:
     model = load_classifier(arguments.model)
     size = model.input_shape[1:3]
     ladders = [ladder for ladder in LADDERS if ladder.name in arguments.methods]
     for path in arguments.images:
         image = fitted(read_image(example_or_file(path)), size)
         measure(model, image, path, ladders, arguments)
-    rows = _stored(arguments.out)
-    write_text(arguments.out / "accuracy.md", table(rows) + "\n")
-    print(table(rows))
+    return table(_stored(arguments.out))
 
 
 def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], arguments: argparse.Namespace) -> None:
-    """Measures each ladder on one photograph, and stores each row as it is done."""
+    """Measure each ladder on one photograph, and store each row when it is complete."""
     scorer = Scorer(model, image, arguments.out / "scores", arguments.batch_size)
     for ladder in ladders:
         reference: Image | None = None
@@ -73,11 +87,11 @@ def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], 
                 correlation = float(np.corrcoef(heatmap.ravel(), reference.ravel())[0, 1])
                 rows.setdefault(key, {"passes": passes or counted})[name] = correlation
                 write_json(arguments.out / "accuracy.json", rows)
-                print(f"{name} | {key} | {correlation:.3f}", flush=True)
+                report(f"{name} | {key} | {correlation:.3f}")
 
 
 def fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> Image:
-    """Returns the central square of a photograph, resized, `(H, W, 3)` float32."""
+    """Return the central square of a photograph, resized, `(H, W, 3)` float32."""
     side = min(image.shape[:2])
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]
@@ -106,7 +120,7 @@ class Scorer:
                 self._scores = {bytes(digest): (one, two) for digest, (one, two) in pairs}
 
     def heatmap(self, ladder: Ladder, options: Mapping[str, Any]) -> tuple[Image, int]:
-        """Returns the heatmap of a method `(H, W)` and the number of passes that it took, 0 if not counted."""
+        """Return the heatmap of a method `(H, W)` and the number of passes that it took, 0 if not counted."""
         method = ladder.method or ladder.name
         settings: dict[str, Any] = {"batch_size": self._batch_size, "progress": False, **options}
         if not ladder.quantity:
@@ -127,7 +141,7 @@ class Scorer:
         return heatmap, counted - 1
 
     def _scored(self, images: Image) -> Image:
-        """Returns the relative logit and the probability of the target for each image, `(N, 2)`."""
+        """Return the relative logit and the probability of the target for each image, `(N, 2)`."""
         digests = [_digest(image) for image in images]
         new = [i for i, digest in enumerate(digests) if bytes.fromhex(digest) not in self._scores]
         if new:
@@ -146,7 +160,7 @@ class Scorer:
 
 
 def _frozen(model: keras.Model) -> Callable[[tf.Tensor], NDArray[np.float32]]:
-    """Returns the probabilities of a model as a function with constant weights."""
+    """Return the probabilities of a model as a function with constant weights."""
     spec = tf.TensorSpec((None, *model.input_shape[1:]))
     traced = tf.function(lambda images: model(images, training=False), autograph=False).get_concrete_function(spec)
     fast = with_constant_weights(traced, {read: read.value() for read in weight_reads(traced)})
@@ -166,22 +180,28 @@ def _shown(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def table(rows: Rows) -> str:
-    """Returns the rows as a Markdown table: one line for each estimator."""
-    lines = ["| method | estimator | mean correlation after so many passes | passes until 0.95 |", "|---|---|---|---|"]
+def table(rows: Rows) -> Table:
+    """Return a table with a row for each estimator."""
     families: dict[tuple[str, str], dict[int, float]] = {}
     for key, row in rows.items():
         method, estimator, _ = key.split(" | ")
         values = [value for name, value in row.items() if name != "passes"]
         families.setdefault((method, estimator), {})[int(row["passes"])] = statistics.fmean(values)
+    lines = []
     for (method, estimator), means in families.items():
         curve = ", ".join(f"{count}: {means[count]:.3f}" for count in sorted(means))
-        lines.append(f"| {method} | {estimator} | {curve} | {passes_until(means)} |")
-    return "\n".join(lines)
+        lines.append((method, estimator, curve, passes_until(means)))
+    columns = ("method", "estimator", "mean correlation after so many passes", f"passes until {LEVEL}")
+    photographs = len({name for row in rows.values() for name in row if name != "passes"})
+    notes = (
+        f"Mean over {photographs} photographs, one seed each. In parentheses: extrapolated from the last count as "
+        "for an average of independent samples.",
+    )
+    return Table("correlation", "Accuracy by number of passes", columns, tuple(lines), notes)
 
 
 def passes_until(means: Mapping[int, float], level: float = LEVEL) -> str:
-    """Returns after how many passes the mean correlation is `level`, from a few counts.
+    """Return after how many passes the mean correlation is `level`, from a few counts.
 
     The correlation r of a noisy average of n samples has `1 / r^2 - 1` in proportion to `1 / n`, so this quantity is
     interpolated on logarithmic scales, and beyond the last count extrapolated in that proportion, in parentheses.

@@ -1,24 +1,26 @@
-"""Memory of what goes over a whole data set, for 1,000 and for 100,000 images: `python -m benchmarks.features_memory`.
+"""Measure the memory of functions that read a whole data set, by its number of images.
 
-Images of 32x32 come from a generator, which holds one of them, and go through a small network. Each case runs in a
-process of its own; what is told is the most memory that was resident beyond what was when the first batches were done
-(the peak since then, as the kernel counts it). The vectors of `embed` go to a file.
+Images of 32x32 come from a generator, which holds one at a time, and go through a small network. Each figure is from a
+process that has read some batches first: the peak memory beyond what was resident then. `embed` writes its vectors to
+a file.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from benchmarks.tables import Figure, Table, report
+
+QUICK = MappingProxyType({"counts": [100, 1000], "warm": 200})
 SIDE = 32
-WARM = 2000
 
 
 def images(count: int) -> Iterator[dict[str, Any]]:
@@ -49,6 +51,7 @@ def network() -> Any:
 
 
 def cases() -> dict[str, Callable[[Any, int], object]]:
+    """Return a call of each function, by its name."""
     from kerasxai import features
 
     def embed(model: Any, count: int) -> object:
@@ -64,38 +67,43 @@ def cases() -> dict[str, Callable[[Any, int], object]]:
 
 
 def resident(field: str) -> int:
-    """A field of the kernel's account of this process, in kB."""
+    """Return a field of the kernel's record of this process, in kB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def measured(name: str, count: int, answer: Any) -> None:
+def measured(name: str, count: int, warm: int, answer: "Queue[float]") -> None:
+    """Put the memory in MB that a function takes for so many images into a queue."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     model = network()
-    run = cases()[name]
-    run(model, WARM)
-    # Writing 5 makes the kernel count the peak anew.
+    function = cases()[name]
+    function(model, warm)
+    # 5 resets the kernel's peak.
     Path("/proc/self/clear_refs").write_text("5")
-    before, start = resident("VmRSS"), time.perf_counter()
-    run(model, count)
-    answer.put({"peak": resident("VmHWM") - before, "seconds": time.perf_counter() - start})
+    before = resident("VmRSS")
+    function(model, count)
+    answer.put((resident("VmHWM") - before) / 1024)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 100_000])
-    counts = parser.parse_args().counts
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 100_000], help="images")
+    parser.add_argument("--warm", type=int, default=2000, help="images before the measurement")
+
+
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
     context = multiprocessing.get_context("spawn")
+    rows = []
     for name in ("embed", "top_patches", "activation_quantiles"):
-        for count in counts:
-            answer: Any = context.Queue()
-            process = context.Process(target=measured, args=(name, count, answer))
+        figures = []
+        for count in arguments.counts:
+            answer: Queue[float] = context.Queue()
+            process = context.Process(target=measured, args=(name, count, arguments.warm, answer))
             process.start()
-            found = answer.get()
+            figures.append(Figure(answer.get()))
             process.join()
-            row = {"case": name, "images": count, "more_MB": round(found["peak"] / 1024, 1)}
-            print(json.dumps(row | {"seconds": round(found["seconds"], 1)}), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        report(f"{name}: {', '.join(map(str, figures))}")
+        rows.append((name, *figures))
+    columns = ("function", *(f"{count:,} images" for count in arguments.counts))
+    yield Table(
+        "memory", "Memory for a data set", columns, tuple(rows), ("MB beyond the first batches, measured once.",)
+    )

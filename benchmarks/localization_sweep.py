@@ -1,30 +1,32 @@
-"""How long the sweep over 1000 thresholds takes, by kind of map: `python -m benchmarks localization`.
+"""Measure the sweep over 1000 thresholds of a localization measure, by kind of map.
 
-Maps of 224x224, protocol "wsolevaluation", best IoU at every threshold. `single` takes the largest contour, `multi` all
-of them with the holes. `labeling` is the plain way beside it: one `scipy.ndimage.label` for each distinct threshold,
-and boxes of all components without holes, which is less than either.
+Maps of 224x224, protocol "wsolevaluation", the best IoU at each threshold. One column is for the
+largest contour, one for all contours with the holes. Times are ratios to the plain way: one `scipy.ndimage.label` for
+each distinct threshold and the boxes of all components without holes, which computes less than either.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import scipy.ndimage
 
+from benchmarks.rounds import interleaved, ratios
+from benchmarks.tables import Figure, Ratio, Table, report
 from kerasxai.metrics import box_iou
 from kerasxai.metrics.protocols import WSOL
 from kerasxai.metrics.wsol.maps import reference_map
 
+QUICK = MappingProxyType({"repeats": 1, "maps": ["one Gaussian", "7x7 gamma"]})
 SIDE = 224
 THRESHOLDS = np.arange(0, 1, 0.001)
 TRUTH = np.array([[30, 40, 120, 150]])
 
 
 def maps(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One raw map of each kind."""
+    """Return one raw map of each kind."""
     y, x = np.mgrid[:SIDE, :SIDE]
     bump = np.exp(-((x - 100) ** 2 + (y - 80) ** 2) / 4000)
     cells = np.exp(-((np.mgrid[:14, :14] - 6.5) ** 2).sum(0) / 10)
@@ -41,7 +43,7 @@ def maps(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def labeling(heatmap: np.ndarray) -> np.ndarray:
-    """The best IoU of any component at each level, one labeling a level."""
+    """Return the best IoU of any component at each level, with one labeling for each level."""
     bits = (reference_map(heatmap, (SIDE, SIDE)) * 255).astype(np.uint8)
     best = np.zeros(255)
     for level in range(bits.max()):
@@ -51,26 +53,31 @@ def labeling(heatmap: np.ndarray) -> np.ndarray:
     return best
 
 
-def milliseconds(function: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        times.append(1000 * (time.process_time() - start))
-    return statistics.median(times)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--repeats", type=int, default=7)
+    names = list(maps(np.random.default_rng(0)))
+    parser.add_argument("--repeats", type=int, default=7, help="rounds")
+    parser.add_argument("--maps", nargs="+", default=names, choices=names, metavar="MAP", help="; ".join(names))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    repeats = arguments.repeats
-    print(f"median of {repeats}, CPU milliseconds a map")
-    print(f"{'map':22}{'single':>10}{'multi':>10}{'labeling':>10}")
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    rows = []
     for name, heatmap in maps(np.random.default_rng(0)).items():
+        if name not in arguments.maps:
+            continue
         sweep = partial(WSOL.best_ious, heatmap, TRUTH, THRESHOLDS, (SIDE, SIDE))
-        single = milliseconds(partial(sweep, every=False), repeats)
-        multi = milliseconds(partial(sweep, every=True), repeats)
-        plain = milliseconds(partial(labeling, heatmap), max(1, repeats // 3))
-        print(f"{name:22}{single:10.1f}{multi:10.1f}{plain:10.1f}")
+        functions = {
+            "single": partial(sweep, every=False),
+            "multi": partial(sweep, every=True),
+            "labeling": partial(labeling, heatmap),
+        }
+        taken = interleaved(functions, arguments.repeats)
+        plain = taken["labeling"]
+        single, multi = (Ratio.of(ratios(taken[kind], plain)) for kind in ("single", "multi"))
+        report(f"{name}: {single}, {multi}")
+        rows.append((name, single, multi, Figure.of([1000 * cpu for cpu, _ in plain])))
+    columns = ("map", "single contour", "multiple contours", "labeling, CPU ms")
+    notes = (
+        f"Ratios to labeling at each level, CPU time: median [least, largest] over {arguments.repeats} rounds, in "
+        "parentheses wall time.",
+    )
+    yield Table("sweep", "Localization sweep over 1000 thresholds", columns, tuple(rows), notes)

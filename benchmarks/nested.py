@@ -1,19 +1,23 @@
-"""Which libraries explain which kinds of Keras models with Grad-CAM: `python -m benchmarks.nested [LIBRARY...]`.
+"""Try which libraries explain which kinds of Keras models with Grad-CAM.
 
-Each library is called as its documentation shows: with its own choice of the layer, and where that fails, with the name
-of the backbone as the layer. What is not installed is left out. `docs/peers.md` has the results.
+Each library is called as in its documentation: with its own choice of the layer, and if that fails, with the name of
+the backbone as the layer. Libraries that are not installed are left out.
 """
 
+import argparse
 import contextlib
-import importlib.metadata
 import importlib.util
 import io
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
+
+from benchmarks.tables import Table, report
+
+QUICK = MappingProxyType({"models": ["functional", "subclassed"]})
 
 SIZE = 96
 CLASSES = 5
@@ -33,7 +37,7 @@ def flat() -> keras.Model:
 
 
 def nested() -> keras.Model:
-    """Transfer learning as the guides of Keras show it: the backbone is called as a layer."""
+    """Transfer learning as in the guides of Keras: the backbone is called as a layer."""
     inputs = keras.Input((SIZE, SIZE, 3))
     x = backbone()(keras.layers.Rescaling(1 / 127.5, -1)(inputs), training=False)
     x = keras.layers.GlobalAveragePooling2D()(x)
@@ -67,8 +71,8 @@ def subclassed() -> keras.Model:
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
     "functional": flat,
-    "nested": nested,
-    "sequential with a backbone": sequential,
+    "functional, backbone called as a layer": nested,
+    "`Sequential` with a backbone": sequential,
     "subclassed": subclassed,
 }
 
@@ -110,7 +114,7 @@ EXPLAIN = {
 
 
 def outcome(explain: Callable[[keras.Model, str | None], Any], make: Callable[[], keras.Model]) -> str:
-    """Return "yes", "yes, with the layer named", or the first error."""
+    """Return "yes", "with the layer named", or the kind of the first error."""
     errors: list[str] = []
     for named in (False, True):
         keras.utils.set_random_seed(0)
@@ -121,29 +125,31 @@ def outcome(explain: Callable[[keras.Model, str | None], Any], make: Callable[[]
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 found = np.asarray(explain(model, layer if named else None))
-        except Exception as error:  # Each library fails in its own way, which is what is reported.
+        # The kind of error is the result, whichever it is.
+        except Exception as error:
             text = str(error).strip().splitlines()
-            errors.append(f"{type(error).__name__}: {text[0][:100] if text else ''}")
+            report(f"{type(error).__name__}: {text[0][:100] if text else ''}")
+            errors.append(f"no: `{type(error).__name__}`")
             continue
         if not np.isfinite(found).all():
-            errors.append("not finite")
+            errors.append("no: not finite")
             continue
-        return "yes, with the layer named" if named else "yes"
+        return "with the layer named" if named else "yes"
     return errors[0]
 
 
-def main() -> None:
-    for name in ("tensorflow", "keras", *LIBRARIES):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            print(name, importlib.metadata.version(name))
-    for library in sys.argv[1:] or LIBRARIES:
-        module = LIBRARIES[library]
-        if importlib.util.find_spec(module) is None:
-            print(f"{library}: not installed")
-            continue
-        for kind, make in MODELS.items():
-            print(f"{library}, {kind}: {outcome(EXPLAIN[library], make)}", flush=True)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
 
 
-if __name__ == "__main__":
-    main()
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    found = [name for name in arguments.libraries if importlib.util.find_spec(LIBRARIES[name]) is not None]
+    if missing := [name for name in arguments.libraries if name not in found]:
+        report(f"not installed: {', '.join(missing)}")
+    rows = []
+    for kind in arguments.models:
+        rows.append((kind, *(outcome(EXPLAIN[library], MODELS[kind]) for library in found)))
+        report(" | ".join(rows[-1]))
+    notes = ("Grad-CAM with random weights of MobileNetV2 (alpha 0.35, 96 pixels).",)
+    yield Table("gradcam", "Models that can be explained", ("model", *found), tuple(rows), notes)

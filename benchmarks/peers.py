@@ -1,11 +1,9 @@
-"""The same methods by other TensorFlow libraries, for those that are installed.
+"""The methods of other TensorFlow libraries.
 
-Each function takes a Keras model that ends in softmax and gives `{method: explain}`, where `explain(images, targets)`
-answers as the library does for a user who makes its explainer once. `lime` is measured as its users call it, with its
-own segmentation, which is part of its time.
+Each function takes a Keras model that ends in softmax and returns `{method: explain}`, where `explain(images, targets)`
+calls an explainer that was made once. `lime` is called with its default segmentation, which is part of its time.
 """
 
-import importlib.util
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -141,9 +139,3 @@ PEERS: dict[str, Callable[[Any], dict[str, Explain]]] = {
     "saliency": saliency,
     "lime": lime,
 }
-
-
-def installed() -> tuple[list[str], list[str]]:
-    """Returns the names of the peers that can be imported, and of those that cannot."""
-    found = [name for name in PEERS if importlib.util.find_spec(name.replace("-", "_")) is not None]
-    return found, [name for name in PEERS if name not in found]

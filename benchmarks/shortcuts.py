@@ -1,18 +1,18 @@
-"""Whether planted marks are found, and nothing without: `python -m benchmarks shortcuts FOLDER`.
+"""Measure whether planted shortcuts are found, and nothing is found without them.
 
 In a trial with a mark, training images of one class are marked; in one without, some training images are left out. A
 classifier is trained, and shortcuts are searched in the training images with the functions and settings of the audit.
 Columns: accuracy of the class on its test images with the mark and without it, and the share of test images of other
-classes that get the class, with and without, which show whether the model uses the mark (a difference of 0.1 in
-either); the classes that were named, and why.
+classes that get the class, with and without. A model uses the mark if either differs by 0.1. Then the classes that were
+named, and why.
 """
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from PIL import Image
 
 from benchmarks.shortcut_marks import MARKS, UNSEEN, Picture
 from benchmarks.shortcut_models import TRAINERS, Classifier, Trainer
+from benchmarks.tables import Cell, Table, report, text_of
 from kerasxai import data, viz
 from kerasxai.audit.shortcuts import ShortcutSettings
 from kerasxai.audit.shortcuts.scene import Scene
@@ -38,7 +39,19 @@ _OTHERS = 30
 _USED = 0.1
 _MARKS = MARKS | UNSEEN
 _PLANTED = ["logo", "any_corner", "border", "cast", "timestamp", "watermark", "letterbox", *UNSEEN]
-_HEAD = "trial | mark | share | class | with mark | without | others with | without | used | named | right | seconds"
+_COLUMNS = (
+    "mark",
+    "share",
+    "class",
+    "with mark",
+    "without",
+    "other classes with",
+    "without",
+    "used",
+    "named",
+    "right",
+)
+QUICK = MappingProxyType({"marks": ["logo"], "clean": 1})
 
 
 @dataclass(frozen=True)
@@ -87,15 +100,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", action="store_true", help="with the pictures of suspects")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> Iterator[Table]:
     trainer = TRAINERS[options.model or ("probe" if options.folder else "small")]()
     images = {split: _read(options, split) for split in _SHAPES}
-    print(_HEAD)
     results = [_trial(plan, images, trainer, options) for plan in _plans(options, images["train"].class_names)]
-    used = [right for use, right in results if use is not None and use.used]
-    clean = [right for use, right in results if use is None]
-    print(f"marks that the model uses: {len(used)}, named with their class and no other: {sum(used)}")
-    print(f"trainings without a mark: {len(clean)}, without a shortcut: {sum(clean)}")
+    used = [right for use, right, _ in results if use is not None and use.used]
+    clean = [right for use, right, _ in results if use is None]
+    notes = (
+        f"Marks that the model uses: {len(used)}, named with their class and no other: {sum(used)}.",
+        f"Trainings without a mark: {len(clean)}, without a shortcut: {sum(clean)}.",
+    )
+    kind = "shapes" if options.folder is None else "photographs"
+    yield Table(kind, f"Planted shortcuts, {kind}", _COLUMNS, tuple(row for *_, row in results), notes)
 
 
 def _plans(options: argparse.Namespace, class_names: tuple[str, ...]) -> Iterator[Plan]:
@@ -127,32 +143,32 @@ def _read(options: argparse.Namespace, split: str) -> Images:
 
 def _trial(
     plan: Plan, images: dict[str, Images], trainer: Trainer, options: argparse.Namespace
-) -> tuple[Use | None, bool]:
-    """Make a trial and print its row."""
+) -> tuple[Use | None, bool, tuple[Cell, ...]]:
+    """Make a trial, and return whether the model uses the mark, whether the search is right, and the row."""
     train, names = images["train"], images["train"].class_names
     pixels, rows = _planted(plan, train, trainer.side)
     model = trainer.train(pixels, train.labels[rows], len(names), plan.seed)
     use = None if plan.mark == "none" else _use(plan, images["test"], model, trainer.side)
-    begun = time.monotonic()
     scene, results = _searched(pixels, train, rows, model)
-    seconds = time.monotonic() - begun
     named = {
         names[one.suspect.class_number]: f"{one.suspect.kind} {one.trial.evidence:.2f}" for one, _ in strongest(results)
     }
     right = [*named] == ([] if plan.mark == "none" else [names[plan.marked]])
-    uses = ["", "", "", "", ""] if use is None else [*(f"{value:.2f}" for value in vars(use).values()), use.used]
+    uses = [None] * 5 if use is None else [*(f"{value:.2f}" for value in vars(use).values()), _yes(use.used)]
     marked = names[plan.marked] if plan.marked >= 0 else ""
     why = "; ".join(f"{name}: {text}" for name, text in named.items())
-    print(
-        " | ".join(map(str, [plan.number, plan.mark, plan.share, marked, *uses, why, right, round(seconds)])),
-        flush=True,
-    )
+    row = (plan.mark, f"{100 * plan.share:.0f} %", marked, *uses, why, _yes(right))
+    report(f"{plan.number}: " + " | ".join(map(text_of, row)))
     if options.out is not None:
         folder = options.out / f"{plan.number:02}_{plan.mark}"
         _save(scene, results, plan, use, folder)
         for picture, one in enumerate(results if options.pictures else []):
             viz.save_png(folder / f"{picture}.png", sheet_of(scene, one, 0).picture)
-    return use, right
+    return use, right, row
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _planted(plan: Plan, train: Images, side: int) -> tuple[Picture, NDArray[np.int64]]:

@@ -1,23 +1,126 @@
-"""Throughput and memory of explaining a folder in shards: `python -m benchmarks.streaming`.
+"""Measure reading a folder of images, and explaining it in shards.
 
-Images are made first. Then, in one process: the bare method on a batch in memory, reading and resizing alone, and
-`kerasxai explain --data` with the resident memory after each shard. With `--model` the network is another one, such as
-imagenet:EfficientNetLite0 with `--side 500 --images 160 --shards 2`; its images are JPEG files.
+JPEG files of smooth noise are written first. Each round runs, in one process: the bare method on a batch in memory;
+reading and resizing alone; `kerasxai explain --data` on the whole folder in shards. The small network has four
+convolutions; another one is measured with `--model imagenet:EfficientNetLite0 --side 500 --images 160 --shards 2`.
 """
 
 import argparse
-import json
 import logging
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
+import keras
 import numpy as np
 from PIL import Image
 
+from benchmarks.rounds import Function, batched, interleaved, ratios
+from benchmarks.subject import Seconds
+from benchmarks.tables import Cell, Figure, Ratio, Table
+from kerasxai import Explainer, models
+from kerasxai.engine.images.image_input import image_input
+from kerasxai.streaming.explain import ExplainTask, merge_explanations
+from kerasxai.streaming.images import open_images
+from kerasxai.streaming.shards import Shard, ShardFolder
 
-def write_images(folder: Path, count: int, side: int) -> None:
+QUICK = MappingProxyType({"images": 400, "shards": 2, "repeats": 2})
+_BARE_IMAGES = 2000
+_READ_IMAGES = 2000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--shards", type=int, default=20)
+    parser.add_argument("--side", type=int, default=32, help="of the files")
+    parser.add_argument("--model", help="as for kerasxai explain; default: the small network")
+    parser.add_argument("--method", default="gradcam")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5, help="rounds")
+
+
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    logging.getLogger("kerasxai").setLevel(logging.WARNING)
+    model = _network(arguments.side) if arguments.model is None else models.load_classifier(arguments.model)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_images(Path(folder, "images"), arguments.images, arguments.side)
+        subject = _Subject(model, Path(folder), arguments)
+        taken = interleaved(subject.functions(), arguments.repeats)
+        yield _table(taken, subject, arguments)
+
+
+class _Subject:
+    """What is timed, and the memory and the size of the results of the last round."""
+
+    def __init__(self, model: keras.Model, root: Path, arguments: argparse.Namespace) -> None:
+        self._root, self._arguments = root, arguments
+        self._taken = image_input(model)
+        batch_size = arguments.batch_size
+        self._explainer = Explainer(model, arguments.method, resize=False, progress=False, batch_size=batch_size)
+        self._images = open_images(str(root / "images"), "", root / "out")
+        self._rounds = 0
+        self.memory: list[float] = []
+        self.bytes = 0
+        self.counts = {
+            "method alone": max(1, _BARE_IMAGES // batch_size) * batch_size,
+            "reading and resizing": min(arguments.images, _READ_IMAGES),
+            "all, in shards": arguments.images,
+        }
+
+    def functions(self) -> dict[str, Function]:
+        """Return the functions to time; the method is warm."""
+        size = self._arguments.batch_size
+        batch = self._taken.taken(next(iter(self._images.batches(0, size, self._taken, size))).pixels)
+        self._explainer(batch)
+        bare = batched(lambda: self._explainer(batch), self.counts["method alone"] // size)
+        return dict(zip(self.counts, (bare, self._read, self._explain), strict=True))
+
+    def _read(self) -> None:
+        for _ in self._images.batches(0, self.counts["reading and resizing"], self._taken, self._arguments.batch_size):
+            pass
+
+    def _explain(self) -> None:
+        out = self._root / f"out{self._rounds}"
+        self._rounds += 1
+        task = ExplainTask([self._explainer], self._taken, batch_size=self._arguments.batch_size)
+        folder = ShardFolder(out, {}, self._images.count, self._arguments.shards)
+        self.memory = []
+
+        def compute(shard: Shard) -> None:
+            task.compute(shard, self._images)
+            self.memory.append(_resident())
+
+        folder.compute(folder.left(), compute)
+        merge_explanations(folder.complete(), out)
+        self.bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+
+def _table(taken: dict[str, list[Seconds]], subject: _Subject, arguments: argparse.Namespace) -> Table:
+    each = {
+        name: [(cpu / subject.counts[name], wall / subject.counts[name]) for cpu, wall in seconds]
+        for name, seconds in taken.items()
+    }
+    bare = each["method alone"]
+    rows: list[tuple[Cell, ...]] = []
+    for name, seconds in each.items():
+        rows.append((name, Ratio.of(ratios(seconds, bare)), Figure.of([1000 * cpu for cpu, _ in seconds])))
+    name = "a network of four convolutions" if arguments.model is None else arguments.model
+    columns = ("what", "an image, to the method alone", "CPU ms an image")
+    notes = (
+        f"Median [least, largest] over {arguments.repeats} rounds of CPU time, in parentheses wall time.",
+        f"{subject.bytes / arguments.images:.0f} bytes an image are written.",
+        f"Resident memory is {subject.memory[0]:.0f} MB after the first shard and {subject.memory[-1]:.0f} MB after "
+        "the last.",
+    )
+    title = (
+        f"{arguments.method} with {name}, {arguments.images:,} JPEG files of {arguments.side}x{arguments.side} in "
+        f"{arguments.shards} shards"
+    )
+    return Table(f"{arguments.model or 'small'}", title, columns, tuple(rows), notes)
+
+
+def _write_images(folder: Path, count: int, side: int) -> None:
     """Write JPEG files of smooth noise, 1,000 in a folder."""
     random = np.random.default_rng(0)
     for number in range(count):
@@ -27,10 +130,8 @@ def write_images(folder: Path, count: int, side: int) -> None:
         small.resize((side, side), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def network(side: int) -> Any:
+def _network(side: int) -> keras.Model:
     """Return a small classifier of square images."""
-    import keras
-
     keras.utils.set_random_seed(0)
     layers = keras.layers
     return keras.Sequential(
@@ -47,83 +148,7 @@ def network(side: int) -> Any:
     )
 
 
-def resident() -> float:
+def _resident() -> float:
     """Return the resident memory of this process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-def main() -> None:
-    """Measure, and print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--shards", type=int, default=20)
-    parser.add_argument("--side", type=int, default=32)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--method", default="gradcam")
-    parser.add_argument("--batch-size", type=int, default=32)
-    options = parser.parse_args()
-
-    from kerasxai import Explainer, models
-    from kerasxai.engine.images.image_input import image_input
-    from kerasxai.streaming.explain import ExplainTask, merge_explanations
-    from kerasxai.streaming.images import open_images
-    from kerasxai.streaming.shards import Shard, ShardFolder
-
-    logging.getLogger("kerasxai").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        write_images(root / "images", options.images, options.side)
-        model = network(options.side) if options.model is None else models.load_classifier(options.model)
-        taken = image_input(model)
-        explainer = Explainer(model, options.method, resize=False, progress=False, batch_size=options.batch_size)
-        images = open_images(str(root / "images"), "", root / "out")
-
-        batch = taken.taken(next(iter(images.batches(0, options.batch_size, taken, options.batch_size))).pixels)
-        explainer(batch)
-        begun, begun_core, passes = time.perf_counter(), time.process_time(), 0
-        while passes < 5 or time.process_time() - begun_core < 5:
-            explainer(batch)
-            passes += 1
-        bare = options.batch_size * passes / (time.perf_counter() - begun)
-        bare_core = (time.process_time() - begun_core) / (options.batch_size * passes)
-
-        begun, begun_core, count = time.perf_counter(), time.process_time(), min(options.images, 2000)
-        for _ in images.batches(0, count, taken, options.batch_size):
-            pass
-        reading = count / (time.perf_counter() - begun)
-        reading_core = (time.process_time() - begun_core) / count
-
-        task = ExplainTask([explainer], taken, batch_size=options.batch_size)
-        folder = ShardFolder(root / "out", {}, images.count, options.shards)
-        memory: list[float] = []
-
-        def compute(shard: Shard) -> None:
-            task.compute(shard, images)
-            memory.append(resident())
-
-        begun, begun_core = time.perf_counter(), time.process_time()
-        folder.compute(folder.left(), compute)
-        merge_explanations(folder.complete(), root / "out")
-        streamed = images.count / (time.perf_counter() - begun)
-        streamed_core = (time.process_time() - begun_core) / images.count
-        size = sum(path.stat().st_size for path in (root / "out").rglob("*") if path.is_file())
-    found = {
-        **{name: value for name, value in vars(options).items() if value is not None},
-        "bare_per_second": round(bare, 1),
-        "reading_per_second": round(reading, 1),
-        "streamed_per_second": round(streamed, 1),
-        "share_of_bare": round(streamed / bare, 3),
-        # Processor time, which does not depend on what else the machine does.
-        "bare_core_ms": round(1000 * bare_core, 3),
-        "reading_core_ms": round(1000 * reading_core, 3),
-        "streamed_core_ms": round(1000 * streamed_core, 3),
-        "share_of_bare_core": round(bare_core / streamed_core, 3),
-        "bytes_per_image": round(size / images.count),
-        "resident_MB": [round(one) for one in memory],
-    }
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main()

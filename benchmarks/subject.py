@@ -18,27 +18,33 @@ UNTIL_CONSTANT = 400
 Seconds = tuple[float, float]
 
 
-def make_model(name: str) -> keras.Model:
+def make_model(name: str, size: int = SIZE) -> keras.Model:
     """Return a model of `keras.applications` with random weights and the statistics of some images.
 
     Fresh normalizations have shifts of 0, and TensorFlow removes additions of 0 from a graph with constant weights.
+
+    Args:
+        name: Such as "ResNet50"; "MobileNetV2:0.35" has 0.35 times as many channels.
+        size: The side of its images.
     """
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None)
+    name, _, alpha = name.partition(":")
+    width = {"alpha": float(alpha)} if alpha else {}
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), **width)
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
             layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
             layer.beta.assign(generator.normal(0, 0.1, layer.beta.shape))
-    model(make_images(generator, 8), training=True)
+    model(make_images(generator, 8, size), training=True)
     return model
 
 
-def make_images(generator: np.random.Generator, count: int) -> np.ndarray:
-    """Return enlarged noise `(count, SIZE, SIZE, 3)`, which superpixels can be cut from."""
+def make_images(generator: np.random.Generator, count: int, size: int = SIZE) -> np.ndarray:
+    """Return enlarged noise `(count, size, size, 3)`, which superpixels can be cut from."""
     noise = generator.uniform(-1, 1, (count, 14, 14, 3))
-    return tf.image.resize(noise, (SIZE, SIZE), "bicubic").numpy()
+    return tf.image.resize(noise, (size, size), "bicubic").numpy()
 
 
 def seconds_of(function: Callable[[], Any]) -> Seconds:

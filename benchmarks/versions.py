@@ -1,20 +1,23 @@
-"""Speed of this kerasxai and of another installation of it, method by method, in turn.
+"""Compare this kerasxai with another installation of it, method by method, in turn.
 
-Each installation has a process of its own with the same model and images. A round calls the method once in each, one
-after the other and in changing order, so that a busy machine slows both; the ratio of this one to the other is taken in
-each round, and its median, least and largest are printed.
+Each installation has a process with the same model and images. A round calls the method once in each, one after the
+other and in changing order, so that a busy machine slows both; the ratio of this one to the other is taken in each
+round.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from benchmarks.cases import CASES, Case
+from benchmarks.tables import Ratio, Table, report
 
+QUICK = MappingProxyType({"models": ["MobileNetV2:0.35"], "methods": ["gradcam", "occlusion"], "repeats": 2})
 SCRIPT = Path(__file__).with_name("subject.py")
 Seconds = tuple[float, float]
 
@@ -28,19 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=9, help="rounds for methods of few passes; many get a third")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
     for name in arguments.models:
         with Installation(sys.executable, name) as ours, Installation(arguments.other, name) as other:
-            print(f"\n{name}: kerasxai {ours.versions} against {other.versions}")
-            print("CPU time of the first divided by that of the second, median [least, largest]; then wall time")
+            rows = []
             for case in CASES:
                 if case.name in arguments.methods and case.batch in arguments.batches:
                     rounds = max(3, arguments.repeats // 3) if case.passes else arguments.repeats
-                    print(_line(case, ours, other, rounds), flush=True)
+                    ratio = _measured(case, ours, other, rounds)
+                    report(f"{name}, {case.name}, {case.batch}: {ratio}")
+                    rows.append((case.name, case.batch, rounds, ratio))
+            notes = (
+                f"Time of kerasxai {ours.versions} divided by that of {other.versions}: median [least, largest] of CPU "
+                "time over the rounds, in parentheses the median of wall time.",
+            )
+            yield Table(name, f"{name}, two versions", ("method", "images", "rounds", "ratio"), tuple(rows), notes)
 
 
 class Installation:
-    """A process of one installation that times methods on request."""
+    """A process that times the methods of one installation on request."""
 
     def __init__(self, python: str, model: str) -> None:
         self._process = subprocess.Popen(
@@ -67,7 +76,7 @@ class Installation:
         return cpu, wall
 
 
-def _line(case: Case, ours: Installation, other: Installation, rounds: int) -> str:
+def _measured(case: Case, ours: Installation, other: Installation, rounds: int) -> Ratio:
     question = {
         "method": case.method or case.name,
         "batch": case.batch,
@@ -80,10 +89,5 @@ def _line(case: Case, ours: Installation, other: Installation, rounds: int) -> s
     for number in range(rounds):
         order = (ours, other) if number % 2 else (other, ours)
         taken = {each: each.ask(None) for each in order}
-        ratios.append([mine / theirs for mine, theirs in zip(taken[ours], taken[other], strict=True)])
-    cpu, wall = (_spread(values) for values in zip(*ratios, strict=True))
-    return f"{case.name:22}{case.batch:4}  {cpu}   {wall}"
-
-
-def _spread(values: tuple[float, ...]) -> str:
-    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+        ratios.append((taken[ours][0] / taken[other][0], taken[ours][1] / taken[other][1]))
+    return Ratio.of(ratios)

@@ -40,12 +40,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_blatant_mark_is_named_and_nothing_without(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRAINERS, "tiny", Tiny)
     options = {"marks": ["border"], "clean": 1, "model": "tiny", "boxes": None, "seed": 0, "pictures": False}
-    shortcuts.run(argparse.Namespace(folder=folder, out=tmp_path, **options))
-    printed = capsys.readouterr().out
-    assert "marks that the model uses: 1, named with their class and no other: 1\n" in printed
-    assert "trainings without a mark: 1, without a shortcut: 1\n" in printed
+    (table,) = shortcuts.run(argparse.Namespace(folder=folder, out=tmp_path, **options))
+    assert table.notes == (
+        "Marks that the model uses: 1, named with their class and no other: 1.",
+        "Trainings without a mark: 1, without a shortcut: 1.",
+    )
+    assert [(row[0], row[-1]) for row in table.rows] == [("border", "yes"), ("none", "yes")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00_border", "01_none"]

@@ -1,0 +1,56 @@
+"""Measure other libraries and kerasxai in the same process and the same rounds, as ratios to one forward pass.
+
+The environment of the peers is `.venv-peers`, which is made if this one has no peers. A peer that is not installed or
+that fails on a method is named. Rounds, figures and the naive floor are those of `python -m benchmarks speed`.
+"""
+
+import argparse
+from collections.abc import Iterator
+from types import MappingProxyType
+
+from benchmarks.cases import CASES
+from benchmarks.peers import PEERS
+from benchmarks.peers_environment import installed
+from benchmarks.speed import OURS, Measured, Subject, _target, first_calls, label, notes_on
+from benchmarks.subject import SIZE
+from benchmarks.tables import Cell, Table, report
+
+QUICK = MappingProxyType({"models": ["MobileNetV2:0.35"], "size": 96, "repeats": 2, "methods": ["gradcam", "saliency"]})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = list(dict.fromkeys(case.name for case in CASES))
+    parser.add_argument("--models", nargs="+", default=["MobileNetV2", "ResNet50"], help="in keras.applications")
+    parser.add_argument("--size", type=int, default=SIZE, help="the side of the images")
+    parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
+    parser.add_argument("--batches", nargs="+", type=int, default=[16, 1], choices=[16, 1])
+    parser.add_argument("--repeats", type=int, default=7, help="rounds; methods of many passes get a third")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+
+
+def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    found, missing = installed()
+    peers = [name for name in arguments.peers if name in found]
+    if missing:
+        report(f"peers that are not installed, and not measured: {', '.join(missing)}")
+    for name in arguments.models:
+        subject = Subject(name, arguments.size)
+        subject.peers = {peer: PEERS[peer](subject.model) for peer in peers}
+        measured = []
+        for case in CASES:
+            offered = any(case.name in methods for methods in subject.peers.values())
+            if offered and case.name in arguments.methods and case.batch in arguments.batches:
+                measured.append(subject.measure(case, arguments.repeats))
+        one, many = notes_on(arguments.repeats)
+        notes = (one, f"Methods of many passes: {max(1, arguments.repeats // 3)} rounds.") if one != many else (one,)
+        yield _table(name, measured, peers, notes)
+        yield first_calls(name, measured, peers)
+
+
+def _table(name: str, measured: list[Measured], peers: list[str], notes: tuple[str, ...]) -> Table:
+    columns = ("method", "images", "target", OURS, "naive floor", *peers)
+    rows: list[tuple[Cell, ...]] = []
+    for one in measured:
+        cells = ["failed" if peer in one.failed else one.ratios.get(peer) for peer in peers]
+        rows.append((label(one.case), one.case.batch, _target(one.case), one.ratios[OURS], one.naive, *cells))
+    return Table(name, f"{name}, with peers", columns, tuple(rows), notes)
