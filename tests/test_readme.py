@@ -78,7 +78,7 @@ def test_the_table_of_refinements_is_that_of_the_code() -> None:
     assert REFINEMENT_TABLE.search(text)
     assert with_refinements(text) == text, "run: python tests/test_readme.py"
     for link in re.findall(r"\]\((?!https)([^)]+)\)", text):
-        assert (REFINEMENTS_PAGE.parent / link).exists(), link
+        assert (REFINEMENTS_PAGE.parent / link.partition("#")[0]).exists(), link
 
 
 def test_commands_and_files_that_are_named_exist() -> None:

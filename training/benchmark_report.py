@@ -30,7 +30,7 @@ GT-known Loc (IoU at least 0.5) and of the mean IoU are those of the largest par
 threshold. The fixed threshold is {threshold:.0%} of the maximum; the tuned one was chosen, run by run, on validation
 images. MaxBoxAccV2 is an oracle: its thresholds and boxes are chosen on the test images themselves. Recall of a part
 of the object and precision are taken at half of the map, stretched to its own range. The baselines do not look at
-image."""
+images."""
 
 
 class BenchmarkReport:
