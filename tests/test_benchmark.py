@@ -84,6 +84,10 @@ def test_a_killed_benchmark_goes_on_where_it_was(
     assert "body recall" in told
     assert "tables and pictures" in told
 
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert all(document[key] == content[key] for key in ("rows", "baselines", "differences"))
+
     # Other settings do not fit the runs that are there.
     assert main([*words, "--epochs", "2"]) == 2
     assert "epochs was 1, is 2" in capsys.readouterr().err

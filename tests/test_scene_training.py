@@ -337,6 +337,16 @@ def test_captions_can_be_turned_round() -> None:
 
 
 @pytest.mark.parametrize("name", ["caption", "vqa"])
+def test_figures_are_printed_as_json(
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, figures = request.getfixturevalue({"caption": "captioned", "vqa": "answered"}[name])
+    monkeypatch.setattr(word_task.WordTask, "train_and_measure", lambda *arguments, **settings: figures)
+    assert main([name, "--out", "run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == figures
+
+
+@pytest.mark.parametrize("name", ["caption", "vqa"])
 def test_the_command_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not COMMANDS[name].arguments.endswith(name), "arguments are there without TensorFlow"
     assert f"kerasxai {name} --out" in parser_of(name).format_help()

@@ -231,6 +231,9 @@ def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(
     printed = capsys.readouterr().out
     for text in ("blind: all background", "refined seeds", "segmenter trained on true masks"):
         assert text in printed
+    assert main(["segment", *words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert 0 < document["test"]["segmenter"]["mean_iou"] <= 1 and "refined" in document["train"]
     assert (finished / "model.keras").stat().st_mtime_ns == before
 
 

@@ -9,6 +9,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.arguments import fraction, listed, parse_option
 from kerasxai.tools.config_file import ConfigFile
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import EndReport
 from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.settings import Limits, SettingsCommand, check_settings, setting
@@ -122,7 +123,7 @@ BENCHMARK = SettingsCommand(
         "kerasxai benchmark --data shapes --recipes gap --label-fraction 0.1 --label-noise 0.2,0.4 --out runs/weak",
         "kerasxai benchmark --data caltech_birds2011 --features 16 --epochs 30 --out runs/cub",
     ],
-    (BenchmarkConfig, TrainConfig, RunOutput, EndReport, ConfigFile),
+    (BenchmarkConfig, TrainConfig, RunOutput, EndReport, JsonOutput, ConfigFile),
     # The rows and the runs of a benchmark decide these.
     leave_out=("recipe", "head", "label_fraction", "label_noise", "loss", "loss_options", "seed"),
 )

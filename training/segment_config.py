@@ -7,6 +7,7 @@ from typing import Any
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS
 from kerasxai.tools.settings import (
     COUNT,
@@ -137,5 +138,5 @@ SEGMENT = SettingsCommand(
         "kerasxai segment --data voc/2012 --seeds runs/voc --refine scales,walker --out runs/voc_seg",
         "kerasxai segment --data photos/ --seeds runs/photos --class-masks masks/ --images 1000 --out runs/photos_seg",
     ],
-    (SegmentConfig, Measuring, RunOutput),
+    (SegmentConfig, Measuring, RunOutput, JsonOutput),
 )

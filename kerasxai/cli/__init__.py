@@ -18,6 +18,7 @@ from kerasxai.tools.commands import (
     running_as,
 )
 from kerasxai.tools.config_file import parse_with_file
+from kerasxai.tools.json_output import json_output
 from kerasxai.tools.lazy import resolve
 from kerasxai.tools.settings import SettingsCommand
 from kerasxai.version import __version__
@@ -124,5 +125,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _carry_out(command: Command, options: argparse.Namespace) -> int | None:
     if command.tensorflow:
         import_tensorflow()
-    with printed_log():
+    with json_output(getattr(options, "json", False)), printed_log():
         return resolve(command.run)(options)

@@ -10,6 +10,7 @@ from kerasxai.audit.page import audit_page, method_table, summary
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
 def print_audit(found: Audit) -> None:
     """Print accuracy, the table of methods, their verdicts and the findings."""
     figures = found.figures
+    print_json(figures)
     if figures["accuracy"] is not None:
         print(
             f"{printable(figures['data'])}/{printable(figures['split'])}: top-1 accuracy "

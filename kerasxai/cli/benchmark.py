@@ -4,6 +4,7 @@ import argparse
 
 from kerasxai.cli.end_report import REPORT_FILE, write_end_report
 from kerasxai.cli.terminal import print_figures
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.settings import from_options
 from kerasxai.training.benchmark import rows_of, run_benchmark
 from kerasxai.training.benchmark_config import BenchmarkConfig
@@ -15,6 +16,7 @@ def run(options: argparse.Namespace) -> None:
     """Train and measure, and print the main table and the path of the results."""
     config, compared = from_options(TrainConfig, options, recipe_options={}), from_options(BenchmarkConfig, options)
     found = run_benchmark(config, compared, options.out, verbose=2)
+    print_json(found)
     head, lines = table_of(found["rows"] | found["baselines"])
     # Transposed, so that it fits a terminal.
     rows = [[label, *(line[column] for line in lines)] for column, label in enumerate(head[1:], start=1)]

@@ -20,6 +20,7 @@ from kerasxai.evaluation.evaluated_runs import common_images, read_runs
 from kerasxai.evaluation.saved_results import folder_of_figures, free_folder
 from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import check_output_folder
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> None:
     check_output_folder(out)
     with folder_of_figures(out, settings, FILES):
         comparison = compare(runs, config)
+        print_json(comparison)
         print_comparison(comparison, config.confidence)
         write_json(out / FILES[0], comparison)
         drawn = differing_images(runs, common_images(runs), config.images)

@@ -3,7 +3,6 @@
 import argparse
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -11,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kerasxai.tools.model_settings import OUTPUT
-from kerasxai.tools.settings import SettingsCommand, from_options, setting
+from kerasxai.tools.json_output import JsonOutput, print_json
+from kerasxai.tools.settings import SettingsCommand
 from kerasxai.tools.text_tables import print_table
 
 _REQUIRED = ("tensorflow", "keras", "numpy", "scikit-image", "scikit-learn", "matplotlib", "tensorflow-datasets")
@@ -33,19 +32,8 @@ _OPTIONAL = {
 _LEAST_GIGABYTES = 5
 
 
-@dataclass(frozen=True)
-class DoctorConfig:
-    """Settings of `kerasxai doctor`.
-
-    Attributes:
-        json: Whether the findings are printed as JSON.
-    """
-
-    json: bool = setting("print JSON in place of a table", OUTPUT, False)
-
-
 DOCTOR = SettingsCommand(
-    "Show versions and devices, and what is missing.", ["kerasxai doctor", "kerasxai doctor --json"], (DoctorConfig,)
+    "Show versions and devices, and what is missing.", ["kerasxai doctor", "kerasxai doctor --json"], (JsonOutput,)
 )
 
 
@@ -77,12 +65,9 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         0, or 1 if something that kerasxai requires is missing.
     """
-    config = from_options(DoctorConfig, options)
     found = [*_packages(), *_keras(), *_devices(), *_extras(), *_disk()]
-    if config.json:
-        print(json.dumps([asdict(one) for one in found], indent=2))
-    else:
-        print_table(("what", "found", "to do"), [(one.name, one.found, one.remedy) for one in found])
+    print_json([asdict(one) for one in found])
+    print_table(("what", "found", "to do"), [(one.name, one.found, one.remedy) for one in found])
     return int(any(one.is_missing and one.required for one in found))
 
 

@@ -37,6 +37,7 @@ from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
@@ -113,6 +114,7 @@ def _default_folder(options: argparse.Namespace, methods: Sequence[str], several
 
 def print_methods(evaluations: list[dict[str, Any]]) -> None:
     """Print accuracy, and the localization of several methods with the baselines."""
+    print_json(evaluations)
     figures = _print_accuracy(evaluations[0])
     for source in dict.fromkeys(evaluation["chosen"]["source"] for evaluation in evaluations):
         print(f"threshold of each method: {source}")
@@ -123,6 +125,7 @@ def print_methods(evaluations: list[dict[str, Any]]) -> None:
 
 def print_evaluation(evaluation: dict[str, Any]) -> None:
     """Print accuracy, localization with the baselines, and both by size and by class."""
+    print_json(evaluation)
     figures = _print_accuracy(evaluation)
     if is_of_classes(evaluation):
         print_figures(*class_table(evaluation))

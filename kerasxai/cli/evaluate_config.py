@@ -6,6 +6,7 @@ from pathlib import Path
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.streaming.config import ShardSettings
 from kerasxai.tools.config_file import ConfigFile
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import OUTPUT, EndReport, InputSettings, MethodOptions, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, setting
 
@@ -39,6 +40,7 @@ EVALUATE = SettingsCommand(
         ShardSettings,
         EvaluationFolder,
         EndReport,
+        JsonOutput,
         ConfigFile,
     ),
 )

@@ -35,6 +35,7 @@ from kerasxai.streaming.config import StreamSettings
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.folders import locked
 from kerasxai.tools.input_range import preprocessing
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
 
@@ -80,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
             "explained",
             lambda batches: _explain(config, methods, batches, stems, ledger),
         )
+        print_json([record for record in map(ledger.record, range(len(paths))) if record is not None])
         _print(ledger, len(paths), config.out)
         return report_skipped(ledger.skipped, len(paths))
 

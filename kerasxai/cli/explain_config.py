@@ -7,6 +7,7 @@ from pathlib import Path
 from kerasxai.refinements import REFINE_HELP
 from kerasxai.streaming.config import StreamSettings
 from kerasxai.tools.arguments import listed
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import (
     CLASS_SCORES,
     DATA,
@@ -87,6 +88,6 @@ EXPLAIN = SettingsCommand(
         "kerasxai explain runs/gap/model.keras photos/ --method gradcam --layer backbone/block3_1",
         "kerasxai explain runs/gap/model.keras --data photos/ --shards 100 --out shards/",
     ],
-    (ExplainConfig,),
+    (ExplainConfig, JsonOutput),
     replaced_by={"images": "--data"},
 )

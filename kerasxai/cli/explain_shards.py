@@ -14,6 +14,7 @@ from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.json_output import print_json
 
 
 def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON) -> int:
@@ -34,6 +35,7 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
     shards = folder.complete()
     table = merge_explanations(shards, config.out)
     skipped = sum_of(shards, "skipped")
+    print_json({"images": images.count, "skipped": skipped, "shards": folder.shards, "table": str(table)})
     print(f"{images.count - skipped} of {images.count} images are explained, in {folder.shards} shards: {table}")
     return report_skipped_rows(skipped, images.count, table.name)
 

@@ -1,7 +1,6 @@
 """The work of `kerasxai info`: print the settings of a run, its state and its evaluations."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from kerasxai.cli.info_config import InfoConfig
 from kerasxai.evaluation.evaluated_runs import EVALUATION
 from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.files import null_for_nan, read_csv, read_json, read_text
+from kerasxai.tools.files import read_csv, read_json, read_text
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
@@ -22,15 +22,13 @@ def run(options: argparse.Namespace) -> None:
     """Print the facts about a run."""
     config = from_options(InfoConfig, options)
     facts = facts_of(Path(config.run))
-    if config.json:
-        print(json.dumps(null_for_nan(facts), indent=2))
-        return
+    print_json(facts)
     print_table(("run", printable(config.run)), [(name, _shown(facts[name])) for name in ("command", "state", "best")])
     chosen = {name: value for name, value in facts["config"].items() if value not in (None, {}, [], "")}
     print_table(("setting", "value"), chosen.items())
     if facts["evaluations"]:
         columns = ("evaluation", "data", "split", "threshold>", *(f"{name}>" for name in _FIGURES))
-        print_table(columns, [_row(one) for one in facts["evaluations"]])
+        print_table(columns, [_row(one) for one in facts["evaluations"]], turn=True)
 
 
 def facts_of(run: Path) -> dict[str, Any]:

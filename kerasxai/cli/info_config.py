@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kerasxai.tools.model_settings import OUTPUT
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.settings import SettingsCommand, setting
 
 
@@ -12,15 +12,13 @@ class InfoConfig:
 
     Attributes:
         run: Folder of a training run.
-        json: Whether the facts are printed as JSON.
     """
 
     run: str = setting("folder of `kerasxai train`", "run", positional=True, metavar="RUN")
-    json: bool = setting("print JSON in place of tables", OUTPUT, False)
 
 
 INFO = SettingsCommand(
     "Describe a training run: settings, state, figures.",
     ["kerasxai info runs/gap", "kerasxai info runs/gap --json"],
-    (InfoConfig,),
+    (InfoConfig, JsonOutput),
 )

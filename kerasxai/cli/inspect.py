@@ -24,6 +24,7 @@ from kerasxai.tools.arguments import comma_separated
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import text_of
 from kerasxai.tools.input_range import name_of_range, preprocessing
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
 from kerasxai.viz import Report
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
             count += dataset.info.splits.get(config.split, len(problems))
         content, rows = _inspect(config, parts, queries, dataset, stage.folder)
         stage.publish(content | ({"skipped": skipped} if skipped else {}))
+    print_json(content)
     print_table(("part", "found"), rows)
     print(f"report: {config.out / 'report.html'}")
     return report_skipped(skipped, count)

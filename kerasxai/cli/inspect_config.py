@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import DATA, METHOD, OUTPUT, FileInputSettings, ModelSettings
 from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
@@ -79,5 +80,5 @@ INSPECT = SettingsCommand(
         "kerasxai inspect runs/gap/model.keras --layer backbone/top_activation --data shapes",
         "kerasxai inspect runs/gap/model.keras --data photos/ --show neighbors --query cat.jpg dog.jpg",
     ],
-    (InspectConfig,),
+    (InspectConfig, JsonOutput),
 )

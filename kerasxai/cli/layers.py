@@ -3,6 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import OUTPUT, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, from_options, setting
 from kerasxai.tools.text_tables import print_rows
@@ -14,17 +15,15 @@ class LayersConfig(ModelSettings):
 
     Attributes:
         maps: Whether only layers with a feature map are listed.
-        json: Whether the list is printed as JSON.
     """
 
     maps: bool = setting("only layers that give a feature map", OUTPUT, False)
-    json: bool = setting("print JSON in place of a table", OUTPUT, False)
 
 
 LAYERS = SettingsCommand(
     "List the layers of a model.",
     ["kerasxai layers imagenet:EfficientNetLite0", "kerasxai layers runs/gap/model.keras --maps"],
-    (LayersConfig,),
+    (LayersConfig, JsonOutput),
 )
 
 
@@ -40,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         if row.is_feature_map or not config.maps
     ]
     cells = ((row.path, row.kind, _shape(row.shape), "yes" if row.is_feature_map else "") for row in rows)
-    print_rows(("layer", "kind", "output", "feature map"), cells, config.json)
+    print_rows(("layer", "kind", "output", "feature map"), cells)
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:

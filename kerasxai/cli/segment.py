@@ -2,6 +2,7 @@
 
 import argparse
 
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
@@ -25,6 +26,7 @@ _SPLITS = ("train", "test")
 def run(options: argparse.Namespace) -> None:
     """Train and measure, and print the mean IoU of each step."""
     results = segment(from_options(SegmentConfig, options), options.out, from_options(Measuring, options))
+    print_json(results)
     rows = [
         [text, *(f"{results[split][name]['mean_iou']:.3f}" if name in results[split] else "" for split in _SPLITS)]
         for name, text in STEPS.items()

@@ -7,7 +7,7 @@ from kerasxai.tools.digests import digest_of
 from kerasxai.tools.input_range import name_of_range, source_of_range
 from kerasxai.version import __version__
 
-_WITHOUT_EFFECT = frozenset({"images", "out", "batch_size"})
+_WITHOUT_EFFECT = frozenset({"images", "out", "batch_size", "json"})
 
 
 def settings_of(command: str, options: argparse.Namespace, **more: object) -> JSON:

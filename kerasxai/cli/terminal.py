@@ -34,5 +34,5 @@ def printed_log() -> Iterator[None]:
 
 
 def print_figures(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table with the first column aligned left, the others right."""
-    print_table([columns[0], *(f"{column}>" for column in columns[1:])], rows)
+    """Print a table with the first column aligned left, the others right; turned in a terminal that is too narrow."""
+    print_table([columns[0], *(f"{column}>" for column in columns[1:])], rows, turn=True)

@@ -3,6 +3,7 @@
 import argparse
 
 from kerasxai.cli.terminal import print_figures
+from kerasxai.tools.json_output import print_json
 from kerasxai.tools.settings import from_options
 from kerasxai.training.words import caption, vqa
 from kerasxai.training.words.pointing_accuracy import COLUMNS, rows
@@ -29,5 +30,6 @@ def _run(task: WordTask, options: argparse.Namespace) -> None:
         limit=measurement.limit,
         gallery=measurement.gallery,
     )
+    print_json(found)
     print_figures(COLUMNS, rows(found[task.groups]))
     print(f"model, figures and pictures: {options.out}")

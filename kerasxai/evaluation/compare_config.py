@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.model_settings import OUTPUT
 from kerasxai.tools.settings import SEED, Limits, SettingsCommand, check_settings, setting
 
@@ -48,5 +49,5 @@ COMPARE = SettingsCommand(
         "kerasxai compare runs/gap runs/acol",
         "kerasxai compare runs/gap/evaluation_cam runs/gap/evaluation_gradcam --out gap_methods",
     ],
-    (CompareConfig,),
+    (CompareConfig, JsonOutput),
 )

@@ -6,6 +6,7 @@ from typing import Literal
 from kerasxai.methods import METHODS
 from kerasxai.models import BACKBONES
 from kerasxai.tools.arguments import stride_or_layer
+from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.settings import COUNT, SEED, Limits, SettingsCommand, check_settings, setting
 from kerasxai.training.config import DATA, DATA_DIR_HELP, MODEL, OUTPUT, TRAINING, RunOutput
 from kerasxai.training.run_config import RunConfig
@@ -79,7 +80,7 @@ def _command(name: str, summary: str) -> SettingsCommand:
         f"kerasxai {name} --out runs/{name} --method hirescam",
         f"kerasxai {name} --out runs/quick --train-images 500 --epochs 2 --limit 50",
     ]
-    return SettingsCommand(summary, examples, (SceneConfig, WordMeasurement, RunOutput))
+    return SettingsCommand(summary, examples, (SceneConfig, WordMeasurement, RunOutput, JsonOutput))
 
 
 CAPTION = _command("caption", "Train a captioner on drawn scenes, and measure where it looks for each word.")
