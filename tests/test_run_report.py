@@ -27,11 +27,14 @@ import kerasxai
 from kerasxai import data, models
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluated_runs import read_runs
+from kerasxai.report import page
 from kerasxai.report.build import write_report
 from kerasxai.report.charts import line_chart
 from kerasxai.report.config import ReportConfig
-from kerasxai.report.packing import eight_bits, enlarged, packed, small_map
+from kerasxai.report.gallery import Group
+from kerasxai.report.packing import MAP_SIDE, PICTURE_SIDE, eight_bits, enlarged, packed, packed_picture, small_map
 from kerasxai.report.runs import model_of, read_reported
+from kerasxai.report.sections import Table
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -242,3 +245,23 @@ def test_several_labels_an_image(tmp_path: Path) -> None:
         assert maps[0][0] == predicted[0] and {target for target, _ in maps} == set(predicted)
     text = Page(html).text
     assert "pairs of image and class" in text and "mAP 1.000" in text and "cam: mean over the classes" in text
+
+
+def test_a_page_of_200_photographs_and_two_methods_has_less_than_10_megabytes() -> None:
+    """Of photographs and maps of the largest size that are stored, with the maps of two classes."""
+    chance = np.random.default_rng(0)
+    photos = [data.example(name) for name in data.EXAMPLES]
+
+    def cut(photo: np.ndarray) -> np.ndarray:
+        y, x = (int(chance.integers(length - PICTURE_SIDE)) for length in photo.shape[:2])
+        return photo[y : y + PICTURE_SIDE, x : x + PICTURE_SIDE]
+
+    images = [
+        {"name": f"{number}.jpg", "picture": packed_picture(cut(photos[number % len(photos)]))} for number in range(200)
+    ]
+    maps = [[(label, packed(chance.random((MAP_SIDE, MAP_SIDE)))) for label in (0, 1)] for _ in images]
+    variants = [{"name": name, "steps": [{"epoch": None, "maps": maps}]} for name in ("cam", "gradcam")]
+    group = Group("photographs", ["a", "b"], images, variants=variants)
+    html = page.render(page.Page("Report", "kerasxai report", {}, Table([], []), [group.content()]))
+    assert len(content_of(html)["groups"][0]["images"]) == 200
+    assert 1_000_000 < len(html) < 10_000_000
