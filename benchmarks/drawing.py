@@ -18,7 +18,7 @@ import tensorflow as tf
 import kerasxai
 from benchmarks.rounds import interleaved, ratios
 from benchmarks.subject import SIZE
-from benchmarks.tables import Cell, Figure, Ratio, Table
+from benchmarks.tables import Cell, Figure, Ratio, Table, in_rounds
 from kerasxai.viz import encode_png
 
 QUICK = MappingProxyType({"repeats": 2, "size": 96})
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
         rows.append((name, Ratio.of(ratios(seconds, taken["forward pass"])), share))
     columns = ("what", "in forward passes of 16 images", f"% of an epoch of {arguments.images} images")
     notes = (
-        f"CPU time: median [least, largest] over {arguments.repeats} rounds, in parentheses wall time.",
+        f"CPU time: median [least, largest] {in_rounds(arguments.repeats)}, in parentheses wall time.",
         "The share is that of CPU time.",
     )
     yield Table("callback", "What callbacks take of an epoch", columns, tuple(rows), notes)

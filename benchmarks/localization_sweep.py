@@ -14,7 +14,7 @@ import numpy as np
 import scipy.ndimage
 
 from benchmarks.rounds import interleaved, ratios
-from benchmarks.tables import Figure, Ratio, Table, report
+from benchmarks.tables import Figure, Ratio, Table, in_rounds, report
 from kerasxai.metrics import box_iou
 from kerasxai.metrics.protocols import WSOL
 from kerasxai.metrics.wsol.maps import reference_map
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
         rows.append((name, single, multi, Figure.of([1000 * cpu for cpu, _ in plain])))
     columns = ("map", "single contour", "multiple contours", "labeling, CPU ms")
     notes = (
-        f"Ratios to labeling at each level, CPU time: median [least, largest] over {arguments.repeats} rounds, in "
+        f"Ratios to labeling at each level, CPU time: median [least, largest] {in_rounds(arguments.repeats)}, in "
         "parentheses wall time.",
     )
     yield Table("sweep", "Localization sweep over 1000 thresholds", columns, tuple(rows), notes)

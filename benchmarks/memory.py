@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
         report(f"{method}: {', '.join(map(str, figures))}")
         rows.append((method, *figures))
     columns = ("method", *(f"{count} samples" for count in arguments.samples))
-    notes = (f"MB: median [least, largest] of {arguments.repeats} processes.",)
+    notes = (f"MB: median [least, largest] of {arguments.repeats} processes." if arguments.repeats > 1 else "MB.",)
     yield Table("peak", "Peak memory by number of samples", columns, tuple(rows), notes)
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from benchmarks.rounds import batched, interleaved
 from benchmarks.subject import SIZE, Seconds, make_images, make_model
-from benchmarks.tables import Cell, Ratio, Table, report
+from benchmarks.tables import Cell, Ratio, Table, in_rounds, report
 from kerasxai.engine.fast import folded
 from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.engine.layers import walk
@@ -65,8 +65,8 @@ def _table(name: str, kinds: list[str], taken: dict[str, list[Seconds]], argumen
         report(f"{name}, {kind}: {', '.join(map(str, cells))}")
         rows.append((kind, *cells))
     notes = (
-        "Ratios to a plain pass of one image alone, CPU time of one image: median [least, largest] over "
-        f"{arguments.repeats} rounds, in parentheses wall time.",
+        "Ratios to a plain pass of one image alone, CPU time of one image: median [least, largest] "
+        f"{in_rounds(arguments.repeats)}, in parentheses wall time.",
     )
     columns = ("images in a batch", *map(str, arguments.batches))
     return Table(name, f"{name}, the cost of an image in a batch", columns, tuple(rows), notes)

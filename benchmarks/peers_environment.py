@@ -37,7 +37,7 @@ def run_there(words: Sequence[str]) -> int:
     Returns:
         The exit code; 0 if no peer can be installed, which is reported in one line.
     """
-    if Path(sys.prefix) == FOLDER or not _make():
+    if Path(sys.prefix).resolve() == FOLDER or not _make():
         report(f"{words[0]}: no peer is installed, and none can be; nothing is measured")
         return 0
     return subprocess.run([_python(), "-m", "benchmarks", *words], cwd=ROOT).returncode
@@ -46,12 +46,13 @@ def run_there(words: Sequence[str]) -> int:
 def _make() -> bool:
     """Make the environment, and return whether at least one peer is in it."""
     stamp = FOLDER / "peers-installed"
-    kerasxai = ("--editable", str(ROOT), "--config-settings", "editable_mode=strict")
+    kerasxai = ("--no-build-isolation", "--editable", str(ROOT), "--config-settings", "editable_mode=strict")
     if stamp.exists():
         # A strict editable install links file by file, and files may have been added.
         return _pip("--no-deps", *kerasxai)
     report(f"installing {', '.join(PACKAGES)} in {FOLDER.name}")
-    subprocess.run([sys.executable, "-m", "venv", FOLDER], check=True)
+    if subprocess.run([sys.executable, "-m", "venv", FOLDER]).returncode or not _pip("setuptools>=77"):
+        return False
     if not _pip(*kerasxai):
         return False
     # One at a time, because one that cannot be installed must not keep out the rest.

@@ -13,7 +13,7 @@ from benchmarks.peers import PEERS
 from benchmarks.peers_environment import installed
 from benchmarks.speed import OURS, Measured, Subject, _target, first_calls, label, notes_on
 from benchmarks.subject import SIZE
-from benchmarks.tables import Cell, Table, report
+from benchmarks.tables import Cell, Table, in_rounds, report
 
 QUICK = MappingProxyType({"models": ["MobileNetV2:0.35"], "size": 96, "repeats": 2, "methods": ["gradcam", "saliency"]})
 
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
             offered = any(case.name in methods for methods in subject.peers.values())
             if offered and case.name in arguments.methods and case.batch in arguments.batches:
                 measured.append(subject.measure(case, arguments.repeats))
-        one, many = notes_on(arguments.repeats)
-        notes = (one, f"Methods of many passes: {max(1, arguments.repeats // 3)} rounds.") if one != many else (one,)
+        many = in_rounds(max(1, arguments.repeats // 3))
+        notes = (notes_on(arguments.repeats)[0], f"Methods of many passes {many}.")
         yield _table(name, measured, peers, notes)
         yield first_calls(name, measured, peers)
 
@@ -53,4 +53,4 @@ def _table(name: str, measured: list[Measured], peers: list[str], notes: tuple[s
     for one in measured:
         cells = ["failed" if peer in one.failed else one.ratios.get(peer) for peer in peers]
         rows.append((label(one.case), one.case.batch, _target(one.case), one.ratios[OURS], one.naive, *cells))
-    return Table(name, f"{name}, with peers", columns, tuple(rows), notes)
+    return Table(name, f"{name}, with peers", columns, tuple(rows), notes).without_empty_columns()

@@ -21,7 +21,7 @@ import kerasxai
 from benchmarks.cases import CASES, Case
 from benchmarks.rounds import median_of
 from benchmarks.subject import SIZE, Seconds, make_images, make_model, seconds_of
-from benchmarks.tables import Cell, Figure, Ratio, Table, report
+from benchmarks.tables import Cell, Figure, Ratio, Table, in_rounds, report
 from kerasxai.engine.fast import WORTHWHILE
 
 OURS = "kerasxai"
@@ -192,10 +192,8 @@ def _first_calls(runs: dict[str, Callable[[], object]]) -> tuple[dict[str, float
 
 def notes_on(repeats: int) -> tuple[str, str]:
     """Return the notes on the figures of methods of one pass, and of many."""
-    figures = (
-        "Forward passes of CPU time: median [least, largest] over {} rounds, in parentheses the median of wall time."
-    )
-    return figures.format(repeats), figures.format(max(1, repeats // 3))
+    figures = "Forward passes of CPU time: median [least, largest] {}, in parentheses the median of wall time."
+    return figures.format(in_rounds(repeats)), figures.format(in_rounds(max(1, repeats // 3)))
 
 
 def label(case: Case) -> str:
@@ -230,7 +228,7 @@ def first_calls(name: str, measured: Sequence[Measured], peers: Sequence[str]) -
     for one in measured:
         rows.append((label(one.case), one.case.batch, *(one.first.get(column) for column in columns[2:])))
     notes = ("The first call with all tracing, in later forward passes of the same batch; wall time, measured once.",)
-    return Table(f"{name}/first", f"{name}, first calls", columns, tuple(rows), notes)
+    return Table(f"{name}/first", f"{name}, first calls", columns, tuple(rows), notes).without_empty_columns()
 
 
 def _target(case: Case) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.rounds import Function, batched, interleaved, ratios
 from benchmarks.subject import Seconds
-from benchmarks.tables import Cell, Figure, Ratio, Table
+from benchmarks.tables import Cell, Figure, Ratio, Table, in_rounds
 from kerasxai import Explainer, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
@@ -108,7 +108,7 @@ def _table(taken: dict[str, list[Seconds]], subject: _Subject, arguments: argpar
     name = "a network of four convolutions" if arguments.model is None else arguments.model
     columns = ("what", "an image, to the method alone", "CPU ms an image")
     notes = (
-        f"Median [least, largest] over {arguments.repeats} rounds of CPU time, in parentheses wall time.",
+        f"Median [least, largest] {in_rounds(arguments.repeats)} of CPU time, in parentheses wall time.",
         f"{subject.bytes / arguments.images:.0f} bytes an image are written.",
         f"Resident memory is {subject.memory[0]:.0f} MB after the first shard and {subject.memory[-1]:.0f} MB after "
         "the last.",

@@ -85,6 +85,12 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"{self.key}: expected rows of {len(self.columns)} cells, got {len(row)}")
 
+    def without_empty_columns(self) -> "Table":
+        """Return the table without columns that have no figure in any row."""
+        kept = [i for i in range(len(self.columns)) if any(row[i] is not None for row in self.rows)]
+        rows = tuple(tuple(row[i] for i in kept) for row in self.rows)
+        return dataclasses.replace(self, columns=tuple(self.columns[i] for i in kept), rows=rows)
+
     def cell(self, row: str, column: str) -> Cell:
         """Return the cell of a column in the first row with a name; None if there is no such row."""
         index = self.columns.index(column)
@@ -94,7 +100,9 @@ class Table:
 def print_on_terminal(table: Table) -> None:
     """Print a table with its notes."""
     columns = [table.columns[0], *(f"{column}>" for column in table.columns[1:])]
-    print_table(columns, [[text_of(cell) for cell in row] for row in table.rows], table.title)
+    # Above the table, because a title of the table wraps to its width.
+    print(f"\n{table.title}")
+    print_table(columns, [[text_of(cell) for cell in row] for row in table.rows])
     for note in table.notes:
         print(note)
     sys.stdout.flush()
@@ -109,6 +117,11 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
 def text_of(cell: Cell) -> str:
     """Return a cell as text."""
     return "" if cell is None else str(cell)
+
+
+def in_rounds(count: int) -> str:
+    """Return how often something was measured, for notes."""
+    return "in one round" if count == 1 else f"over {count} rounds"
 
 
 def report(message: str) -> None:

@@ -94,6 +94,14 @@ def test_sections_hold_tables_with_their_conditions(tmp_path: Path) -> None:
     assert "Not measured yet: `python -m benchmarks memory --write`" in text
 
 
+def test_columns_without_figures_are_left_out() -> None:
+    table = Table(
+        "a", "A", ("method", "x", "y", "z"), (("cam", None, "failed", None), ("rise", None, None, Figure(1.0)))
+    )
+    assert table.without_empty_columns().columns == ("method", "y", "z")
+    assert table.without_empty_columns().rows == (("cam", "failed", None), ("rise", None, Figure(1.0)))
+
+
 def test_a_row_has_a_cell_for_each_column() -> None:
     with pytest.raises(ValueError, match="expected rows of 2 cells, got 1"):
         Table("a", "A", ("x", "y"), (("b",),))
