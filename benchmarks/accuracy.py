@@ -194,7 +194,7 @@ def table(rows: Rows) -> Table:
     columns = ("method", "estimator", "mean correlation after so many passes", f"passes until {LEVEL}")
     photographs = len({name for row in rows.values() for name in row if name != "passes"})
     notes = (
-        f"Mean over {photographs} photographs, one seed each. In parentheses: extrapolated from the last count as "
+        f"Photographs: {photographs}, one seed each. In parentheses: extrapolated from the last count as "
         "for an average of independent samples.",
     )
     return Table("correlation", "Accuracy by number of passes", columns, tuple(lines), notes)

@@ -1,4 +1,4 @@
-"""The estimators whose accuracy is measured, and how many passes each gets."""
+"""The estimators whose accuracy is measured, and the numbers of passes of each."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +11,8 @@ class Estimator:
     """One way of computing the map of a method.
 
     Attributes:
-        name: The name in the table.
-        options: The options of the method that choose it.
+        name: As in the table.
+        options: The options of the method that select it.
     """
 
     name: str
@@ -26,9 +26,9 @@ class Ladder:
     Attributes:
         name: The method, or the name of an average over noise.
         estimators: The estimators to compare.
-        steps: The number of passes of each step and its options; 0 passes for as many as are counted.
+        steps: For each step the number of passes, or 0 to count them, and the options.
         reference: The options of the reference, which is computed once for all estimators.
-        method: The method in `kerasxai.METHODS`, where the name is another.
+        method: The method in `kerasxai.METHODS` if it has another name.
         quantity: `"logit"` or `"probability"` for methods that only need scores, which are computed once for each
             perturbed image and stored; empty for methods that need the model.
     """

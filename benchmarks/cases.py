@@ -1,4 +1,4 @@
-"""What is measured, and what it may cost."""
+"""The methods that are timed, and their targets."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +11,13 @@ class Case:
     """One method at one batch size.
 
     Attributes:
-        name: The method, or what peers call an average over noise.
-        batch: How many images are explained at once.
-        target: What it may cost at most, in forward passes of the model on the same batch; None where none was set.
-        method: The method in `kerasxai.METHODS`, where the name is another.
-        options: Its options.
-        passes: How many forward passes the plainest way takes, or forward and backward where `gradients` is true; 0
-            where the target is for one pass.
-        gradients: See `passes`.
+        name: The method; "smoothgrad" for saliency averaged over noise.
+        batch: The number of images that are explained at once.
+        target: The most that it should cost, in forward passes of the model on the same batch; None for no target.
+        method: The method in `kerasxai.METHODS` if it has another name.
+        options: The options of the method.
+        passes: The forward passes (or gradients) of the plainest implementation; 0 for methods of one pass.
+        gradients: Whether `passes` counts gradients at the input.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The model and the images that are timed. As a script: one installation of kerasxai that times methods on request."""
+"""The model and the images that are timed. As a script, time the methods of one installation on request."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 SIZE = 224
-# 400 passes at 224 pixels, after which long loops of every version since 0.1.0 have made weights constants.
+# Passes of 224 pixels until the weights are constants in long loops, in every version since 0.1.0.
 UNTIL_CONSTANT = 400
 Seconds = tuple[float, float]
 

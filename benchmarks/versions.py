@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
                     report(f"{name}, {case.name}, {case.batch}: {ratio}")
                     rows.append((case.name, case.batch, rounds, ratio))
             notes = (
-                f"Time of kerasxai {ours.versions} divided by that of {other.versions}: median [least, largest] of CPU "
+                f"Time of {ours.versions}, divided by that of {other.versions}: median [least, largest] of CPU "
                 "time over the rounds, in parentheses the median of wall time.",
             )
             yield Table(name, f"{name}, two versions", ("method", "images", "rounds", "ratio"), tuple(rows), notes)
@@ -55,7 +55,7 @@ class Installation:
         self._process = subprocess.Popen(
             [python, str(SCRIPT), model], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.versions = ", ".join(self._answer())
+        self.versions = "kerasxai {}, TensorFlow {}, Keras {}".format(*self._answer())
 
     def __enter__(self) -> Self:
         return self
