@@ -192,7 +192,7 @@ def _first_calls(runs: dict[str, Callable[[], object]]) -> tuple[dict[str, float
 
 def notes_on(repeats: int) -> tuple[str, str]:
     """Return the notes on the figures of methods of one pass, and of many."""
-    figures = "Forward passes of CPU time: median [least, largest] {}, in parentheses the median of wall time."
+    figures = "In forward passes, CPU time: median [least, largest] {}, in parentheses wall time."
     return figures.format(in_rounds(repeats)), figures.format(in_rounds(max(1, repeats // 3)))
 
 
