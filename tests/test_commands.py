@@ -228,6 +228,8 @@ def test_another_backend_of_keras_is_refused() -> None:
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/bin/kerasxai", "explain", "a b.png", "x\udcff\ny'"])
     assert commands.command_line() == "kerasxai explain 'a b.png' $'x\\xff\\ny\\''"
+    monkeypatch.setattr(sys, "argv", ["/site-packages/kerasxai/__main__.py", "methods"])
+    assert commands.command_line() == "kerasxai methods"
 
 
 def test_messages_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:

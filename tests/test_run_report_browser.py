@@ -233,6 +233,31 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, tmp_path: Path, widt
     browser.resize(1280, 900)
 
 
+def test_commands_are_wrapped_on_a_narrow_screen(browser: Browser) -> None:
+    browser.resize(390, 844)
+    browser.run(f"{CARDS}[0].querySelector('button').click()")
+    for text in ("kerasxai " + "x" * 90, "import kerasxai"):
+        browser.run(f"document.getElementById('command').textContent = {json.dumps(text)}")
+        box = "document.querySelector('#large pre')"
+        assert browser.run(f"{box}.scrollWidth <= {box}.clientWidth"), text
+    browser.key("Escape", 27)
+    browser.resize(1280, 900)
+
+
+def test_all_pictures_are_painted_for_printing(browser: Browser) -> None:
+    browser.resize(390, 300)
+    browser.call("Page.reload")
+    browser.until(
+        f"document.readyState === 'complete' && {CARDS}.length > 0 && document.getElementById('status').textContent"
+    )
+    last = f"#cards li:nth-child({2 * IMAGES}) canvas"
+    assert pixels(browser, last).std() == 0, "out of view"
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.until(f"document.querySelector({json.dumps(last)}).getContext('2d').getImageData(0, 0, 1, 1).data[3] > 0")
+    assert pixels(browser, last).std() > 0
+    browser.resize(1280, 900)
+
+
 def test_every_control_has_a_name(browser: Browser) -> None:
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     roles = ("button", "combobox", "slider", "checkbox", "image", "img")

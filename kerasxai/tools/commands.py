@@ -244,7 +244,9 @@ def running_as(words: Sequence[str] | None) -> Iterator[None]:
 def command_line(words: Sequence[str] | None = None) -> str:
     """Return the running command as text that can be pasted into a shell, with what a `--config` file gave as flags."""
     words = words or _words.get() or sys.argv
-    return " ".join(map(_quoted, [Path(words[0]).name, *words[1:]]))
+    program = Path(words[0]).name
+    # `python -m kerasxai` has the path of its file for a name.
+    return " ".join(map(_quoted, ["kerasxai" if program == "__main__.py" else program, *words[1:]]))
 
 
 def _quoted(word: str) -> str:

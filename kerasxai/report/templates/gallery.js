@@ -156,6 +156,9 @@
     }
   }, { rootMargin: "300px" });
 
+  // On paper, all cards are in view.
+  addEventListener("beforeprint", () => order.filter(i => !cards[i].visible).forEach(i => paint(cards[i].canvas, i, measure(i), 1)));
+
   // Visible cards at once; all others in slices of time, so that a slider never waits.
   function update() {
     const mine = ++job;
@@ -168,8 +171,10 @@
       if (mine !== job) return;
       const end = performance.now() + SLICE;
       while (rest.length && performance.now() < end) refresh(rest.shift());
-      if (rest.length) setTimeout(work, 0);
-      else summarize();
+      if (rest.length) return void setTimeout(work, 0);
+      summarize();
+      // Printing does not wait for pictures that are not loaded.
+      order.forEach(i => photo(i, () => {}));
     })();
   }
 
