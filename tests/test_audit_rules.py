@@ -106,6 +106,14 @@ def test_a_verdict_close_to_the_limit_says_so() -> None:
     assert any("close to the limit" in sentence for sentence in verdict(near, {}).sentences)
 
 
+def test_a_tiny_difference_decides_nothing_however_sure_it_is() -> None:
+    assert all(measure in EDGES for measure in COMPARED)
+    for gain, status in ((0.002, "no better"), (0.02, "better")):
+        sure = {name: MEASURES[name].sign * gain for name in COMPARED}
+        moved = {name: {"values": [v + sure[name] for v in EDGES[name]["values"]]} for name in COMPARED}
+        assert verdict(moved, {"edges": EDGES}).status == status
+
+
 def test_ranks_have_a_limit_of_their_own() -> None:
     for value, fails in ((0.45, False), (0.55, True)):
         figures = {"sanity": {"values": [value] * 4, "control": None, "similarity": "spearman"}}

@@ -3,7 +3,7 @@
 1. A method fails if the HOG correlation of its maps with those of a model whose upper half is random exceeds that of
    plain gradients by 0.15 or more on average; without gradients, if it is 1/3 or more.
 2. By each measure of COMPARED it is better than an edge detector, or worse, if the interval of the paired difference
-   does not contain 0, and no better otherwise.
+   does not contain 0 and the difference is at least 0.01, and no better otherwise.
 3. Where objects are known, the same for the evidence on the object, against a Gaussian in the middle.
 4. It is unstable if imperceptible noise changes its maps by their own norm or more.
 5. It does not depend on the class if its maps of a random class have a rank correlation of 0.9 or more.
@@ -20,6 +20,8 @@ INSANE = 1 / 3
 MARGIN = 0.15
 SAME_RANKS = 0.5
 """Limits of rule 1, as in `kerasxai.metrics.sanity.checks`, which imports TensorFlow."""
+NEGLIGIBLE = 0.01
+"""Smaller differences decide nothing, however narrow their interval is: few images may agree on a tiny one."""
 UNSTABLE = 1.0
 SAME_CLASS = 0.9
 EDGES, GAUSSIAN = "edges", "centered_gaussian"
@@ -156,12 +158,15 @@ def _warnings(figures: Values, sentences: list[str]) -> None:
 
 def _rank(found: Interval) -> str:
     assert found["low"] is not None and found["high"] is not None
-    return "better than" if found["low"] > 0 else "worse than" if found["high"] < 0 else "no better than"
+    if is_better(found):
+        return "better than"
+    worse = found["high"] < 0 and found["value"] is not None and found["value"] <= -NEGLIGIBLE
+    return "worse than" if worse else "no better than"
 
 
 def is_better(found: Interval) -> bool:
-    """Return whether an interval of a difference lies above 0."""
-    return found["low"] is not None and found["low"] > 0
+    """Return whether a difference is above 0 with its interval, and not negligible."""
+    return found["low"] is not None and found["low"] > 0 and (found["value"] or 0) >= NEGLIGIBLE
 
 
 def shown(found: Interval, signed: bool = False) -> str:

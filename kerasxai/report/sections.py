@@ -201,7 +201,7 @@ def shared_curves(runs: Sequence[ReportedRun]) -> Section | None:
             run: [_number(row.get(name, "")) for row in rows] + [math.nan] * (longest - len(rows))
             for run, rows in list(trained.items())[:_MOST_SERIES]
         }
-        chart = line_chart(name.replace("_", " "), range(1, longest + 1), series, "epoch")
+        chart = line_chart(_title(name), range(1, longest + 1), series, "epoch")
         section.lines += [] if chart is None else [chart]
     return section
 
@@ -212,6 +212,15 @@ def _is_figure(name: str, value: object) -> bool:
 
 def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _title(name: str) -> str:
+    """Return the heading of a figure of the log, such as "GT-known Loc, validation" of "val_gt_known_loc"."""
+    plain = name.removeprefix("val_")
+    known = SHARES.get(plain.removeprefix("best_"))
+    words = [known or plain.replace("_", " ")]
+    words += ["best threshold"] if known and plain.startswith("best_") else []
+    return ", ".join(words + (["validation"] if plain != name else []))
 
 
 def _number(text: str) -> float:
@@ -231,7 +240,7 @@ def _history_charts(training: Training) -> list[LineChart]:
     charts = []
     for panel, its in panels.items():
         series = {name: [_number(row.get(name, "")) for row in rows] for name in its}
-        chart = line_chart(panel.replace("_", " "), epochs, series, "epoch") if epochs else None
+        chart = line_chart(_title(panel), epochs, series, "epoch") if epochs else None
         charts += [] if chart is None else [chart]
     return charts
 
