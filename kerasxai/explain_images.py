@@ -194,6 +194,8 @@ def _side_by_side(explanations: list[Explanation], columns: int) -> Figure:
     for axes, (title, picture) in zip(grid.ravel(), pictures, strict=False):
         axes.imshow(picture, cmap="gray" if picture.ndim == 2 or picture.shape[-1] == 1 else None)
         axes.set_title(title, fontsize="medium")
-    if any(one.is_signed for one in explanations):
-        figure.supxlabel(SIGNED_KEY, fontsize="small")
+    signed = [one.is_signed for one in explanations]
+    if any(signed):
+        others = "" if all(signed) else "; other colors: dark where there is none, bright where there is most"
+        figure.supxlabel(SIGNED_KEY + others, fontsize="small")
     return figure

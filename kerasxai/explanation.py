@@ -19,6 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
+from kerasxai.viz.overlays import strengths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,14 +134,14 @@ class Explanation:
             raise KerasxaiError("expected an explanation with images, got one of tokens; draw its heatmaps")
         row = METHODS[self.method]
         return [
-            viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative)
+            viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative, self.is_signed)
             for image, heatmap in zip(self.images, self.heatmaps, strict=True)
         ]
 
     @property
     def is_signed(self) -> bool:
         """Whether pictures show evidence against the class too, in blue."""
-        return bool((self.heatmaps < 0).any()) and not METHODS[self.method].relative
+        return not METHODS[self.method].relative and any(strengths(np.atleast_2d(one))[1] for one in self.heatmaps)
 
     def plot(self, columns: int = 4, threshold: float | str | None = None) -> NDArray[np.object_]:
         """Plot the heatmaps over the images with matplotlib.

@@ -96,6 +96,17 @@ def test_tokens_have_no_pictures_but_a_text(explanation: kerasxai.Explanation) -
         tokens.plot()
 
 
+def test_a_color_means_the_same_in_all_pictures(explanation: kerasxai.Explanation) -> None:
+    heatmaps = np.abs(explanation.heatmaps) + 1
+    assert explanation.images is not None and not replace(explanation, heatmaps=heatmaps).is_signed
+    heatmaps[1, 0] *= -1
+    mixed = replace(explanation, heatmaps=heatmaps)
+    assert mixed.is_signed
+    expected = kerasxai.viz.draw_heatmap(explanation.images[0], heatmaps[0], signed=True)
+    np.testing.assert_array_equal(mixed.pictures()[0], expected)
+    assert (expected != kerasxai.viz.draw_heatmap(explanation.images[0], heatmaps[0])).any()
+
+
 def test_plots_are_matplotlib_axes_with_the_pictures(explanation: kerasxai.Explanation) -> None:
     axes = explanation.plot(columns=3)
     assert axes.shape == (5,) and len(axes[0].figure.axes) == 6

@@ -162,6 +162,24 @@ def test_drawing_controls(browser: Browser) -> None:
         np.testing.assert_array_equal(pixels(browser, first), shown)
 
 
+def test_a_color_means_the_same_for_all_images_of_a_method(browser: Browser) -> None:
+    for variant in range(4):
+        browser.choose("variant", str(variant))
+        settled(browser)
+        maps = f"JSON.parse(document.getElementById('content').textContent).groups[0].variants[{variant}].steps[0].maps"
+        kinds = set(browser.run(f"{maps}.flat().map(([, text]) => text.split(':')[0].slice(-1))"))
+        table = "signed" if "s" in kinds else "inferno"
+        assert browser.run("document.getElementById('color-key').textContent").startswith(
+            "red: evidence for the class" if table == "signed" else "dark: no evidence"
+        )
+        shown = [pixels(browser, f"#cards li[data-image='{number}'] canvas") for number in range(IMAGES)]
+        browser.choose("colors", table)
+        for number, before in enumerate(shown):
+            np.testing.assert_array_equal(pixels(browser, f"#cards li[data-image='{number}'] canvas"), before)
+        browser.choose("colors", "auto")
+    browser.choose("variant", "0")
+
+
 def test_methods_classes_and_runs(browser: Browser) -> None:
     options = browser.run("[...document.getElementById('variant').options].map(one => one.textContent)")
     assert options == ["one: cam", "one: gradient*input", "two: cam", "two: gradient*input"]

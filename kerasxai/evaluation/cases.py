@@ -12,6 +12,7 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.evaluation.tables import name_of
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.records import RecordsAt
+from kerasxai.viz.overlays import strengths
 
 
 def draw_cases(
@@ -47,18 +48,25 @@ def draw_cases(
     images = {number: sample["image"] for number, sample in numbered if number in needed}
     names = report.class_names or []
 
+    heatmaps = {
+        id(record): explainer(taken.taken(images[order[id(record)]][None]), record["label"]).heatmaps[0]
+        for row in chosen
+        for record in row
+    }
+    # One choice for the sheet, so that a color means the same in each picture.
+    signed = any(strengths(heatmap)[1] for heatmap in heatmaps.values())
+
     def cell(record: dict[str, Any]) -> NDArray[np.uint8]:
-        image = images[order[id(record)]]
-        heatmap = explainer(taken.taken(image[None]), record["label"]).heatmaps[0]
         boxes = None if record["box"] is None else [record["box"]]
-        return viz.overlay(image, heatmap, boxes=boxes, true_boxes=record["boxes"])
+        image, heatmap = images[order[id(record)]], heatmaps[id(record)]
+        return viz.overlay(image, heatmap, signed=signed, boxes=boxes, true_boxes=record["boxes"])
 
     return viz.grid(
         [[cell(record) for record in row] for row in chosen],
         row_labels=["best", "worst"],
         captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
         title=f"{name}: boxes at {report.threshold:.0%} of the maximum",
-        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
+        legend=viz.map_legend(signed, predicted=True, true=True),
     )
 
 

@@ -6,8 +6,7 @@ const drawing = (() => {
   // Colors of a map by tables of 256 colors. Of signed maps, tables without a middle show the evidence for the class alone.
   // `peak` is the share of a common scale that the largest magnitude of the map has; null: each map has its own scale.
   function heat(map, tables, choice, peak) {
-    const diverging = choice === "signed" || (choice === "auto" && map.signed);
-    const table = diverging ? tables.signed : tables[choice === "auto" ? "inferno" : choice];
+    const diverging = choice === "signed", table = tables[choice];
     const pixels = new ImageData(map.width, map.height);
     let highest = 0;
     for (const value of map.values) highest = Math.max(highest, diverging ? Math.abs(value) : value);

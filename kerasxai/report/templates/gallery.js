@@ -11,8 +11,17 @@
   const variant = () => group().variants[state.variant];
   const model = () => (variant().model === null ? null : group().models[variant().model]);
   const className = label => (label < 0 ? "unknown" : group().classes[label] ?? `class ${label}`);
+  const signed = new Map();
   const percent = share => `${Math.round(100 * share)} %`;
   const classNames = labels => labels.map(className).join(", ") || "unknown";
+
+  // One choice for all images and epochs of a method, so that a color means the same in each picture.
+  function tableName() {
+    const of = variant(), isSigned = ([, text]) => text.startsWith("s", text.indexOf(":") - 1);
+    if (!signed.has(of)) signed.set(of, of.steps.some(step => step.maps.some(its => its.some(isSigned))));
+    if (state.colors !== "auto") return state.colors;
+    return signed.get(of) ? "signed" : "inferno";
+  }
 
   // Of several labels an image, all true classes and no other must have a probability of 0.5; null if not known.
   function isRight(i) {
@@ -99,7 +108,7 @@
       canvas.height = image.height * scale;
       const pen = canvas.getContext("2d");
       pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-      if (found) drawing.layer(pen, drawing.heat(found.map, colors, state.colors, peakOf(i, found.target)), state.opacity);
+      if (found) drawing.layer(pen, drawing.heat(found.map, colors, tableName(), peakOf(i, found.target)), state.opacity);
       if (found && state.mask) drawing.layer(pen, drawing.edges(found.inside, image.width, image.height), 1);
       if (!state.box || !found) return;
       for (const box of found.truth) drawing.frame(pen, box, scale, drawing.TRUE, false);
@@ -164,6 +173,7 @@
     const mine = ++job;
     find("threshold-text").textContent = state.threshold.toFixed(2);
     find("large-threshold-text").textContent = state.threshold.toFixed(2);
+    find("color-key").textContent = tableName() === "signed" ? "red: evidence for the class, blue: against it" : "dark: no evidence, bright: most evidence";
     const first = order.filter(i => cards[i].visible), rest = order.filter(i => !cards[i].visible);
     first.forEach(refresh);
     if (opened >= 0) show();
