@@ -22,6 +22,7 @@ from kerasxai.metrics.faithfulness import Deletion, Insertion, Scorer
 from kerasxai.metrics.faithfulness.scorer import ModelSettings
 from kerasxai.metrics.inputs import painted
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.log_services import warn_without_tensorboard
 from kerasxai.tools.options import whole
 from kerasxai.viz import TensorBoardSink
 from kerasxai.viz.log_sinks import LogSink
@@ -51,7 +52,8 @@ class AuditCallback(MeasuringCallback):
         every: Number of epochs between measurements; the first and the last planned epoch are measured anyway.
         prefix: Prefix of the figures in `logs`. Two callbacks in one training need different ones; otherwise the
             second warns, and adds the name of its method.
-        log_dir: A folder for the figures as scalars of TensorBoard, if that is installed; None writes none.
+        log_dir: A folder for the figures as scalars of TensorBoard, if that is installed, else with a warning; None
+            writes none.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs.
         sinks: Where the figures are written too: `"tensorboard"`, `"mlflow"`, `"wandb"`, or sinks of
             `kerasxai.viz.open_sink`, which stay open.
@@ -104,6 +106,8 @@ class AuditCallback(MeasuringCallback):
         self._explainer: Explainer | None = None
         self._scorer: Scorer | None = None
         self._sink: TensorBoardSink | None = None
+        if log_dir is not None:
+            warn_without_tensorboard("AuditCallback", "figures to the logs of Keras", "scalars")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the explainer, whose traces are valid for all epochs, and check the other callbacks."""

@@ -29,6 +29,7 @@ from kerasxai.features.embedding import POOLS, pooled
 from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.projection import PROJECTIONS, project
 from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.log_services import warn_without_tensorboard
 from kerasxai.viz import TensorBoardSink, plot_scatter, save_png
 from kerasxai.viz.pixels import check_finite
 
@@ -66,7 +67,8 @@ class EmbeddingCallback(keras.callbacks.Callback):
         prefix: Prefix of the figures in `logs`; two callbacks in one training need different ones.
         class_names: Names for the legend.
         thumbnails: Whether to draw images at some of the points.
-        tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None if it is installed.
+        tensorboard: Whether the pictures also go to `log_dir/embedding/events...`; None if it is installed,
+            with a warning if it is not.
         image_input: The input to draw, for a model of several inputs: its name in a dict, or its index.
         batch_size: Number of images embedded at once.
 
@@ -128,6 +130,8 @@ class EmbeddingCallback(keras.callbacks.Callback):
         self._points: np.ndarray | None = None
         self._last: dict[str, float] | None = None
         self._first = self._begun = True
+        if tensorboard is None and self.log_dir is not None:
+            warn_without_tensorboard("EmbeddingCallback", f"PNG files to {self.log_dir}", "pictures")
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,5 @@
 """`ExplanationCallback`: the same images, explained from epoch to epoch."""
 
-import importlib.util
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import atomic_path
+from kerasxai.tools.log_services import has_tensorboard, warn_without_tensorboard
 from kerasxai.tools.model_settings import OUTPUTS
 from kerasxai.tools.options import choice
 from kerasxai.viz import TensorBoardSink, encode_png, flat_map
@@ -69,7 +69,8 @@ class ExplanationCallback(keras.callbacks.Callback):
         layer: As for `kerasxai.Explainer`, for layer-based methods.
         image_input: As for `kerasxai.Explainer`, for a model of several inputs; for a list of inputs an index.
         png: Whether to write the sheets as files.
-        tensorboard: Whether to write for TensorBoard, which must then be installed; None if it is installed.
+        tensorboard: Whether to write for TensorBoard, which must then be installed; None if it is installed, with a
+            warning if it is not.
         batch_size: Number of images explained at once.
         outputs: As for `kerasxai.Explainer`.
         sinks: Where the sheets are written too: `"mlflow"`, `"wandb"`, or sinks of `kerasxai.viz.open_sink`, which stay
@@ -109,7 +110,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         super().__init__()
         if every < 1 or count < 1:
             raise KerasxaiError(f"every and count must be 1 or more, got every={every}, count={count}")
-        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        if tensorboard and not has_tensorboard():
             raise KerasxaiError(
                 "cannot write for TensorBoard: it is not installed; run pip install 'kerasxai[tensorboard]'"
             )
@@ -137,6 +138,9 @@ class ExplanationCallback(keras.callbacks.Callback):
         self._explainers: dict[str, Explainer] = {}
         self._sink: TensorBoardSink | None = None
         self._begun = False
+        if tensorboard is None:
+            written = "PNG files and maps" if png else "maps"
+            warn_without_tensorboard("ExplanationCallback", f"{written} to {self.log_dir}", "heatmaps")
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Make the explainers, whose traces are valid for all epochs, and open the folder."""

@@ -3,6 +3,7 @@
 import io
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,19 @@ import tensorflow as tf
 import zoo
 from PIL import Image
 
-from kerasxai.callbacks import ExplanationCallback, LocalizationCallback, draw_timeline
+from kerasxai.callbacks import (
+    AuditCallback,
+    EmbeddingCallback,
+    ExplanationCallback,
+    LocalizationCallback,
+    draw_timeline,
+)
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.map_files import MapFiles
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.explainer import Explainer
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.log_services import MissingTensorBoardWarning
 
 IMAGES = zoo.images(3, seed=7)
 LABELS = np.array([0, 3, 1])
@@ -327,6 +335,29 @@ def test_without_tensorboard_the_files_are_written(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(KerasxaiError, match="TensorBoard: it is not installed"):
         ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=True)
-    fit(compiled(), ExplanationCallback(IMAGES, log_dir=tmp_path))
+    with pytest.warns(MissingTensorBoardWarning) as warned:
+        callback = ExplanationCallback(IMAGES, log_dir=tmp_path)
+    (told,) = [str(one.message) for one in warned]
+    assert "PNG files" in told and str(tmp_path) in told and "pip install 'kerasxai[tensorboard]'" in told
+    assert warned[0].filename == __file__ and "\n" not in told
+    # Warnings are errors here: neither the training nor a callback that writes nothing for TensorBoard warns.
+    fit(compiled(), callback)
+    ExplanationCallback(IMAGES, log_dir=tmp_path, tensorboard=False)
+    EmbeddingCallback((IMAGES, [0, 0, 1]), neighbors=2)
     assert (tmp_path / "heatmaps" / "gradcam" / "epoch_001.png").exists()
     assert not (tmp_path / "explanations").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("EmbeddingCallback", lambda folder: EmbeddingCallback((IMAGES, [0, 0, 1]), log_dir=folder, neighbors=2)),
+        ("AuditCallback", lambda folder: AuditCallback({"image": IMAGES}, log_dir=folder)),
+    ],
+)
+def test_other_callbacks_with_a_folder_warn_without_tensorboard(
+    name: str, make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kerasxai.tools.log_services.has_tensorboard", lambda: False)
+    with pytest.warns(MissingTensorBoardWarning, match=name):
+        make(tmp_path)

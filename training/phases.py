@@ -12,6 +12,7 @@ from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.callbacks.localization import DEFAULT_FIGURES, SEED_FIGURES
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
+from kerasxai.tools.log_services import has_tensorboard
 from kerasxai.training.averages import START, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed_run import Epochs, fit_phase
@@ -157,7 +158,7 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
                 class_names=dataset.class_names,
                 count=drawing.images,
                 # Where they are logged to TensorBoard, the sheets are there.
-                tensorboard=False if "tensorboard" in drawing.log else None,
+                tensorboard=has_tensorboard() and "tensorboard" not in drawing.log,
                 sinks=logged,
             )
         )

@@ -1,9 +1,10 @@
 """Where figures and pictures of a training can be logged, by name. Nothing here imports TensorFlow."""
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
 
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning, unknown
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,33 @@ def check_service(name: str) -> str:
     if importlib.util.find_spec(name) is None:
         raise KerasxaiError(f"cannot log to {name}: it is not installed; run pip install 'kerasxai[{name}]'")
     return name
+
+
+class MissingTensorBoardWarning(KerasxaiWarning):
+    """Files for TensorBoard are not written, because it is not installed."""
+
+
+def has_tensorboard() -> bool:
+    """Return whether TensorBoard is installed."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+def warn_without_tensorboard(who: str, written: str, missing: str) -> None:
+    """Warn, in the line that makes a callback, if TensorBoard is not installed.
+
+    Args:
+        who: The callback.
+        written: What it writes without TensorBoard: "PNG files in logs".
+        missing: What TensorBoard will not show.
+
+    Example:
+        >>> warn_without_tensorboard("ExplanationCallback", "PNG files in logs", "heatmaps")
+    """
+    if has_tensorboard():
+        return
+    warnings.warn(
+        f"{who} writes {written}, but no {missing} for TensorBoard, which is not installed; run pip install "
+        "'kerasxai[tensorboard]'",
+        MissingTensorBoardWarning,
+        stacklevel=3,
+    )
