@@ -196,6 +196,6 @@ def _side_by_side(explanations: list[Explanation], columns: int) -> Figure:
         axes.set_title(title, fontsize="medium")
     signed = [one.is_signed for one in explanations]
     if any(signed):
-        others = "" if all(signed) else "; other colors: dark where there is none, bright where there is most"
-        figure.supxlabel(SIGNED_KEY + others, fontsize="small")
+        unsigned = "" if all(signed) else "; other colors: dark where there is none, bright where there is most"
+        figure.supxlabel(SIGNED_KEY + unsigned, fontsize="small")
     return figure
