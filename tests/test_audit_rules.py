@@ -10,7 +10,7 @@ from kerasxai.audit.intervals import Interval, difference, mean_interval
 from kerasxai.audit.measures import COMPARED, MEASURES
 from kerasxai.audit.recommendation import Candidate, halves, recommend
 from kerasxai.audit.rows import finer_layer
-from kerasxai.audit.verdicts import is_insane, joined, verdict
+from kerasxai.audit.verdicts import is_insane, joined, shown, verdict
 from kerasxai.engine.layer_table import LayerInfo
 from kerasxai.tools.errors import KerasxaiError
 
@@ -147,6 +147,28 @@ def test_a_method_is_chosen_on_one_half_and_measured_on_the_other() -> None:
     assert not found["is_better"] and found["sentence"].startswith("No method is better than an edge detector here")
 
 
+def test_methods_that_the_recommended_one_is_not_clearly_better_than_are_named() -> None:
+    scores = 0.5 + np.random.default_rng(0).normal(0, 0.05, 40)
+    nearly = scores + np.random.default_rng(1).normal(-0.002, 0.02, 40)
+    methods = [
+        Candidate(name, name.split(" ")[0], "top", {}, False, values)
+        for name, values in (
+            ("gradcam", scores),
+            ("occlusion", nearly),
+            ("gradcam at b", nearly),
+            ("lime", scores - 0.1),
+        )
+    ]
+    found = recommend(methods, {"edges": 0.2 + NOISE})
+    assert (found["method"], found["alike"]) == ("gradcam", ["occlusion"])
+    assert found["sentence"].endswith("No clear difference to occlusion.")
+
+
+def test_no_zero_has_a_minus() -> None:
+    tiny: Interval = {"value": -0.001, "low": -0.004, "high": -0.0001, "images": 9}
+    assert shown(tiny) == "0.00 [0.00, 0.00]" and shown(tiny, signed=True) == "+0.00 [+0.00, +0.00]"
+
+
 def test_references_may_have_fewer_images() -> None:
     found = recommend([candidate("gradcam", 0.5)], {"edges": 0.2 + NOISE, "random": 0.3 + NOISE[:10]})
     assert found["reference"] == "random" and found["difference_to_reference"]["images"] == 5
@@ -181,6 +203,7 @@ def test_the_table_of_measures_is_complete() -> None:
     assert set(COMPARED) <= set(MEASURES)
     for name, measure in MEASURES.items():
         assert measure.name == name and callable(measure.function)
+        assert len(measure.meaning) > 20
 
 
 def test_names_are_joined_as_in_a_sentence() -> None:

@@ -15,6 +15,7 @@ class Measure:
         name: As the user writes it, and in `audit.json`.
         reference: `"module:function"` of `(images, maps, settings) -> {"values": (n,), ...}`, see `measuring`.
         heading: The column of tables.
+        meaning: What the figure is, for readers of the page.
         higher_is_better: The direction; None if a figure is neither good nor bad.
         cost: In forward passes or explanations of an image.
         images: The most images; None for all audited ones.
@@ -26,6 +27,7 @@ class Measure:
     name: str
     reference: str
     heading: str
+    meaning: str
     higher_is_better: bool | None
     cost: str
     images: int | None = None
@@ -46,22 +48,153 @@ class Measure:
 
 _HERE = "kerasxai.audit.measuring:"
 _ROWS = (
-    Measure("deletion", f"{_HERE}deletion", "deletion", False, "11 passes"),
-    Measure("insertion", f"{_HERE}insertion", "insertion", True, "11 passes"),
-    Measure("road", f"{_HERE}road", "ROAD", True, "7 passes and 6 sparse systems", images=50),
-    Measure("average_drop", f"{_HERE}average_drop", "average drop", False, "2 passes"),
-    Measure("stability", f"{_HERE}stability", "max. sensitivity", False, "2 explanations", 8, needs_explainer=True),
-    Measure("complexity", f"{_HERE}gini", "Gini", None, "none"),
-    Measure("localization", f"{_HERE}energy", "on the object", True, "none", needs_objects=True),
-    Measure("pointing", f"{_HERE}pointing", "pointing", True, "none", needs_objects=True),
-    Measure("sanity", f"{_HERE}sanity", "random model", False, "5 explanations", 8, needs_explainer=True),
-    Measure("random_class", f"{_HERE}random_class", "random class", False, "2 explanations", 16, False, True),
-    Measure("average_gain", f"{_HERE}average_gain", "average gain", True, "2 passes", default=False),
-    Measure("comprehensiveness", f"{_HERE}comprehensiveness", "comprehensiveness", True, "5 passes", default=False),
-    Measure("sufficiency", f"{_HERE}sufficiency", "sufficiency", False, "5 passes", default=False),
-    Measure("infidelity", f"{_HERE}infidelity", "infidelity", False, "101 passes", 50, False),
-    Measure("mufidelity", f"{_HERE}mufidelity", "muFidelity", True, "a pass per subset", 50, False),
-    Measure("sensitivity_n", f"{_HERE}sensitivity_n", "sensitivity-n", True, "passes per subset and share", 50, False),
+    Measure(
+        "deletion",
+        f"{_HERE}deletion",
+        "deletion",
+        "area under the probability of the class while the most relevant pixels become black",
+        False,
+        "11 passes",
+    ),
+    Measure(
+        "insertion",
+        f"{_HERE}insertion",
+        "insertion",
+        "the same area while they return to a blurred image",
+        True,
+        "11 passes",
+    ),
+    Measure(
+        "road",
+        f"{_HERE}road",
+        "ROAD",
+        "probability without the least relevant pixels minus without the most relevant ones, which are imputed",
+        True,
+        "7 passes and 6 sparse systems",
+        images=50,
+    ),
+    Measure(
+        "average_drop",
+        f"{_HERE}average_drop",
+        "average drop",
+        "relative loss of probability when the image is multiplied by the map; a constant map is perfect",
+        False,
+        "2 passes",
+    ),
+    Measure(
+        "stability",
+        f"{_HERE}stability",
+        "max. sensitivity",
+        "largest change of the map under imperceptible noise, relative to its norm",
+        False,
+        "2 explanations",
+        8,
+        needs_explainer=True,
+    ),
+    Measure(
+        "complexity",
+        f"{_HERE}gini",
+        "Gini",
+        "Gini index of sparseness: 0 for a constant map, 1 for a single pixel",
+        None,
+        "none",
+    ),
+    Measure(
+        "localization",
+        f"{_HERE}energy",
+        "on the object",
+        "share of the positive evidence that is inside the boxes or masks",
+        True,
+        "none",
+        needs_objects=True,
+    ),
+    Measure(
+        "pointing",
+        f"{_HERE}pointing",
+        "pointing",
+        "share of maps whose highest pixel is on the object or within 15 pixels of it",
+        True,
+        "none",
+        needs_objects=True,
+    ),
+    Measure(
+        "sanity",
+        f"{_HERE}sanity",
+        "random model",
+        "similarity to the maps of the model with a random upper half: a correlation of edges (HOG) or of ranks",
+        False,
+        "5 explanations",
+        8,
+        needs_explainer=True,
+    ),
+    Measure(
+        "random_class",
+        f"{_HERE}random_class",
+        "random class",
+        "rank correlation with the map of another class",
+        False,
+        "2 explanations",
+        16,
+        False,
+        True,
+    ),
+    Measure(
+        "average_gain",
+        f"{_HERE}average_gain",
+        "average gain",
+        "relative gain of probability when the image is multiplied by the map",
+        True,
+        "2 passes",
+        default=False,
+    ),
+    Measure(
+        "comprehensiveness",
+        f"{_HERE}comprehensiveness",
+        "comprehensiveness",
+        "loss of probability when the most relevant superpixels are removed",
+        True,
+        "5 passes",
+        default=False,
+    ),
+    Measure(
+        "sufficiency",
+        f"{_HERE}sufficiency",
+        "sufficiency",
+        "loss of probability when only the most relevant superpixels are kept",
+        False,
+        "5 passes",
+        default=False,
+    ),
+    Measure(
+        "infidelity",
+        f"{_HERE}infidelity",
+        "infidelity",
+        "squared error of the map as a linear model of the score under noise",
+        False,
+        "101 passes",
+        50,
+        False,
+    ),
+    Measure(
+        "mufidelity",
+        f"{_HERE}mufidelity",
+        "muFidelity",
+        "correlation of the sums of the map over random subsets with the loss of score without them",
+        True,
+        "a pass per subset",
+        50,
+        False,
+    ),
+    Measure(
+        "sensitivity_n",
+        f"{_HERE}sensitivity_n",
+        "sensitivity-n",
+        "the same correlation for subsets of several fixed sizes",
+        True,
+        "passes per subset and share",
+        50,
+        False,
+    ),
 )
 MEASURES: dict[str, Measure] = {row.name: row for row in _ROWS}
 DEFAULT_MEASURES = tuple(row.name for row in _ROWS if row.default)

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from kerasxai.audit.audit import Audit
 from kerasxai.audit.confusions import Confusion
-from kerasxai.audit.measures import MEASURES
+from kerasxai.audit.measures import MEASURES, Measure
 from kerasxai.audit.verdicts import MARGIN, SAME_RANKS, WORDS, joined, shown
 from kerasxai.methods import METHODS
 from kerasxai.viz import Report, draw_heatmap, plot_curves
 
 _EXAMPLES = 4
+_FEW = 300
+"""Fewer images than this make the expected calibration error of 15 bins too high."""
 _DIRECTION = {True: "higher is better", False: "lower is better", None: "neither good nor bad"}
 
 
@@ -55,8 +57,9 @@ def summary(figures: Mapping[str, Any]) -> list[str]:
         sentences.append("No shortcut was confirmed.")
     if figures["accuracy"] is None:
         sentences += figures["shortcut_notes"]
-    if figures["confusions"]:
-        worst = figures["confusions"][0]
+    worst = figures["confusions"][0] if figures["confusions"] else {"images": 0}
+    # A single mistake is no pattern.
+    if worst["images"] > 1:
         sentences.append(
             f"Most confused: {worst['true']} taken for {worst['predicted']} in {worst['images']} images "
             f"({worst['share']:.0%} of its class)."
@@ -73,7 +76,7 @@ def method_table(figures: Mapping[str, Any]) -> tuple[list[str], list[list[str]]
         status = row["verdict"]["status"] if row["verdict"] else ""
         cells = [shown(row["figures"][name]) if name in row["figures"] else "" for name in names]
         rows.append([label, status, *cells])
-    return ["", "verdict", *(MEASURES[name].heading for name in names)], rows
+    return ["", "against edges", *(MEASURES[name].heading for name in names)], rows
 
 
 def _overview(report: Report, figures: Mapping[str, Any]) -> None:
@@ -96,16 +99,20 @@ def _overview(report: Report, figures: Mapping[str, Any]) -> None:
 def _methods(report: Report, figures: Mapping[str, Any]) -> None:
     report.add_section(
         "Methods",
-        f"Heatmaps of the predicted classes of {figures['images']} images of {figures['data']}, {figures['split']}. "
+        f"Heatmaps of the predicted classes of {figures['images']} images of {figures['data']}, {figures['split']}"
+        f"{', all that there are' if figures['images'] < figures['settings'].get('images', 0) else ''}. "
         "Each figure is a mean with its 95 % interval over images; maps that no model made show what it is worth.",
     )
     header, rows = method_table(figures)
     # Lines break before an interval and not within it.
     rows = [[cell.replace(", ", ",\u00a0") for cell in row] for row in rows]
     used = [MEASURES[name] for name in dict.fromkeys(name for row in figures["methods"] for name in row["figures"])]
-    note = "; ".join(f"{measure.heading}: {_DIRECTION[measure.higher_is_better]}" for measure in used)
-    report.add_table(rows, header, note=note)
+    report.add_table(rows, header)
+    with report.details("What the figures are"):
+        meanings = [[one.heading, one.meaning, _DIRECTION[one.higher_is_better], _most(one, figures)] for one in used]
+        report.add_table(meanings, ["figure", "what it is", "", "images"])
     report.add_heading("Verdicts")
+    report.add_text("Differences are positive where the method is better, also where lower figures are.")
     for row in figures["methods"]:
         if row["verdict"]:
             layer = f" at `{row['layer']}`" if row["layer"] else ""
@@ -114,6 +121,10 @@ def _methods(report: Report, figures: Mapping[str, Any]) -> None:
         skipped = "; ".join(f"`{one['method']}`: {one['reason']}" for one in figures["skipped"])
         report.add_text(f"Not audited: {skipped}")
     _curves(report, figures)
+
+
+def _most(measure: Measure, figures: Mapping[str, Any]) -> int:
+    return figures["images"] if measure.images is None else min(measure.images, figures["images"])
 
 
 def _curves(report: Report, figures: Mapping[str, Any]) -> None:
@@ -180,8 +191,8 @@ def _recommendation(report: Report, figures: Mapping[str, Any]) -> None:
         report.add_table(
             rows,
             ["method", "half of the choice", "other half", ""],
-            note="Insertion minus deletion: 1 at best, 0 for a map without information. The method is chosen on one "
-            "half of the images and its figures are those of the other.",
+            note="Insertion minus deletion, 1 at best; the table of methods has both for maps that no model made. The "
+            "method is chosen on one half of the images and its figures are those of the other.",
         )
 
 
@@ -206,7 +217,10 @@ def _examples(report: Report, audit: Audit) -> None:
         for i in chosen:
             true, predicted = images.class_names[images.labels[i]], images.class_names[images.predicted[i]]
             words = predicted if true == predicted else f"{predicted}, in truth {true}"
-            caption = f"{words} ({images.probabilities[i].max():.2f}): {audit.scores[i]:.2f}. {images.names[i]}"
+            caption = (
+                f"{words}, probability {images.probabilities[i].max():.2f}; insertion minus deletion "
+                f"{audit.scores[i]:.2f}. {images.names[i]}"
+            )
             pictures.append(
                 (np.hstack([images.pixels[i], drawn(images.pixels[i], audit.heatmaps[i], method)]), caption)
             )
@@ -230,7 +244,8 @@ def _confusions(report: Report, audit: Audit) -> None:
     names = audit.images.class_names
     for pair, row in zip(audit.figures["confusions"], audit.confusions, strict=True):
         report.add_heading(f"{pair['true']} taken for {pair['predicted']}")
-        report.add_text(f"{pair['images']} images, {pair['share']:.0%} of the class.")
+        count = "1 image" if pair["images"] == 1 else f"{pair['images']} images"
+        report.add_text(f"{count}, {pair['share']:.0%} of the class.")
         for one in row:
             report.add_pictures(_confusion(one, method, names), columns=2, lossless=False)
 
@@ -246,7 +261,7 @@ def _confusion(one: Confusion, method: str, names: Sequence[str]) -> list[tuple[
     # What is removed is gray and dark, what remains keeps its colors.
     dark = (one.pixels.mean(-1, keepdims=True) * 0.35).astype(np.uint8)
     marked = np.where(one.region[..., None], dark, one.pixels).astype(np.uint8)
-    return [*pictures, (marked, f"without {one.region.mean():.0%} of the image: {names[one.becomes]}")]
+    return [*pictures, (marked, f"predicted {names[one.becomes]} once the dark {one.region.mean():.0%} is blurred")]
 
 
 def _shortcuts(report: Report, audit: Audit) -> None:
@@ -281,7 +296,8 @@ def _calibration(report: Report, figures: Mapping[str, Any]) -> None:
     report.add_section(
         "Calibration",
         f"Expected calibration error {found['ece']:.3f} over {found['images']} images. Mean confidence minus accuracy "
-        f"is {shown(gap, signed=True)}: the model is {sure}.",
+        f"is {shown(gap, signed=True)}: the model is {sure}."
+        + (" So few images make the error too high." if found["images"] < _FEW else ""),
     )
     rows = found["reliability"]
     confidence = [row["confidence"] for row in rows]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.audit.intervals import Interval, difference, known, mean_interval
-from kerasxai.audit.verdicts import WORDS, is_better, shown
+from kerasxai.audit.verdicts import WORDS, is_better, joined, shown
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def recommend(
 
     Returns:
         `method`, `layer`, `options`, None without a recommendation; `sentence`; `score`, `reference`,
-        `difference_to_reference` and `is_better` on the other half; and `candidates` with the scores on both halves.
+        `difference_to_reference` and `is_better` on the other half; `alike`, the methods that it is not clearly better
+        than there; and `candidates` with the scores on both halves.
     """
     blind = {name: scores for name, scores in references.items() if name != "object"}
     sane = [one for one in candidates if not one.is_insane]
@@ -83,11 +84,15 @@ def recommend(
         sentence = f"Use {best.name}: better than {WORDS[reference]} here ({figures}; {how})."
     else:
         sentence = f"No method is better than {WORDS[reference]} here; the best is {best.name} ({figures}; {how})."
+    alike = _alike(best, sane, measuring, seed)
+    if alike:
+        sentence += f" No clear difference to {joined(alike)}."
     return {
         "method": best.method,
         "layer": best.layer,
         "options": dict(best.options),
         "name": best.name,
+        "alike": alike,
         "sentence": sentence,
         "is_better": is_better(found),
         "score": score,
@@ -99,12 +104,21 @@ def recommend(
     }
 
 
+def _alike(best: Candidate, sane: Sequence[Candidate], measuring: NDArray[np.intp], seed: int) -> list[str]:
+    """Return the other methods that the best one is not better than on the images that did not choose it."""
+    scores = best.scores[measuring].tolist()
+    others = [one for one in sane if one.method != best.method]
+    close = [one for one in others if not is_better(difference(scores, one.scores[measuring].tolist(), seed=seed))]
+    return list(dict.fromkeys(one.method for one in close))
+
+
 def _nothing(sentence: str, candidates: Sequence[Candidate], seed: int) -> dict[str, Any]:
     return {
         "method": None,
         "layer": None,
         "options": None,
         "name": None,
+        "alike": [],
         "sentence": sentence,
         "is_better": False,
         "candidates": _table(candidates, seed),

@@ -178,7 +178,7 @@ def shown(found: Interval, signed: bool = False) -> str:
     """
     if found["value"] is None:
         return "-"
-    plus = "+" if signed else ""
+    plus = "+z" if signed else "z"  # z: no minus before a zero.
     return f"{found['value']:{plus}.2f} [{found['low']:{plus}.2f}, {found['high']:{plus}.2f}]"
 
 
