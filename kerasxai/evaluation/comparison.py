@@ -238,4 +238,5 @@ def _cell(figure: Mapping[str, float] | None, signed: bool = False) -> str:
     if not signed:
         return f"{figure['value']:.3f} [{low:.2f}, {high:.2f}]"
     mark = "*" if low > 0 or high < 0 else " "
-    return f"{figure['value']:+.3f} [{low:+.2f}, {high:+.2f}]{mark}"
+    # As many digits as the mark needs to be believed; z: no minus before a zero.
+    return f"{figure['value']:+z.3f} [{low:+z.3f}, {high:+z.3f}]{mark}"
