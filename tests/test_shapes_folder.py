@@ -1,5 +1,6 @@
 """A part of `shapes` as a folder of images."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_a_folder_is_kept_and_no_other_is_touched(tmp_path: Path) -> None:
     with pytest.raises(KerasxaiError, match="expected a new folder"):
         data.write_shapes(tmp_path / "mine", COUNTS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn", "drawn_boxes.csv", "mine"]
+
+
+def test_a_call_that_was_killed_before_its_last_step_is_done_again(tmp_path: Path) -> None:
+    folder, boxes = data.write_shapes(tmp_path / "drawn", COUNTS)
+    before = boxes.read_bytes()
+    names = {path.relative_to(folder) for path in folder.rglob("*.png")}
+    shutil.rmtree(folder)
+    data.write_shapes(tmp_path / "drawn", COUNTS)
+    assert {path.relative_to(folder) for path in folder.rglob("*.png")} == names and boxes.read_bytes() == before
+    shutil.rmtree(folder)
+    boxes.write_text("filename,x_min\nmine.png,3\n")
+    with pytest.raises(KerasxaiError, match="expected a new folder"):
+        data.write_shapes(tmp_path / "drawn", COUNTS)
+    assert not folder.exists() and "mine.png" in boxes.read_text()
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

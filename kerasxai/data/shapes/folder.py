@@ -8,7 +8,7 @@ from PIL import Image
 
 from kerasxai.data.shapes.draw import CLASSES, FIRST_SEED, draw_sample
 from kerasxai.tools.errors import KerasxaiError, unknown
-from kerasxai.tools.files import StrPath, atomic_path, write_csv
+from kerasxai.tools.files import StrPath, atomic_path, read_csv, write_csv
 from kerasxai.tools.options import whole
 from kerasxai.tools.printable import printable
 
@@ -44,7 +44,8 @@ def write_shapes(folder: StrPath, counts: Mapping[str, int] | None = None) -> tu
     boxes = root.with_name(f"{root.name}_boxes.csv")
     files = dict(_files(_COUNTS if counts is None else counts))
     found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-    if found or boxes.exists():
+    # A call that was killed before its last step has left the boxes alone, and is done again.
+    if found or (boxes.exists() and {row.get(_COLUMNS[0]) for row in read_csv(boxes)} != set(files)):
         if found != set(files) or not boxes.exists():
             raise KerasxaiError(f"expected a new folder, got {printable(root)} with other files; choose another name")
         return root, boxes
