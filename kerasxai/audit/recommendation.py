@@ -107,8 +107,8 @@ def recommend(
 def _alike(best: Candidate, sane: Sequence[Candidate], measuring: NDArray[np.intp], seed: int) -> list[str]:
     """Return the other methods that the best one is not better than on the images that did not choose it."""
     scores = best.scores[measuring].tolist()
-    others = [one for one in sane if one.method != best.method]
-    close = [one for one in others if not is_better(difference(scores, one.scores[measuring].tolist(), seed=seed))]
+    rest = [one for one in sane if one.method != best.method]
+    close = [one for one in rest if not is_better(difference(scores, one.scores[measuring].tolist(), seed=seed))]
     return list(dict.fromkeys(one.method for one in close))
 
 
