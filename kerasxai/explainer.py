@@ -90,7 +90,7 @@ class Explainer:
             index. None takes the only input with four dimensions (or five or three, if there are no images). Every
             other input has one row per image, or one row shared by all.
         batch_size: The most images per pass. After the first batch, a CPU uses the size that suits its memory best.
-        progress: Whether long calls show a progress bar on stderr; None shows it if stderr is a terminal.
+        progress: Whether long calls show a progress bar on stderr; None: in a terminal, else a line every 30 seconds.
         smooth: None, or an average over noisy copies of each image, for any method: `"smoothgrad"`, `"squaregrad"` or
             `"vargrad"`; see `kerasxai.methods.smoothing`. Its settings `samples=50`, `sigma=0.15` and `seed=0` are
             keywords as well; if the method has options of these names, pass a dict:

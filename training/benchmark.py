@@ -266,7 +266,7 @@ def _run(
     measured = folder / f"evaluation_{measuring['method']}"
     # The time is recorded for the estimate of the remaining time; a cached evaluation must not count as fast.
     fresh = not (measured / "evaluation.json").exists()
-    evaluation = evaluated(model, config.data, measured, oracle=True, progress=sys.stderr.isatty(), **measuring)
+    evaluation = evaluated(model, config.data, measured, oracle=True, **measuring)
     if fresh or not (measured / "seconds.json").exists():
         write_json(measured / "seconds.json", round(time.monotonic() - begun, 1))
     metrics = read_json(folder / "metrics.json")

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from rich.progress import track
 
 from kerasxai.tools.files import atomic_path
+from kerasxai.tools.progress import Bar
 
 _SAVE_SECONDS = 30.0
 
@@ -59,16 +59,10 @@ def pooled_features(
     moments = _Moments(backbone, with_covariance)
     state = _read(path) or _empty(count, backbone.output_shape[-1], pairs.element_spec[1])
     batches: Iterator[Any] = iter(pairs.skip(int(state["batches"])))
-    total = int(pairs.cardinality())
     if int(state["images"]) < count:
-        shown = track(
-            batches,
-            "computing the features of the frozen backbone",
-            total=total - int(state["batches"]) if total > 0 else None,
-            transient=True,
-            disable=not progress,
-        )
-        _compute(moments, shown, state, path)
+        left = count - int(state["images"])
+        with Bar(left, "computing the features of the frozen backbone", None if progress else False) as bar:
+            _compute(moments, batches, state, path, bar)
     positions = max(float(state["positions"]), 1.0)
     center = state["sum"] / positions
     covariance = state["products"] / positions - np.outer(center, center) * with_covariance
@@ -76,7 +70,7 @@ def pooled_features(
     return PooledFeatures(state["means"][:done], state["labels"][:done], center, covariance)
 
 
-def _compute(moments: "_Moments", batches: Iterable[Any], state: dict[str, NDArray], path: Path) -> None:
+def _compute(moments: "_Moments", batches: Iterable[Any], state: dict[str, NDArray], path: Path, bar: Bar) -> None:
     saved, pause = time.monotonic(), _SAVE_SECONDS
     for images, labels in batches:
         means, sums, products, positions = moments(images)
@@ -88,6 +82,7 @@ def _compute(moments: "_Moments", batches: Iterable[Any], state: dict[str, NDArr
         state["positions"] += int(positions)
         state["images"] += len(means)
         state["batches"] += 1
+        bar.advance(len(means))
         begun = time.monotonic()
         if begun - saved > pause:
             _write(path, state)

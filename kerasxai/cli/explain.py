@@ -1,7 +1,7 @@
 """The work of `kerasxai explain`: explain images, write overlays, raw maps and a table."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -36,6 +36,7 @@ from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.folders import locked
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.json_output import print_json
+from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
 
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             paths,
             finished,
             "explained",
-            lambda batches: _explain(config, methods, batches, stems, ledger),
+            lambda batches: _explain(config, methods, batches, stems, ledger, finished.count(False)),
         )
         print_json([record for record in map(ledger.record, range(len(paths))) if record is not None])
         _print(ledger, len(paths), config.out)
@@ -87,7 +88,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _explain(
-    config: ExplainConfig, methods: list[str], batches: Iterable[list[ImageIn]], stems: list[str], ledger: Ledger
+    config: ExplainConfig,
+    methods: list[str],
+    batches: Iterable[list[ImageIn]],
+    stems: list[str],
+    ledger: Ledger,
+    count: int,
 ) -> None:
     model = models.load_classifier(config.model, config.custom_objects)
     model_input = image_input(model, config.image_size, config.input_range, config.fit)
@@ -109,7 +115,7 @@ def _explain(
             explanations = [explainer(batch[rows], targets) for explainer in explainers]
         return top_predictions(outputs, classes, config.top), explanations, rows
 
-    for turn, read in enumerate(with_channels(batches, model_input.channels, config.bits)):
+    for turn, read in enumerate(_advancing(with_channels(batches, model_input.channels, config.bits), count)):
         images, found = finite_images(read, explain, ledger)
         predicted, explanations, rows = found or ([], [], np.arange(0))
         if turn == 0:
@@ -124,6 +130,14 @@ def _explain(
             record = record_of(image.path, predicted[i], explanations, its, names, files, model_input.fit)
             ledger.add(image.number, image.stamp, record)
         ledger.save()
+
+
+def _advancing(batches: Iterable[list[ImageIn]], count: int) -> Iterator[list[ImageIn]]:
+    """Yield the batches with a progress bar over all images."""
+    with Bar(count, "explaining") as bar:
+        for images in batches:
+            yield images
+            bar.advance(len(images))
 
 
 def _explainer(model: keras.Model, method: str, config: ExplainConfig, several: bool) -> Explainer:

@@ -123,7 +123,7 @@ def _localize(
                 its = write(one, config, stems[one.image.number], table.classes, ledger)
                 if one.image.number < _ON_SHEET:
                     cells += its
-                bar.advance(1)
+            bar.advance(len(read))
             ledger.save()
             if turn == 0:
                 # After the first batch, when the model has been called and other mistakes are out of the way.

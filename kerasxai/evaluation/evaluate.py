@@ -13,8 +13,6 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.progress import track
 
 from kerasxai import data, models, viz
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
@@ -33,6 +31,7 @@ from kerasxai.evaluation.thresholds import Thresholds
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.lazy import resolve
+from kerasxai.tools.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 
@@ -321,13 +320,13 @@ class Evaluator:
         left = count if most is None else min(count, most)
         batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit, part=part)
         batches = batches.as_numpy_iterator()
-        title = f"explaining {escape(split)}"
-        shown = track(batches, title, total=-(-left // size), transient=True, disable=not self.progress)
-        for batch in shown:
-            yield {name: values[:left] for name, values in batch.items()}
-            left -= size
-            if left <= 0:
-                return
+        with Bar(left, f"explaining {split}", None if self.progress else False) as bar:
+            for batch in batches:
+                yield {name: values[:left] for name, values in batch.items()}
+                left -= size
+                bar.advance(size)
+                if left <= 0:
+                    return
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class AscentSettings:
         decay: Attenuation of high frequencies, as a power of the frequency.
         pixel_range: The values of black and white in the input of the model.
         frames: Number of intermediate pictures to keep, evenly spaced.
-        progress: Whether to show a progress bar on stderr; None: if stderr is a terminal.
+        progress: Whether to show a progress bar on stderr; None: in a terminal, else a line every 30 seconds.
 
     Raises:
         KerasxaiError: A number of steps or frames is out of range, or `position` is given without `layer`.
@@ -189,7 +189,7 @@ def ascend(
 
     steps, history, films = settings.steps, [], []
     kept = np.unique(np.rint(np.linspace(1, steps, min(settings.frames, steps)))).astype(np.int64)
-    with Bar(steps, "ascent", settings.progress) as bar:
+    with Bar(steps, "ascent", settings.progress, unit="step") as bar:
         for number in range(1, steps + 1):
             history.append(step(tf.constant(number)).numpy())
             if number in kept:

@@ -12,8 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.progress import track
 
 from kerasxai import data, models
 from kerasxai.audit.store import Arrays, Store
@@ -40,6 +38,7 @@ from kerasxai.report.variants import (
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
+from kerasxai.tools.progress import Bar
 from kerasxai.version import __version__
 
 JSON = dict[str, Any]
@@ -168,9 +167,11 @@ class _Explained:
 
     def _parts(self, what: str) -> Iterator[tuple[NDArray[np.intp], dict[str, Any]]]:
         count = len(self.opened.samples)
-        for start in track(range(0, count, self._size), escape(what), transient=True):
-            rows = np.arange(start, min(start + self._size, count))
-            yield rows, {"images": _digest(self._pixels(rows))}
+        with Bar(count, what) as bar:
+            for start in range(0, count, self._size):
+                rows = np.arange(start, min(start + self._size, count))
+                yield rows, {"images": _digest(self._pixels(rows))}
+                bar.advance(len(rows))
 
     def _pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         return np.stack([self.opened.samples[row]["image"] for row in rows])

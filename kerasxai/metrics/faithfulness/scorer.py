@@ -47,7 +47,8 @@ class ModelSettings(TypedDict, total=False):
         outputs: `"logits"` or `"probabilities"`, what the model returns; None reads it from the model.
         image_input: The perturbed input of a model with several inputs, as for `kerasxai.Explainer`.
         batch_size: The most images per pass, 32 by default.
-        progress: Whether long calls show a progress bar; None shows it if stderr is a terminal.
+        progress: Whether long calls show a progress bar; None: in a terminal, else a line every
+            30 seconds.
     """
 
     explain: str
