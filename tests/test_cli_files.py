@@ -253,23 +253,61 @@ def test_images_of_an_earlier_call_keep_their_lines(model: Path, tmp_path: Path)
     assert {image["files"][-1] for image in images} == {"photo.png", "photo-2.png"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_results_of_other_settings_are_kept(
-    command: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_explanations_of_other_settings_are_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photo, out = draw(tmp_path / "a.png"), tmp_path / "out"
-    assert call(command, model, [photo], out, "--method", "cam", "--target", "1") == 0
+    photo, out, table = draw(tmp_path / "a.png"), tmp_path / "out", "explanations*.json"
+    assert call("explain", model, [photo], out, "--method", "cam", "--target", "1") == 0
     first = contents(out)
-    assert call(command, model, [photo], out, "--method", "cam", "--target", "2") == 0
+    assert call("explain", model, [photo], out, "--method", "cam", "--target", "2") == 0
     assert "kept as" in capsys.readouterr().out
     second = contents(out)
     assert set(first.values()) <= set(second.values()), "nothing is lost"
-    former = json.loads((out / TABLES[command].replace(".json", "-1.json")).read_text())
-    assert command == "localize" or former["images"][0]["explanations"][0]["target"] == 1
-    assert call(command, model, [photo], out, "--method", "cam", "--target", "1") == 0
-    pictures = {name for name in first if name.startswith(("a_", "masks"))}
+    former = json.loads((out / "explanations-1.json").read_text())
+    assert former["images"][0]["explanations"][0]["target"] == 1
+    assert call("explain", model, [photo], out, "--method", "cam", "--target", "1") == 0
+    pictures = {name for name in first if name.startswith("a_")}
     assert {first[name] for name in pictures} == {contents(out)[name] for name in pictures}
-    assert len(list(out.glob(TABLES[command].replace(".", "*.")))) == 2
+    assert len(list(out.glob(table))) == 2
+
+
+def test_boxes_of_other_settings_are_refused_before_the_work(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boxes, masks and the sheet of a folder are of one kind, because other tools read all of them."""
+    one, two = draw(tmp_path / "one" / "a.png"), draw(tmp_path / "two" / "a.png", 1)
+    out, words = tmp_path / "out", ("--method", "cam", "--refine", "none", "--target", "1")
+    assert call("localize", model, [one], out, *words) == 0
+    before = contents(out)
+    assert call("localize", model, [one], out, *words) == 0
+    assert contents(out) == before, "the same again"
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr("kerasxai.cli.localize.load_mapper", None)
+        for images, more in (([one], ("--threshold", "0.3")), ([two], ("--all-boxes",))):
+            assert call("localize", model, images, out, *words, *more) == 2
+            message = capsys.readouterr().err
+            assert message.count("\n") == 1 and "choose another --out" in message and "made by `" in message
+    assert "all_boxes was False, is True" in message and contents(out) == before
+    assert call("localize", model, [two], out, *words) == 0
+    after = contents(out)
+    assert len(images_in("localize", out)) == 2 and after["masks/a.png"] == before["masks/a.png"]
+    assert "masks/a-2.png" in after, "more images of the same settings go on"
+
+
+def test_boxes_of_an_interrupted_call_are_refused_with_other_settings(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo, out, words = draw(tmp_path / "a.png"), tmp_path / "out", ("--method", "cam", "--refine", "none")
+    assert call("localize", model, [photo], out, *words) == 0
+    settings = json.loads((out / "boxes.json").read_text())["info"]["settings"]
+    (out / "boxes.json").unlink()
+    line = json.dumps({"settings": settings, "command": "kerasxai localize x"})
+    (out / ".kerasxai-localize.jsonl").write_text(line + "\n")
+    before = contents(out)
+    capsys.readouterr()
+    assert call("localize", model, [photo], out, *words, "--all-boxes") == 2
+    assert "made by `kerasxai localize x`" in capsys.readouterr().err and contents(out) == before
 
 
 def test_two_calls_with_one_folder(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kerasxai.cli import main
 from kerasxai.cli.images_in import resized
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import regions, run_lengths
-from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.localize_threshold import announce, resolve_threshold
 from kerasxai.evaluation.found_thresholds import MATCHED
 from kerasxai.localization import AUTO_RULE, heatmap_to_boxes, mask_to_boxes
 from kerasxai.tools.commands import command_line
@@ -132,10 +133,80 @@ def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
         info = json.loads((tmp_path / out / "boxes.json").read_text())["info"]
         assert info["settings"]["threshold"] == threshold
         printed = capsys.readouterr().out
-        assert f"threshold {threshold}" in printed and ("evaluation.json" in printed) == (out == "found")
+        assert f"threshold {threshold}" in printed and ("chosen on boxes by" in printed) == (out == "found")
     model.write_bytes(model.read_bytes() + b" ")
     config = LocalizeConfig(model=str(model), images=[], method="saliency")
     assert resolve_threshold(config)[0] == AUTO_RULE, "another model file"
+
+
+def evaluated(folder: Path, command: str, **settings: Any) -> Path:
+    """Writes the evaluation of a model that is not the tested one's, with a threshold chosen on boxes."""
+    model = folder / "run" / "model.keras"
+    (folder / "run" / "evaluation_cam").mkdir(parents=True)
+    model.write_bytes(b"model")
+    kept: dict[str, Any] = dict.fromkeys(MATCHED) | {"method": "cam", "method_options": {}, "preprocess": "0,255"}
+    kept |= {"protocol": "kerasxai", "name_or_path": "photos", "boxes_csv": "boxes.csv"} | settings
+    write_json(
+        folder / "run" / "evaluation_cam" / "evaluation.json",
+        {"command": command, "method": "cam", "model": model_identity(str(model)), "settings": kept}
+        | {"tuned": {"threshold": 0.34}},
+    )
+    return model
+
+
+EVALUATE = "kerasxai evaluate run/model.keras --data photos --boxes boxes.csv"
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "config", "ending"),
+    [
+        (EVALUATE, {}, {}, f"choose one: {EVALUATE} --refine none,auto"),
+        (f"{EVALUATE} --out e --refine=best", {"refine": "best"}, {}, f"choose one: {EVALUATE} --refine best,auto"),
+        (f"{EVALUATE} --refine best", {"refine": "best"}, {"refine": "flip,pc1"}, f"{EVALUATE} --refine flip,pc1"),
+        (f"{EVALUATE} --method gradcam", {"method": "gradcam"}, {}, f"{EVALUATE} --refine auto"),
+        (EVALUATE, {}, {"method": "gradcam"}, f"{EVALUATE} --method gradcam --refine auto"),
+        ("train.py", {}, {}, "/run/model.keras --data photos --boxes boxes.csv --refine none,auto"),
+        (EVALUATE, {"layer": "a"}, {"refine": None}, "its settings are others (layer was 'a', is None)"),
+    ],
+)
+def test_a_threshold_that_does_not_fit_is_announced_with_the_command_that_does(
+    command: str,
+    settings: dict[str, Any],
+    config: dict[str, Any],
+    ending: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = evaluated(tmp_path, command, **settings)
+    localized = LocalizeConfig(model=str(model), images=[], **config)
+    threshold, origin = resolve_threshold(localized)
+    assert threshold == AUTO_RULE and origin.endswith(ending) and "the threshold 0.340 of" in origin
+    announce(replace(localized, threshold=threshold), 3, origin)
+    assert capsys.readouterr().err.splitlines()[1].endswith(f"{ending})")
+
+
+@pytest.mark.parametrize(
+    ("images", "refine", "expected"),
+    [
+        (277, "auto", "277 images with --refine auto (more forward passes an image: 6.25 or 0; --refine none"),
+        (
+            2,
+            "best",
+            "2 images with --refine best (more forward passes an image: enlarge 6.25, discriminant 4, graphcut",
+        ),
+        (
+            2,
+            "scales:sizes=[1,2],pc1",
+            "(more forward passes an image: scales 4 methods (crops), 2.25 (whole images), p",
+        ),
+        (1, None, "1 image without refinement"),
+    ],
+)
+def test_the_work_is_announced(
+    images: int, refine: str | None, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    announce(LocalizeConfig(model="m.keras", images=[], refine=refine, threshold=0.3), images, "given")
+    assert expected in capsys.readouterr().err
 
 
 def test_all_boxes_are_those_of_every_region(place: Path, tmp_path: Path) -> None:

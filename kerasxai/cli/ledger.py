@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 from kerasxai.data.finding import folded, is_own_table, key_of
+from kerasxai.evaluation.saved_results import differences
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import cannot, json_text, open_text, path_of, text_of
@@ -126,6 +127,22 @@ class Ledger:
         self._took = 0.0
         self._load_tables()
         self._load_journal()
+
+    def refuse_other_settings(self) -> None:
+        """Refuse a folder whose current results have other settings.
+
+        Raises:
+            KerasxaiError: There are results of other settings under the names of this call.
+        """
+        for group in self._groups[1:]:
+            if not group.number:
+                before = group.settings or {}
+                differing = "; ".join(differences(before, self.own.settings or {})) if before else "an older version"
+                command = f"made by `{group.command}` " if group.command else ""
+                raise KerasxaiError(
+                    f"expected a new folder or one of the same settings, got {text_of(self.folder)}, {command}"
+                    f"({differing}); choose another --out, or repeat the former settings"
+                )
 
     @property
     def _journal(self) -> Path:

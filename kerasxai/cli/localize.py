@@ -32,7 +32,7 @@ from kerasxai.cli.localize_files import (
 )
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_shards import localize_shards
-from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
@@ -42,7 +42,6 @@ from kerasxai.streaming.class_maps import ClassMap
 from kerasxai.streaming.config import StreamedDataSettings
 from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.input_range import preprocessing
-from kerasxai.tools.printable import printable
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
 
@@ -76,25 +75,25 @@ def run(options: argparse.Namespace) -> int:
             table,
             settings_of("localize", without_stream(options, StreamedDataSettings), threshold=threshold),
         )
-        config = replace(config, threshold=threshold)
+        ledger.refuse_other_settings()
         stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
         if not all(finished[:_ON_SHEET]) or not (config.out / "sheet.png").is_file():
             # The sheet shows heatmaps, which are not kept.
             finished[:_ON_SHEET] = [False] * len(finished[:_ON_SHEET])
         count = finished.count(False)
+        config = replace(config, threshold=threshold)
         process_images(
             config,
             ledger,
             paths,
             finished,
             "localized",
-            lambda batches: _localize(config, batches, stems, ledger, table, count),
+            lambda batches: _localize(config, batches, stems, ledger, table, count, origin),
         )
         records = list(filter(None, map(ledger.record, range(len(paths)))))
         found = sum(bool(record["boxes"]) for record in records)
-        share = threshold if isinstance(threshold, str) else f"{threshold:g} of the maximum"
-        print(f"threshold {share} ({printable(origin)})")
+        print(threshold_phrase(threshold, origin))
         print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {config.out}")
         return report_skipped(ledger.skipped, len(paths))
 
@@ -106,8 +105,10 @@ def _localize(
     ledger: Ledger,
     table: BoxTable,
     count: int,
+    origin: str,
 ) -> None:
     mapper, table.classes = load_mapper(config)
+    announce(config, count, origin)
     write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:

@@ -7,13 +7,12 @@ from functools import partial
 from kerasxai.cli.ledger import JSON
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
-from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.files import read_json, write_json
 from kerasxai.tools.folders import locked
-from kerasxai.tools.printable import printable
 
 _THRESHOLD = "threshold.json"
 
@@ -32,12 +31,13 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
     folder = open_shards(config.out, settings, images, config.shards)
     threshold, origin = _kept_threshold(config)
     config = replace(config, threshold=threshold)
+    if folder.left(config.shard):
+        announce(config, images.count, origin)
     if not compute_left(folder, config, partial(_work, config, images.identity)):
         return 0
     shards = folder.complete()
     table = merge_boxes(shards, config.out)
-    share = threshold if isinstance(threshold, str) else f"{threshold:g} of the maximum"
-    print(f"threshold {share} ({printable(origin)})")
+    print(threshold_phrase(threshold, origin))
     skipped = sum_of(shards, "skipped")
     print(f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box; boxes: {table}")
     return report_skipped_rows(skipped, images.count, IMAGES)

@@ -68,7 +68,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [
-        name.replace("_sha256", " have changed")
+        # "boxes" and "weights" are plural, "model" and "preprocess" are not.
+        name.replace("_sha256", " have changed" if name.endswith("s_sha256") else " has changed")
         if name.endswith("_sha256")
         else f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in names
