@@ -7,6 +7,7 @@ from kerasxai import models
 from kerasxai.audit.audit import FILES, Audit, audit
 from kerasxai.audit.config import AuditConfig
 from kerasxai.audit.page import audit_page, method_table, summary
+from kerasxai.cli.models_in import load_named
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.input_range import preprocessing
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     config = from_options(AuditConfig, options, method_options=dict(options.option))
     out = _default_folder(options.model) if options.out is None else options.out
     check_output_folder(out)
-    model = models.load_classifier(options.model, options.custom_objects)
+    model = load_named(options.model, options.custom_objects, options.class_names)
     if "shortcut" in options.fail_on and (config.ignore_labels or models.is_multi_label(model)):
         raise KerasxaiError(
             "fail-on must be insane where an image has no single known class, got shortcut; shortcuts are not searched "

@@ -10,7 +10,7 @@ from kerasxai.tools.arguments import listed
 from kerasxai.tools.config_file import ConfigFile
 from kerasxai.tools.errors import unknown
 from kerasxai.tools.json_output import JsonOutput
-from kerasxai.tools.model_settings import OUTPUT, MethodOptions, ModelSettings
+from kerasxai.tools.model_settings import OUTPUT, ClassNameSettings, MethodOptions, ModelSettings
 from kerasxai.tools.settings import SettingsCommand, setting
 
 
@@ -50,5 +50,5 @@ AUDIT = SettingsCommand(
         "kerasxai audit runs/gap/model.keras --data photos/ --methods gradcam --fail-on shortcut,insane",
         "kerasxai audit imagenet:EfficientNetLite0 --data photos/ --ignore-labels --measures deletion,sanity",
     ],
-    (ModelSettings, AuditConfig, MethodOptions, AuditOutput, JsonOutput, ConfigFile),
+    (ModelSettings, ClassNameSettings, AuditConfig, MethodOptions, AuditOutput, JsonOutput, ConfigFile),
 )

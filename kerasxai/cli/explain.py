@@ -21,6 +21,7 @@ from kerasxai.cli.images_in import (
     with_channels,
 )
 from kerasxai.cli.ledger import Ledger
+from kerasxai.cli.models_in import load_named
 from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
@@ -95,7 +96,7 @@ def _explain(
     ledger: Ledger,
     count: int,
 ) -> None:
-    model = models.load_classifier(config.model, config.custom_objects)
+    model = load_named(config.model, config.custom_objects, config.class_names)
     model_input = image_input(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))

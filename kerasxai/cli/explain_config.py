@@ -17,6 +17,7 @@ from kerasxai.tools.model_settings import (
     OUTPUTS,
     OUTPUTS_HELP,
     SCORE_HELP,
+    ClassNameSettings,
     FileInputSettings,
     MethodOptions,
     ModelSettings,
@@ -25,7 +26,7 @@ from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(StreamSettings, MethodOptions, FileInputSettings, ModelSettings):
+class ExplainConfig(StreamSettings, MethodOptions, FileInputSettings, ClassNameSettings, ModelSettings):
     """Settings of `kerasxai explain`, with those of the model, of its images, of the method and of shards.
 
     Attributes:

@@ -6,6 +6,7 @@ from functools import partial
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import JSON
+from kerasxai.cli.models_in import load_named
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index
@@ -46,7 +47,7 @@ def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Calla
 
 
 def _task(config: ExplainConfig, methods: Sequence[str]) -> ExplainTask:
-    model = models.load_classifier(config.model, config.custom_objects)
+    model = load_named(config.model, config.custom_objects, config.class_names)
     taken = image_input(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))

@@ -13,6 +13,7 @@ from kerasxai.cli.images_in import none_readable, report_skipped
 from kerasxai.cli.inspect_config import PARTS, PARTS_WITHOUT_DATA, InspectConfig
 from kerasxai.cli.inspect_pages import PAGES
 from kerasxai.cli.inspection import Inspection, channel_numbers
+from kerasxai.cli.models_in import load_named
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.staging import staged
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
@@ -86,7 +87,7 @@ def _inspect(
     dataset: data.ImageDataset | None,
     folder: Path,
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    model = models.load_classifier(config.model, config.custom_objects, classes=False)
+    model = load_named(config.model, config.custom_objects, config.class_names, classes=False)
     check_weights(model)
     model_input = image_input(model, config.image_size, config.input_range, config.fit)
     report = Report(f"What {Path(config.model).name} has learned", "Of the model itself, not of single decisions.")

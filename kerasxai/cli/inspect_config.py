@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerasxai.tools.json_output import JsonOutput
-from kerasxai.tools.model_settings import DATA, METHOD, OUTPUT, FileInputSettings, ModelSettings
+from kerasxai.tools.model_settings import DATA, METHOD, OUTPUT, ClassNameSettings, FileInputSettings, ModelSettings
 from kerasxai.tools.settings import Limits, SettingsCommand, setting
 
 PARTS = ("filters", "activations", "patches", "dissection", "classes", "neighbors", "projection")
@@ -16,7 +16,7 @@ _COUNT = Limits(least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectConfig(FileInputSettings, ModelSettings):
+class InspectConfig(FileInputSettings, ClassNameSettings, ModelSettings):
     """Settings of `kerasxai inspect`, with those of the model and of its images.
 
     Attributes:

@@ -16,6 +16,7 @@ from kerasxai.tools.model_settings import (
     OUTPUTS,
     OUTPUTS_HELP,
     SCORE_HELP,
+    ClassNameSettings,
     FileInputSettings,
     MethodOptions,
     ModelSettings,
@@ -37,7 +38,7 @@ def _refine(text: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalizeConfig(StreamedDataSettings, MethodOptions, FileInputSettings, ModelSettings):
+class LocalizeConfig(StreamedDataSettings, MethodOptions, FileInputSettings, ClassNameSettings, ModelSettings):
     """Settings of `kerasxai localize`, with those of the model, of its images, of the method and of shards.
 
     Attributes:

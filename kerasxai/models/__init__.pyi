@@ -16,6 +16,7 @@ from .multi_label_losses import MaskedBinaryCrossentropy as MaskedBinaryCrossent
 from .multi_label_losses import MaskedBinaryFocalCrossentropy as MaskedBinaryFocalCrossentropy
 from .names import class_names as class_names
 from .names import imagenet_names as imagenet_names
+from .names import set_class_names as set_class_names
 from .output_stride import with_output_stride as with_output_stride
 from .tables import BACKBONES as BACKBONES
 from .tables import HEADS as HEADS

@@ -73,6 +73,23 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassNameSettings:
+    """The names of the classes of a model.
+
+    Attributes:
+        class_names: As for `kerasxai.cli.models_in.read_class_names`; None for the names in the model.
+    """
+
+    class_names: str | None = setting(
+        "names of the model's classes in their order: with commas between them, a text file with one a line, or the "
+        "folder of the training images (default: those saved with the model)",
+        MODEL,
+        None,
+        metavar="NAME,...|FILE|FOLDER",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class InputSettings:
     """The images that a model is given.
 

@@ -189,7 +189,10 @@ def class_index(text: str, classes: Sequence[str] | None, count: int | None = No
             return found[0]
     if not (text.isascii() and text.isdecimal()):
         if not names:
-            raise KerasxaiError(f"expected the number of a class, got {text!r}; the model carries no class names")
+            raise KerasxaiError(
+                f"expected the number of a class, got {text!r}; the model carries no class names: "
+                "--class-names gives them (kerasxai.models.set_class_names in Python)"
+            )
         raise unknown("class", text, names)
     count = len(names) or count
     if count and int(text) >= count:
