@@ -16,7 +16,7 @@ from kerasxai import models
 from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, read_image
-from kerasxai.engine.images.builtin_preprocessing import warn_of_range
+from kerasxai.engine.images.builtin_preprocessing import IN_PYTHON, warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, Size, image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 Images: TypeAlias = "StrPath | Sequence[StrPath] | NDArray[Any]"
-"""Files, a folder, or pixels in [0, 255]: one image `(H, W, C)`, or several `(N, H, W, C)`."""
+"""Files, a folder, or arrays: one image `(H, W, C)`, or several `(N, H, W, C)`."""
 
 
 def explain(
@@ -52,8 +52,8 @@ def explain(
 
     Args:
         model: A Keras classifier, the path of one, or `"imagenet:EfficientNetLite0"` and the like.
-        images: A file, a list of files, a folder, `"example:cat"` and the like of `kerasxai.data.EXAMPLES`, or pixels
-            in [0, 255]: `(H, W, C)` or `(N, H, W, C)`.
+        images: A file, a list of files, a folder, `"example:cat"` and the like of `kerasxai.data.EXAMPLES`, or arrays
+            `(H, W, C)` or `(N, H, W, C)` as the model takes them, with `preprocess=` pixels in [0, 255].
         method: A name in `kerasxai.METHODS`.
         target: Number or name of the class to explain; None for the predicted class of each image.
         labels: `(N,)` true classes, by which captions say what is right and wrong.
@@ -95,7 +95,7 @@ def show_methods(
 
     Args:
         model: As for `explain`.
-        image: A file, `"example:cat"` and the like, or pixels `(H, W, C)` in [0, 255].
+        image: A file, `"example:cat"` and the like, or an array `(H, W, C)`; see `explain`.
         target: As for `explain`.
         methods: Names in `kerasxai.METHODS`; None for all that can explain the model. Those that cannot are logged and
             left out.
@@ -171,8 +171,11 @@ def _explained(
     preprocess: str | Preprocess | None,
 ) -> Explanation:
     resized = np.stack([taken.resized(image) for image in pixels])
+    # The explainer warns of arrays by their values: without a range they are taken as the model takes them.
+    if names is not None or preprocess is not None:
+        assert isinstance(explainer.model, keras.Model)
+        warn_of_range(explainer.model, taken, preprocess, IN_PYTHON)
     explanation = explainer(taken.taken(resized), target)
-    warn_of_range(explainer.model, taken, preprocess)
     known = None if labels is None else np.asarray(labels, np.int64)
     if known is not None and known.shape != (len(pixels),):
         raise KerasxaiError(f"expected one label for each of {len(pixels)} images, got shape {known.shape}")

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.engine.coverage.extents import map_extent, over_input
 from kerasxai.engine.function_model import FunctionModel
+from kerasxai.engine.images.builtin_preprocessing import warn_of_values
 from kerasxai.engine.images.integer_images import check_whole
 from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.engine.layers import LayerName
@@ -211,6 +212,7 @@ class Explainer:
             for part in model.parts(batch):
                 parts.append(self._explain(model, part))
                 bar.reach(part.first_index + len(part))
+        self._warn_of_range(batch)
         joined = {name: _join([part[name] for part in parts]) for name in parts[0]}
         classes = joined.pop("targets")
         scores, probabilities = joined.pop("all_scores", None), joined.pop("probabilities", None)
@@ -249,6 +251,7 @@ class Explainer:
             for part in model.parts(batch)
         ]
         self._warn(model, stacklevel=3, without=(UNDOABLE,))  # That warning is about gradients.
+        self._warn_of_range(batch)
         return Predictions(
             np.concatenate([answer.all_scores.numpy() for answer in answers]),
             np.concatenate([answer.probabilities.numpy() for answer in answers]),
@@ -307,6 +310,10 @@ class Explainer:
             raise outputs_error(model.model, first + int(np.argmin(np.isfinite(scores))), "scores")
         settings = {"layer": model.report.diagnostics.get("layer"), **self.options, "refine": self._refine}
         check_maps(heatmaps, first, self.method.name, settings)
+
+    def _warn_of_range(self, batch: Samples) -> None:
+        if self._preprocess is None:
+            warn_of_values(self.model, np.asarray(batch.images))
 
     def _warn(self, model: ScoreModel, stacklevel: int, without: tuple[str, ...] = ()) -> None:
         """Warns about the assumed kind of the model's outputs, once."""

@@ -282,3 +282,73 @@ class TestExplainer:
         raw = kerasxai.Explainer(model, "gradcam", preprocess=lambda x: x / 255)([images, numbers])
         scaled = kerasxai.Explainer(model, "gradcam")([images / 255, numbers])
         np.testing.assert_allclose(raw.heatmaps, scaled.heatmaps, rtol=1e-4, atol=1e-7)
+
+
+class TestArrays:
+    def warned(self, call: Callable[[], object]) -> list[str]:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", InputRangeWarning)
+            call()
+        return [str(one.message) for one in found]
+
+    @pytest.mark.parametrize("call", ["explain", "Explainer", "predict"])
+    @pytest.mark.parametrize("highest", [1, 255])
+    def test_values_decide(self, call: str, highest: int) -> None:
+        model, images = net(same), highest * RNG.random((2, 16, 16, 3)).astype("float32")
+        calls: dict[str, Callable[[], object]] = {
+            "explain": lambda: kerasxai.explain(model, images),
+            "Explainer": lambda: kerasxai.Explainer(model, "gradcam")(images),
+            "predict": lambda: kerasxai.Explainer(model, "gradcam").predict(images),
+        }
+        found = self.warned(calls[call])
+        assert len(found) == (highest == 255)
+        for text in found:
+            assert "preprocess=" in text and "-1,1" in text and "--input-range" not in text
+            assert "are fed" not in text and f"{images.max():.4g}]" in text
+        assert not self.warned(calls[call]), "once for each model"
+
+    @pytest.mark.parametrize(
+        "images",
+        [
+            2 * RNG.random((2, 16, 16, 3)) - 1,
+            10 * RNG.normal(size=(2, 16, 16, 3)),
+            RANGES["imagenet"](IMAGES[:, :8, :6]),
+            RANGES["caffe"](IMAGES[:, :8, :6]),
+            np.full((2, 16, 16, 3), 255.0),
+        ],
+        ids=["-1 to 1", "standardized", "imagenet", "caffe", "pixels"],
+    )
+    def test_only_pixels_are_doubted(self, images: Any) -> None:
+        model = net(same, (None, None, 3))
+        found = self.warned(lambda: kerasxai.Explainer(model, "gradcam")(np.float32(images)))
+        assert len(found) == (images.min() == 255)
+
+    @pytest.mark.parametrize("kind", ["Rescaling", "BatchNormalization", "arithmetic"])
+    def test_models_with_rescaling_take_pixels(self, kind: str) -> None:
+        model, images = RESCALED[kind](), np.uint8(255 * RNG.random((2, 16, 16, 3)))
+        assert not self.warned(lambda: kerasxai.Explainer(model, "gradcam")(images))
+
+    def test_a_range_that_was_chosen_is_right(self) -> None:
+        images = np.full((2, 16, 16, 3), 255.0, "float32")
+        assert not self.warned(lambda: kerasxai.Explainer(net(same), "gradcam", preprocess="0,255")(images))
+        assert not self.warned(lambda: kerasxai.explain(net(same), images, preprocess="0,255"))
+
+    def test_images_of_a_training_are_right(self, tmp_path: Path) -> None:
+        model, images = net(same), np.full((2, 16, 16, 3), 255.0, "float32")
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        watched = kerasxai.callbacks.ExplanationCallback(images, log_dir=tmp_path, png=False, tensorboard=False)
+        assert not self.warned(lambda: model.fit(images, np.zeros(2), verbose=0, callbacks=[watched]))
+
+    def test_the_line_of_the_call_is_named(self) -> None:
+        with pytest.warns(InputRangeWarning) as found:
+            kerasxai.Explainer(net(same), "gradcam")(np.full((1, 16, 16, 3), 255.0, "float32"))
+        assert found[0].filename == __file__
+
+    def test_models_that_take_other_arrays_are_not_checked(self) -> None:
+        image, more = keras.Input((8, 8, 3)), keras.Input((2,))
+        pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image))
+        model = keras.Model([image, more], layers.Dense(3)(layers.Concatenate()([pooled, more])))
+        given = [np.full((2, 8, 8, 3), 255.0, "float32"), np.ones((2, 2), "float32")]
+        assert not self.warned(lambda: kerasxai.Explainer(model, "gradcam")(given))
+        two = net(same, (16, 16, 2))
+        assert not self.warned(lambda: kerasxai.Explainer(two, "gradcam")(np.full((2, 16, 16, 2), 9.0, "float32")))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from kerasxai import data, models
 from kerasxai.audit.config import AuditConfig
 from kerasxai.audit.images import AuditImages, in_rounds, name_of_sample
-from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
+from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.explainer import Explainer
@@ -54,7 +54,7 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
     dataset = data.open(config.data, data_dir=config.data_dir, boxes_csv=config.boxes_csv, labels=reading)
     check_splits(dataset.info, [config.split])
     models.check_image_model(model)
-    taken = image_input(model, config.image_size, config.input_range, config.fit)
+    taken = input_for_files(model, config.image_size, config.input_range, config.fit)
     if not config.ignore_labels:
         check_classes(dataset.info, model, taken)
     dataset.check_images([config.split])

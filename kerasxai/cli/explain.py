@@ -25,8 +25,7 @@ from kerasxai.cli.models_in import load_named
 from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
-from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
@@ -97,7 +96,7 @@ def _explain(
     count: int,
 ) -> None:
     model = load_named(config.model, config.custom_objects, config.class_names)
-    model_input = image_input(model, config.image_size, config.input_range, config.fit)
+    model_input = input_for_files(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]

@@ -8,7 +8,7 @@ from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import JSON
 from kerasxai.cli.models_in import load_named
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
@@ -48,7 +48,7 @@ def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Calla
 
 def _task(config: ExplainConfig, methods: Sequence[str]) -> ExplainTask:
     model = load_named(config.model, config.custom_objects, config.class_names)
-    taken = image_input(model, config.image_size, config.input_range, config.fit)
+    taken = input_for_files(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     if target is None and models.is_multi_label(model):

@@ -16,8 +16,7 @@ from kerasxai.cli.inspection import Inspection, channel_numbers
 from kerasxai.cli.models_in import load_named
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.staging import staged
-from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.finite import check_weights
 from kerasxai.features.neighbors import NeighborIndex
 from kerasxai.features.preprocessed import preprocessing_inputs
@@ -89,7 +88,7 @@ def _inspect(
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     model = load_named(config.model, config.custom_objects, config.class_names, classes=False)
     check_weights(model)
-    model_input = image_input(model, config.image_size, config.input_range, config.fit)
+    model_input = input_for_files(model, config.image_size, config.input_range, config.fit)
     report = Report(f"What {Path(config.model).name} has learned", "Of the model itself, not of single decisions.")
     inspection = Inspection(config, model, model_input, models.class_names(model), dataset, queries, report, folder)
     if config.show is None and "dissection" in parts and not inspection.info.has_masks:

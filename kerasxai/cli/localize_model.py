@@ -3,7 +3,7 @@
 from kerasxai import models
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.models_in import load_named
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.streaming.class_maps import ClassMapper
@@ -12,7 +12,7 @@ from kerasxai.streaming.class_maps import ClassMapper
 def load_mapper(config: LocalizeConfig) -> tuple[ClassMapper, list[str] | None]:
     """Load the model, and return what makes its maps, and the names of its classes."""
     model = load_named(config.model, config.custom_objects, config.class_names)
-    model_input = image_input(model, config.image_size, config.input_range, config.fit)
+    model_input = input_for_files(model, config.image_size, config.input_range, config.fit)
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainer = Explainer(

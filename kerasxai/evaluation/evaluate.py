@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import data, models, viz
-from kerasxai.engine.images.builtin_preprocessing import warn_of_range
-from kerasxai.engine.images.image_input import image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
@@ -238,7 +237,7 @@ class Evaluator:
         splits = [config.split, *([] if self.tune_split is None else [self.tune_split])]
         check_splits(self.info, splits)
         models.check_image_model(model)
-        self.images = image_input(model, config.image_size, config.preprocess, config.fit)
+        self.images = input_for_files(model, config.image_size, config.preprocess, config.fit)
         check_classes(self.info, model, self.images)
         self.methods = [self._method(one) for one in configs]
         self._range_checked = False

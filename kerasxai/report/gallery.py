@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.audit.store import Arrays, Store
-from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.engine.images.builtin_preprocessing import input_for_files
+from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.evaluation.multi_label import PREDICTED
@@ -123,7 +124,7 @@ def _open(file: str, source: Source, config: ReportConfig) -> _Opened:
     split = source.split or ("test" if "test" in dataset.info.splits else "validation")
     check_splits(dataset.info, [split])
     model = models.load_classifier(file, tuple(config.custom_objects))
-    taken = image_input(model, source.image_size, source.preprocess, source.fit)
+    taken = input_for_files(model, source.image_size, source.preprocess, source.fit)
     check_classes(dataset.info, model, taken)
     samples = dataset.examples(split, taken.size, config.images, seed=config.seed, fit=taken.fit)
     if not samples:

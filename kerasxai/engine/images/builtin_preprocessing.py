@@ -2,17 +2,20 @@
 
 import contextlib
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.engine.images.image_input import ImageInput, Size, image_input, takes_channels_first
 from kerasxai.engine.layers import input_specs, walk
 from kerasxai.engine.tracing import intercepted
 from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
+from kerasxai.tools.input_range import RANGES, Preprocess, name_of_range
 
 _LAYERS_WITH_KERNELS = (
     keras.layers.Conv1D,
@@ -48,24 +51,93 @@ _MAX_VALUE, _MIN_RANGE = 1.5 * 255, 0.1
 _MAX_KERNEL_INPUTS = 8
 
 
+ON_COMMAND_LINE, IN_PYTHON = "give --input-range", "give preprocess="
+"""How to choose an input range."""
+_OTHER_RANGES = frozenset(RANGES) - {"0,255"}
+# Nothing below is taken for pixels: the brightest pixel standardized by the statistics of ImageNet has 2.64.
+_MAX_SMALL_VALUE = 3.0
+# Models that are not checked again by the values of arrays.
+_CHECKED: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+
+
 class InputRangeWarning(KerasxaiWarning):
     """A model probably gets images in another range than it was trained on."""
 
 
-def warn_of_range(model: keras.Model, taken: ImageInput, given: object = None) -> None:
+def warn_of_range(
+    model: keras.Model,
+    taken: ImageInput,
+    given: str | Preprocess | None = None,
+    remedy: str = ON_COMMAND_LINE,
+) -> None:
     """Warns if a model probably gets images in another range than it was trained on.
 
     Args:
         model: Any Keras model that takes images alone.
         taken: The conversion of images for it.
         given: The input range that the user chose, or None.
+        remedy: How to choose it.
     """
-    doubt = range_doubt(model, taken, given is not None)
+    doubt = range_doubt(model, taken, given is not None, remedy)
+    if name_of_range(given) not in _OTHER_RANGES:
+        _CHECKED.add(model)
     if doubt is not None:
         warnings.warn(doubt, InputRangeWarning, stacklevel=2)
 
 
-def range_doubt(model: keras.Model, taken: ImageInput, is_given: bool = False) -> str | None:
+def input_for_files(
+    model: keras.Model,
+    size: Size | None = None,
+    preprocess: str | Preprocess | None = None,
+    fit: str | None = None,
+) -> ImageInput:
+    """Returns what `image_input` returns, for callers that convert files and warn by `warn_of_range`.
+
+    Converted images are not checked a second time, as arrays.
+    """
+    taken = image_input(model, size, preprocess, fit)
+    range_is_known(model)
+    return taken
+
+
+def range_is_known(model: keras.Model) -> None:
+    """Excludes a model from `warn_of_values`, because its images are those of its training."""
+    _CHECKED.add(model)
+
+
+def warn_of_values(model: object, images: NDArray[Any]) -> None:
+    """Warns, once for each model, if arrays look like pixels in [0, 255] that the model does not rescale.
+
+    Values decide: models without rescaling are trained on small or centered values, so that only arrays without
+    negative and with larger values are doubted.
+
+    Args:
+        model: Anything; only a Keras model that takes images alone is checked.
+        images: `(N, H, W, C)` or `(N, C, H, W)` as the model takes them.
+    """
+    if not isinstance(model, keras.Model) or model in _CHECKED or images.ndim != 4 or not images.size:
+        return
+    lowest, highest = float(images.min()), float(images.max())
+    if not 0 <= lowest <= highest or highest <= _MAX_SMALL_VALUE:
+        return
+    _CHECKED.add(model)
+    size = images.shape[2:] if takes_channels_first(model, (None, *images.shape[1:])) else images.shape[1:3]
+    # Models of several inputs or of other arrays than images have no range to check.
+    with contextlib.suppress(KerasxaiError):
+        taken = image_input(model, (size[0], size[1]))
+        fed = f"the arrays have values in [{lowest:.4g}, {highest:.4g}]"
+        doubt = range_doubt(model, taken, remedy=f"divide them or {IN_PYTHON}", fed=fed)
+        if doubt is not None:
+            warnings.warn(doubt, InputRangeWarning, stacklevel=4)
+
+
+def range_doubt(
+    model: keras.Model,
+    taken: ImageInput,
+    is_given: bool = False,
+    remedy: str = ON_COMMAND_LINE,
+    fed: str = "images are fed to it in [0, 255]",
+) -> str | None:
     """Returns why images are probably not in the range that a model was trained on, or None.
 
     A model without rescaling, normalization or other arithmetic before its first kernel works on its inputs themselves,
@@ -75,6 +147,8 @@ def range_doubt(model: keras.Model, taken: ImageInput, is_given: bool = False) -
         model: Any Keras model that takes images alone.
         taken: The conversion of images for it.
         is_given: Whether the user chose the range of the images.
+        remedy: How to choose it.
+        fed: The images that the model gets.
 
     Example:
         >>> range_doubt(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]), ImageInput((8, 8)))
@@ -84,20 +158,19 @@ def range_doubt(model: keras.Model, taken: ImageInput, is_given: bool = False) -
         if is_given:
             return None
         return (
-            "the model shows no rescaling or normalization of its own, and images are fed to it in [0, 255]; if it was "
-            "trained on another range, give --input-range (preprocess= in Python): 0,1 for images / 255; 0,255 if this "
-            "is right"
+            f"the model shows no rescaling or normalization of its own, and {fed}; if it was trained on another "
+            f"range, {remedy}: 0,1 for images / 255, -1,1 for images / 127.5 - 1; 0,255 if this is right"
         )
     values = f"[{lowest:.4g}, {highest:.4g}]"
     if max(abs(lowest), abs(highest)) > _MAX_VALUE:
         return (
             f"the model's own preprocessing gives values in {values}, as it was made for a smaller range than that of "
-            "the images; give --input-range (preprocess= in Python), 0,1 for images / 255"
+            f"the images; {remedy}: 0,1 for images / 255, -1,1 for images / 127.5 - 1"
         )
     if highest - lowest < _MIN_RANGE:
         return (
             f"the model's own preprocessing gives values in {values}: images are probably rescaled twice; leave "
-            "--input-range (preprocess= in Python) out"
+            "out the input range"
         )
     return None
 
