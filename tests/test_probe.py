@@ -18,10 +18,14 @@ from tiny_backbone import in_backbones
 
 import kerasxai
 from kerasxai.models.classification_metrics import TEMPERATURES, BalancedAccuracy, CalibratedLoss
+from kerasxai.report.runs import read_reported
+from kerasxai.report.sections import training_section
+from kerasxai.tools.epoch_names import epoch_names, kept_model
 from kerasxai.training import pooled_features as pooled_module
 from kerasxai.training.class_balance import balanced_weights, with_weights
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.head_start import start_head
+from kerasxai.training.kept import kept_line
 from kerasxai.training.plan import AFTER_EPOCHS, AFTER_PROBE, plan_of
 from kerasxai.training.pooled_features import PooledFeatures, pooled_features
 from kerasxai.training.probe import fit_probe
@@ -167,6 +171,8 @@ def test_the_probe_is_kept_if_fine_tuning_is_no_better(
     with caplog.at_level("INFO", logger="kerasxai"):
         model = train(replace(config, finetune_rate=10.0, patience=1), tmp_path / "run", methods=(), verbose=0)
     assert "than the probe, which is kept" in caplog.text
+    # Keras prints nothing of these rows.
+    assert "epoch 1 is the probe: val_calibrated_loss" in caplog.text and " is the average: " in caplog.text
     metrics = json.loads((model.parent / "metrics.json").read_text())
     assert metrics["kept"] == "probe"
     assert metrics["best"]["val_loss"] == RunFolder(finished).rows[0]["val_loss"]
@@ -336,3 +342,37 @@ def test_the_calibrated_loss_is_that_of_the_best_temperature() -> None:
     assert found[1.0] == pytest.approx(min(expected), rel=1e-4)
     assert 0 < np.argmin(expected) < len(expected) - 1
     assert found[2.0**0.5] == pytest.approx(found[1.0], rel=1e-4)
+
+
+def test_the_end_names_what_is_kept_as_keras_numbers_it(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    rows = RunFolder(finished).rows
+    names = epoch_names(rows, metrics["plan"]["probe"])
+    # Keras prints "Epoch 2/N" first, where a probe was the first.
+    assert names == ["probe", *(str(row["epoch"] + 1) for row in rows if row["phase"] == "finetune"), "average"]
+    best, monitor = metrics["best"], metrics["plan"]["monitor"]
+    line = kept_line(finished)
+    assert line.startswith(f"kept: {kept_model(best, rows, True)} (lowest {monitor}, {best[monitor]:.4g})")
+    assert line.endswith(f"validation accuracy {best['val_accuracy']:.3f}")
+
+
+def test_kept_models_are_numbered_from_1() -> None:
+    phases = ["head", "finetune", "finetune", "average"]
+    rows: list[dict[str, Any]] = [{"phase": phase, "epoch": str(number)} for number, phase in enumerate(phases)]
+    kept = [kept_model(row, rows, True) for row in rows]
+    assert kept[:3] == ["the probe", "epoch 2 of 3", "epoch 3 of 3"] and kept[3].startswith("the average of")
+    assert kept_model(rows[0], rows, False) == "epoch 1 of 3"
+    more = [*rows, {"phase": "average", "epoch": 4}]
+    assert kept_model(more[4], more, True).endswith("(2 of 2)")
+
+
+def test_the_report_names_the_probe_and_the_average(finished: Path) -> None:
+    (run,) = read_reported([str(finished)])
+    section = training_section(run)
+    assert run.training is not None
+    assert kept_model(run.training.metrics["best"], run.training.history, True) in section.notes[0]
+    (table,) = [table for table in section.details if table.caption == "All epochs"]
+    column = table.header.index("epoch")
+    assert [row[column] for row in table.rows] == epoch_names(run.training.history, True)
+    ticks = [tick.text for tick in section.lines[0].x_ticks]
+    assert ticks[0] == "probe" and ticks[-1] == "average"

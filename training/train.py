@@ -15,6 +15,7 @@ import keras
 
 from kerasxai import data, viz
 from kerasxai.evaluation.data_check import check_splits
+from kerasxai.tools.epoch_names import epoch_names
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
@@ -33,6 +34,7 @@ from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.run_log import logged
 from kerasxai.training.start import start_of
 from kerasxai.training.weak_labels import RunLabels, is_weak
+from kerasxai.viz.pixels import Picture
 
 _LOG = logging.getLogger(__name__)
 
@@ -146,10 +148,11 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
         with logged(folder, config, plan, drawing.log) as sinks:
             for phase in PHASES:
                 run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks, workers)
+                done = len(folder.rows)
                 run_phase(run, phase, start.model)
+                _log_without_epochs(folder, done, plan)
 
-    history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in _figures(folder.rows)}
-    viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
+    viz.save_png(out / "history.png", _curves(folder, plan))
     figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)} | accuracies(out, folder.best_row)
     folder.write_json("metrics.json", figures | ({} if labels is None else {"labels": labels.counts()}))
     # Last, because the model marks the run as finished.
@@ -172,6 +175,22 @@ def _kept(folder: RunFolder, plan: Plan) -> str:
             folder.best_of(rows)[folder.monitor],
         )
     return "probe"
+
+
+def _log_without_epochs(folder: RunFolder, done: int, plan: Plan) -> None:
+    """Log the rows of a phase without epochs, which Keras does not print: the probe and averages."""
+    for row, name in list(zip(folder.rows, epoch_names(folder.rows, plan.probe), strict=True))[done:]:
+        if not name.isdecimal() and folder.monitor in row:
+            _LOG.info("epoch %d is the %s: %s %.4g", row["epoch"] + 1, name, folder.monitor, row[folder.monitor])
+
+
+def _curves(folder: RunFolder, plan: Plan) -> Picture:
+    """Return the plot of the history, in which rows that are no epochs are marked."""
+    rows = folder.rows
+    history = {name: [row.get(name, float("nan")) for row in rows] for name in _figures(rows)}
+    numbers = [int(row["epoch"]) + 1 for row in rows]
+    names = zip(epoch_names(rows, plan.probe), numbers, strict=True)
+    return viz.plot_history(history, numbers, marks={name: number for name, number in names if not name.isdecimal()})
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:

@@ -25,6 +25,7 @@ def write_end_report(runs: Sequence[Path], images: int, file: Path, custom_objec
     if not images:
         print(f"report: kerasxai report {shlex.join(folders)}")
         return
+    print("writing the report, with heatmaps of the model", flush=True)
     try:
         config = ReportConfig(runs=folders, images=images, out=file, custom_objects=tuple(custom_objects))
         path = write_report(config)

@@ -8,6 +8,7 @@ from kerasxai.training.config import Drawing, TrainConfig
 from kerasxai.training.distributed import Workers
 from kerasxai.training.distributed_config import WorkerSettings
 from kerasxai.training.distributed_run import serve
+from kerasxai.training.kept import kept_line
 from kerasxai.training.train import train_into
 
 
@@ -21,5 +22,6 @@ def run(options: argparse.Namespace) -> None:
         print(f"worker {workers.index} of {workers.count} is finished")
         return
     train_into(config, options.out, drawing, "auto", workers)
+    print(kept_line(options.out))
     print(f"trained model and heatmaps: {options.out}")
     write_end_report([options.out], options.report, options.out / REPORT_FILE)

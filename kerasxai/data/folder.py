@@ -98,6 +98,25 @@ def name_splits(files: dict[str, list[_File]], seed: int) -> dict[str, list[_Fil
     return splits
 
 
+def drawn_split(given: set[str], seed: int, place: str = "folders") -> str:
+    """Return how validation or test images were drawn at random; "" if all splits are given.
+
+    Args:
+        given: The splits of the folder; without any, all images are of `train`.
+        seed: As for `name_splits`.
+        place: Where the user names the split of an image.
+
+    Example:
+        >>> drawn_split({"train", "validation"}, 0)
+        ''
+    """
+    if "train" not in given or "validation" in given:
+        return ""
+    names, shares = ("train/, validation/ and test/", "80/10/10") if given == {"train"} else ("validation/", "90/10")
+    how = f"put them into {names} folders" if place == "folders" else f"name them in {place}"
+    return f"drawn at random with seed {seed} ({shares}; {how} to choose yourself)"
+
+
 _checked: dict[Path, tuple[int, int, str | None]] = {}
 """Size, time of the last change and problem of each file that was checked, since a command opens its data often."""
 
@@ -140,10 +159,12 @@ class FolderSource:
         self.skip_unreadable = skip_unreadable
         if self.table is not None:
             self.class_names = self.table.class_names
+            given = {split or "train" for split in self.table.splits.values()}
             listed = self.table.names_by_split(seed)
             self.splits = {split: [_File(name, "") for name in found] for split, found in listed.items()}
         else:
             self.class_names = tuple(sorted({file.class_name for found in files.values() for file in found}))
+            given = {split or "train" for split in files}
             self.splits = name_splits(files, seed)
         if len(self.class_names) < 2:
             raise KerasxaiError(
@@ -163,6 +184,7 @@ class FolderSource:
             summary=f"a folder of images of {len(self.class_names)} classes",
             multi_label=self.multi,
             has_class_masks=self.class_masks is not None,
+            drawn_split=drawn_split(given, seed, "folders" if self.table is None else "the column split"),
         )
 
     def _reads_several(self, labels: str, has_class_masks: bool) -> bool:

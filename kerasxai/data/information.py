@@ -47,6 +47,7 @@ class DatasetInfo:
             None for any.
         multi_label: Whether samples have `labels` of all classes instead of one `label`.
         has_class_masks: Whether samples have `class_mask`.
+        drawn_split: How validation or test images were drawn at random; "" if all splits are given.
     """
 
     name: str
@@ -62,6 +63,7 @@ class DatasetInfo:
     augment: str | None = None
     multi_label: bool = False
     has_class_masks: bool = False
+    drawn_split: str = ""
 
     @property
     def num_classes(self) -> int:

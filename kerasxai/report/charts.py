@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 220
+_NAME_WIDTH = 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 34
 _ROW = 30
 
@@ -88,6 +89,7 @@ def line_chart(
     series: Mapping[str, Sequence[float]],
     x_label: str,
     marks: Mapping[str, tuple[float, float]] | None = None,
+    x_names: Mapping[float, str] | None = None,
 ) -> LineChart | None:
     """Lay out series; names that begin with "val_" are dashed, in the color of their training series.
 
@@ -97,6 +99,7 @@ def line_chart(
         series: One value for each position by name; NaN for none.
         x_label: Below the chart.
         marks: Points by the name of their series.
+        x_names: Ticks with a name instead of a number, by their position.
 
     Returns:
         None if no value is finite.
@@ -110,6 +113,7 @@ def line_chart(
         return None
     x_values, x_low, x_high = _ticks(min(x), max(x), all(float(one).is_integer() for one in x))
     y_values, y_low, y_high = _ticks(min(finite), max(finite))
+    named = x_names or {}
 
     def across(value: float) -> float:
         return round(_LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT), 1)
@@ -126,7 +130,7 @@ def line_chart(
     return LineChart(
         title,
         x_label,
-        [Tick(across(one), f"{one:g}") for one in x_values],
+        _named_ticks([Tick(across(one), f"{one:g}") for one in x_values], {across(at): n for at, n in named.items()}),
         [Tick(down(one), f"{one:g}") for one in y_values],
         lines,
         [
@@ -134,6 +138,12 @@ def line_chart(
             for name, at in (marks or {}).items()
         ],
     )
+
+
+def _named_ticks(ticks: Sequence[Tick], names: Mapping[float, str]) -> list[Tick]:
+    """Return ticks with names added; numbers that would be behind a name are left out."""
+    kept = [tick for tick in ticks if all(abs(tick.at - at) >= _NAME_WIDTH for at in names)]
+    return sorted([*kept, *(Tick(at, name) for at, name in names.items())], key=lambda tick: tick.at)
 
 
 def _pieces(points: Sequence[tuple[float, float] | None]) -> list[str]:

@@ -42,6 +42,11 @@ class Training:
     history: Sequence[Mapping[str, str]]
     metrics: Mapping[str, Any]
 
+    @property
+    def has_probe(self) -> bool:
+        """Whether the first row of the history is a probe; known once the training is finished."""
+        return bool(self.metrics.get("plan", {}).get("probe"))
+
 
 @dataclass(frozen=True)
 class ReportedRun:

@@ -19,6 +19,7 @@ from kerasxai.evaluation.tables import FIGURES as SHARES
 from kerasxai.evaluation.tables import evaluation_rows, group_table
 from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, line_chart
 from kerasxai.report.runs import ReportedRun, Training
+from kerasxai.tools.epoch_names import epoch_names, kept_model, reason
 from kerasxai.tools.errors import KerasxaiError
 
 _RESAMPLES = 10_000
@@ -161,9 +162,9 @@ def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Sect
     best = training.metrics.get("best", {})
     if isinstance(best.get("epoch"), int):
         figures = ", ".join(f"{name} {value:.3g}" for name, value in best.items() if _is_figure(name, value))
+        kept = kept_model(best, training.history, training.has_probe)
         section.notes.append(
-            f"{training.metrics.get('epochs')} epochs in {training.metrics.get('seconds')} s; the best is epoch "
-            f"{best['epoch'] + 1} of the phase {best.get('phase')}: {figures}."
+            f"Trained in {training.metrics.get('seconds')} s; {kept} is kept{_why(training, best)}: {figures}."
         )
     else:
         section.notes.append("This training has not finished.")
@@ -206,6 +207,12 @@ def shared_curves(runs: Sequence[ReportedRun]) -> Section | None:
     return section
 
 
+def _why(training: Training, best: Mapping[str, Any]) -> str:
+    """Return why an epoch is kept, in brackets; "" for trainings that do not say what they monitor."""
+    monitor = training.metrics.get("plan", {}).get("monitor")
+    return f" ({reason(monitor, best[monitor])})" if isinstance(best.get(monitor), float) else ""
+
+
 def _is_figure(name: str, value: object) -> bool:
     return isinstance(value, float) and name not in ("epoch", "seconds")
 
@@ -237,10 +244,12 @@ def _history_charts(training: Training) -> list[LineChart]:
     for name in names:
         panels.setdefault(name.removeprefix("val_"), []).append(name)
     epochs = [_number(row["epoch"]) + 1 for row in rows]
+    named = zip(epochs, epoch_names(rows, training.has_probe), strict=True)
+    unnumbered = {epoch: name for epoch, name in named if not name.isdecimal()}
     charts = []
     for panel, its in panels.items():
         series = {name: [_number(row.get(name, "")) for row in rows] for name in its}
-        chart = line_chart(_title(panel), epochs, series, "epoch") if epochs else None
+        chart = line_chart(_title(panel), epochs, series, "epoch", x_names=unnumbered) if epochs else None
         charts += [] if chart is None else [chart]
     return charts
 
@@ -248,7 +257,12 @@ def _history_charts(training: Training) -> list[LineChart]:
 def _history_table(training: Training) -> Table:
     rows = training.history
     header = list(rows[0]) if rows else ["epoch"]
-    cells = [[_rounded(row.get(name) or "") for name in header] for row in rows]
+    # Counted from 1, as everywhere on the page; `history.csv` counts from 0.
+    names = epoch_names(rows, training.has_probe)
+    cells = [
+        [epoch if name == "epoch" else _rounded(row.get(name) or "") for name in header]
+        for row, epoch in zip(rows, names, strict=True)
+    ]
     return Table(header, cells, "All epochs")
 
 
