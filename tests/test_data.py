@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image
 
 import kerasxai.data
 from kerasxai.data import read_image
+from kerasxai.data.folder import drawn_split
+from kerasxai.evaluation.data_check import drawn_split_note, split_line
 from kerasxai.tools.errors import KerasxaiError
 
 RNG = np.random.default_rng(0)
@@ -353,3 +356,27 @@ class TestOpen:
     def test_settings_of_pairs_are_checked(self, settings: dict[str, Any]) -> None:
         with pytest.raises(KerasxaiError, match=f"{list(settings)[-1]} must be"):
             kerasxai.data.PairSettings(**settings)
+
+
+def test_how_a_folder_was_split_is_known(folder: Path) -> None:
+    info = kerasxai.data.open(folder).info
+    counts = [str(info.splits[name]) for name in ("train", "validation", "test")]
+    line = split_line(info)
+    assert line.startswith(
+        f"{' / '.join(counts)} images for training, validation and test, drawn at random with seed 0"
+    )
+    assert "(80/10/10; put them into train/, validation/ and test/ folders to choose yourself)" in line
+    assert drawn_split({"train", "test"}, 3).startswith("drawn at random with seed 3 (90/10; put them into validation/")
+    assert drawn_split({"train", "validation"}, 0) == drawn_split({"test"}, 0) == ""
+    assert "the column split" in drawn_split({"train"}, 0, "the column split")
+
+
+def test_a_drawn_split_may_have_images_of_the_training(folder: Path, tmp_path: Path) -> None:
+    info, model = kerasxai.data.open(folder).info, str(tmp_path / "model.keras")
+    assert "trained on" in (drawn_split_note(info, "test", model) or "")
+    assert drawn_split_note(info, "train", model) is None
+    assert drawn_split_note(info, "test", "imagenet:EfficientNetLite0") is None
+    assert drawn_split_note(replace(info, drawn_split=""), "test", model) is None
+    for name in ("config.json", "history.csv"):
+        (tmp_path / name).write_text("")
+    assert drawn_split_note(info, "test", model) is None

@@ -189,6 +189,7 @@ def test_explaining_is_inference_even_inside_training() -> None:
     np.testing.assert_array_equal(seen[0], expected)
 
 
+@pytest.mark.filterwarnings("ignore::kerasxai.engine.images.builtin_preprocessing.InputRangeWarning")
 def test_images_may_be_bytes_tensors_or_lists_of_arrays() -> None:
     explain = kerasxai.Explainer(zoo.build("functional"), "gradcam")
     pixels = np.random.default_rng(0).integers(0, 255, (2, 16, 16, 3), dtype=np.uint8)

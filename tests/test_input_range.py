@@ -350,5 +350,7 @@ class TestArrays:
         model = keras.Model([image, more], layers.Dense(3)(layers.Concatenate()([pooled, more])))
         given = [np.full((2, 8, 8, 3), 255.0, "float32"), np.ones((2, 2), "float32")]
         assert not self.warned(lambda: kerasxai.Explainer(model, "gradcam")(given))
+        whole = RAW["uint8"]()
+        assert not self.warned(lambda: kerasxai.Explainer(whole, "gradcam")(np.full((2, 16, 16, 3), 255, np.uint8)))
         two = net(same, (16, 16, 2))
         assert not self.warned(lambda: kerasxai.Explainer(two, "gradcam")(np.full((2, 16, 16, 2), 9.0, "float32")))

@@ -75,6 +75,7 @@ def test_regions_are_those_of_the_boxes() -> None:
     assert regions(np.zeros((3, 3), bool), np.zeros((0, 4))) == []
 
 
+@pytest.mark.filterwarnings("ignore::kerasxai.engine.images.builtin_preprocessing.InputRangeWarning")
 def test_boxes_masks_and_tables_agree_with_the_explainer(place: Path, tmp_path: Path) -> None:
     assert localize(place, tmp_path, "--target", "1", "--threshold", "0.3", "--refine", "flip") == 0
     coco = json.loads((tmp_path / "boxes.json").read_text())

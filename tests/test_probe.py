@@ -171,6 +171,7 @@ def test_the_probe_is_kept_if_fine_tuning_is_no_better(
     with caplog.at_level("INFO", logger="kerasxai"):
         model = train(replace(config, finetune_rate=10.0, patience=1), tmp_path / "run", methods=(), verbose=0)
     assert "than the probe, which is kept" in caplog.text
+    assert "21 / 21 images for training and validation\n" in caplog.text
     # Keras prints nothing of these rows.
     assert "epoch 1 is the probe: val_calibrated_loss" in caplog.text and " is the average: " in caplog.text
     metrics = json.loads((model.parent / "metrics.json").read_text())

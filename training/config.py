@@ -121,7 +121,8 @@ class TrainConfig(RunConfig):
             image with it, at most 100, with several labels an image; "none" presence and absence alike.
         seed: Seed of weights, order, augmentation and weak labels.
         data_dir: The folder of TensorFlow Datasets.
-        boxes_csv: Boxes for a folder of images; read for measuring, never for training.
+        boxes_csv: Boxes for a folder of images; read for measuring, never for training; those of validation images also
+            choose the size of the images, unless `image_size` is given.
         class_masks: Class masks of images with several labels; read for measuring, never for training.
     """
 
@@ -273,7 +274,14 @@ class TrainConfig(RunConfig):
     )
     seed: int = setting("of weights, order and augmentation, and of weak labels", TRAINING, 0, limits=SEED)
     data_dir: str | None = setting(DATA_DIR_HELP, DATA, None)
-    boxes_csv: str | None = setting(BOXES_HELP, DATA, None, flag="--boxes", metavar="FILE")
+    boxes_csv: str | None = setting(
+        f"{BOXES_HELP}; no gradient comes from boxes, but those of validation images choose the size of the images, "
+        "unless --image-size is given",
+        DATA,
+        None,
+        flag="--boxes",
+        metavar="FILE",
+    )
     # New fields come last, because older ones may be given by position.
     labels: str = setting(LABELS_HELP, DATA, "auto", choices=READINGS)
     positive_weights: str = setting(

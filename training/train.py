@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from kerasxai import data, viz
-from kerasxai.evaluation.data_check import check_splits
+from kerasxai.evaluation.data_check import check_splits, split_line
 from kerasxai.tools.epoch_names import epoch_names
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
@@ -123,6 +123,7 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
     splits = ("train", "validation")
     check_splits(dataset.info, splits)
     check_images(config, dataset.info, splits)
+    _LOG.info(split_line(dataset.info))
     dataset.check_images(splits)
 
     # Seeds the weights and the layers; data and labels get their seeds from the config.

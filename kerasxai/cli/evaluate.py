@@ -1,17 +1,19 @@
 """The work of `kerasxai evaluate`: measure a model, print the tables, write the figures."""
 
 import argparse
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kerasxai import models
+from kerasxai import data, models
 from kerasxai.cli.end_report import REPORT_FILE, write_end_report
 from kerasxai.cli.evaluate_shards import check_shards, evaluate_shards
 from kerasxai.cli.terminal import print_figures
 from kerasxai.evaluation.config import EvaluateConfig
+from kerasxai.evaluation.data_check import drawn_split_note
 from kerasxai.evaluation.evaluate import evaluate, evaluate_methods
 from kerasxai.evaluation.method_rows import METHODS_FILE, split_refinements
 from kerasxai.evaluation.multi_label_tables import (
@@ -79,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         preprocess=options.input_range,
         method_options=dict(options.option),
     )
+    _print_drawn_split(config, options.model)
     load = partial(models.load_classifier, options.model, options.custom_objects)
     target = choose_folder if writable else None
     about = {"model": model_identity(options.model)}
@@ -103,6 +106,17 @@ def run(options: argparse.Namespace) -> int:
     if several:
         print(f"differences with intervals: kerasxai compare {shlex.quote(str(folders[0]))}")
     return 0
+
+
+def _print_drawn_split(config: EvaluateConfig, model: str) -> None:
+    """Print a line if the measured images of a folder were drawn at random, perhaps from those of the training."""
+    if not Path(config.name_or_path).is_dir():
+        return
+    # Mistakes in the data are an error later, with all settings.
+    with contextlib.suppress(KerasxaiError):
+        note = drawn_split_note(data.open(config.name_or_path).info, config.split, model)
+        if note is not None:
+            print_line(note)
 
 
 def _default_folder(options: argparse.Namespace, methods: Sequence[str], several: bool) -> Path:

@@ -1,6 +1,7 @@
 """Checks that a model and a data set fit together, made before anything is measured."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -8,7 +9,10 @@ import numpy as np
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
+
+_SPLIT_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def has_objects(info: data.DatasetInfo) -> bool:
@@ -32,6 +36,36 @@ def check_boxes(info: data.DatasetInfo) -> None:
     raise KerasxaiError(
         f"expected data with boxes, got {info.name}, which has no boxes; for a folder give --boxes FILE"
     )
+
+
+def split_line(info: data.DatasetInfo) -> str:
+    """Return the number of images of each split, and how a folder was split.
+
+    Example:
+        >>> split_line(kerasxai.data.open("shapes").info)
+        '2000 / 400 / 400 images for training, validation and test'
+    """
+    known = {name: word for name, word in _SPLIT_WORDS.items() if name in info.splits}
+    counts = " / ".join(str(info.splits[name]) for name in known)
+    *words, last = known.values()
+    line = f"{counts} images for {' and '.join(filter(None, [', '.join(words), last]))}"
+    return line + (f", {info.drawn_split}" if info.drawn_split else "")
+
+
+def drawn_split_note(info: data.DatasetInfo, split: str, model: str) -> str | None:
+    """Return a note that a measured split may have images of the training, or None.
+
+    A run of `kerasxai train` draws the split that `kerasxai evaluate` draws again; of other models nothing is known.
+
+    Args:
+        info: The data.
+        split: The measured split.
+        model: The model file, or a name.
+    """
+    of_a_run = (Path(model).parent / "config.json").exists() and (Path(model).parent / "history.csv").exists()
+    if not info.drawn_split or split == "train" or is_model_name(model) or of_a_run:
+        return None
+    return f"{split} is {info.drawn_split}; it may have images that the model was trained on"
 
 
 def check_splits(info: data.DatasetInfo, splits: Iterable[str]) -> None:

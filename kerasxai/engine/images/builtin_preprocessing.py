@@ -117,6 +117,10 @@ def warn_of_values(model: object, images: NDArray[Any]) -> None:
     """
     if not isinstance(model, keras.Model) or model in _CHECKED or images.ndim != 4 or not images.size:
         return
+    spec = input_specs(model)
+    # Numbers from 0 to 1 cannot be meant by an input of integers.
+    if isinstance(spec, tf.TensorSpec) and spec.dtype.is_integer:
+        return
     lowest, highest = float(images.min()), float(images.max())
     if not 0 <= lowest <= highest or highest <= _MAX_SMALL_VALUE:
         return
