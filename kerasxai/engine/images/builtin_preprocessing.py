@@ -129,8 +129,8 @@ def warn_of_values(model: object, images: NDArray[Any]) -> None:
     # Models of several inputs or of other arrays than images have no range to check.
     with contextlib.suppress(KerasxaiError):
         taken = image_input(model, (size[0], size[1]))
-        fed = f"the arrays have values in [{lowest:.4g}, {highest:.4g}]"
-        doubt = range_doubt(model, taken, remedy=f"divide them or {IN_PYTHON}", fed=fed)
+        range_now = f"the arrays have values in [{lowest:.4g}, {highest:.4g}]"
+        doubt = range_doubt(model, taken, remedy=f"divide them or {IN_PYTHON}", range_now=range_now)
         if doubt is not None:
             warnings.warn(doubt, InputRangeWarning, stacklevel=4)
 
@@ -140,7 +140,7 @@ def range_doubt(
     taken: ImageInput,
     is_given: bool = False,
     remedy: str = ON_COMMAND_LINE,
-    fed: str = "images are fed to it in [0, 255]",
+    range_now: str = "images are fed to it in [0, 255]",
 ) -> str | None:
     """Returns why images are probably not in the range that a model was trained on, or None.
 
@@ -152,7 +152,7 @@ def range_doubt(
         taken: The conversion of images for it.
         is_given: Whether the user chose the range of the images.
         remedy: How to choose it.
-        fed: The images that the model gets.
+        range_now: The images that the model gets, and their range.
 
     Example:
         >>> range_doubt(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]), ImageInput((8, 8)))
@@ -162,7 +162,7 @@ def range_doubt(
         if is_given:
             return None
         return (
-            f"the model shows no rescaling or normalization of its own, and {fed}; if it was trained on another "
+            f"the model shows no rescaling or normalization of its own, and {range_now}; if it was trained on another "
             f"range, {remedy}: 0,1 for images / 255, -1,1 for images / 127.5 - 1; 0,255 if this is right"
         )
     values = f"[{lowest:.4g}, {highest:.4g}]"
