@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kerasxai import models
+from kerasxai import models, viz
 from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, read_image
@@ -77,8 +77,9 @@ def explain(
     pixels, names = _read(images)
     model = model if isinstance(model, keras.Model) else models.load_classifier(model)
     taken = image_input(model, image_size, preprocess)
-    explainer = Explainer(model, method, **options)
-    return _explained(explainer, taken, pixels, names, _target(model, target), labels, preprocess)
+    explainer, chosen = Explainer(model, method, **options), _target(model, target)
+    _warn(model, taken, names, preprocess)
+    return _explained(explainer, taken, pixels, names, chosen, labels)
 
 
 def show_methods(
@@ -122,11 +123,12 @@ def show_methods(
         raise KerasxaiError(f"expected one image, got {len(pixels)}; call explain for several")
     model = model if isinstance(model, keras.Model) else models.load_classifier(model)
     taken, chosen = image_input(model, image_size, preprocess), _target(model, target)
+    _warn(model, taken, names, preprocess)
     found: list[Explanation] = []
     refusals: list[KerasxaiError] = []
     for name in methods or METHODS:
         try:
-            found.append(_explained(Explainer(model, name), taken, pixels, names, chosen, None, preprocess))
+            found.append(_explained(Explainer(model, name), taken, pixels, names, chosen, None))
         except KerasxaiError as error:
             _LOG.warning("%s is left out: %s", name, error)
             refusals.append(error)
@@ -161,6 +163,14 @@ def _target(model: keras.Model, target: int | str | None) -> int | None:
     return target if not isinstance(target, str) else class_index(target, models.class_names(model), class_count(model))
 
 
+def _warn(
+    model: keras.Model, taken: ImageInput, names: tuple[str, ...] | None, preprocess: str | Preprocess | None
+) -> None:
+    # The explainer warns of arrays by their values: without a range they are taken as the model takes them.
+    if names is not None or preprocess is not None:
+        warn_of_range(model, taken, preprocess, IN_PYTHON)
+
+
 def _explained(
     explainer: Explainer,
     taken: ImageInput,
@@ -168,13 +178,8 @@ def _explained(
     names: tuple[str, ...] | None,
     target: int | None,
     labels: ArrayLike | None,
-    preprocess: str | Preprocess | None,
 ) -> Explanation:
     resized = np.stack([taken.resized(image) for image in pixels])
-    # The explainer warns of arrays by their values: without a range they are taken as the model takes them.
-    if names is not None or preprocess is not None:
-        assert isinstance(explainer.model, keras.Model)
-        warn_of_range(explainer.model, taken, preprocess, IN_PYTHON)
     explanation = explainer(taken.taken(resized), target)
     known = None if labels is None else np.asarray(labels, np.int64)
     if known is not None and known.shape != (len(pixels),):
@@ -187,7 +192,7 @@ def _side_by_side(explanations: list[Explanation], columns: int) -> Figure:
 
     image = explanations[0].images
     assert image is not None
-    pictures = [(explanations[0].caption(0), image[0].astype(np.uint8))]
+    pictures = [(explanations[0].caption(0), viz.to_picture(image[0]))]
     pictures += [(one.method, one.pictures()[0]) for one in explanations]
     width = min(columns, len(pictures))
     height = -(-len(pictures) // width)
@@ -195,7 +200,7 @@ def _side_by_side(explanations: list[Explanation], columns: int) -> Figure:
     for axes in grid.ravel():
         axes.set_axis_off()
     for axes, (title, picture) in zip(grid.ravel(), pictures, strict=False):
-        axes.imshow(picture, cmap="gray" if picture.ndim == 2 or picture.shape[-1] == 1 else None)
+        axes.imshow(picture)
         axes.set_title(title, fontsize="medium")
     signed = [one.is_signed for one in explanations]
     if any(signed):

