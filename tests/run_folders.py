@@ -138,3 +138,12 @@ def write_run_of_several_labels(folder: Path) -> Path:
         about={"model": model_identity(str(run / "model.keras"))},
     )
     return run
+
+
+def without_announcement(text: str) -> list[str]:
+    """Return the lines on stderr without those in which `kerasxai localize` announces its work."""
+    return [
+        line
+        for line in text.splitlines()
+        if not line.startswith("kerasxai localize: threshold ") and "--refine none takes none" not in line
+    ]

@@ -192,7 +192,7 @@ def test_methods_are_shown_side_by_side(model: Any, files: list[Path], caplog: p
     with Image.open(files[0]) as opened:
         pixels = np.asarray(opened.resize((32, 32)), np.float32)
     figure = kerasxai.show_methods(model, pixels / 127.5 - 1, methods=["cam"])
-    np.testing.assert_allclose(figure.axes[0].images[0].get_array(), pixels, atol=1)
+    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), pixels, atol=1)
     plt.close("all")
     with pytest.raises(kerasxai.KerasxaiError, match="expected one image, got 2"):
         kerasxai.show_methods(model, files[0].parent)

@@ -85,6 +85,7 @@ def test_saliency_is_averaged_with_its_signs_and_the_absolute_value_comes_last(a
         assert np.abs(rectified_first - expected).max() > 0.01 * expected.max()
 
 
+@pytest.mark.filterwarnings("ignore::kerasxai.engine.images.builtin_preprocessing.InputRangeWarning")
 def test_the_variance_is_exact_where_it_is_small_beside_the_mean() -> None:
     """gradient*input of a linear model is x w: with x near 1000 the mean of squares minus the square would be noise."""
     inputs = keras.Input((2, 2, 1))
