@@ -3,7 +3,7 @@
 1. A method fails if the HOG correlation of its maps with those of a model whose upper half is random exceeds that of
    plain gradients by 0.15 or more on average; without gradients, if it is 1/3 or more.
 2. By each measure of COMPARED it is better than an edge detector, or worse, if the interval of the paired difference
-   does not contain 0 and the difference is at least 0.01, and no better otherwise.
+   does not contain 0, at the two digits that are printed, and no better otherwise.
 3. Where objects are known, the same for the evidence on the object, against a Gaussian in the middle.
 4. It is unstable if imperceptible noise changes its maps by their own norm or more.
 5. It does not depend on the class if its maps of a random class have a rank correlation of 0.9 or more.
@@ -20,8 +20,8 @@ INSANE = 1 / 3
 MARGIN = 0.15
 SAME_RANKS = 0.5
 """Limits of rule 1, as in `kerasxai.metrics.sanity.checks`, which imports TensorFlow."""
-NEGLIGIBLE = 0.01
-"""Smaller differences decide nothing, however narrow their interval is: few images may agree on a tiny one."""
+DIGITS = 2
+"""Of printed intervals, which are judged as they are printed: a difference of 0.001 that is sure decides nothing."""
 UNSTABLE = 1.0
 SAME_CLASS = 0.9
 EDGES, GAUSSIAN = "edges", "centered_gaussian"
@@ -160,13 +160,12 @@ def _rank(found: Interval) -> str:
     assert found["low"] is not None and found["high"] is not None
     if is_better(found):
         return "better than"
-    worse = found["high"] < 0 and found["value"] is not None and found["value"] <= -NEGLIGIBLE
-    return "worse than" if worse else "no better than"
+    return "worse than" if round(found["high"], DIGITS) < 0 else "no better than"
 
 
 def is_better(found: Interval) -> bool:
-    """Return whether a difference is above 0 with its interval, and not negligible."""
-    return found["low"] is not None and found["low"] > 0 and (found["value"] or 0) >= NEGLIGIBLE
+    """Return whether the printed interval of a difference is above 0."""
+    return found["low"] is not None and round(found["low"], DIGITS) > 0
 
 
 def shown(found: Interval, signed: bool = False) -> str:
@@ -179,7 +178,7 @@ def shown(found: Interval, signed: bool = False) -> str:
     if found["value"] is None:
         return "-"
     plus = "+z" if signed else "z"  # z: no minus before a zero.
-    return f"{found['value']:{plus}.2f} [{found['low']:{plus}.2f}, {found['high']:{plus}.2f}]"
+    return f"{found['value']:{plus}.{DIGITS}f} [{found['low']:{plus}.{DIGITS}f}, {found['high']:{plus}.{DIGITS}f}]"
 
 
 def joined(names: Sequence[str]) -> str:
