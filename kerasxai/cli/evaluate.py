@@ -81,7 +81,6 @@ def run(options: argparse.Namespace) -> int:
         preprocess=options.input_range,
         method_options=dict(options.option),
     )
-    _print_drawn_split(config, options.model)
     load = partial(models.load_classifier, options.model, options.custom_objects)
     target = choose_folder if writable else None
     about = {"model": model_identity(options.model)}
@@ -89,6 +88,7 @@ def run(options: argparse.Namespace) -> int:
         evaluation = evaluate_shards(load, config, shards, out, about)
         if evaluation is not None:
             print_evaluation(evaluation)
+            _print_drawn_split(config, options.model)
             print(f"figures and records: {out}")
         return 0
     model = load()
@@ -96,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
         evaluate_methods(model, config, methods, refinements, out=target, show=print_methods, about=about)
     else:
         evaluate(model, config, out=target, show=print_evaluation, about=about)
+    # After the figures that it qualifies, so that a mistake has one line on stderr.
+    _print_drawn_split(config, options.model)
     if not writable:
         return 2
     if not (folders[0] / FILES[-1]).exists() and not several:
@@ -116,7 +118,7 @@ def _print_drawn_split(config: EvaluateConfig, model: str) -> None:
     with contextlib.suppress(KerasxaiError):
         note = drawn_split_note(data.open(config.name_or_path).info, config.split, model)
         if note is not None:
-            print_line(note)
+            print_line(f"kerasxai evaluate: {note}")
 
 
 def _default_folder(options: argparse.Namespace, methods: Sequence[str], several: bool) -> Path:
