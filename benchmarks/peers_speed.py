@@ -11,20 +11,14 @@ from types import MappingProxyType
 from benchmarks.cases import CASES
 from benchmarks.peers import PEERS
 from benchmarks.peers_environment import installed
-from benchmarks.speed import OURS, Measured, Subject, _target, first_calls, label, notes_on
-from benchmarks.subject import SIZE
+from benchmarks.speed import OURS, Measured, Subject, add_case_arguments, first_calls, label, notes_on, target_of
 from benchmarks.tables import Cell, Table, in_rounds, report
 
 QUICK = MappingProxyType({"models": ["MobileNetV2:0.35"], "size": 96, "repeats": 2, "methods": ["gradcam", "saliency"]})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    names = list(dict.fromkeys(case.name for case in CASES))
-    parser.add_argument("--models", nargs="+", default=["MobileNetV2", "ResNet50"], help="in keras.applications")
-    parser.add_argument("--size", type=int, default=SIZE, help="the side of the images")
-    parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
-    parser.add_argument("--batches", nargs="+", type=int, default=[16, 1], choices=[16, 1])
-    parser.add_argument("--repeats", type=int, default=7, help="rounds; methods of many passes get a third")
+    add_case_arguments(parser, repeats=7)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
 
 
@@ -52,5 +46,5 @@ def _table(name: str, measured: list[Measured], peers: list[str], notes: tuple[s
     rows: list[tuple[Cell, ...]] = []
     for one in measured:
         cells = ["failed" if peer in one.failed else one.ratios.get(peer) for peer in peers]
-        rows.append((label(one.case), one.case.batch, _target(one.case), one.ratios[OURS], one.naive, *cells))
+        rows.append((label(one.case), one.case.batch, target_of(one.case), one.ratios[OURS], one.naive, *cells))
     return Table(name, f"{name}, with peers", columns, tuple(rows), notes).without_empty_columns()

@@ -110,7 +110,7 @@ def build(
 
 @contextlib.contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside another one, and rename it if the block succeeds."""
+    """Yield a temporary folder next to another one, and rename it if the block succeeds."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise KerasxaiError(f"expected a new or an empty folder, got {out}; choose another one")
     try:

@@ -35,13 +35,18 @@ _NAIVE_BATCH = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_case_arguments(parser, repeats=9)
+    parser.add_argument("--no-fold", dest="fold", action="store_false", help="leave batch normalizations unfolded")
+
+
+def add_case_arguments(parser: argparse.ArgumentParser, repeats: int) -> None:
+    """Add the choice of models, images and methods, and the number of rounds."""
     names = list(dict.fromkeys(case.name for case in CASES))
     parser.add_argument("--models", nargs="+", default=["MobileNetV2", "ResNet50"], help="in keras.applications")
     parser.add_argument("--size", type=int, default=SIZE, help="the side of the images")
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 1], choices=[16, 1])
-    parser.add_argument("--repeats", type=int, default=9, help="rounds; methods of many passes get a third")
-    parser.add_argument("--no-fold", dest="fold", action="store_false", help="leave batch normalizations unfolded")
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds; methods of many passes get a third")
 
 
 def run(arguments: argparse.Namespace) -> Iterator[Table]:
@@ -205,7 +210,7 @@ def label(case: Case) -> str:
 
 
 def _single(name: str, measured: Iterable[Measured], notes: Sequence[str]) -> Table:
-    rows = [(label(one.case), one.case.batch, _target(one.case), one.ratios[OURS]) for one in measured]
+    rows = [(label(one.case), one.case.batch, target_of(one.case), one.ratios[OURS]) for one in measured]
     return Table(
         f"{name}/single",
         f"{name}, methods of one pass",
@@ -217,7 +222,7 @@ def _single(name: str, measured: Iterable[Measured], notes: Sequence[str]) -> Ta
 
 def _many(name: str, measured: Iterable[Measured], notes: Sequence[str]) -> Table:
     columns = ("method", "images", "target", OURS, "naive floor")
-    rows = [(label(one.case), one.case.batch, _target(one.case), one.ratios[OURS], one.naive) for one in measured]
+    rows = [(label(one.case), one.case.batch, target_of(one.case), one.ratios[OURS], one.naive) for one in measured]
     return Table(f"{name}/many", f"{name}, methods of many passes", columns, tuple(rows), tuple(notes))
 
 
@@ -231,5 +236,5 @@ def first_calls(name: str, measured: Sequence[Measured], peers: Sequence[str]) -
     return Table(f"{name}/first", f"{name}, first calls", columns, tuple(rows), notes).without_empty_columns()
 
 
-def _target(case: Case) -> str:
+def target_of(case: Case) -> str:
     return "" if case.target is None else f"{case.target:g}"

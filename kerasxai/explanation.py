@@ -132,9 +132,9 @@ class Explanation:
         """
         if self.images is None:
             raise KerasxaiError("expected an explanation with images, got one of tokens; draw its heatmaps")
-        row = METHODS[self.method]
+        row, signed = METHODS[self.method], self.is_signed
         return [
-            viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative, self.is_signed)
+            viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative, signed)
             for image, heatmap in zip(self.images, self.heatmaps, strict=True)
         ]
 

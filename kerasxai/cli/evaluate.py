@@ -114,7 +114,7 @@ def _print_drawn_split(config: EvaluateConfig, model: str) -> None:
     """Print a line if the measured images of a folder were drawn at random, perhaps from those of the training."""
     if not Path(config.name_or_path).is_dir():
         return
-    # Mistakes in the data are an error later, with all settings.
+    # The figures are there; a note is no reason to fail after them.
     with contextlib.suppress(KerasxaiError):
         note = drawn_split_note(data.open(config.name_or_path).info, config.split, model)
         if note is not None:
