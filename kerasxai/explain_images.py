@@ -20,7 +20,7 @@ from kerasxai.engine.images.builtin_preprocessing import IN_PYTHON, warn_of_rang
 from kerasxai.engine.images.image_input import ImageInput, Size, image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
-from kerasxai.explanation import SIGNED_KEY, Explanation
+from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
@@ -202,8 +202,6 @@ def _side_by_side(explanations: list[Explanation], columns: int) -> Figure:
     for axes, (title, picture) in zip(grid.ravel(), pictures, strict=False):
         axes.imshow(picture)
         axes.set_title(title, fontsize="medium")
-    signed = [one.is_signed for one in explanations]
-    if any(signed):
-        unsigned = "" if all(signed) else "; other colors: dark where there is none, bright where there is most"
-        figure.supxlabel(SIGNED_KEY + unsigned, fontsize="small")
+    keys = sorted({one.color_key for one in explanations})
+    figure.supxlabel("\n".join(keys), fontsize="small")
     return figure

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 24
 """Images that a notebook shows of a large explanation."""
 _PICTURE_SIDE = 224
-SIGNED_KEY = "red: evidence for the class, blue: against it"
-"""The legend of signed heatmaps."""
+_SIGNED_KEY = "red: evidence for the class, blue: against it"
+_EVIDENCE_KEY = "dark: no evidence for the class, bright: most"
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,6 +143,11 @@ class Explanation:
         """Whether pictures show evidence against the class too, in blue."""
         return not METHODS[self.method].relative and any(strengths(np.atleast_2d(one))[1] for one in self.heatmaps)
 
+    @property
+    def color_key(self) -> str:
+        """What the colors of the pictures mean."""
+        return _SIGNED_KEY if self.is_signed else _EVIDENCE_KEY
+
     def plot(self, columns: int = 4, threshold: float | str | None = None) -> NDArray[np.object_]:
         """Plot the heatmaps over the images with matplotlib.
 
@@ -180,8 +185,7 @@ class Explanation:
             _plot_one(axes, pictures[index] if index < len(pictures) else None)
             if index < len(pictures):
                 axes.set_title(self._title(index), fontsize="medium")
-        if self.is_signed:
-            figure.supxlabel(SIGNED_KEY, fontsize="small")
+        figure.supxlabel(self.color_key, fontsize="small")
         return flat[: len(pictures)]
 
     def to_boxes(self, threshold: float | str = BOX_THRESHOLD, largest: bool = True) -> list[NDArray[np.int64]]:
@@ -254,8 +258,7 @@ class Explanation:
         figures = "".join(_figure(picture, shown._title(index)) for index, picture in enumerate(shown.pictures()))
         at = "" if self.layer is None else f" at {self.layer}"
         more = "" if len(self) == len(shown) else f"; the first {len(shown)} of {len(self)}"
-        key = f"; {SIGNED_KEY}" if self.is_signed else ""
-        head = html.escape(f"{self.method}{at}{more}{key}")
+        head = html.escape(f"{self.method}{at}{more}; {self.color_key}")
         return f'<p>{head}</p><div style="display:flex;flex-wrap:wrap;gap:8px">{figures}</div>'
 
 

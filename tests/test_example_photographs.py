@@ -10,7 +10,7 @@ import pytest
 import kerasxai
 from kerasxai.cli import main
 from kerasxai.data import EXAMPLES, example
-from kerasxai.data.examples import example_or_file
+from kerasxai.data.examples import example_or_file, shown_path
 from kerasxai.tools.errors import KerasxaiError
 
 FOLDER = Path(kerasxai.__file__).parent / "data" / "examples"
@@ -41,7 +41,8 @@ def test_an_unknown_name_is_refused() -> None:
 def test_files_have_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert example_or_file("cat") == Path("cat")
-    assert example_or_file("example:cat") == FOLDER / "cat.jpg"
+    assert example_or_file("example:cat") == FOLDER / "cat.jpg" and shown_path(FOLDER / "cat.jpg") == "example:cat"
+    assert shown_path(FOLDER / "other.jpg") == str(FOLDER / "other.jpg") and shown_path("cat.jpg") == "cat.jpg"
     Path("example:cat").touch()
     assert example_or_file("example:cat") == Path("example:cat")
 

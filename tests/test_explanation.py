@@ -12,7 +12,10 @@ import pytest
 from PIL import Image
 
 import kerasxai
+from kerasxai.cli.explain_files import write_explained
+from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.localization import heatmap_to_boxes
+from kerasxai.viz.overlays import lookup_table
 
 NAMES = ["cat", "<dog>", "bird", "fish", "cow"]
 
@@ -107,6 +110,29 @@ def test_a_color_means_the_same_in_all_pictures(explanation: kerasxai.Explanatio
     assert (expected != kerasxai.viz.draw_heatmap(explanation.images[0], heatmaps[0])).any()
 
 
+def test_all_pictures_come_with_the_meaning_of_their_colors(explanation: kerasxai.Explanation, tmp_path: Path) -> None:
+    unsigned = replace(explanation, heatmaps=np.abs(explanation.heatmaps) + 1)[[0]]
+    signed = replace(unsigned, heatmaps=unsigned.heatmaps * np.resize([1.0, -1.0], unsigned.heatmaps.shape))
+    for one, key in ((unsigned, "dark: no evidence"), (signed, "blue: against")):
+        assert key in one._repr_html_() and key in one.plot()[0].figure.get_supxlabel()
+    plt.close("all")
+    assert unsigned.images is not None
+    files = write_explained(
+        tmp_path,
+        "x",
+        unsigned.images[0].astype(np.uint8),
+        [unsigned, signed],
+        [0],
+        [["a"], ["b"]],
+        ImageInput((32, 32)),
+    )
+    with Image.open(files[-1]) as opened:
+        bottom = np.asarray(opened.convert("RGB"))[-60:].reshape(-1, 3)
+    for colormap in ("inferno", "RdBu_r"):
+        for color in lookup_table(colormap)[[0, 254]]:
+            assert (bottom == color).all(1).any(), f"the last line of the sheet has no bar of {colormap}"
+
+
 def test_plots_are_matplotlib_axes_with_the_pictures(explanation: kerasxai.Explanation) -> None:
     axes = explanation.plot(columns=3)
     assert axes.shape == (5,) and len(axes[0].figure.axes) == 6
@@ -176,6 +202,7 @@ def test_methods_are_shown_side_by_side(model: Any, files: list[Path], caplog: p
     figure = kerasxai.show_methods(model, files[0], methods=["cam", "saliency"], columns=2)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[1:] == ["cam", "saliency", ""] and "%" in titles[0]
+    assert "dark: no evidence" in figure.get_supxlabel()
     # Without a pooling head no CAM: it is left out, with the reason.
     convolution = keras.layers.Conv2D(4, 3, strides=8)
     flat = keras.Sequential(

@@ -25,6 +25,7 @@ from kerasxai.cli.models_in import load_named
 from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
+from kerasxai.data.examples import shown_path
 from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.kinds import class_count, class_index, class_label
 from kerasxai.explainer import Explainer
@@ -162,9 +163,10 @@ def _print(ledger: Ledger, count: int, out: Path) -> None:
         predicted = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
         explanations = record["explanations"]
         explained = ", ".join(dict.fromkeys(one["target_name"] for one in explanations))
-        rows.append((record["image"], predicted, explained, out / record["files"][-1]))
+        rows.append((shown_path(record["image"]), predicted, explained, out / record["files"][-1]))
         layers |= {one["method"]: one["layer"] for one in explanations if one["layer"]}
     for start in range(0, len(rows), _ROWS):
         print_table(("image", "predicted", "explained", "picture"), rows[start : start + _ROWS])
     if layers:
         print("explained at " + ", ".join(f"{layer} ({method})" for method, layer in layers.items()))
+    print("colors: dark to bright, none to most evidence; red for the class, blue against it")

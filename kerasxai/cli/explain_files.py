@@ -15,6 +15,7 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
+from kerasxai.viz.overlays import Color
 
 _COLUMNS = 6
 
@@ -90,16 +91,21 @@ def write_explained(
     """
     files, cells = [], [image]
     for explanation in explanations:
-        heatmap = explanation.heatmaps[rows[0]]
-        cells.append(_overlay(image, explanation, heatmap, model_input))
-        _save_map(out / f"{stem}_{explanation.method}.npy", heatmap)
+        its = explanation[rows]
+        cells += _overlays(image, its, model_input)
+        _save_map(out / f"{stem}_{explanation.method}.npy", its.heatmaps[0])
         files.append(out / f"{stem}_{explanation.method}.png")
         viz.save_png(files[-1], cells[-1])
     if len(explanations) > 1:
         labels = ["image", *(f"{e.method}: {name}" for e, (name,) in zip(explanations, explained, strict=True))]
         parts = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
         files.append(out / f"{stem}.png")
-        viz.save_png(files[-1], viz.grid([cells[part] for part in parts], captions=[labels[part] for part in parts]))
+        sheet = viz.grid(
+            [cells[part] for part in parts],
+            captions=[labels[part] for part in parts],
+            legend=_legend([explanation[rows] for explanation in explanations]),
+        )
+        viz.save_png(files[-1], sheet)
     return files
 
 
@@ -118,25 +124,39 @@ def write_classes(
     """
     files, lines = [], []
     for explanation, names in zip(explanations, explained, strict=True):
-        heatmaps = explanation.heatmaps[rows]
-        cells = [image, *(_overlay(image, explanation, heatmap, model_input) for heatmap in heatmaps)]
+        its = explanation[rows]
+        cells = [image, *_overlays(image, its, model_input)]
         lines.append((cells, ["image", *(f"{explanation.method}: {name}" for name in names)]))
-        _save_map(out / f"{stem}_{explanation.method}.npy", heatmaps)
+        _save_map(out / f"{stem}_{explanation.method}.npy", its.heatmaps)
         files.append(out / f"{stem}_{explanation.method}.png")
-        viz.save_png(files[-1], viz.grid([cells], captions=[lines[-1][1]]))
+        sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([its]))
+        viz.save_png(files[-1], sheet)
     if len(explanations) > 1:
         files.append(out / f"{stem}.png")
-        viz.save_png(files[-1], viz.grid([cells for cells, _ in lines], captions=[texts for _, texts in lines]))
+        sheet = viz.grid(
+            [cells for cells, _ in lines],
+            captions=[texts for _, texts in lines],
+            legend=_legend([explanation[rows] for explanation in explanations]),
+        )
+        viz.save_png(files[-1], sheet)
     return files
 
 
-def _overlay(
-    image: NDArray[np.uint8], explanation: Explanation, heatmap: NDArray[np.float32], model_input: ImageInput
-) -> NDArray[np.uint8]:
-    row = METHODS[explanation.method]
+def _overlays(image: NDArray[np.uint8], explanation: Explanation, model_input: ImageInput) -> list[NDArray[np.uint8]]:
+    """Draw the heatmaps of one image, all in the same colors."""
+    row, signed = METHODS[explanation.method], explanation.is_signed
     # The raw map is that of the model's input; the overlay shows it on the image.
-    shown = heatmap if model_input.fit == "stretch" else model_input.restored(heatmap, image.shape[:2])
-    return viz.draw_heatmap(image, shown, row.pixelwise, row.relative)
+    shown = [
+        heatmap if model_input.fit == "stretch" else model_input.restored(heatmap, image.shape[:2])
+        for heatmap in explanation.heatmaps
+    ]
+    return [viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative, signed) for heatmap in shown]
+
+
+def _legend(explanations: list[Explanation]) -> list[tuple[str, Color | str]]:
+    """Return the color bars of a sheet: maps with evidence against the class have colors of their own."""
+    kinds = sorted({explanation.is_signed for explanation in explanations})
+    return [entry for signed in kinds for entry in viz.map_legend(signed)]
 
 
 def _save_map(path: Path, heatmap: NDArray[np.float32]) -> None:

@@ -82,6 +82,21 @@ def example_or_file(path: str | os.PathLike[str]) -> Path:
     return _file(text.removeprefix(PREFIX))
 
 
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """Return `example:NAME` for the file of an installed photograph, and any other path as text.
+
+    Args:
+        path: The path of a file.
+
+    Example:
+        >>> shown_path(example_or_file("example:cat"))
+        'example:cat'
+    """
+    file = Path(path)
+    is_installed = file.parent == Path(__file__).parent and file.stem in EXAMPLES
+    return f"{PREFIX}{file.stem}" if is_installed else os.fspath(path)
+
+
 def _file(name: str) -> Path:
     if name not in EXAMPLES:
         raise unknown("example", name, EXAMPLES)
