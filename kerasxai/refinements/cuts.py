@@ -8,6 +8,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from kerasxai.localization import has_evidence
 from kerasxai.methods.segmentation import segment_means, slic_superpixels
@@ -30,7 +31,7 @@ class _Settings(NamedTuple):
     rounds: int
 
 
-class _Parts(NamedTuple):
+class Superpixels(NamedTuple):
     """The superpixels of an image.
 
     Attributes:
@@ -94,26 +95,28 @@ def graphcut(
     whole("segments", segments, 2)
     settings = _Settings(high, low, trust, rounds)
     refined = []
-    parts: _Parts | None = None
-    for row, (heatmap, image) in enumerate(zip(heatmaps, images, strict=True)):
-        # An image with several classes has a row for each, one after the other.
-        if row and not np.array_equal(image, images[row - 1]):
-            parts = None
-        if has_evidence(heatmap):
-            parts = parts or _parts(image, segments, smooth)
-            mask = _object(heatmap, parts, settings)
-            heatmap = heatmap if mask is None else _bent(heatmap, mask[parts.labels])
-        refined.append(heatmap)
+    parts: Superpixels | None = None
+    # A thousand colors are too few for several threads, which wait for each other longer than they compute.
+    with threadpool_limits(1):
+        for row, (heatmap, image) in enumerate(zip(heatmaps, images, strict=True)):
+            # An image with several classes has a row for each, one after the other.
+            if row and not np.array_equal(image, images[row - 1]):
+                parts = None
+            if has_evidence(heatmap):
+                parts = parts or superpixels_of(image, segments, smooth)
+                mask = _object(heatmap, parts, settings)
+                heatmap = heatmap if mask is None else _bent(heatmap, mask[parts.labels])
+            refined.append(heatmap)
     return np.stack(refined).astype(np.float32)
 
 
-def _parts(image: NDArray[Any], segments: int, smooth: float) -> _Parts:
+def superpixels_of(image: NDArray[Any], segments: int, smooth: float) -> Superpixels:
     labels = slic_superpixels(image, segments)
     colors = segment_means(lab(image), labels)
-    return _Parts(labels, colors, *borders(colors, labels, smooth))
+    return Superpixels(labels, colors, *borders(colors, labels, smooth))
 
 
-def _object(heatmap: NDArray[np.float64], parts: _Parts, settings: _Settings) -> NDArray[np.bool_] | None:
+def _object(heatmap: NDArray[np.float64], parts: Superpixels, settings: _Settings) -> NDArray[np.bool_] | None:
     """Return which superpixels are the object, `(d,)`, or None if the heatmap does not support both sides."""
     high, low, trust, rounds = settings
     share = segment_means(np.maximum(heatmap, 0)[..., None] / heatmap.max(), parts.labels)[:, 0]
