@@ -23,6 +23,7 @@ from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.segment import backbone_of, segment
 from kerasxai.training.segment_config import Measuring, SegmentConfig
 from kerasxai.training.segment_fit import new_segmenter
+from kerasxai.training.segment_predictions import Predictor
 
 SIDE = 32
 COUNTS = {"train": 12, "validation": 4, "test": 4}
@@ -115,6 +116,7 @@ def config(classifier: Path) -> SegmentConfig:
         "squares",
         str(classifier),
         refine="",
+        cut="labelcut:segments=100",
         foreground=0.4,
         background=0.2,
         backbone="Tiny",
@@ -151,15 +153,18 @@ def test_a_run_leaves_masks_predictions_sheets_and_figures(finished: Path) -> No
         assert len(list((finished / "pseudo_masks" / split / split).glob("*.png"))) == COUNTS[split]
     assert not (finished / "pseudo_masks" / "test").exists(), "test images get no pseudo-masks"
     for folder in (finished, finished / "true_masks"):
-        assert len(list((folder / "predictions").rglob("*.png"))) == COUNTS["test"]
+        for masks in ("predictions", "refined_predictions"):
+            assert len(list((folder / masks).rglob("*.png"))) == COUNTS["test"]
         assert [(row["phase"], row["epoch"]) for row in RunFolder(folder).rows] == [("segmenter", 0), ("segmenter", 1)]
         assert len(list((folder / "sheets").glob("*.png"))) == 2
         assert (folder / "history.png").exists()
         assert not (folder / "checkpoints").exists()
     results = json.loads((finished / "segmentation.json").read_text())
-    steps = {"seeds", "refined", "centered_gaussian", "pseudo_masks", "pseudo_masks_labeled", "all_background"}
+    steps = {"seeds", "refined", "centered_gaussian", "all_background"}
+    steps |= {"pseudo_masks_filled", "pseudo_masks", "pseudo_masks_labeled"}
     assert set(results["train"]) == steps
-    assert set(results["test"]) == steps | {"segmenter", "true_masks"}
+    networks = {"segmenter", "true_masks"}
+    assert set(results["test"]) == steps | networks | {f"{name}_refined" for name in networks}
     assert results["images"] == COUNTS
     assert results["test"]["seeds"]["threshold"] == results["train"]["seeds"]["threshold"]
     assert results["train"]["seeds"]["mean_iou"] > 0.9 > results["train"]["centered_gaussian"]["mean_iou"]
@@ -225,11 +230,12 @@ def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(
 ) -> None:
     before = (finished / "model.keras").stat().st_mtime_ns
     words = ["--data", "squares", "--seeds", config.seeds, "--refine", "", "--foreground", "0.4", "--background", "0.2"]
+    words += ["--cut", config.cut]
     words += ["--backbone", "Tiny"]
     words += ["--width", "8", "--epochs", "2", "--batch-size", "4", "--true-masks", "--out", str(finished)]
     assert main(["segment", *words]) == 0
     printed = capsys.readouterr().out
-    for text in ("blind: all background", "refined seeds", "segmenter trained on true masks"):
+    for text in ("blind: all background", "refined seeds", "segmenter, refined", "segmenter trained on true masks"):
         assert text in printed
     assert main(["segment", *words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
@@ -247,10 +253,44 @@ def test_mistakes_end_the_command_before_anything_is_written(
         replace(config, background=1.0)
     with pytest.raises(KerasxaiError, match="smallest must be at most largest"):
         replace(config, smallest=2.0)
+    with pytest.raises(KerasxaiError, match="expected labelcut, perhaps with options"):
+        replace(config, cut="graphcut")
+    with pytest.raises(KerasxaiError, match="expected labelcut, perhaps with options"):
+        Measuring(refine_predictions="labelcut,flip")
     use(Squares(masks=0), monkeypatch)
     with pytest.raises(KerasxaiError, match="expected data with class masks for true_masks"):
         segment(config, out, Measuring(true_masks=True))
     assert not out.exists()
+
+
+def test_predictions_are_refined_by_image_and_mirrored_image() -> None:
+    """A network of one pixel is the same for mirrored images, one that shifts is not."""
+    image = Squares().sample("train", 5)["image"][None]
+    kernel = np.zeros((1, 3, 3, 3), np.float32)
+    kernel[0, 0] = np.array([[0, -1, 1], [0, 0, 0], [0, 1, -1]]) / 20
+    layer = keras.layers.Conv2D(3, (1, 3), padding="same")
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), layer])
+    layer.set_weights([kernel, np.array([3.0, 0, 0], np.float32)])
+    (plain,) = Predictor(model)(image)
+    np.testing.assert_array_equal(plain, model.predict(image.astype(np.float32), verbose=0).argmax(-1))
+    first, flipped = Predictor.of(model, "flip")(image)
+    np.testing.assert_array_equal(first, plain)
+    np.testing.assert_array_equal(flipped[:, :, ::-1], Predictor.of(model, "flip")(image[:, :, ::-1])[1])
+    assert (plain[:, :, ::-1] != Predictor(model)(image[:, :, ::-1])[0]).any()
+    true = Squares().sample("train", 5)["class_mask"]
+    _, cut = Predictor.of(model, "labelcut:segments=200")(image)
+    assert (cut[0] == true).mean() > 0.98 > (plain[0] == true).mean()
+
+
+def test_refinements_of_predictions_can_be_added_to_a_finished_run(
+    config: SegmentConfig, source: Squares, tmp_path: Path
+) -> None:
+    out = tmp_path / "seg"
+    plain = segment(config, out, Measuring(refine_predictions="", sheet_images=0), verbose=0)
+    assert "segmenter_refined" not in plain["test"] and not (out / "refined_predictions").exists()
+    refined = segment(config, out, Measuring(sheet_images=0), verbose=0)
+    assert refined["test"]["segmenter"] == plain["test"]["segmenter"]
+    assert len(list((out / "refined_predictions").rglob("*.png"))) == COUNTS["test"]
 
 
 def test_the_default_backbone_is_a_copy_of_the_classifier(tmp_path: Path) -> None:

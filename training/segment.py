@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.evaluation.data_check import check_classes, check_splits
-from kerasxai.metrics import SegmentationIoU
 from kerasxai.models.trunk import trunk_of
-from kerasxai.segmentation import SeedIoU, label_map, save_label_map
+from kerasxai.segmentation import SeedIoU, label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import locked
 from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.printable import printable
-from kerasxai.tools.progress import Bar
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.segment_config import Measuring, SegmentConfig
 from kerasxai.training.segment_data import positive_classes, with_files, with_true_masks
-from kerasxai.training.segment_fit import Lesson, SheetRow, fit_segmenter, new_segmenter, predicted
+from kerasxai.training.segment_fit import Lesson, SheetRow, fit_segmenter, new_segmenter
+from kerasxai.training.segment_predictions import Predictor, write_predictions
 from kerasxai.training.segment_seeds import SeedMaker, Tally, make_seeds, mask_file
 from kerasxai.training.train import check_apart
 
@@ -94,9 +92,9 @@ def segment(
 
     Args:
         config: The settings.
-        out: Folder of the run: `config.json`, `command.txt`, `pseudo_masks/` and `predictions/` (palette PNGs with the
-            names of the images), `sheets/`, `history.csv`, `history.png`, `segmentation.json`, `model.keras`, and
-            `true_masks/` with the second segmenter.
+        out: Folder of the run: `config.json`, `command.txt`, `pseudo_masks/`, `predictions/` and `refined_predictions/`
+            (palette PNGs with the names of the images), `sheets/`, `history.csv`, `history.png`, `segmentation.json`,
+            `model.keras`, and `true_masks/` with the second segmenter.
         measuring: What is measured; None for the defaults.
         verbose: As for `keras.Model.fit`.
 
@@ -192,7 +190,9 @@ def _fit(run: _Run, true_masks: bool) -> None:
         if run.dataset.info.has_class_masks
         else None
     )
-    lesson = Lesson(pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run))
+    lesson = Lesson(
+        pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run), run.measuring.refine_predictions
+    )
     model = new_segmenter(backbone_of(run.config), run.num_classes, run.size, run.config)
     fit_segmenter(model, lesson, out, run.config, run.verbose)
 
@@ -237,26 +237,11 @@ def _results(run: _Run, tallies: dict[str, Tally]) -> JSON:
                 figures[name] = metric.result()
     folders = {"segmenter": run.out} | ({"true_masks": run.out / TRUE_MASKS} if run.measuring.true_masks else {})
     for name, folder in folders.items():
-        steps["test"] |= _measured(run, folder, name)
+        predictor = Predictor.of(models.load(folder / "model.keras"), run.measuring.refine_predictions)
+        count = run.count("test")
+        batches = run.samples("test", run.dataset.info.has_class_masks).take(count).batch(run.config.batch_size)
+        steps["test"] |= write_predictions(predictor, batches.as_numpy_iterator(), count, folder, name)
     labeled = {split: tally.labeled[0] / max(1, tally.labeled[1]) for split, tally in tallies.items()}
     images = {split: tally.done for split, tally in tallies.items()}
     names = list(run.dataset.class_names)
     return {"class_names": names, "images": images, "labeled_pixels": labeled, "thresholds_of": tuned, **steps}
-
-
-def _measured(run: _Run, folder: Path, name: str) -> JSON:
-    """Write the predictions of the test images, and return the figures of a segmenter, if there are true masks."""
-    model, metric, count = models.load(folder / "model.keras"), SegmentationIoU(run.num_classes), run.count("test")
-    batches = run.samples("test", run.dataset.info.has_class_masks).take(count).batch(run.config.batch_size)
-    done = 0
-    with Bar(count, "predictions") as bar:
-        for batch in batches.as_numpy_iterator():
-            found = predicted(model, batch["image"])
-            for offset, labels in enumerate(found):
-                sample = {"name": batch["name"][offset]} if "name" in batch else {}
-                save_label_map(mask_file(folder / "predictions", sample, done + offset), labels)
-            if "class_mask" in batch:
-                metric.update(found, batch["class_mask"])
-            done += len(found)
-            bar.reach(done)
-    return {name: metric.result()} if np.sum(metric.confusion) else {}

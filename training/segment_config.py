@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from kerasxai.methods import METHODS
 from kerasxai.refinements import REFINE_HELP
+from kerasxai.segmentation.cut_settings import NAME as LABELCUT
+from kerasxai.segmentation.cut_settings import LabelCut, parsed_cut
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.json_output import JsonOutput
 from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS
@@ -27,8 +29,23 @@ SEEDS, MEASURING = "seeds", "measuring"
 """Headings of `--help`."""
 REFINE = "graphcut:high=0.7:low=0.4"
 """Class maps of stride 8 and more reach beyond the object: the colors are fitted to their upper part."""
+CUT_HELP = f"{LABELCUT} with options as {LABELCUT}:trust=1:smooth=4; '': none"
+FLIP = "flip"
+PREDICTION_CUT = LabelCut(trust=1.0)
+"""Probabilities of a segmenter reach as far as the object: they count for more than class maps."""
 _THRESHOLD = Limits(least=0, below=1)
 _SCALE = Limits(least=0.1, most=10)
+
+
+def prediction_steps(text: str) -> tuple[bool, LabelCut | None]:
+    """Parse the refinements of predictions: whether images are also mirrored, and the cut.
+
+    Raises:
+        KerasxaiError: A step that does not exist, or is not in its place.
+    """
+    first, _, rest = text.partition(",")
+    flip = first.strip() == FLIP
+    return flip, parsed_cut((rest if flip else text).strip(), PREDICTION_CUT)
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,8 @@ class SegmentConfig(RunConfig):
         foreground: As for `kerasxai.segmentation.Confidence`.
         background: As for `kerasxai.segmentation.Confidence`.
         refined: As for `kerasxai.segmentation.Confidence`.
+        cut: The cut of all classes of an image at once that labels the pixels of pseudo-masks, `labelcut` with options;
+            empty: the refined maps, joined.
         images: The number of training images, the first ones; None: all.
         validation_images: The number of validation images, whose pseudo-masks choose the best epoch; None: all.
         backbone: A name in `kerasxai.BACKBONES` or a model file; None: the classifier of the seeds up to its last
@@ -62,6 +81,8 @@ class SegmentConfig(RunConfig):
         class_masks: A folder of palette PNGs with true masks; read for measuring only.
     """
 
+    older_defaults: ClassVar[Mapping[str, object]] = {"cut": ""}
+
     data: str = setting("name of a data set, or a folder of images with their labels", DATA)
     seeds: str = setting(
         "the classifier that makes the seeds: the folder of a run, or a model file", SEEDS, metavar="RUN|FILE"
@@ -79,6 +100,9 @@ class SegmentConfig(RunConfig):
         limits=_THRESHOLD,
     )
     refined: float = setting("threshold of the refined maps", SEEDS, BOX_THRESHOLD, limits=_THRESHOLD)
+    cut: str = setting(
+        f"cut of all classes of an image at once that labels pseudo-masks, {CUT_HELP}", SEEDS, LABELCUT, parse=str
+    )
     images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
     validation_images: int | None = setting(
         "number of validation images, whose pseudo-masks choose the best epoch (default: all)", DATA, None, limits=COUNT
@@ -109,6 +133,7 @@ class SegmentConfig(RunConfig):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        parsed_cut(self.cut)
         if self.smallest > self.largest:
             raise KerasxaiError(f"smallest must be at most largest, {self.largest}, got {self.smallest}")
 
@@ -121,6 +146,8 @@ class Measuring:
         true_masks: Whether the same network is also trained on true masks, in a subfolder, as the upper bound.
         test_images: The number of test images on which seeds and the segmenter are measured; None: all.
         sheet_images: Validation images drawn each epoch.
+        refine_predictions: Refinements of predicted label maps, from the image alone: `flip` (the mean with the
+            mirrored image) and `labelcut` with options; empty: none.
     """
 
     true_masks: bool = setting(
@@ -128,6 +155,17 @@ class Measuring:
     )
     test_images: int | None = setting("number of measured test images (default: all)", MEASURING, None, limits=COUNT)
     sheet_images: int = setting("validation images drawn each epoch", MEASURING, 6, limits=Limits(least=0, most=1000))
+    refine_predictions: str = setting(
+        f"refinements of predicted masks, from the image alone: {FLIP} (the mean with the mirrored image), and "
+        f"{CUT_HELP}",
+        MEASURING,
+        f"{FLIP},{LABELCUT}",
+        parse=str,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        prediction_steps(self.refine_predictions)
 
 
 SEGMENT = SettingsCommand(

@@ -21,6 +21,7 @@ from kerasxai.training.optimizers import WEIGHT_DECAY
 from kerasxai.training.run_folder import KeepEpochs, RunFolder
 from kerasxai.training.segment_config import SegmentConfig
 from kerasxai.training.segment_data import augmented_pairs, fixed_pairs
+from kerasxai.training.segment_predictions import Predictor
 
 PHASE = "segmenter"
 _NEVER = 1_000_000
@@ -48,6 +49,7 @@ class Lesson:
         count: The number of training pairs.
         measured: Samples with `image` and `class_mask`, measured after each epoch; None: no true masks.
         sheet: The drawn images.
+        refine: The refinements of the drawn predictions, as in `Measuring`.
     """
 
     training: tf.data.Dataset
@@ -55,6 +57,7 @@ class Lesson:
     count: int
     measured: tf.data.Dataset | None
     sheet: Sequence[SheetRow]
+    refine: str = ""
 
 
 def new_segmenter(
@@ -151,27 +154,24 @@ class SegmentationWatch(keras.callbacks.Callback):
         """Measure and draw."""
         with self._guard.block("measure the segmenter"):
             if self.lesson.measured is not None and logs is not None:
-                metric = SegmentationIoU(self.model.output_shape[-1] - 1)
+                # Without refinements, which take longer than the network.
+                plain, metric = Predictor(self.model), SegmentationIoU(self.model.output_shape[-1] - 1)
                 for batch in self.lesson.measured.batch(self.batch_size).as_numpy_iterator():
-                    metric.update(predicted(self.model, batch["image"]), batch["class_mask"])
+                    metric.update(plain(batch["image"])[0], batch["class_mask"])
                 logs["val_mean_iou"] = float(metric.result())
         with self._guard.block("draw a contact sheet"):
             if self.lesson.sheet:
-                sheet = draw_sheet(self.model, self.lesson.sheet, f"epoch {epoch + 1}")
+                predictor = Predictor.of(self.model, self.lesson.refine)
+                sheet = draw_sheet(predictor, self.lesson.sheet, f"epoch {epoch + 1}")
                 viz.save_png(self.out / "sheets" / f"epoch_{epoch + 1:04d}.png", sheet)
 
 
-def predicted(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the label maps `(B, H, W)` of images `(B, H, W, 3)`."""
-    return model.predict_on_batch(images.astype(np.float32)).argmax(-1).astype(np.uint8)
-
-
-def draw_sheet(model: keras.Model, rows: Sequence[SheetRow], title: str) -> NDArray[np.uint8]:
+def draw_sheet(predictor: Predictor, rows: Sequence[SheetRow], title: str) -> NDArray[np.uint8]:
     """Draw images with their label maps and the predicted ones."""
-    found = predicted(model, np.stack([row.image for row in rows]))
-    headings = ["image", *dict.fromkeys(name for row in rows for name in row.columns), "prediction"]
+    found = predictor(np.stack([row.image for row in rows]))
+    headings = ["image", *dict.fromkeys(name for row in rows for name in row.columns), "prediction", "refined"]
     cells = [
-        [row.image, *map(colored, row.columns.values()), colored(labels)]
-        for row, labels in zip(rows, found, strict=True)
+        [row.image, *map(colored, row.columns.values()), *map(colored, predictions)]
+        for row, *predictions in zip(rows, *found, strict=True)
     ]
-    return viz.grid(cells, column_labels=headings, title=title)
+    return viz.grid(cells, column_labels=headings[: len(cells[0])], title=title)

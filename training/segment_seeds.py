@@ -15,7 +15,8 @@ from kerasxai.metrics import Metric, SegmentationIoU
 from kerasxai.metrics.baselines import centered_gaussian
 from kerasxai.metrics.inputs import BACKGROUND, IGNORE
 from kerasxai.refinements.chain import parsed
-from kerasxai.segmentation import Confidence, SeedIoU, pseudo_mask, save_label_map
+from kerasxai.segmentation import Confidence, SeedIoU, joint_labels, label_map, pseudo_mask, save_label_map
+from kerasxai.segmentation.cut_settings import parsed_cut
 from kerasxai.tools.files import read_json, write_json
 from kerasxai.tools.progress import Bar
 from kerasxai.training.segment_config import SegmentConfig
@@ -33,12 +34,14 @@ class Seeds(NamedTuple):
         classes: `(K,)` its classes.
         maps: `(K, H, W)` class maps as the method makes them.
         refined: `(K, H, W)` after refinement.
+        labels: `(H, W)` the label of every pixel from which the pseudo-mask is made.
         mask: `(H, W)` the pseudo-mask.
     """
 
     classes: NDArray[np.int64]
     maps: NDArray[np.float32]
     refined: NDArray[np.float32]
+    labels: NDArray[np.uint8]
     mask: NDArray[np.uint8]
 
 
@@ -59,6 +62,7 @@ class SeedMaker:
         # Refinements of heatmaps alone need no second pass of the model.
         self._steps = steps if all(step.row.needs in ("heatmap", "image") for step in steps) else None
         self._refined = explainer(config.refine) if self._steps is None else None
+        self._cut = parsed_cut(config.cut)
         self._confidence = Confidence(config.foreground, config.background, config.refined)
 
     def __call__(self, images: NDArray[np.uint8], classes: list[NDArray[np.int64]]) -> list[Seeds]:
@@ -78,9 +82,23 @@ class SeedMaker:
             refined = self._refine(maps, repeated, targets)
         ends = np.cumsum(counts)[:-1]
         return [
-            Seeds(own, one, other, pseudo_mask(one, other, own, self._confidence))
-            for own, one, other in zip(classes, np.split(maps, ends), np.split(refined, ends), strict=True)
+            self._seeds(*row)
+            for row in zip(images, classes, np.split(maps, ends), np.split(refined, ends), strict=True)
         ]
+
+    def _seeds(
+        self,
+        image: NDArray[np.uint8],
+        classes: NDArray[np.int64],
+        maps: NDArray[np.float32],
+        refined: NDArray[np.float32],
+    ) -> Seeds:
+        level = self._confidence.refined
+        if self._cut is None:
+            labels = label_map(refined, classes, threshold=level, size=(image.shape[0], image.shape[1]))
+        else:
+            labels = joint_labels(maps, refined, classes, image, threshold=level, cut=self._cut)
+        return Seeds(classes, maps, refined, labels, pseudo_mask(maps, refined, classes, self._confidence, labels))
 
     def _refine(
         self, maps: NDArray[np.float32], images: NDArray[np.float32], targets: NDArray[np.int64]
@@ -115,17 +133,24 @@ class Tally:
             return
         if not self.metrics:
             sweeps = {name: SeedIoU(self.num_classes) for name in ("seeds", "refined", "centered_gaussian")}
-            fixed = ("pseudo_masks", "pseudo_masks_labeled", "all_background")
+            fixed = ("pseudo_masks_filled", "pseudo_masks", "pseudo_masks_labeled", "all_background")
             self.metrics = {**sweeps, **{name: SegmentationIoU(self.num_classes) for name in fixed}}
         gaussian = np.broadcast_to(centered_gaussian(true.shape), seeds.maps.shape)
         for name, maps in (("seeds", seeds.maps), ("refined", seeds.refined), ("centered_gaussian", gaussian)):
             self.metrics[name].update(maps, seeds.classes, true)  # type: ignore[attr-defined]
         certain = seeds.mask != IGNORE
         # As IRN measures them, with uncertain pixels as background, and on the pixels that have a label.
-        filled = np.where(certain, seeds.mask, BACKGROUND)
-        pairs = ((filled, true), (filled, np.where(certain, true, IGNORE)), (np.zeros_like(filled), true))
-        for name, (one, mask) in zip(("pseudo_masks", "pseudo_masks_labeled", "all_background"), pairs, strict=True):
-            self.metrics[name].update([one], [mask])  # type: ignore[attr-defined]
+        known = np.where(certain, seeds.mask, BACKGROUND)
+        fixed_pairs = {
+            "pseudo_masks_filled": (seeds.labels, true),
+            "pseudo_masks": (known, true),
+            "pseudo_masks_labeled": (known, np.where(certain, true, IGNORE)),
+            "all_background": (np.zeros_like(known), true),
+        }
+        for name, (one, mask) in fixed_pairs.items():
+            # A tally that an older version began has no filled pseudo-masks.
+            if name in self.metrics:
+                self.metrics[name].update([one], [mask])  # type: ignore[attr-defined]
 
     def count(self, seeds: Seeds) -> None:
         """Count an image."""

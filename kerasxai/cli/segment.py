@@ -14,10 +14,13 @@ STEPS = {
     "centered_gaussian": "blind: centered Gaussian of the labels",
     "seeds": "seeds",
     "refined": "refined seeds",
+    "pseudo_masks_filled": "pseudo-masks, uncertain pixels filled",
     "pseudo_masks": "pseudo-masks, uncertain as background",
     "pseudo_masks_labeled": "pseudo-masks, certain pixels",
     "segmenter": "segmenter",
+    "segmenter_refined": "segmenter, refined predictions",
     "true_masks": "segmenter trained on true masks",
+    "true_masks_refined": "the same, refined predictions",
 }
 
 _SPLITS = ("train", "test")

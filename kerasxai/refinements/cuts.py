@@ -111,6 +111,7 @@ def graphcut(
 
 
 def superpixels_of(image: NDArray[Any], segments: int, smooth: float) -> Superpixels:
+    """Return the superpixels of an image; separating two of uniform color costs `smooth`."""
     labels = slic_superpixels(image, segments)
     colors = segment_means(lab(image), labels)
     return Superpixels(labels, colors, *borders(colors, labels, smooth))

@@ -1,8 +1,11 @@
+from .cut_settings import LabelCut as LabelCut
+from .label_cut import cut_labels as cut_labels
 from .palette import COLORS as COLORS
 from .palette import colored as colored
 from .palette import read_label_map as read_label_map
 from .palette import save_label_map as save_label_map
 from .pseudo import Confidence as Confidence
+from .pseudo import joint_labels as joint_labels
 from .pseudo import pseudo_mask as pseudo_mask
 from .seeds import SeedIoU as SeedIoU
 from .seeds import label_map as label_map

@@ -6,9 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.inputs import BACKGROUND, IGNORE
+from kerasxai.metrics.segmentation import MOST_CLASSES, checked_label_maps
+from kerasxai.segmentation.cut_settings import LabelCut
+from kerasxai.segmentation.label_cut import cut_labels
 from kerasxai.segmentation.seeds import label_map, normalized
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS, within
+
+_ABSENT, _PRESENT = 0.3, 0.7
+"""Shares of the maximum of a class map up to which a class is not supported, and from which on it fully is."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,55 @@ class Confidence:
                 raise KerasxaiError(f"{name} must be below 1, got 1")
 
 
+def joint_labels(
+    maps: ArrayLike,
+    refined: ArrayLike,
+    classes: ArrayLike,
+    image: ArrayLike,
+    *,
+    threshold: float = BOX_THRESHOLD,
+    cut: LabelCut | None = None,
+) -> NDArray[np.uint8]:
+    """Return the labels of all pixels of an image, by one cut of all its classes; see `cut_labels`.
+
+    Refinements work class by class, and know of another class only that it is not this one. Here the background and
+    each class have their own colors. The colors are fitted to the joined refined maps first; a class is as probable as
+    its map before refinement is high, from 0 at 30 % of its maximum to 1 at 70 %, and the background where no map is.
+
+    Args:
+        maps: `(K, h, w)` class maps, not normalized.
+        refined: `(K, h, w)` the same maps after refinement.
+        classes: `(K,)` their classes.
+        image: `(H, W, C)`, any range.
+        threshold: The threshold of the refined maps.
+        cut: The settings of the cut; None for the defaults.
+
+    Returns:
+        `(H, W)` uint8: 0 background, c + 1 for class c.
+
+    Raises:
+        KerasxaiError: Shapes or numbers do not fit.
+
+    Example:
+        >>> joint_labels(maps, refined, [4, 0], image).shape
+        (160, 160)
+    """
+    size = (np.shape(image)[0], np.shape(image)[1])
+    found = label_map(refined, classes, threshold=threshold, size=size)
+    labels = np.append(BACKGROUND, np.asarray(classes, np.int64) + 1)
+    supported = np.clip((normalized(maps, size) - _ABSENT) / (_PRESENT - _ABSENT), 0, 1)
+    probabilities = np.concatenate([1 - supported.max(0, keepdims=True, initial=0.0), supported])
+    # `(K + 1, H, W)`: exactly one is true in each pixel.
+    start = (found == labels[:, None, None]).argmax(0)
+    return labels[cut_labels(probabilities, image, cut, start)].astype(np.uint8)
+
+
 def pseudo_mask(
-    maps: ArrayLike, refined: ArrayLike, classes: ArrayLike, confidence: Confidence | None = None
+    maps: ArrayLike,
+    refined: ArrayLike,
+    classes: ArrayLike,
+    confidence: Confidence | None = None,
+    labels: ArrayLike | None = None,
 ) -> NDArray[np.uint8]:
     """Return the pseudo-mask of an image: labels where refinement and class maps agree, 255 elsewhere.
 
@@ -48,6 +101,7 @@ def pseudo_mask(
         refined: `(K, H, W)` the same maps after refinement.
         classes: `(K,)` their classes.
         confidence: The thresholds; None for the defaults.
+        labels: `(H, W)` labels of all pixels in place of those of the refined maps, such as `joint_labels`.
 
     Returns:
         `(H, W)` uint8: 0 background, c + 1 for class c, 255 uncertain.
@@ -63,7 +117,12 @@ def pseudo_mask(
     size = (np.shape(maps)[-2], np.shape(maps)[-1])
     if np.shape(refined) != np.shape(maps):
         raise KerasxaiError(f"refined must have the shape of maps, {np.shape(maps)}, got {np.shape(refined)}")
-    found = label_map(refined, classes, threshold=levels.refined, size=size)
+    if labels is None:
+        found = label_map(refined, classes, threshold=levels.refined, size=size)
+    else:
+        (found,) = checked_label_maps("labels", [labels], MOST_CLASSES, ignore=False)
+        if found.shape != size:
+            raise KerasxaiError(f"labels must have the size of maps, {size}, got {found.shape}")
     certain = label_map(maps, classes, threshold=levels.foreground, size=size)
     highest = normalized(maps, size).max(0, initial=0.0)
     background = (found == BACKGROUND) & (highest <= levels.background)
