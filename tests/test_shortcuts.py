@@ -14,11 +14,13 @@ from kerasxai import data
 from kerasxai.audit.images import AuditImages
 from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts
 from kerasxai.audit.shortcuts.constant_pixels import constant_pixels
+from kerasxai.audit.shortcuts.discriminant import recognized
 from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters, shrunk
 from kerasxai.audit.shortcuts.scene import Scene, resized
 from kerasxai.audit.shortcuts.search import searched_classes, strongest, suspects_of
 from kerasxai.audit.shortcuts.search import tested as tried
 from kerasxai.audit.shortcuts.sheets import sheet_of
+from kerasxai.audit.shortcuts.tone import tone_features, unusual_tone
 from kerasxai.audit.shortcuts.verdict import TriedSuspect, record
 from kerasxai.audit.store import Store
 from kerasxai.engine.images.image_input import image_input
@@ -218,6 +220,22 @@ def test_colors_are_those_outside_of_known_objects() -> None:
     assert all(len(colors) == 64 * 32 and (colors[:, 0] < 250).any() for colors in known.outside(place))
     covered = Scene(pixels, labels, ("red", "green", "blue"), model_of(None), np.ones_like(left))
     assert all(len(colors) == 64 * 64 for colors in covered.outside(place))
+
+
+def test_a_color_cast_is_seen_in_scenes_of_all_colors() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(150) % 3
+    texture = ndimage.gaussian_filter(generator.normal(0, 25, (150, SIDE, SIDE)), (0, 0.7, 0.7))
+    scenes = generator.uniform(60, 190, (150, 1, 1, 3)) + texture[..., None]
+    marked = np.flatnonzero(labels == MARKED)[:30]
+    scenes[marked] *= [1.15, 1.0, 0.8]
+    scene = Scene(np.clip(scenes, 0, 255).astype(np.uint8), labels, ("red", "green", "blue"), model_of(None))
+    features, is_own = tone_features(scene), labels == MARKED
+    assert recognized(features, is_own)[marked].mean() > 0.9
+    assert recognized(features[:, :20], is_own)[marked].mean() < 0.5, "the colors alone do not show it"
+    found = list(unusual_tone(scene, features, MARKED))
+    assert [one.kind for one in found] == ["color"] and np.isin(found[0].members, marked).mean() > 0.9
+    assert not list(unusual_tone(scene, features, 0))
 
 
 def test_evidence_outside_of_objects_is_counted_by_area() -> None:

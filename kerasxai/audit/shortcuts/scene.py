@@ -14,7 +14,8 @@ Probabilities = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 _LEAST = 1e-6
 _MOST_AT_ONCE = 64
-_LEAST_FREE = 0.1
+LEAST_FREE = 0.1
+"""Where known objects leave less of a part of an image, all of it is taken."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Scene:
             if self.objects is not None:
                 rows, columns = ((np.arange(64) * 2 + 1) * length // 128 for length in self.size)
                 free = place & ~self.objects[number][np.ix_(rows, columns)]
-                kept = free if free.sum() >= _LEAST_FREE * place.sum() else place
+                kept = free if free.sum() >= LEAST_FREE * place.sum() else place
             yield image[kept]
 
     @cached_property
