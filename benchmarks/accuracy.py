@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 import kerasxai
 from benchmarks.accuracy_cases import LADDERS, Ladder
-from benchmarks.tables import Table, report
+from benchmarks.tables import Cell, Table, report
 from kerasxai.data import read_image
-from kerasxai.data.examples import EXAMPLES, example_or_file
+from kerasxai.data.examples import EXAMPLES, PREFIX, example_or_file
 from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.models import load_classifier
 from kerasxai.tools.files import atomic_path, read_json, write_json
@@ -36,13 +36,14 @@ LEVEL = 0.95
 QUICK = MappingProxyType({"methods": ["integrated_gradients"], "images": ["example:cat"]})
 _SAVED_EACH = 500
 Image = NDArray[np.float32]
-Rows = dict[str, dict[str, float]]
+Rows = dict[str, dict[str, dict[str, float]]]
+"""Of each row the numbers of passes and the correlations, by photograph."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [ladder.name for ladder in LADDERS]
     parser.add_argument("--model", default="imagenet:EfficientNetLite0")
-    parser.add_argument("--images", nargs="+", default=[f"example:{name}" for name in EXAMPLES])
+    parser.add_argument("--images", nargs="+", default=[f"{PREFIX}{name}" for name in EXAMPLES])
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument(
@@ -79,13 +80,14 @@ def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], 
             for passes, step in ladder.steps:
                 rows = _stored(arguments.out)
                 key = f"{ladder.name} | {estimator.name} | {_shown(step)}"
-                if name in rows.get(key, {}):
+                row = rows.setdefault(key, {"passes": {}, "correlations": {}})
+                if name in row["passes"]:
                     continue
                 if reference is None:
                     reference = scorer.heatmap(ladder, ladder.reference)[0]
                 heatmap, counted = scorer.heatmap(ladder, {**estimator.options, **step})
                 correlation = float(np.corrcoef(heatmap.ravel(), reference.ravel())[0, 1])
-                rows.setdefault(key, {"passes": passes or counted})[name] = correlation
+                row["passes"][name], row["correlations"][name] = passes or counted, correlation
                 write_json(arguments.out / "accuracy.json", rows)
                 report(f"{name} | {key} | {correlation:.3f}")
 
@@ -182,20 +184,26 @@ def _shown(options: Mapping[str, Any]) -> str:
 
 def table(rows: Rows) -> Table:
     """Return a table with a row for each estimator."""
-    families: dict[tuple[str, str], dict[int, float]] = {}
+    families: dict[tuple[str, str], dict[int, list[float]]] = {}
     for key, row in rows.items():
         method, estimator, _ = key.split(" | ")
-        values = [value for name, value in row.items() if name != "passes"]
-        families.setdefault((method, estimator), {})[int(row["passes"])] = statistics.fmean(values)
-    lines = []
-    for (method, estimator), means in families.items():
-        curve = ", ".join(f"{count}: {means[count]:.3f}" for count in sorted(means))
-        lines.append((method, estimator, curve, passes_until(means)))
-    columns = ("method", "estimator", "mean correlation after so many passes", f"passes until {LEVEL}")
-    photographs = len({name for row in rows.values() for name in row if name != "passes"})
+        passes = round(statistics.fmean(row["passes"].values()))
+        families.setdefault((method, estimator), {})[passes] = list(row["correlations"].values())
+    lines: list[tuple[Cell, ...]] = []
+    for (method, estimator), measured in families.items():
+        means = {count: statistics.fmean(measured[count]) for count in sorted(measured)}
+        curve = ", ".join(f"{count}: {mean:.3f}" for count, mean in means.items())
+        least, largest = min(measured[max(means)]), max(measured[max(means)])
+        lines.append((method, estimator, curve, f"{least:.3f} to {largest:.3f}", passes_until(means)))
+    columns = (
+        *("method", "estimator", "mean correlation after so many passes", "photographs, most passes"),
+        f"passes until {LEVEL}",
+    )
+    photographs = sorted({name for row in rows.values() for name in row["passes"]})
+    names = ", ".join(Path(name.removeprefix(PREFIX)).stem for name in photographs)
     notes = (
-        f"Photographs: {photographs}, one seed each. In parentheses: extrapolated from the last count as "
-        "for an average of independent samples.",
+        f"Photographs: {names}; one seed each. In parentheses: extrapolated from "
+        "the last count as for an average of independent samples.",
     )
     return Table("correlation", "Accuracy by number of passes", columns, tuple(lines), notes)
 

@@ -47,18 +47,27 @@ def _counted(option: str, *counts: int) -> tuple[tuple[int, Options], ...]:
 
 DEFAULT = Estimator("default")
 PAIRED = Estimator("paired", {"sampling": "paired"})
+LINEAR = Estimator("control variate", {"control_variate": "linear"})
+BOTH = Estimator("paired, control variate", PAIRED.options | LINEAR.options)
+COARSE: tuple[Options, ...] = (
+    {"coarse": 6, "refine_from": 2.0},
+    {"coarse": 4, "refine_from": 2.0},
+    {"coarse": 4, "refine_from": 0.7},
+    {"coarse": 2, "refine_from": 2.0},
+)
+"""From few to many passes; at 2 nothing is refined."""
 
 LADDERS = (
     Ladder(
         "rise",
-        (DEFAULT, PAIRED),
+        (DEFAULT, PAIRED, LINEAR, BOTH),
         _counted("masks", 125, 250, 500),
-        {"masks": 2000, "seed": 1, "sampling": "paired"},
+        {"masks": 2500, "seed": 1} | BOTH.options,
         quantity="probability",
     ),
     Ladder(
         "lime",
-        (DEFAULT,),
+        (DEFAULT, PAIRED),
         _counted("samples", 125, 250, 500),
         {"samples": 2000, "seed": 1},
         quantity="probability",
@@ -88,6 +97,13 @@ LADDERS = (
         "occlusion",
         (DEFAULT,),
         tuple((0, {"stride": stride}) for stride in (32, 24, 16)),
+        {"stride": 8},
+        quantity="logit",
+    ),
+    Ladder(
+        "occlusion",
+        (Estimator("coarse to fine", {"stride": 8}),),
+        tuple((0, options) for options in COARSE),
         {"stride": 8},
         quantity="logit",
     ),

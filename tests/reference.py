@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+from scipy.interpolate import RegularGridInterpolator
 from scipy.signal import correlate
 
 
@@ -142,6 +143,42 @@ def occlusion(
         total[top : top + side[0], left : left + side[1]] += score(image) - score(hidden)
         covered[top : top + side[0], left : left + side[1]] += 1
     return total / covered
+
+
+def coarse_occlusion(
+    score: Callable[[np.ndarray], float],
+    image: np.ndarray,
+    starts: tuple[list[int], list[int]],
+    side: int,
+    lines: list[list[int]],
+    share: float,
+) -> tuple[np.ndarray, int]:
+    """Black squares of `side` at `starts`, first those in `lines`, then all between large ones; the rest interpolated.
+
+    Returns the map and the number of squares for which the score was computed.
+    """
+
+    def drop(i: int, j: int) -> float:
+        hidden = image.copy()
+        hidden[starts[0][i] : starts[0][i] + side, starts[1][j] : starts[1][j] + side] = 0
+        return score(image) - score(hidden)
+
+    found = {(i, j): drop(i, j) for i in lines[0] for j in lines[1]}
+    large = share * max(abs(value) for value in found.values())
+    cells = [list(itertools.pairwise(line)) for line in lines]
+    for (top, bottom), (left, right) in itertools.product(*cells):
+        if max(abs(found[corner]) for corner in itertools.product((top, bottom), (left, right))) >= large:
+            inside = itertools.product(range(top, bottom + 1), range(left, right + 1))
+            found |= {(i, j): drop(i, j) for i, j in inside}
+    counted = len(found)
+    coarse = [[found[i, j] for j in lines[1]] for i in lines[0]]
+    between = RegularGridInterpolator(tuple(lines), coarse)
+    total, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+    for i, j in itertools.product(*map(range, map(len, starts))):
+        square = tuple(slice(line[k], line[k] + side) for line, k in zip(starts, (i, j), strict=True))
+        total[square] += found[i, j] if (i, j) in found else between((i, j)).item()
+        covered[square] += 1
+    return total / covered, counted
 
 
 def rise_mask(cells: np.ndarray, shift: tuple[float, float], sides: tuple[int, int]) -> np.ndarray:

@@ -43,11 +43,11 @@ def test_rows_are_measured_once_and_their_scores_are_stored(
     image = np.random.default_rng(0).random((16, 16, 3)).astype("float32")
     accuracy.measure(model, image, "noise", list(TINY), settings(tmp_path))
     rows = accuracy._stored(tmp_path)
-    assert rows["rise | default | masks=200"]["noise"] == pytest.approx(1)
-    assert rows["rise | default | masks=8"]["noise"] < 0.999
-    assert rows["rise | coarse | masks=200"]["noise"] < 0.999
+    assert rows["rise | default | masks=200"]["correlations"]["noise"] == pytest.approx(1)
+    assert rows["rise | default | masks=8"]["correlations"]["noise"] < 0.999
+    assert rows["rise | coarse | masks=200"]["correlations"]["noise"] < 0.999
     # The default patch has 2 pixels: 8 positions along each side, and the pass of the whole image is not one of them.
-    assert rows["occlusion | default | stride=2"]["passes"] == 64
+    assert rows["occlusion | default | stride=2"]["passes"] == {"noise": 64}
     assert [row[:2] for row in accuracy.table(rows).rows] == [
         ("rise", "default"),
         ("rise", "coarse"),

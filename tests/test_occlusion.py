@@ -1,5 +1,6 @@
 """Occlusion, its fills, and what all methods share that explain plain functions."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kerasxai
-from kerasxai.methods.occlusion import patch_corners
+from kerasxai.methods.occlusion import patch_starts
 
 GENERATOR = np.random.default_rng(2)
 WEIGHTS = GENERATOR.normal(size=(9, 13, 3, 2))
@@ -51,7 +52,7 @@ def test_every_pixel_is_covered_and_no_patch_hangs_over(height: int, width: int,
     patch = data.draw(st.tuples(st.integers(1, height), st.integers(1, width)))
     stride = data.draw(st.tuples(st.integers(1, patch[0]), st.integers(1, patch[1])))
     covered = np.zeros((height, width))
-    corners = patch_corners((height, width), patch, stride)
+    corners = list(itertools.product(*patch_starts((height, width), patch, stride)))
     for top, left in corners:
         assert top + patch[0] <= height and left + patch[1] <= width
         covered[top : top + patch[0], left : left + patch[1]] += 1

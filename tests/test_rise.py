@@ -7,7 +7,7 @@ import pytest
 import reference
 
 import kerasxai
-from kerasxai.methods.rise import random_grids, upsampled_masks
+from kerasxai.methods.random_masks import random_grids, upsampled_masks
 
 GENERATOR = np.random.default_rng(4)
 WEIGHTS = GENERATOR.normal(size=(11, 14, 3, 2))

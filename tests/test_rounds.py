@@ -11,7 +11,8 @@ import zoo
 
 import kerasxai
 from kerasxai.methods.kernelshap import Game
-from kerasxai.methods.rise import random_grids
+from kerasxai.methods.lime import random_coalitions
+from kerasxai.methods.random_masks import random_grids
 from kerasxai.methods.rounds import BatchMeans, share_of_range
 
 GENERATOR = np.random.default_rng(8)
@@ -46,6 +47,15 @@ def test_paired_masks_are_complements() -> None:
     np.testing.assert_array_equal(shifts[::2], shifts[1::2])
     np.testing.assert_array_equal(cells[::2], random_grids(range(3), 3, (4, 4), 0.5)[0])
     np.testing.assert_array_equal(cells[3:], random_grids(range(3, 6), 3, (4, 4), 0.5, paired=True)[0])
+
+
+@pytest.mark.parametrize("samples", [2, 3, 8, 9])
+def test_paired_samples_are_complements_after_the_whole_image(samples: int) -> None:
+    rows = random_coalitions(samples, 7, 3, paired=True)
+    assert rows.shape == (samples, 7) and rows[0].all()
+    drawn = rows[1 : 1 + (samples - 1) // 2 * 2]
+    np.testing.assert_array_equal(drawn[::2] + drawn[1::2], 1)
+    np.testing.assert_array_equal(rows[1::2], random_coalitions(samples, 7, 3)[1::2])
 
 
 def test_pairs_need_fewer_passes_for_the_same_error() -> None:
@@ -89,7 +99,8 @@ RANDOM, PAIRED = {"sampling": "random"}, {"sampling": "paired"}
 
 
 @pytest.mark.parametrize(
-    ("method", "option", "sampling"), [("rise", "masks", RANDOM), ("rise", "masks", PAIRED), ("lime", "samples", {})]
+    ("method", "option", "sampling"),
+    [("rise", "masks", RANDOM), ("rise", "masks", PAIRED), ("lime", "samples", {}), ("lime", "samples", PAIRED)],
 )
 def test_the_map_is_that_of_the_number_of_samples_in_the_notes(method: str, option: str, sampling: Any) -> None:
     automatic = explain(method, IMAGES[:1], **sampling, until=0.2)
@@ -99,7 +110,9 @@ def test_the_map_is_that_of_the_number_of_samples_in_the_notes(method: str, opti
     assert "samples_used" not in fixed.notes
 
 
-@pytest.mark.parametrize(("method", "options"), [("rise", RANDOM), ("rise", PAIRED), ("lime", {}), ("kernelshap", {})])
+@pytest.mark.parametrize(
+    ("method", "options"), [("rise", RANDOM), ("rise", PAIRED), ("lime", {}), ("lime", PAIRED), ("kernelshap", {})]
+)
 def test_the_estimated_error_is_the_spread_over_seeds(method: str, options: dict[str, Any]) -> None:
     options = options | {"until": 1e-9, "max_masks" if method == "rise" else "max_samples": 500}
     found = [explain(method, IMAGES[:1], seed=seed, **options) for seed in range(12)]
@@ -189,6 +202,7 @@ def test_batch_means() -> None:
         ("rise", {"sampling": "pair"}, "expected a known sampling, got 'pair'; nearest: paired"),
         ("rise", {"sampling": "paired", "probability": 0.4}, "probability must be 0.5 for paired masks, got 0.4"),
         ("rise", {"masks": "automatic"}, "masks must be a whole number, 1 or more, got 'automatic'"),
+        ("lime", {"sampling": "pair"}, "expected a known sampling, got 'pair'; nearest: paired"),
         ("lime", {"max_samples": 50}, "max_samples must be 100 or more, got 50"),
         ("kernelshap", {"max_samples": 90}, "max_samples must be 100 or more"),
     ],

@@ -11,7 +11,7 @@ import tensorflow as tf
 import zoo
 
 import kerasxai
-from kerasxai.methods.rise import upsampled_masks
+from kerasxai.methods.random_masks import upsampled_masks
 
 layers = keras.layers
 SIDES = {"series": (12,), "volume": (6, 5, 4)}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
-from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values
+from kerasxai.methods.perturbation import SAMPLINGS, Fill, explained_quantity, fill_values
 from kerasxai.methods.rounds import AUTO, Drawn, FittedSamples, check_enough, precision_of
 from kerasxai.methods.superpixels import (
     HiddenSuperpixels,
@@ -21,7 +21,7 @@ from kerasxai.methods.superpixels import (
     superpixels_of,
     top_superpixels,
 )
-from kerasxai.tools.options import real, whole
+from kerasxai.tools.options import choice, real, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
@@ -45,6 +45,7 @@ def lime(
     explain: str | None = None,
     until: float = 0.05,
     max_samples: int = 8000,
+    sampling: str = "random",
 ) -> tf.Tensor:
     """LIME: the weights of a ridge regression of the score on the visible superpixels, signed.
 
@@ -67,6 +68,7 @@ def lime(
         until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map. It is the
             root mean square over the pixels, from the covariance of the weights (`FittedSamples.covariance`).
         max_samples: For `"auto"`: the most samples, in whole rounds. A warning is logged if they do not suffice.
+        sampling: `"random"`, or `"paired"`: after the first, each second sample is the complement of the one before.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep
@@ -89,19 +91,20 @@ def lime(
     explain = explained_quantity(model, explain, "probability")
     top, seed = whole("top", top, 1), whole("seed", seed, 0)
     kernel_width, alpha = real("kernel_width", kernel_width, 0), real("alpha", alpha, 0)
+    paired = choice("sampling", sampling, SAMPLINGS) == "paired"
     precision = precision_of("max_samples", until, max_samples, _ROUND, _ROUND)
     drawn = None if samples != AUTO else Drawn()
     most = precision.most if samples == AUTO else whole("samples", samples, 2)
     pixels = batch.images.numpy()
     batch = batch.with_targets(model.resolve(batch, explain).targets)
     regions = superpixels_of(model, batch, segmentation, segments)
-    fit = LocalFit(kernel_width, alpha)
+    fit = LocalFit(kernel_width, alpha, 2 if paired else 1)
     fits = []
     for b, region in enumerate(regions):
         one, count = slice(b, b + 1), int(region.max()) + 1
         fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
         image = HiddenSuperpixels(model, batch.take(one), region, fills, explain)
-        coalitions = random_coalitions(most, count, seed)
+        coalitions = random_coalitions(most, count, seed, paired)
         if drawn is None:
             scores = image.scores(coalitions)
         else:
@@ -124,9 +127,14 @@ def lime(
     return tf.convert_to_tensor(maps, tf.float32)
 
 
-def random_coalitions(samples: int, count: int, seed: int) -> NDArray[np.int8]:
-    """Returns `(samples, count)` int8, 1 for a visible superpixel; the first row is all ones."""
+def random_coalitions(samples: int, count: int, seed: int, paired: bool = False) -> NDArray[np.int8]:
+    """Returns `(samples, count)` int8, 1 for a visible superpixel; the first row is all ones.
+
+    If they are paired, each row with an even index but the first is the complement of the one before.
+    """
     coalitions = np.random.default_rng([seed, count]).integers(0, 2, (samples, count), np.int8)
+    if paired:
+        coalitions[2::2] = 1 - coalitions[1 : samples - 1 : 2]
     coalitions[0] = 1
     return coalitions
 
@@ -153,10 +161,12 @@ class LocalFit:
     Attributes:
         kernel_width: See `lime`.
         alpha: See `lime`.
+        group: How many samples were drawn together.
     """
 
     kernel_width: float
     alpha: float
+    group: int = 1
 
     def error(self, image: HiddenSuperpixels, coalitions: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
         """Returns the standard error of the map of the first samples, as a share of its range."""
@@ -168,5 +178,5 @@ class LocalFit:
         # The ridge leaves the intercept alone.
         penalty = self.alpha * (np.arange(design.shape[1]) < len(weights))
         # The first sample is always the whole image.
-        covariance = FittedSamples(design, importance, residuals, 1, 1, penalty).covariance()
+        covariance = FittedSamples(design, importance, residuals, 1, self.group, penalty).covariance()
         return image.error_of(weights, None if covariance is None else covariance[:-1, :-1])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +12,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from kerasxai.engine.map_layout import spatial_shape
+from kerasxai.methods.coarse_to_fine import CoarseToFine
 from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values, visible_images
+from kerasxai.methods.rounds import pieces
 from kerasxai.methods.windowed import can_recompute_crops, scores_and_map, windowed_scores
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import SHAPES, per_axis
+from kerasxai.tools.options import SHAPES, per_axis, real, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.forward_pass import Forward
     from kerasxai.engine.samples import Samples
-    from kerasxai.engine.score_model import ScoreModel
+    from kerasxai.engine.score_model import Answer, Query, ScoreModel
 
 
 def occluded_scores(
@@ -53,6 +58,8 @@ def occlusion(
     stride: int | tuple[int, ...] | None = None,
     fill: Fill = "black",
     explain: str | None = None,
+    coarse: int = 1,
+    refine_from: float = 0.7,
 ) -> tf.Tensor:
     """Occlusion: `mean over the patches P that cover a pixel of S(x) - S(x with P hidden)`, signed.
 
@@ -63,15 +70,23 @@ def occlusion(
         fill: The fill of hidden pixels: `"black"` (0), `"mean"` (the image's mean color), `"gray"` (the middle of
             the image's range), a number, a color `(C,)` or a picture `(H, W, C)`; for tokens a number, 0 by default.
         explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
+        coarse: 1 hides every patch. With 4, each fourth patch along each axis is hidden first; the patches between them
+            are hidden where one of them changes the score much, and elsewhere the change is interpolated.
+        refine_from: With `coarse`, how much that is: a share of the largest change. 0 hides every patch, a number above
+            1 only the coarse ones.
 
     Returns:
-        Maps `(B, H, W)` at image size, float32, signed. The notes keep `patch` and `stride`.
+        Maps `(B, H, W)` at image size, float32, signed. The notes keep `patch` and `stride`, and with `coarse` above 1
+        also `passes` `(B,)`, how many patches were hidden.
 
     Raises:
         KerasxaiError: A patch larger than the image, or a stride that would leave pixels uncovered.
 
     Example:
         >>> kerasxai.Explainer(model, "occlusion", patch=32, stride=16, fill="mean")(images).heatmaps
+
+        >>> kerasxai.Explainer(model, "occlusion", stride=8, coarse=4)(images).notes["passes"]
+        array([121])
 
     Paper: Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, who draw the
     probability itself with a gray square at each position; here it is the drop, and the last row and column of
@@ -87,37 +102,78 @@ def occlusion(
     patch = per_axis("patch", default if patch is None else patch, len(shape))
     stride = per_axis("stride", tuple((side + 1) // 2 for side in patch) if stride is None else stride, len(shape))
     _check_cover(patch, stride, shape)
+    coarse, refine_from = whole("coarse", coarse, 1), _least(refine_from)
     fills = fill_values(fill, images.numpy())
     crops = {"patch": patch if can_recompute_crops(model, images) else None}
     clean = model.evaluate(scores_and_map, batch, explain=explain, **crops)
-    batch = batch.with_targets(clean.targets)
-    path = clean.path.numpy().decode()
-    query, options = (windowed_scores, {"path": path}) if path else (occluded_scores, {})
-    options |= {"patch": patch, "explain": explain}
-    corners = patch_corners(shape, patch, stride)
+    occluder = Occluder(model, batch.with_targets(clean.targets), fills, clean, patch, explain)
+    starts = patch_starts(shape, patch, stride)
+    corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, len(shape)).astype(np.int32)
     patches = [tuple(slice(a, a + n) for a, n in zip(corner, patch, strict=True)) for corner in corners]
-    maps = np.zeros((len(batch), *shape))
+    grid = CoarseToFine(tuple(map(len, starts)), coarse, refine_from)
+    maps, passes = np.zeros((len(batch), *shape)), np.zeros(len(batch), np.int64)
     covered = np.zeros(shape)
     for pixels in patches:
         covered[pixels] += 1
     for b in range(len(batch)):
-        one = slice(b, b + 1)
-        early = (clean.early[one],) if path else ()
-        batches = ((batch.take(one), corners[part], fills[one], *early) for part in model.chunks(len(corners)))
-        scores = [answer.scores_without for answer in model.evaluate_each(query, batches, **options)]
-        for pixels, drop in zip(patches, (clean.scores[b] - tf.concat(scores, 0)).numpy(), strict=True):
+        if coarse == 1:
+            drops, passes[b] = occluder.drops(b, corners, model.chunks(len(corners))), len(corners)
+        else:
+            drops, passes[b] = grid.values(functools.partial(occluder.drops_at, b, corners))
+            model.report.progress.advance(1)
+        for pixels, drop in zip(patches, drops, strict=True):
             maps[b][pixels] += drop
-    model.record(patch=patch, stride=stride)
+    model.record(patch=patch, stride=stride, **({"passes": passes} if coarse > 1 else {}))
     return tf.convert_to_tensor(maps / covered, tf.float32)
 
 
-def patch_corners(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...]) -> NDArray[np.int32]:
-    """Returns the top left corners `(n, axes)` int32 of patches that cover every pixel, row by row."""
-    starts = []
-    for side, length, step in zip(shape, patch, stride, strict=True):
-        last = side - length
-        starts.append(np.unique([*range(0, last + 1, step), last]))
-    return np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, len(shape)).astype(np.int32)
+@dataclass(frozen=True)
+class Occluder:
+    """The images of a batch with patches hidden.
+
+    Attributes:
+        model: The model.
+        batch: The images, with their targets.
+        fills: See `fill_values`.
+        clean: The answer of `scores_and_map`.
+        patch: Height and width.
+        explain: `"logit"` or `"probability"`.
+    """
+
+    model: ScoreModel
+    batch: Samples
+    fills: NDArray[np.float32]
+    clean: Answer
+    patch: tuple[int, ...]
+    explain: str
+
+    def drops(self, b: int, corners: NDArray[np.int32], parts: Iterable[slice]) -> NDArray[np.floating]:
+        """Returns how far the score of image b falls with a patch at each of the corners `(n, axes)`, `(n,)`."""
+        one, path = slice(b, b + 1), self.clean.path.numpy().decode()
+        query: Query = windowed_scores if path else occluded_scores
+        options, early = ({"path": path}, (self.clean.early[one],)) if path else ({}, ())
+        batches = ((self.batch.take(one), corners[part], self.fills[one], *early) for part in parts)
+        answers = self.model.evaluate_each(query, batches, patch=self.patch, explain=self.explain, **options)
+        scores = [answer.scores_without for answer in answers]
+        return (self.clean.scores[b] - tf.concat(scores, 0)).numpy()
+
+    def drops_at(self, b: int, corners: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Returns the same for some of the corners, float64."""
+        parts = pieces(slice(0, len(numbers)), self.model.effective_batch_size)
+        return self.drops(b, corners[numbers], parts).astype(np.float64)
+
+
+def patch_starts(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[int, ...]) -> list[NDArray[np.int64]]:
+    """Returns along each axis the first pixels of patches that cover every pixel."""
+    lasts = [side - length for side, length in zip(shape, patch, strict=True)]
+    return [np.unique([*range(0, last + 1, step), last]) for last, step in zip(lasts, stride, strict=True)]
+
+
+def _least(refine_from: object) -> float:
+    share = real("refine_from", refine_from)
+    if share < 0:
+        raise KerasxaiError(f"refine_from must be 0 or more, got {share:g}")
+    return share
 
 
 def _check_cover(patch: tuple[int, ...], stride: tuple[int, ...], shape: tuple[int, ...]) -> None:
