@@ -45,18 +45,15 @@ def _counted(option: str, *counts: int) -> tuple[tuple[int, Options], ...]:
     return tuple((count, {option: count}) for count in counts)
 
 
+def _passes(option: str, *values: int) -> tuple[tuple[int, Options], ...]:
+    """Return steps whose passes are counted."""
+    return tuple((0, {option: value}) for value in values)
+
+
 DEFAULT = Estimator("default")
 PAIRED = Estimator("paired", {"sampling": "paired"})
 LINEAR = Estimator("control variate", {"control_variate": "linear"})
 BOTH = Estimator("paired, control variate", PAIRED.options | LINEAR.options)
-COARSE: tuple[Options, ...] = (
-    {"coarse": 6, "refine_from": 2.0},
-    {"coarse": 4, "refine_from": 2.0},
-    {"coarse": 4, "refine_from": 0.7},
-    {"coarse": 2, "refine_from": 2.0},
-)
-"""From few to many passes; at 2 nothing is refined."""
-
 LADDERS = (
     Ladder(
         "rise",
@@ -92,18 +89,15 @@ LADDERS = (
         _counted("steps", 5, 10, 20),
         {"steps": 80, "quadrature": "gauss_legendre"},
     ),
-    Ladder("scorecam", (DEFAULT,), _counted("channels", 80, 160, 320), {}),
+    Ladder("scorecam", (DEFAULT,), _counted("channels", 20, 40, 80), {}),
+    Ladder("occlusion", (DEFAULT,), _passes("stride", 32, 24, 16), {"stride": 8}, quantity="logit"),
     Ladder(
         "occlusion",
-        (DEFAULT,),
-        tuple((0, {"stride": stride}) for stride in (32, 24, 16)),
-        {"stride": 8},
-        quantity="logit",
-    ),
-    Ladder(
-        "occlusion",
-        (Estimator("coarse to fine", {"stride": 8}),),
-        tuple((0, options) for options in COARSE),
+        (
+            Estimator("coarse, interpolated", {"stride": 8, "refine_from": 2.0}),
+            Estimator("coarse to fine", {"stride": 8}),
+        ),
+        _passes("coarse", 6, 4, 3, 2),
         {"stride": 8},
         quantity="logit",
     ),

@@ -55,6 +55,7 @@ PARTS: Mapping[str, Part] = {
         Part("speed", "speed", "every method, in forward passes", by_onednn=True),
         Part("peers", "peers_speed", "the methods of other libraries, in the same rounds", True, True),
         Part("memory", "memory", "peak memory for growing numbers of samples", by_onednn=True),
+        Part("training", "training_step", "training steps, in steps with the GAP head"),
         Part("drawing", "drawing", "the share of an epoch that callbacks take"),
         Part("streaming", "streaming", "reading a folder and explaining it in shards"),
         Part("features", "features_memory", "memory of functions that read a whole data set"),

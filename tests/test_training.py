@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from kills import copied
 from PIL import Image
 from tiny_backbone import in_backbones
@@ -196,6 +197,16 @@ def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(config: TrainCon
     assert {layer.compute_dtype for layer in convolutions} == {"float16"}
     assert model.get_layer("predictions").compute_dtype == "float32"
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_xla_compiles_the_steps_if_it_is_asked_for(config: TrainConfig) -> None:
+    info = kerasxai.data.open(config.data, boxes_csv=config.boxes_csv).info
+    for jit, compiled in (("on", True), ("off", False), ("auto", False)):
+        chosen = replace(config, jit=jit, weights="none")
+        model = new_model(chosen, info)
+        prepare(model, chosen, plan_of(chosen, 32), "finetune", 10)
+        # Keras compiles on GPUs alone by itself.
+        assert model.jit_compile is compiled or (jit == "auto" and tf.config.list_physical_devices("GPU"))
 
 
 def test_training_sees_parts_of_images_resized_larger(

@@ -38,6 +38,7 @@ SCHEDULES = ("cosine", "steps", "constant")
 HEAD_PHASES = ("auto", "probe", "epochs")
 BALANCED = "balanced"
 CLASS_WEIGHTS = ("none", BALANCED)
+JIT = ("auto", "on", "off")
 MONITORS = (
     "val_loss",
     "val_calibrated_loss",
@@ -124,6 +125,7 @@ class TrainConfig(RunConfig):
         boxes_csv: Boxes for a folder of images; read for measuring, never for training; those of validation images also
             choose the size of the images, unless `image_size` is given.
         class_masks: Class masks of images with several labels; read for measuring, never for training.
+        jit: Whether XLA compiles the training steps: "on", "off", or "auto", only on a GPU.
     """
 
     older_defaults: ClassVar[Mapping[str, object]] = {"head_phase": "epochs", "augment": "flip"}
@@ -291,6 +293,9 @@ class TrainConfig(RunConfig):
         choices=CLASS_WEIGHTS,
     )
     class_masks: str | None = setting(CLASS_MASKS_HELP, DATA, None, metavar="FOLDER")
+    jit: str = setting(
+        "compile the training steps by XLA: on, off, or auto (only on a GPU)", TRAINING, "auto", choices=JIT
+    )
 
     def __post_init__(self) -> None:
         # The head is filled in, so that config.json says which one it is.

@@ -128,9 +128,16 @@ def prepare(
         ),
         loss_of(config, plan, positive_weights),
         metrics=metrics_of(config, classes),
-        # On a CPU, XLA makes depthwise convolutions several times slower.
-        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+        jit_compile=compiled_by_xla(config.jit),
     )
+
+
+def compiled_by_xla(jit: str) -> bool | str:
+    """Return the argument `jit_compile` of Keras for a setting in `JIT`."""
+    if jit != "auto":
+        return jit == "on"
+    # On a CPU, XLA makes depthwise convolutions several times slower.
+    return "auto" if tf.config.list_physical_devices("GPU") else False
 
 
 def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
