@@ -5,7 +5,7 @@ noise. Weights are random, which changes no time. In each round every step runs 
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +21,8 @@ from kerasxai.training.config import TrainConfig
 from kerasxai.training.phases import prepare
 from kerasxai.training.plan import plan_of
 
-QUICK = MappingProxyType({"models": ["MobileNetV2:64"], "repeats": 1})
-DEFAULT = ("EfficientNetLite0:224", "EfficientNetLite0:320", "MobileNetV2:224")
+QUICK = MappingProxyType({"models": ["MobileNetV2:64"], "option_models": [], "repeats": 1})
+MODELS = ("EfficientNetLite0:224", "EfficientNetLite0:320", "MobileNetV2:224")
 STRIDE = 32
 """Of the map of the head: the last one."""
 
@@ -44,53 +44,59 @@ class Step:
     jit: str = "off"
 
 
-STEPS: Mapping[str, Step] = {
-    "gap": Step("gap"),
-    "acol": Step("acol"),
-    "acol, width 512": Step("acol", {"width": 512}),
-    "gap, mixed precision (float16)": Step("gap", policy="mixed_float16"),
-    "gap, jit": Step("gap", jit="on"),
+HEADS: Mapping[str, Step] = {"acol": Step("acol"), "acol of width 512": Step("acol", {"width": 512})}
+OPTIONS: Mapping[str, Step] = {
+    "gap with --mixed-precision": Step("gap", policy="mixed_float16"),
+    "gap with --jit on": Step("gap", jit="on"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--models", nargs="+", default=DEFAULT, metavar="NAME:SIDE", help="backbones and image sizes")
-    parser.add_argument("--steps", nargs="+", default=list(STEPS), choices=STEPS, metavar="STEP", help=", ".join(STEPS))
+    parser.add_argument("--models", nargs="*", default=MODELS, metavar="NAME:SIDE", help="of the heads")
+    parser.add_argument("--option-models", nargs="*", default=MODELS[:1], metavar="NAME:SIDE", help="of the options")
     parser.add_argument("--repeats", type=int, default=7, help="rounds")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--classes", type=int, default=10)
 
 
 def run(arguments: argparse.Namespace) -> Iterator[Table]:
+    if arguments.models:
+        yield _table("heads", "Training steps by head", HEADS, arguments.models, arguments)
+    if arguments.option_models:
+        yield _table("options", "Training steps with options", OPTIONS, arguments.option_models, arguments)
+
+
+def _table(
+    key: str, title: str, steps: Mapping[str, Step], models: Sequence[str], arguments: argparse.Namespace
+) -> Table:
     columns: dict[str, dict[str, Ratio]] = {}
-    for model in arguments.models:
+    for model in models:
         name, _, side = model.partition(":")
-        columns[f"{name}, {side} pixels"] = measured(name, int(side), arguments)
-    others = [name for name in arguments.steps if name != "gap"]
+        columns[f"{name}, {side} pixels"] = measured(name, int(side), steps, arguments)
     rows: list[tuple[Cell, ...]] = [
-        (f"training step, {name} / gap", *(column[name] for column in columns.values())) for name in others
+        (f"training step, {name} / gap", *(column[name] for column in columns.values())) for name in steps
     ]
     notes = (
         f"CPU time: median [least, largest] {in_rounds(arguments.repeats)}, in parentheses wall time; batches of "
         f"{arguments.batch_size} images, {arguments.classes} classes.",
     )
-    yield Table("steps", "Training steps, as ratios to that of the GAP head", ("what", *columns), tuple(rows), notes)
+    return Table(key, title, ("what", *columns), tuple(rows), notes)
 
 
-def measured(name: str, side: int, arguments: argparse.Namespace) -> dict[str, Ratio]:
+def measured(name: str, side: int, steps: Mapping[str, Step], arguments: argparse.Namespace) -> dict[str, Ratio]:
     """Return the ratio of each step to that of the GAP head."""
     generator = np.random.default_rng(0)
     images = tf.constant(generator.uniform(0, 255, (arguments.batch_size, side, side, 3)), tf.float32)
     labels = tf.one_hot(tf.range(arguments.batch_size) % arguments.classes, arguments.classes)
     functions = {}
-    for step in dict.fromkeys(["gap", *arguments.steps]):
-        functions[step] = training_step(name, side, STEPS[step], images, labels)
+    for title, step in {"gap": Step("gap"), **steps}.items():
+        functions[title] = training_step(name, side, step, images, labels)
         # The first call traces, the second one may allocate.
-        functions[step]()
-        functions[step]()
-        report(f"{name}, {side}: {step} is ready")
+        functions[title]()
+        functions[title]()
+        report(f"{name}, {side}: {title} is ready")
     taken = interleaved(functions, arguments.repeats)
-    return {step: Ratio.of(ratios(taken[step], taken["gap"])) for step in arguments.steps}
+    return {title: Ratio.of(ratios(taken[title], taken["gap"])) for title in steps}
 
 
 def training_step(name: str, side: int, step: Step, images: tf.Tensor, labels: tf.Tensor) -> Callable[[], object]:

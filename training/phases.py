@@ -130,6 +130,9 @@ def prepare(
         metrics=metrics_of(config, classes),
         jit_compile=compiled_by_xla(config.jit),
     )
+    if model.jit_compile:
+        # Keras would build it in the first step, where XLA cannot copy the weights that the optimizer pulls toward.
+        model.optimizer.build(model.trainable_variables)
 
 
 def compiled_by_xla(jit: str) -> bool | str:
