@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import kerasxai
+from kerasxai.cli import main
 from kerasxai.models import load, load_classifier
 from kerasxai.models.model_files import inspect_file
 
@@ -85,6 +86,13 @@ def test_what_is_no_model_is_called_by_its_name(folder: Path, name: str, told: s
 def test_a_suffix_does_not_decide_what_a_file_is(folder: Path, tmp_path: Path, name: str) -> None:
     shutil.copy(folder / "model.keras", tmp_path / name)
     assert load(tmp_path / name).output_shape == (None, 3)
+
+
+def test_the_folder_of_a_run_is_given_for_its_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert load(folder).output_shape == (None, 3)
+    assert main(["layers", str(folder)]) == main(["layers", str(folder / "model.keras")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and lines[: len(lines) // 2] == lines[len(lines) // 2 :]
 
 
 def test_an_unzipped_model_loads(folder: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import keras
 
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
+from kerasxai.tools.model_settings import RUN_MODEL
 from kerasxai.tools.printable import printable
 
 MONITOR = "val_loss"
@@ -51,7 +52,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The finished model; exists only when the run is finished."""
-        return self.path / "model.keras"
+        return self.path / RUN_MODEL
 
     def checkpoint(self, epoch: int) -> Path:
         """Return the path of the model of an epoch, which is kept until the next epoch."""

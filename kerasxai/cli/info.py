@@ -11,6 +11,7 @@ from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_csv, read_json, read_text
 from kerasxai.tools.json_output import print_json
+from kerasxai.tools.model_settings import RUN_MODEL
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
@@ -50,7 +51,7 @@ def facts_of(run: Path) -> dict[str, Any]:
     epochs = f"{len(rows)} epochs"
     return {
         "command": read_text(run / "command.txt").strip() if (run / "command.txt").is_file() else None,
-        "state": f"finished after {epochs}" if (run / "model.keras").is_file() else f"not finished, {epochs} completed",
+        "state": f"finished after {epochs}" if (run / RUN_MODEL).is_file() else f"not finished, {epochs} completed",
         "best": metrics.get("best"),
         "config": config | {name: value for name, value in chosen.items() if name != "reasons"},
         "evaluations": list(_evaluations(run)),

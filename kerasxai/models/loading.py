@@ -23,6 +23,7 @@ from kerasxai.tools.commands import check_backend
 from kerasxai.tools.error_reasons import reason
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.lazy import resolve
+from kerasxai.tools.model_settings import model_path
 from kerasxai.tools.printable import printable
 
 _EXAMPLE = "imagenet:EfficientNetLite0"
@@ -37,10 +38,11 @@ def load(
     """Load a model from a file, or a pretrained one by name.
 
     Args:
-        spec: The path of a `.keras` or `.h5` file, of a SavedModel folder (whose layers cannot be accessed: only
-            black-box methods explain it), `"imagenet:"` and a name in BACKBONES for that unchanged model, `"hub:"` and
-            a preset of KerasHub (a name, a folder, `kaggle://...` or `hf://...`) for its classifier with its
-            preprocessing, `"kaggle://..."` for the same, or `"hf://USER/MODEL"` for a Keras model of Hugging Face.
+        spec: The path of a `.keras` or `.h5` file, of the folder of a run of `kerasxai train`, of a SavedModel folder
+            (whose layers cannot be accessed: only black-box methods explain it), `"imagenet:"` and a name in BACKBONES
+            for that unchanged model, `"hub:"` and a preset of KerasHub (a name, a folder, `kaggle://...` or
+            `hf://...`) for its classifier with its preprocessing, `"kaggle://..."` for the same, or
+            `"hf://USER/MODEL"` for a Keras model of Hugging Face.
         compile: Whether the optimizer, the loss and the metrics are restored as well.
         custom_objects: Custom layers and functions in the file: a dict by name, or names of modules
             (`"package.module"` or `"file.py"`) that define them. A module's code is run.
@@ -63,7 +65,7 @@ def load(
     if text.startswith(HUGGING_FACE):
         with _custom(custom_objects):
             return _hugging_face(text, compile)
-    path, shown = Path(text), printable(text)
+    path, shown = Path(model_path(text)), printable(text)
     if not path.exists():
         raise KerasxaiError(
             f"expected an existing model file, got {shown}; give a .keras file, hub:PRESET, or imagenet:NAME such as "

@@ -15,10 +15,10 @@ from kerasxai.evaluation.tables import name_of
 from kerasxai.tools.digests import model_identity
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import read_csv, read_json, read_text
-from kerasxai.tools.model_settings import is_model_name
+from kerasxai.tools.model_settings import RUN_MODEL, is_model_name, model_path
 from kerasxai.tools.printable import printable
 
-CONFIG, HISTORY, MODEL = "config.json", "history.csv", "model.keras"
+CONFIG, HISTORY, MODEL = "config.json", "history.csv", RUN_MODEL
 _LEVELS = 3
 
 
@@ -176,7 +176,8 @@ def model_of(run: ReportedRun) -> str:
     for one in run.evaluations:
         near += [one.folder, *itertools.islice(one.folder.resolve().parents, _LEVELS)]
         # An evaluation of a model elsewhere names it in its command.
-        words += [word for word in _words(one) if is_model_name(word) or Path(word).suffix == ".keras"]
+        given = map(model_path, _words(one))
+        words += [word for word in given if is_model_name(word) or Path(word).suffix == ".keras"]
     files = [str(folder / MODEL) for folder in near if (folder / MODEL).is_file()]
     candidates = list(dict.fromkeys([*files, *(word for word in words if is_model_name(word) or Path(word).is_file())]))
     if not candidates:

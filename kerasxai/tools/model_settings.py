@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kerasxai.tools.arguments import method_option, whole_number
@@ -34,6 +35,8 @@ SCORE_HELP = (
 )
 
 
+RUN_MODEL = "model.keras"
+"""The model in the folder of a run."""
 _NAME_PREFIXES = ("imagenet:", "hub:", "kaggle://", "hf://")
 
 
@@ -47,20 +50,36 @@ def is_model_name(model: str) -> bool:
     return model.startswith(_NAME_PREFIXES)
 
 
+def model_path(model: str) -> str:
+    """Return the model file of a folder that `kerasxai train` wrote, and anything else unchanged.
+
+    Args:
+        model: A path, or a name.
+
+    Example:
+        >>> model_path("imagenet:EfficientNetLite0")
+        'imagenet:EfficientNetLite0'
+    """
+    file = Path(model) / RUN_MODEL
+    return str(file) if file.is_file() else model
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The model.
 
     Attributes:
-        model: A `.keras` file, or a name; see `kerasxai.models.load`.
+        model: A `.keras` file, the folder of a run, or a name; see `kerasxai.models.load`.
         custom_objects: Python modules or files with custom layers.
     """
 
     model: str = setting(
-        "a .keras file, imagenet:NAME for an untouched backbone, hub:PRESET of KerasHub, hf:// or kaggle://",
+        "a .keras file, the folder of a run, imagenet:NAME for an untouched backbone, hub:PRESET of KerasHub, hf:// or "
+        "kaggle://",
         MODEL,
         positional=True,
         metavar="MODEL",
+        parse=model_path,
     )
     custom_objects: Sequence[str] = setting(
         "a Python module or file.py with custom layers that the model file names; may be repeated. Its code runs",
