@@ -94,8 +94,8 @@ LADDERS = (
     Ladder(
         "occlusion",
         (
-            Estimator("coarse, interpolated", {"stride": 8, "refine_from": 2.0}),
-            Estimator("coarse to fine", {"stride": 8}),
+            Estimator("coarse, interpolated", {"stride": 8}),
+            Estimator("coarse to fine", {"stride": 8, "refine_from": 0.7}),
         ),
         _passes("coarse", 6, 4, 3, 2),
         {"stride": 8},

@@ -39,6 +39,14 @@ def test_the_map_equals_its_oracle(coarse: int, share: float) -> None:
         assert passes == counted
 
 
+def test_nothing_is_refined_by_default() -> None:
+    plain, none = explain(coarse=3), explain(coarse=3, refine_from=1.5)
+    np.testing.assert_array_equal(plain.heatmaps, none.heatmaps)
+    np.testing.assert_array_equal(plain.notes["passes"], [3 * 4] * 2)
+    black = explain(np.zeros_like(IMAGES), coarse=3, refine_from=0.5)
+    assert not black.heatmaps.any()
+
+
 def test_every_patch_is_hidden_if_all_are_refined() -> None:
     plain, refined = explain(), explain(coarse=3, refine_from=0)
     np.testing.assert_allclose(refined.heatmaps, plain.heatmaps, atol=1e-6)
@@ -54,7 +62,7 @@ def test_the_notes_count_the_passes_and_few_are_spent_where_the_score_does_not_m
         seen += len(images)
         return bent(images)
 
-    explanation = explain(IMAGES[:1], counting, coarse=3)
+    explanation = explain(IMAGES[:1], counting, coarse=3, refine_from=0.7)
     assert explanation.notes["passes"] == [seen - 1]
     plain = explain(IMAGES[:1]).heatmaps
     assert seen - 1 < 0.6 * 7 * 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class CoarseToFine:
         shape: The number of positions along each axis.
         every: The step between coarse positions along each axis; the last position is coarse, too.
         share: The positions between coarse ones are computed if one of these has at least this share of the largest
-            value, by absolute value.
+            value, by absolute value; infinity for nowhere.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +69,8 @@ class CoarseToFine:
                 both = [np.take(sizes, range(start, len(line) - 1 + start), axis) for start in (0, 1)]
                 sizes = np.maximum(*both)
         refined = np.zeros(self.shape, bool)
+        if math.isinf(self.share):
+            return refined
         least = self.share * np.abs(found).max()
         for cell in itertools.product(*(range(count) for count in sizes.shape)):
             if sizes[cell] >= least:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ def occlusion(
     fill: Fill = "black",
     explain: str | None = None,
     coarse: int = 1,
-    refine_from: float = 0.7,
+    refine_from: float | None = None,
 ) -> tf.Tensor:
     """Occlusion: `mean over the patches P that cover a pixel of S(x) - S(x with P hidden)`, signed.
 
@@ -70,10 +71,10 @@ def occlusion(
         fill: The fill of hidden pixels: `"black"` (0), `"mean"` (the image's mean color), `"gray"` (the middle of
             the image's range), a number, a color `(C,)` or a picture `(H, W, C)`; for tokens a number, 0 by default.
         explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
-        coarse: 1 hides every patch. With 4, each fourth patch along each axis is hidden first; the patches between them
-            are hidden where one of them changes the score much, and elsewhere the change is interpolated.
-        refine_from: With `coarse`, how much that is: a share of the largest change. 0 hides every patch, a number above
-            1 only the coarse ones.
+        coarse: 1 hides every patch. With 4, each fourth patch along each axis is hidden, and the changes of the score
+            between them are interpolated linearly.
+        refine_from: With `coarse`, the share of the largest change from which the patches around one are all hidden;
+            None interpolates everywhere, 0 hides every patch.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed. The notes keep `patch` and `stride`, and with `coarse` above 1
@@ -86,7 +87,7 @@ def occlusion(
         >>> kerasxai.Explainer(model, "occlusion", patch=32, stride=16, fill="mean")(images).heatmaps
 
         >>> kerasxai.Explainer(model, "occlusion", stride=8, coarse=4)(images).notes["passes"]
-        array([121])
+        array([49])
 
     Paper: Zeiler and Fergus 2013, "Visualizing and Understanding Convolutional Networks", arXiv:1311.2901, who draw the
     probability itself with a gray square at each position; here it is the drop, and the last row and column of
@@ -170,6 +171,8 @@ def patch_starts(shape: tuple[int, ...], patch: tuple[int, ...], stride: tuple[i
 
 
 def _least(refine_from: object) -> float:
+    if refine_from is None:
+        return math.inf
     share = real("refine_from", refine_from)
     if share < 0:
         raise KerasxaiError(f"refine_from must be 0 or more, got {share:g}")
