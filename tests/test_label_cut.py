@@ -106,6 +106,11 @@ def test_all_classes_are_cut_at_once() -> None:
     found = joint_labels(maps, refined, [6, 3], image, threshold=0.3)
     expected = np.array([0, 7, 4])[labels]
     assert (found == expected).mean() > 0.98
+    # What a class map has to support is a setting: where none does, nothing but colors is left.
+    vague_maps = np.stack([np.where(labels == 1, 1.0, 0.6), np.where(labels == 2, 1.0, 0.6)])
+    cuts = [LabelCut(trust=20, low=low, high=high) for low, high in ((0.7, 0.9), (0.1, 0.5))]
+    strict, lax = ((joint_labels(vague_maps, refined, [6, 3], image, cut=cut) == expected).mean() for cut in cuts)
+    assert strict > 0.95 > lax
     mask = pseudo_mask(maps, refined, [6, 3], labels=found)
     assert (mask[mask != 255] == expected[mask != 255]).mean() > 0.98
     assert not joint_labels(np.zeros((0, 4, 4)), np.zeros((0, 4, 4)), [], image).any()
@@ -121,6 +126,8 @@ def test_settings_are_parsed() -> None:
         parsed_cut("labelcut:trust")
     with pytest.raises(KerasxaiError, match="trust"):
         parsed_cut("labelcut:trus=1")
+    with pytest.raises(KerasxaiError, match=r"low must be below high, 0.9, got 0.95"):
+        parsed_cut("labelcut:low=0.95")
     with pytest.raises(KerasxaiError, match="trust must be above 0"):
         LabelCut(trust=0)
 

@@ -257,6 +257,8 @@ def test_mistakes_end_the_command_before_anything_is_written(
         replace(config, cut="graphcut")
     with pytest.raises(KerasxaiError, match="expected labelcut, perhaps with options"):
         Measuring(refine_predictions="labelcut,flip")
+    with pytest.raises(KerasxaiError, match="expected low and high for --cut alone"):
+        Measuring(refine_predictions="labelcut:low=0.1")
     use(Squares(masks=0), monkeypatch)
     with pytest.raises(KerasxaiError, match="expected data with class masks for true_masks"):
         segment(config, out, Measuring(true_masks=True))

@@ -45,7 +45,10 @@ def prediction_steps(text: str) -> tuple[bool, LabelCut | None]:
     """
     first, _, rest = text.partition(",")
     flip = first.strip() == FLIP
-    return flip, parsed_cut((rest if flip else text).strip(), PREDICTION_CUT)
+    cut = parsed_cut((rest if flip else text).strip(), PREDICTION_CUT)
+    if cut is not None and (cut.low, cut.high) != (PREDICTION_CUT.low, PREDICTION_CUT.high):
+        raise KerasxaiError(f"expected low and high for --cut alone, the cut of class maps, got {text!r}")
+    return flip, cut
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from kerasxai.tools.arguments import parse_option
 from kerasxai.tools.errors import KerasxaiError, unknown
-from kerasxai.tools.options import real, whole
+from kerasxai.tools.options import real, whole, within
 
 NAME = "labelcut"
 
@@ -19,21 +19,29 @@ class LabelCut:
         trust: The weight of the probabilities relative to the colors.
         rounds: How often the colors of the labels are fitted.
         segments: The approximate number of superpixels of an image.
+        low: Of class maps alone, see `joint_labels`: share of the maximum up to which a class is not supported.
+        high: The share from which on it is fully supported.
 
     Raises:
-        KerasxaiError: A number is out of range.
+        KerasxaiError: A number is out of range, or `low` is not below `high`.
     """
 
     smooth: float = 2.0
     trust: float = 0.4
     rounds: int = 2
     segments: int = 1000
+    low: float = 0.5
+    high: float = 0.9
 
     def __post_init__(self) -> None:
         real("smooth", self.smooth, above=0)
         real("trust", self.trust, above=0)
         whole("rounds", self.rounds, 1)
         whole("segments", self.segments, 2)
+        within("low", self.low, 0, 1)
+        within("high", self.high, 0, 1)
+        if self.low >= self.high:
+            raise KerasxaiError(f"low must be below high, {self.high}, got {self.low}")
 
 
 def parsed_cut(text: str, default: LabelCut | None = None) -> LabelCut | None:

@@ -13,9 +13,6 @@ from kerasxai.segmentation.seeds import label_map, normalized
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, CERTAIN_BACKGROUND, CERTAIN_CLASS, within
 
-_ABSENT, _PRESENT = 0.3, 0.7
-"""Shares of the maximum of a class map up to which a class is not supported, and from which on it fully is."""
-
 
 @dataclass(frozen=True)
 class Confidence:
@@ -53,7 +50,8 @@ def joint_labels(
 
     Refinements work class by class, and know of another class only that it is not this one. Here the background and
     each class have their own colors. The colors are fitted to the joined refined maps first; a class is as probable as
-    its map before refinement is high, from 0 at 30 % of its maximum to 1 at 70 %, and the background where no map is.
+    its map before refinement is high, from 0 at the share `low` of its maximum to 1 at `high`, and the background where
+    no map is.
 
     Args:
         maps: `(K, h, w)` class maps, not normalized.
@@ -76,11 +74,12 @@ def joint_labels(
     size = (np.shape(image)[0], np.shape(image)[1])
     found = label_map(refined, classes, threshold=threshold, size=size)
     labels = np.append(BACKGROUND, np.asarray(classes, np.int64) + 1)
-    supported = np.clip((normalized(maps, size) - _ABSENT) / (_PRESENT - _ABSENT), 0, 1)
+    settings = cut or LabelCut()
+    supported = np.clip((normalized(maps, size) - settings.low) / (settings.high - settings.low), 0, 1)
     probabilities = np.concatenate([1 - supported.max(0, keepdims=True, initial=0.0), supported])
     # `(K + 1, H, W)`: exactly one is true in each pixel.
     start = (found == labels[:, None, None]).argmax(0)
-    return labels[cut_labels(probabilities, image, cut, start)].astype(np.uint8)
+    return labels[cut_labels(probabilities, image, settings, start)].astype(np.uint8)
 
 
 def pseudo_mask(
