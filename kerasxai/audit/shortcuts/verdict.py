@@ -10,7 +10,7 @@ from kerasxai.tools.printable import printable
 
 _MOST_P = 0.01
 _MOST_P_OF_FALL = 0.05
-_LEAST_EVIDENCE = (0.03, 0.05, 0.3)
+_LEAST_EVIDENCE = (0.01, 0.02, 0.3)
 """By exactness: of the same pixels, of colors or texture, of heatmaps alone."""
 _CLASSES_A_RANK = 6
 
@@ -47,7 +47,7 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
     """Decide whether a trial confirms a suspect.
 
     The mark must raise the class in other images more than the same place of other images does, with `p < 0.01` after
-    Bonferroni's correction; by 3 % of the evidence that separates the class from the others, 5 % for colors or
+    Bonferroni's correction; by 1 % of the evidence that separates the class from the others, 2 % for colors or
     textures, or 30 % for a place that only heatmaps suggest, whose pixels need not be alike; and no more than a sixth
     of the other classes may rise more. The shares are small because a model fits its training images closely.
     Colors and textures change the object too, so that removing them must lower the class as well, with `p < 0.05`.
