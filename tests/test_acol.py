@@ -294,3 +294,9 @@ def test_arguments_are_checked() -> None:
             model(**options)
     with pytest.raises(KerasxaiError, match="width must be from 1"):
         build_classifier(tiny(), CLASSES, "acol", width=0)
+
+
+def test_the_width_follows_from_the_number_of_classes_unless_it_is_given() -> None:
+    for classes, width in ((2, 128), (64, 128), (65, 130), (200, 400), (256, 512), (1000, 512)):
+        assert build_classifier(tiny(), classes, "acol").head.width == width
+    assert build_classifier(tiny(), CLASSES, "acol", width=512).head.width == 512

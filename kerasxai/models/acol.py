@@ -75,9 +75,10 @@ class ACoLHead(keras.layers.Layer):
     training and evaluation they are the classes that A predicts. Nothing is centered or subtracted, because sigmoids
     see what the classes share.
 
-    Departures from the authors' code: branches are 512 wide, not 1024, and batch-normalized (`normalize=False` is
-    theirs); the smoothing is an option and off, because others use it with VGG alone; a constant map erases nothing
-    instead of giving NaN; the mean over the classes is subtracted from class maps; `erase_dilation` is an addition.
+    Departures from the authors' code: branches are narrower than their 1024 (`default_width`) and batch-normalized
+    (`normalize=False` is theirs); the smoothing is an option and off, because others use it with VGG alone; a constant
+    map erases nothing instead of giving NaN; the mean over the classes is subtracted from class maps; `erase_dilation`
+    is an addition.
 
     Args:
         num_classes: Number of classes.
@@ -307,11 +308,25 @@ class ACoLModel(LabelAwareModel):
         return {"explained_class": classes, "targets": (labels, weights, self.loss)}
 
 
+def default_width(num_classes: int) -> int:
+    """Return the width of the branches by default: two channels for each class, from 128 to 512.
+
+    The convolutions take most of the time of a training step on backbones with a wide last map, such as the 1280
+    channels of MobileNetV2 and EfficientNet-Lite0. Two channels a class are what the start from a linear probe needs,
+    see `kerasxai.training.head_start`.
+
+    Example:
+        >>> default_width(20), default_width(200), default_width(1000)
+        (128, 400, 512)
+    """
+    return min(max(2 * num_classes, 128), 512)
+
+
 def acol(
     features: keras.KerasTensor,
     num_classes: int,
     *,
-    width: int = 512,
+    width: int | None = None,
     normalize: bool = True,
     erase_threshold: float = 0.6,
     erase_dilation: int = 0,
@@ -325,7 +340,7 @@ def acol(
     Args:
         features: Symbolic feature map (B, h, w, K).
         num_classes: Number of classes.
-        width: Channels of the 3x3 convolutions.
+        width: Channels of the 3x3 convolutions; None: `default_width(num_classes)`.
         normalize: Whether to put batch normalization between each of them and its ReLU.
         erase_threshold: Features are erased for branch B where branch A's map in [0, 1] reaches this.
         erase_dilation: How many positions the erased region grows.
@@ -340,6 +355,7 @@ def acol(
     Example:
         >>> logits = acol(backbone.output, 10, width=256)
     """
+    width = default_width(num_classes) if width is None else width
     check_head(width, normalize, dropout, seed)
     flag("smoothing", smoothing)
     whole("erase_dilation", erase_dilation, least=0)

@@ -204,7 +204,7 @@ def conv1x1(
     """A 1x1 convolution with one channel for each class, and the mean of each channel as its logit.
 
     The output of the layer `class_maps` is the class activation maps (Lin et al. 2013, arXiv:1312.4400), without
-    further weights. With `depth=2` this is a single branch of ACoL, a fair baseline for it.
+    further weights. With `depth=2` and the same width this is a single branch of ACoL, a fair baseline for it.
 
     Args:
         features: Symbolic feature map (B, h, w, K).
