@@ -1,5 +1,6 @@
 """The rules of an audit: intervals, calibration, verdicts and the recommendation, on figures made by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_gradients_are_the_control_of_sanity() -> None:
 
     assert is_insane(figure(0.32, 0.13)) and is_insane(figure(0.79, 0.43))
     assert not is_insane(figure(0.45, 0.43)) and not is_insane(figure(0.04, 0.13))
+    assert is_insane(figure(0.279, 0.13)) and not is_insane(figure(0.274, 0.13)), "as printed: +0.15 and +0.14"
     assert verdict(figure(0.79, 0.43), {}).sentences == [
         "fails: same maps after the upper half of the network is random (0.79, plain gradients 0.43: "
         "difference +0.36 >= 0.15)"
@@ -179,6 +181,11 @@ def test_only_methods_that_depend_on_the_model_are_recommended() -> None:
     found = recommend(methods, {"edges": 0.2 + NOISE, "object": 0.95 + NOISE})
     assert found["method"] == "gradcam" and found["is_better"]
     assert found["sentence"].startswith("Use gradcam: better than an edge detector here")
+    doubtful = replace(candidate("guided", 0.9), is_near_limit=True)
+    found = recommend([doubtful, methods[1]], {"edges": 0.2 + NOISE})
+    assert found["method"] == "gradcam" and found["sentence"].endswith("depend on the model: guided.")
+    found = recommend([doubtful], {"edges": 0.2 + NOISE})
+    assert found["method"] == "guided" and "Left out" not in found["sentence"], "the only one"
     found = recommend(methods[:1], {"edges": NOISE})
     assert found["method"] is None and "no method depends on the model" in found["sentence"]
 

@@ -32,7 +32,7 @@ from kerasxai.audit.rows import (
 )
 from kerasxai.audit.shortcuts import Sheet, ShortcutSettings, find_shortcuts
 from kerasxai.audit.store import Store
-from kerasxai.audit.verdicts import Verdict, is_insane, sanity_of, verdict
+from kerasxai.audit.verdicts import Verdict, is_insane, is_near_limit, sanity_of, verdict
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
@@ -165,7 +165,8 @@ def _recommendation(methods: list[Row], references: list[Row], seed: int) -> dic
         scores = scores_of(row.figures)
         if scores is not None:
             layer, options = row.layer, dict(row.settings["options"])
-            candidates.append(Candidate(row.name, row.method, layer, options, is_insane(row.figures), scores))
+            insane, near_limit = is_insane(row.figures), is_near_limit(row.figures)
+            candidates.append(Candidate(row.name, row.method, layer, options, insane, scores, near_limit))
     compared = {row.name: scores for row in references if (scores := scores_of(row.figures)) is not None}
     return recommend(candidates, compared, seed)
 

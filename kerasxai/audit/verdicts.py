@@ -1,7 +1,7 @@
 """Verdicts in words, each with its figure, by rules. Nothing here imports TensorFlow.
 
 1. A method fails if the HOG correlation of its maps with those of a model whose upper half is random exceeds that of
-   plain gradients by 0.15 or more on average; without gradients, if it is 1/3 or more.
+   plain gradients by 0.15 or more on average, as printed; without gradients, if it is 1/3 or more.
 2. By each measure of COMPARED it is better than an edge detector, or worse, if the interval of the paired difference
    does not contain 0, at the two digits that are printed, and no better otherwise.
 3. Where objects are known, the same for the evidence on the object, against a Gaussian in the middle.
@@ -89,7 +89,17 @@ def verdict(figures: Values, references: Mapping[str, Values], seed: int = 0) ->
 def is_insane(figures: Values) -> bool:
     """Return whether the maps of a method hardly depend on the model, by rule 1."""
     found = sanity_of(figures)
-    return found is not None and found.excess["value"] is not None and found.excess["value"] >= found.limit
+    if found is None or found.excess["value"] is None:
+        return False
+    return round(found.excess["value"], DIGITS) >= found.limit
+
+
+def is_near_limit(figures: Values) -> bool:
+    """Return whether the interval of the figure of rule 1 contains its limit."""
+    found = sanity_of(figures)
+    if found is None or found.excess["low"] is None or found.excess["high"] is None:
+        return False
+    return round(found.excess["low"], DIGITS) < found.limit <= round(found.excess["high"], DIGITS)
 
 
 class Sanity(NamedTuple):
@@ -139,8 +149,7 @@ def _sanity(figures: Values, sentences: list[str]) -> bool:
         )
     start = "fails: same" if insane else "depends on the model: other"
     sentences.append(f"{start} maps after the upper half of the network is random ({figure})")
-    low, high = found.excess["low"], found.excess["high"]
-    if low is not None and high is not None and low < found.limit <= high:
+    if is_near_limit(figures):
         sentences.append(f"close to the limit of that check: interval {shown(found.excess)}; audit more images")
     return insane
 
