@@ -68,8 +68,12 @@ def joint_labels(
         KerasxaiError: Shapes or numbers do not fit.
 
     Example:
-        >>> joint_labels(maps, refined, [4, 0], image).shape
-        (160, 160)
+        >>> image = np.zeros((32, 32, 3), np.uint8)
+        >>> image[8:24, 8:24] = 255
+        >>> maps = np.zeros((1, 4, 4), np.float32)
+        >>> maps[0, 1:3, 1:3] = 1
+        >>> int((joint_labels(maps, maps, [4], image) == 5).sum())
+        256
     """
     size = (np.shape(image)[0], np.shape(image)[1])
     found = label_map(refined, classes, threshold=threshold, size=size)
