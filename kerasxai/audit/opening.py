@@ -56,7 +56,7 @@ def open_audit(model: keras.Model, config: AuditConfig) -> Opened:
     models.check_image_model(model)
     taken = input_for_files(model, config.image_size, config.input_range, config.fit)
     if not config.ignore_labels:
-        check_classes(dataset.info, model, taken)
+        check_classes(dataset.info, model, taken, "--ignore-labels audits it on these images without their labels")
     dataset.check_images([config.split])
     labels = np.asarray(dataset.labels(config.split), np.int64)
     order = in_rounds(first_classes(labels), config.seed)

@@ -79,8 +79,14 @@ def check_splits(info: data.DatasetInfo, splits: Iterable[str]) -> None:
             raise KerasxaiError(f"expected a split of {info.name} ({', '.join(info.splits)}), got {name!r}")
 
 
-def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput) -> None:
+def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput, remedy: str = "") -> None:
     """Refuse a model with other classes than the data.
+
+    Args:
+        info: The data.
+        model: The model.
+        taken: Converts images to the input of the model.
+        remedy: What to do where the number of classes differs, for the message.
 
     Raises:
         KerasxaiError: The number of classes differs, or a class of the data has another number in the model.
@@ -95,6 +101,7 @@ def check_classes(info: data.DatasetInfo, model: keras.Model, taken: ImageInput)
     if classes != info.num_classes:
         raise KerasxaiError(
             f"expected a model with the {info.num_classes} classes of {info.name}, got {classes} classes"
+            + (f"; {remedy}" if remedy else "")
         )
     # The number of classes may agree by chance: names, where the model has them, must not be in another order.
     names = models.class_names(model)
