@@ -123,7 +123,6 @@ def test_all_pictures_come_with_the_meaning_of_their_colors(explanation: kerasxa
         unsigned.images[0].astype(np.uint8),
         [unsigned, signed],
         [0],
-        [["a"], ["b"]],
         ImageInput((32, 32)),
     )
     with Image.open(files[-1]) as opened:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import kerasxai
-from kerasxai.cli import main
+from kerasxai.cli import main, parser_of
 from kerasxai.models import load, load_classifier
 from kerasxai.models.model_files import inspect_file
 
@@ -93,6 +93,14 @@ def test_the_folder_of_a_run_is_given_for_its_model(folder: Path, capsys: pytest
     assert main(["layers", str(folder)]) == main(["layers", str(folder / "model.keras")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines and lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+
+
+@pytest.mark.parametrize("command", ["explain", "localize", "evaluate", "audit", "inspect", "export", "layers"])
+def test_every_command_reads_the_folder_of_a_run_as_its_model(command: str, folder: Path) -> None:
+    words = {"explain": ["cat.jpg"], "localize": ["cat.jpg"], "evaluate": ["--data", "shapes"]}
+    words |= {"audit": ["--data", "shapes"], "inspect": ["--data", "shapes"], "export": ["--format", "onnx"]}
+    options = parser_of(command).parse_args([str(folder), *words.get(command, [])])
+    assert options.model == str(folder / "model.keras")
 
 
 def test_an_unzipped_model_loads(folder: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class RunConfig:
         differing = [
             f"{item.name} was {before.get(item.name)!r}, is {now[item.name]!r}"
             for item in fields(self)
-            if before.get(item.name) != now[item.name]
+            if _without_slash(before.get(item.name)) != _without_slash(now[item.name])
         ]
         if differing:
             raise KerasxaiError(
@@ -90,3 +90,8 @@ def _settings_in(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise KerasxaiError(f"expected settings of a run in {printable(path)}, got a {type(found).__name__}; {remedy}")
     return found
+
+
+def _without_slash(value: object) -> object:
+    """Return a folder without the slash that shells add when they complete its name."""
+    return value.rstrip("/") if isinstance(value, str) and len(value) > 1 else value

@@ -127,7 +127,7 @@ def _explain(
             names = [[class_label(one.targets[row], classes) for row in its] for one in explanations]
             ledger.begin(image.number)
             write = write_classes if by_class else write_explained
-            files = write(config.out, stems[image.number], image.pixels, explanations, its, names, model_input)
+            files = write(config.out, stems[image.number], image.pixels, explanations, its, model_input)
             record = record_of(image.path, predicted[i], explanations, its, names, files, model_input.fit)
             ledger.add(image.number, image.stamp, record)
         ledger.save()

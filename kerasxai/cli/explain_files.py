@@ -75,7 +75,6 @@ def write_explained(
     image: NDArray[np.uint8],
     explanations: list[Explanation],
     rows: list[int],
-    explained: list[list[str]],
     model_input: ImageInput,
 ) -> list[Path]:
     """Write overlay and raw map of each method, and a sheet of several methods; return the pictures.
@@ -86,7 +85,6 @@ def write_explained(
         image: `(H, W, C)` uint8.
         explanations: Of each method.
         rows: The row of the image in them.
-        explained: For each method the name of the class.
         model_input: Fits images to the model.
     """
     files, cells = [], [image]
@@ -97,7 +95,7 @@ def write_explained(
         files.append(out / f"{stem}_{explanation.method}.png")
         viz.save_png(files[-1], cells[-1])
     if len(explanations) > 1:
-        labels = ["image", *(f"{e.method}: {name}" for e, (name,) in zip(explanations, explained, strict=True))]
+        labels = ["image", *(f"{one.method}: {one.caption(rows[0])}" for one in explanations)]
         parts = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
         files.append(out / f"{stem}.png")
         sheet = viz.grid(
@@ -115,18 +113,17 @@ def write_classes(
     image: NDArray[np.uint8],
     explanations: list[Explanation],
     rows: list[int],
-    explained: list[list[str]],
     model_input: ImageInput,
 ) -> list[Path]:
     """Write the maps of several classes of an image: `(K, H, W)` and a row of overlays for each method.
 
-    The arguments are those of `write_explained`, with a row and a name for each class.
+    The arguments are those of `write_explained`, with a row for each class.
     """
     files, lines = [], []
-    for explanation, names in zip(explanations, explained, strict=True):
+    for explanation in explanations:
         its = explanation[rows]
         cells = [image, *_overlays(image, its, model_input)]
-        lines.append((cells, ["image", *(f"{explanation.method}: {name}" for name in names)]))
+        lines.append((cells, ["image", *(f"{its.method}: {its.caption(row)}" for row in range(len(its)))]))
         _save_map(out / f"{stem}_{explanation.method}.npy", its.heatmaps)
         files.append(out / f"{stem}_{explanation.method}.png")
         sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([its]))

@@ -1,14 +1,16 @@
 """Checks that a model and a data set fit together, made before anything is measured."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import ImageInput
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
 from kerasxai.tools.model_settings import is_model_name
 from kerasxai.tools.printable import printable
 
@@ -66,6 +68,29 @@ def drawn_split_note(info: data.DatasetInfo, split: str, model: str) -> str | No
     if not info.drawn_split or split == "train" or is_model_name(model) or of_a_run:
         return None
     return f"{split} is {info.drawn_split}; it may have images that the model was trained on"
+
+
+class MissingClassesWarning(KerasxaiWarning):
+    """The measured images are the first of a split that is sorted by class."""
+
+
+def warn_of_missing_classes(info: data.DatasetInfo, split: str, labels: NDArray[np.int64]) -> None:
+    """Warn if the first images of a split have fewer classes than as many images in random order would have.
+
+    Args:
+        info: The data.
+        split: The measured split.
+        labels: `(N,)` classes of the measured images.
+    """
+    present, most = len(np.unique(labels[labels >= 0])), min(info.num_classes, len(labels))
+    if present >= most or (2 * present >= most and len(labels) < 3 * info.num_classes) or not labels.size:
+        return
+    warnings.warn(
+        f"the first {len(labels)} of {info.splits[split]} images of {split} have {present} of {info.num_classes} classes, "
+        "so that figures and thresholds are those of these classes; measure all images, or a folder with some of each",
+        MissingClassesWarning,
+        stacklevel=3,
+    )
 
 
 def check_splits(info: data.DatasetInfo, splits: Iterable[str]) -> None:

@@ -19,7 +19,13 @@ from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_o
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
-from kerasxai.evaluation.data_check import check_boxes, check_classes, check_splits, has_objects
+from kerasxai.evaluation.data_check import (
+    check_boxes,
+    check_classes,
+    check_splits,
+    has_objects,
+    warn_of_missing_classes,
+)
 from kerasxai.evaluation.measured_classes import MeasuredClasses
 from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folder_name, rows_of, summaries
@@ -290,7 +296,9 @@ class Evaluator:
             part: The first image and the one after the last; None for all up to the limit.
             most: The most images.
         """
+        labels: list[NDArray[np.int64]] = []
         for batch in self._batches(split, part, most):
+            labels.append(np.asarray(batch.get("label", []), np.int64))
             outputs: Predictions | None = None
             for method in self.methods:
                 outputs = method.add(batch, outputs)
@@ -298,6 +306,8 @@ class Evaluator:
             if not self._range_checked:
                 self._range_checked = True
                 warn_of_range(self.model, self.images, self.config.preprocess)
+        if part is None and most is None and self.count(split) < self.info.splits[split]:
+            warn_of_missing_classes(self.info, split, np.concatenate(labels))
 
     def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""

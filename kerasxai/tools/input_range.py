@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.lazy import imported_function
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ def preprocessing(given: str | Preprocess | None) -> Preprocess:
     if name in RANGES:
         return RANGES[name]
     if ":" not in name:
-        raise unknown("input range", given, [*RANGES, "module:function"])
+        raise KerasxaiError(
+            f"expected a known input range, got {given!r}; there are 0,1 for pixels / 255, -1,1 for pixels / 127.5 - 1,"
+            " imagenet, caffe, 0,255 for pixels that are not changed, and module:function"
+        )
     return imported_function(name, "input range")
 
 

@@ -124,7 +124,7 @@ def add_settings(parser: argparse.ArgumentParser, kind: type[Dataclass], leave_o
 def _add(parser: argparse.ArgumentParser, item: Field[Any], row: Setting) -> None:
     group = section(parser, row.group)
     if row.positional:
-        group.add_argument(item.name, help=row.help, metavar=row.metavar, nargs=row.nargs)
+        group.add_argument(item.name, help=row.help, metavar=row.metavar, nargs=row.nargs, type=row.parse or str)
         return
     flag = row.flag or "--" + item.name.replace("_", "-")
     options: dict[str, Any] = {"dest": item.name, "help": row.help, "nargs": row.nargs}
