@@ -85,9 +85,10 @@ def warn_of_missing_classes(info: data.DatasetInfo, split: str, labels: NDArray[
     present, most = len(np.unique(labels[labels >= 0])), min(info.num_classes, len(labels))
     if present >= most or (2 * present >= most and len(labels) < 3 * info.num_classes) or not labels.size:
         return
+    measured = f"the first {len(labels)} of {info.splits[split]} images of {split}"
     warnings.warn(
-        f"the first {len(labels)} of {info.splits[split]} images of {split} have {present} of {info.num_classes} classes, "
-        "so that figures and thresholds are those of these classes; measure all images, or a folder with some of each",
+        f"{measured} have {present} of {info.num_classes} classes, so that figures and thresholds are those of these "
+        "classes; measure all images, or a folder with some of each class",
         MissingClassesWarning,
         stacklevel=3,
     )
