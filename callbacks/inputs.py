@@ -10,7 +10,6 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.samples import are_nested
-from kerasxai.engine.images.builtin_preprocessing import range_is_known
 from kerasxai.engine.inputs import InputName, Inputs, split_inputs
 from kerasxai.engine.layers import input_names
 from kerasxai.tools.errors import KerasxaiError
@@ -93,7 +92,6 @@ def check_inputs(model: keras.Model, images: object, who: str) -> None:
     Raises:
         KerasxaiError: The number of inputs differs.
     """
-    range_is_known(model)  # These images are like those that it is trained on.
     names = input_names(model)
     given = len(tf.nest.flatten(images)) if are_nested(images) else 1
     if names and (given != len(names) and not (isinstance(images, Mapping) and set(names) <= set(images))):

@@ -18,7 +18,7 @@ from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning, rang
 from kerasxai.engine.images.image_input import ImageInput, image_input
 from kerasxai.models.preprocessing import preprocess as own_layers
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.input_range import RANGES, name_of_range, preprocessed, preprocessing
+from kerasxai.tools.input_range import RANGES, ConvertedImagesWarning, name_of_range, preprocessed, preprocessing
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -333,11 +333,18 @@ class TestArrays:
         assert not self.warned(lambda: kerasxai.Explainer(net(same), "gradcam", preprocess="0,255")(images))
         assert not self.warned(lambda: kerasxai.explain(net(same), images, preprocess="0,255"))
 
-    def test_images_of_a_training_are_right(self, tmp_path: Path) -> None:
-        model, images = net(same), np.full((2, 16, 16, 3), 255.0, "float32")
+    @pytest.mark.parametrize("highest", [1, 255])
+    def test_callbacks_check_their_arrays(self, highest: int, tmp_path: Path) -> None:
+        model, images = net(same), highest * RNG.random((2, 16, 16, 3)).astype("float32")
         model.compile("sgd", "sparse_categorical_crossentropy")
         watched = kerasxai.callbacks.ExplanationCallback(images, log_dir=tmp_path, png=False, tensorboard=False)
-        assert not self.warned(lambda: model.fit(images, np.zeros(2), verbose=0, callbacks=[watched]))
+        found = self.warned(lambda: model.fit(images / highest, np.zeros(2), verbose=0, callbacks=[watched]))
+        assert len(found) == (highest == 255)
+
+    @pytest.mark.parametrize("images", [RNG.random((2, 8, 8, 3)), 2 * RNG.random((2, 8, 8, 3)) - 1])
+    def test_images_are_not_preprocessed_twice_without_a_warning(self, images: Any) -> None:
+        with pytest.warns(ConvertedImagesWarning, match="preprocessed already"):
+            preprocessed(preprocessing("0,1"), images)
 
     def test_the_line_of_the_call_is_named(self) -> None:
         with pytest.warns(InputRangeWarning) as found:

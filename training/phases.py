@@ -1,6 +1,7 @@
 """The phases of a training run: the head, then also the upper backbone, averages of both models, pseudo-labels."""
 
 import logging
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from kerasxai import data, models
 from kerasxai.callbacks import ExplanationCallback, LocalizationCallback
 from kerasxai.callbacks.localization import DEFAULT_FIGURES, SEED_FIGURES
+from kerasxai.engine.images.builtin_preprocessing import range_is_known
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
 from kerasxai.tools.log_services import has_tensorboard
@@ -143,13 +145,20 @@ def compiled_by_xla(jit: str) -> bool | str:
     return "auto" if tf.config.list_physical_devices("GPU") else False
 
 
+class _SameImages(keras.callbacks.Callback):
+    """Excludes the model from the check of the range of arrays: callbacks get images as the training reads them."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        range_is_known(self.model)
+
+
 def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     """Return the callbacks that measure, draw and save the epochs of a phase."""
     config, dataset, drawing, size = run.config, run.dataset, run.drawing, run.size
     measured = drawing.measured
     logged = [] if run.sinks is None or not run.sinks.names else [run.sinks]
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
-    callbacks: list[keras.callbacks.Callback] = []
+    callbacks: list[keras.callbacks.Callback] = [_SameImages()]
     if dataset.info.has_boxes and measured != 0:
         annotated = dataset.batches("validation", size, run.plan.batch_size, fit=config.fit)
         taken = annotated.take(-(-measured // run.plan.batch_size) if measured else -1)

@@ -1,10 +1,11 @@
 """Preprocessing of pixels in [0, 255] for models that do not rescale their inputs themselves."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError, KerasxaiWarning
 from kerasxai.tools.lazy import imported_function
 
 if TYPE_CHECKING:
@@ -103,6 +104,25 @@ def source_of_range(name: str) -> str | None:
     return getattr(module, "__file__", None)
 
 
+class ConvertedImagesWarning(KerasxaiWarning):
+    """Images that are to be preprocessed are no pixels in [0, 255]."""
+
+
+def _warn_of_converted(images: "NDArray[np.float32]") -> None:
+    """Warn of images that were preprocessed already."""
+    if not images.size:
+        return
+    lowest, highest = float(images.min()), float(images.max())
+    # Fractions up to 1: an image of pixels would be black.
+    if lowest < 0 or (highest <= 1 and (images % 1).any()):
+        warnings.warn(
+            f"expected images in [0, 255] to preprocess, got values in [{lowest:.3g}, {highest:.3g}]; leave out the "
+            "range (preprocess=) for images that are preprocessed already",
+            ConvertedImagesWarning,
+            stacklevel=2,
+        )
+
+
 def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.float32]":
     """Preprocess images in [0, 255] and check the result.
 
@@ -120,6 +140,8 @@ def preprocessed(function: Preprocess, images: "NDArray[Any]") -> "NDArray[np.fl
 
     # A copy, because keras.applications.*.preprocess_input changes an array of floats in place.
     given = np.array(images, np.float32)
+    if function is not RANGES["0,255"]:
+        _warn_of_converted(given)
     try:
         made = np.asarray(function(given))
     except KerasxaiError:
