@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerasxai.methods.control_variates import CONTROL_VARIATES, LEAST, controlled_maps
 from kerasxai.methods.perturbation import SAMPLINGS, explained_quantity, masked_images
 from kerasxai.methods.random_masks import MaskSource, upsampled_masks
+from kerasxai.methods.random_masks import random_grids as random_grids  # It was here before it moved there.
 from kerasxai.methods.rounds import AUTO, BatchMeans, Drawn, Precision, pieces, precision_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, per_axis, real, whole
