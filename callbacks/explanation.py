@@ -19,6 +19,7 @@ from kerasxai.callbacks.schedule import epoch_title, is_due
 from kerasxai.callbacks.warn_once import WarnOnce
 from kerasxai.data.samples import are_nested, class_indices, first_images, is_one_batch_of_inputs, warn_if_reshuffled
 from kerasxai.engine.inputs import InputName, Inputs
+from kerasxai.engine.outputs.kinds import class_count
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
@@ -147,6 +148,7 @@ class ExplanationCallback(keras.callbacks.Callback):
         self._check_callbacks(training_callbacks(self))
         self._inputs = inputs_of(self.model, self.images, self._fields)
         check_inputs(self.model, self._inputs, "ExplanationCallback")
+        self._warn_of_names()
         self._guard = WarnOnce("ExplanationCallback")
         self._begun = False
         self._close_sink()
@@ -245,6 +247,15 @@ class ExplanationCallback(keras.callbacks.Callback):
             self._sink.encoded(name, [data], (sheet.shape[0], sheet.shape[1]), epoch)
             self._sink.flush()
         self._sinks.picture(name, data, epoch)
+
+    def _warn_of_names(self) -> None:
+        """Warn of class names that cannot be those of the model."""
+        given, count = len(self._drawn.class_names), class_count(self.model)
+        if given and count is not None and given != count:
+            warnings.warn(
+                f"expected {count} class_names, one for each class of the model, got {given}; captions may be wrong",
+                stacklevel=2,
+            )
 
     def _warn_of_other_images(self) -> None:
         """Warn if the folder contains maps of other images, which cannot be in one timeline with these."""

@@ -348,6 +348,12 @@ def test_without_tensorboard_the_files_are_written(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "explanations").exists()
 
 
+def test_class_names_of_another_number_than_the_classes_are_warned_of(tmp_path: Path) -> None:
+    callback = ExplanationCallback(IMAGES, log_dir=tmp_path, class_names=["a", "b"], png=False, tensorboard=False)
+    with pytest.warns(UserWarning, match=f"expected {zoo.CLASSES} class_names, one for each class .* got 2"):
+        fit(compiled(), callback)
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [
