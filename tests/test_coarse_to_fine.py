@@ -1,5 +1,6 @@
 """Occlusion from coarse to fine: against loops over all patches, and the passes that it saves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ def bent(images: np.ndarray) -> np.ndarray:
     return np.stack([0 * line, line + np.tanh(line / 9)], 1)
 
 
-def explain(images: np.ndarray = IMAGES, function: Any = bent, **options: Any) -> Any:
-    return kerasxai.Explainer(function, "occlusion", **({"patch": 4, "stride": 2} | options))(images, 1)
+def explain(
+    images: np.ndarray = IMAGES, function: Callable[[np.ndarray], np.ndarray] = bent, **options: float
+) -> kerasxai.Explanation:
+    settings: dict[str, Any] = {"patch": 4, "stride": 2}
+    return kerasxai.Explainer(function, "occlusion", **(settings | options))(images, 1)
 
 
 @pytest.mark.parametrize("coarse", [2, 3, 50])

@@ -342,7 +342,7 @@ class TestArrays:
         assert len(found) == (highest == 255)
 
     @pytest.mark.parametrize("images", [RNG.random((2, 8, 8, 3)), 2 * RNG.random((2, 8, 8, 3)) - 1])
-    def test_images_are_not_preprocessed_twice_without_a_warning(self, images: Any) -> None:
+    def test_images_are_not_preprocessed_twice_without_a_warning(self, images: np.ndarray) -> None:
         with pytest.warns(ConvertedImagesWarning, match="preprocessed already"):
             preprocessed(preprocessing("0,1"), images)
 

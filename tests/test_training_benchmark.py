@@ -1,7 +1,8 @@
 """The measurement of training steps: each step is compiled as its options say, and compared with that of `gap`."""
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import keras
 import pytest
@@ -10,9 +11,22 @@ from tiny_backbone import in_backbones
 
 from benchmarks import training_step
 from benchmarks.tables import Ratio
+from kerasxai.models import build_classifier
 
+P = ParamSpec("P")
+T = TypeVar("T")
 SIDE = 48
 IMAGES = tf.zeros((2, SIDE, SIDE, 3))
+
+
+def kept(function: Callable[P, T], results: list[T]) -> Callable[P, T]:
+    """Return the function, which also appends each of its results to a list."""
+
+    def keeping(*args: P.args, **options: P.kwargs) -> T:
+        results.append(function(*args, **options))
+        return results[-1]
+
+    return keeping
 
 
 def test_rows_are_ratios_to_the_step_of_the_gap_head(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,15 +45,9 @@ def test_rows_are_ratios_to_the_step_of_the_gap_head(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("title", training_step.OPTIONS)
 def test_options_reach_the_model(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[Any] = []
+    built: list[keras.Model] = []
 
-    def building(*args: Any, **options: Any) -> Any:
-        from kerasxai.models import build_classifier
-
-        built.append(build_classifier(*args, **options))
-        return built[-1]
-
-    monkeypatch.setattr(training_step, "build_classifier", building)
+    monkeypatch.setattr(training_step, "build_classifier", kept(build_classifier, built))
     with in_backbones(SIDE):
         labels = tf.one_hot([0, 1], 2)
         step = training_step.training_step("Tiny", SIDE, training_step.OPTIONS[title], IMAGES, labels)

@@ -18,6 +18,7 @@ from kerasxai.segmentation import SeedIoU, label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import locked
+from kerasxai.tools.model_settings import RUN_MODEL, model_path
 from kerasxai.tools.options import BOX_THRESHOLD
 from kerasxai.tools.printable import printable
 from kerasxai.training.run_folder import RunFolder
@@ -139,12 +140,10 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
 
 
 def _model_file(seeds: str) -> str:
-    folder = Path(seeds)
-    if folder.is_dir() and (folder / "config.json").exists():
-        if not (folder / "model.keras").exists():
-            raise KerasxaiError(f"expected a finished run as seeds, got {printable(seeds)} without model.keras")
-        return str(folder / "model.keras")
-    return seeds
+    file = model_path(seeds)
+    if file == seeds and (Path(seeds) / "config.json").exists():
+        raise KerasxaiError(f"expected a finished run as seeds, got {printable(seeds)} without {RUN_MODEL}")
+    return file
 
 
 def backbone_of(config: SegmentConfig) -> str | keras.Model:
@@ -237,7 +236,7 @@ def _results(run: _Run, tallies: dict[str, Tally]) -> JSON:
                 figures[name] = metric.result()
     folders = {"segmenter": run.out} | ({"true_masks": run.out / TRUE_MASKS} if run.measuring.true_masks else {})
     for name, folder in folders.items():
-        predictor = Predictor.of(models.load(folder / "model.keras"), run.measuring.refine_predictions)
+        predictor = Predictor.of(models.load(folder), run.measuring.refine_predictions)
         count = run.count("test")
         batches = run.samples("test", run.dataset.info.has_class_masks).take(count).batch(run.config.batch_size)
         steps["test"] |= write_predictions(predictor, batches.as_numpy_iterator(), count, folder, name)

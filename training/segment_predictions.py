@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from kerasxai.metrics import SegmentationIoU
 from kerasxai.segmentation import LabelCut, cut_labels, save_label_map
@@ -58,9 +59,7 @@ class Predictor:
         return [plain, np.stack([cut_labels(np.moveaxis(one, -1, 0), image, self.cut) for one, image in pairs])]
 
     def _probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits = self.model.predict_on_batch(images.astype(np.float32))
-        exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-        return (exponentials / exponentials.sum(-1, keepdims=True)).astype(np.float32)
+        return np.asarray(softmax(self.model.predict_on_batch(images.astype(np.float32)), axis=-1), np.float32)
 
 
 def write_predictions(

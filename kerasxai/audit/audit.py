@@ -32,7 +32,7 @@ from kerasxai.audit.rows import (
 )
 from kerasxai.audit.shortcuts import Sheet, ShortcutSettings, find_shortcuts
 from kerasxai.audit.store import Store
-from kerasxai.audit.verdicts import Verdict, is_insane, is_near_limit, sanity_of, verdict
+from kerasxai.audit.verdicts import Verdict, sanity_of, verdict
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
@@ -164,8 +164,8 @@ def _recommendation(methods: list[Row], references: list[Row], seed: int) -> dic
     for row in methods:
         scores = scores_of(row.figures)
         if scores is not None:
-            layer, options = row.layer, dict(row.settings["options"])
-            insane, near_limit = is_insane(row.figures), is_near_limit(row.figures)
+            sanity, layer, options = sanity_of(row.figures), row.layer, dict(row.settings["options"])
+            insane, near_limit = (False, False) if sanity is None else (sanity.is_insane, sanity.is_near_limit)
             candidates.append(Candidate(row.name, row.method, layer, options, insane, scores, near_limit))
     compared = {row.name: scores for row in references if (scores := scores_of(row.figures)) is not None}
     return recommend(candidates, compared, seed)
@@ -237,7 +237,7 @@ def _sanity_figures(row: Row) -> dict[str, Any]:
     assert found is not None
     return {
         "method": row.name,
-        "passed": not is_insane(row.figures),
+        "passed": not found.is_insane,
         "hog": found.similarity if found.kind == "hog" else None,
         "ranks": found.similarity if found.kind == "spearman" else None,
         "gradients": found.control,

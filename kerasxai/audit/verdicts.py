@@ -89,17 +89,7 @@ def verdict(figures: Values, references: Mapping[str, Values], seed: int = 0) ->
 def is_insane(figures: Values) -> bool:
     """Return whether the maps of a method hardly depend on the model, by rule 1."""
     found = sanity_of(figures)
-    if found is None or found.excess["value"] is None:
-        return False
-    return round(found.excess["value"], DIGITS) >= found.limit
-
-
-def is_near_limit(figures: Values) -> bool:
-    """Return whether the interval of the figure of rule 1 contains its limit."""
-    found = sanity_of(figures)
-    if found is None or found.excess["low"] is None or found.excess["high"] is None:
-        return False
-    return round(found.excess["low"], DIGITS) < found.limit <= round(found.excess["high"], DIGITS)
+    return found is not None and found.is_insane
 
 
 class Sanity(NamedTuple):
@@ -120,6 +110,20 @@ class Sanity(NamedTuple):
     limit: float
     kind: str = "hog"
 
+    @property
+    def is_insane(self) -> bool:
+        """Whether the maps hardly depend on the model."""
+        value = self.excess["value"]
+        return value is not None and round(value, DIGITS) >= self.limit
+
+    @property
+    def is_near_limit(self) -> bool:
+        """Whether that is not sure, because the interval contains the limit."""
+        low, high = self.excess["low"], self.excess["high"]
+        if low is None or high is None:
+            return False
+        return round(low, DIGITS) < self.limit <= round(high, DIGITS)
+
 
 def sanity_of(figures: Values) -> Sanity | None:
     """Return the figure of rule 1; None if it was not measured."""
@@ -138,7 +142,7 @@ def _sanity(figures: Values, sentences: list[str]) -> bool:
     found = sanity_of(figures)
     if found is None or found.similarity["value"] is None:
         return False
-    insane, sign = is_insane(figures), ">=" if is_insane(figures) else "<"
+    sign = ">=" if found.is_insane else "<"
     if found.control is None or found.control["value"] is None:
         kind = "rank correlation " if found.kind == "spearman" else ""
         figure = f"{kind}{found.similarity['value']:.2f} {sign} {found.limit:.2f}"
@@ -147,11 +151,11 @@ def _sanity(figures: Values, sentences: list[str]) -> bool:
             f"{found.similarity['value']:.2f}, plain gradients {found.control['value']:.2f}: difference "
             f"{found.excess['value']:+.2f} {sign} {found.limit:.2f}"
         )
-    start = "fails: same" if insane else "depends on the model: other"
+    start = "fails: same" if found.is_insane else "depends on the model: other"
     sentences.append(f"{start} maps after the upper half of the network is random ({figure})")
-    if is_near_limit(figures):
+    if found.is_near_limit:
         sentences.append(f"close to the limit of that check: interval {shown(found.excess)}; audit more images")
-    return insane
+    return found.is_insane
 
 
 def _warnings(figures: Values, sentences: list[str]) -> None:

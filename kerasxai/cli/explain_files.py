@@ -88,20 +88,20 @@ def write_explained(
         model_input: Fits images to the model.
     """
     files, cells = [], [image]
-    for explanation in explanations:
-        its = explanation[rows]
-        cells += _overlays(image, its, model_input)
-        _save_map(out / f"{stem}_{explanation.method}.npy", its.heatmaps[0])
-        files.append(out / f"{stem}_{explanation.method}.png")
+    own = [explanation[rows] for explanation in explanations]
+    for one in own:
+        cells += _overlays(image, one, model_input)
+        _save_map(out / f"{stem}_{one.method}.npy", one.heatmaps[0])
+        files.append(out / f"{stem}_{one.method}.png")
         viz.save_png(files[-1], cells[-1])
-    if len(explanations) > 1:
-        labels = ["image", *(f"{one.method}: {one.caption(rows[0])}" for one in explanations)]
+    if len(own) > 1:
+        labels = ["image", *(f"{one.method}: {one.caption(0)}" for one in own)]
         parts = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
         files.append(out / f"{stem}.png")
         sheet = viz.grid(
             [cells[part] for part in parts],
             captions=[labels[part] for part in parts],
-            legend=_legend([explanation[rows] for explanation in explanations]),
+            legend=_legend(own),
         )
         viz.save_png(files[-1], sheet)
     return files
@@ -120,20 +120,20 @@ def write_classes(
     The arguments are those of `write_explained`, with a row for each class.
     """
     files, lines = [], []
-    for explanation in explanations:
-        its = explanation[rows]
-        cells = [image, *_overlays(image, its, model_input)]
-        lines.append((cells, ["image", *(f"{its.method}: {its.caption(row)}" for row in range(len(its)))]))
-        _save_map(out / f"{stem}_{explanation.method}.npy", its.heatmaps)
-        files.append(out / f"{stem}_{explanation.method}.png")
-        sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([its]))
+    own = [explanation[rows] for explanation in explanations]
+    for one in own:
+        cells = [image, *_overlays(image, one, model_input)]
+        lines.append((cells, ["image", *(f"{one.method}: {one.caption(row)}" for row in range(len(one)))]))
+        _save_map(out / f"{stem}_{one.method}.npy", one.heatmaps)
+        files.append(out / f"{stem}_{one.method}.png")
+        sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([one]))
         viz.save_png(files[-1], sheet)
-    if len(explanations) > 1:
+    if len(own) > 1:
         files.append(out / f"{stem}.png")
         sheet = viz.grid(
             [cells for cells, _ in lines],
             captions=[texts for _, texts in lines],
-            legend=_legend([explanation[rows] for explanation in explanations]),
+            legend=_legend(own),
         )
         viz.save_png(files[-1], sheet)
     return files

@@ -83,7 +83,7 @@ def warn_of_missing_classes(info: data.DatasetInfo, split: str, labels: NDArray[
         labels: `(N,)` classes of the measured images.
     """
     present, most = len(np.unique(labels[labels >= 0])), min(info.num_classes, len(labels))
-    if present >= most or (2 * present >= most and len(labels) < 3 * info.num_classes) or not labels.size:
+    if present >= most or (2 * present >= most and len(labels) < 3 * info.num_classes):
         return
     measured = f"the first {len(labels)} of {info.splits[split]} images of {split}"
     warnings.warn(

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
-from kerasxai.methods.perturbation import masked_images
+from kerasxai.methods.perturbation import scores_under
 from kerasxai.methods.random_masks import MaskSource, interpolation, upsampled_masks
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def masked_scores(
 ) -> dict[str, tf.Tensor]:
     """Query: the scores `(n,)` of one image under each of the masks; the arguments are those of `masked_evidence`."""
     masks = upsampled_masks(cells, shifts, tf.shape(batch.images)[1:-1])
-    copies = batch.repeat(tf.shape(cells)[0], masked_images(masks, batch.images))
-    return {"under_mask": forward(copies).explained(explain)}
+    return {"under_mask": scores_under(forward, batch, masks, explain)}
 
 
 def controlled_maps(model: ScoreModel, batch: Samples, source: MaskSource, count: int, explain: str) -> NDArray[Any]:

@@ -14,6 +14,8 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice
 
 if TYPE_CHECKING:
+    from kerasxai.engine.forward_pass import Forward
+    from kerasxai.engine.samples import Samples
     from kerasxai.engine.score_model import ScoreModel
 
 Fill: TypeAlias = "str | float | NDArray[Any] | Sequence[float]"
@@ -41,6 +43,11 @@ def explained_quantity(model: ScoreModel, explain: str | None, default: str = "l
 def masked_images(masks: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Returns one image `(1, *shape, C)` times each of the masks `(n, *shape)`, `(n, *shape, C)`."""
     return _as_images(_over_colors(masks, images) * tf.reshape(images, (1, -1)), images)
+
+
+def scores_under(forward: Forward, batch: Samples, masks: tf.Tensor, explain: str) -> tf.Tensor:
+    """Returns the scores `(n,)` of one image times each of the masks `(n, *shape)`."""
+    return forward(batch.repeat(tf.shape(masks)[0], masked_images(masks, batch.images))).explained(explain)
 
 
 def visible_images(visible: tf.Tensor, images: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:

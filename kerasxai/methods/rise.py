@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasxai.methods.control_variates import CONTROL_VARIATES, LEAST, controlled_maps
-from kerasxai.methods.perturbation import SAMPLINGS, explained_quantity, masked_images
+from kerasxai.methods.perturbation import SAMPLINGS, explained_quantity, scores_under
 from kerasxai.methods.random_masks import MaskSource, upsampled_masks
 from kerasxai.methods.random_masks import random_grids as random_grids  # It was here before it moved there.
 from kerasxai.methods.rounds import AUTO, BatchMeans, Drawn, Precision, pieces, precision_of
@@ -38,9 +38,7 @@ def masked_evidence(
         explain: `"logit"` or `"probability"`.
     """
     masks = upsampled_masks(cells, shifts, tf.shape(batch.images)[1:-1])
-    copies = batch.repeat(tf.shape(cells)[0], masked_images(masks, batch.images))
-    scores = forward(copies).explained(explain)
-    return {"evidence": tf.tensordot(scores, masks, 1)}
+    return {"evidence": tf.tensordot(scores_under(forward, batch, masks, explain), masks, 1)}
 
 
 def rise(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kerasxai.engine.coverage.extents import extents_of, laid_over
 from kerasxai.engine.map_layout import resized
 from kerasxai.methods.cam import one_by_one, several_layers
-from kerasxai.methods.perturbation import explained_quantity, masked_images
+from kerasxai.methods.perturbation import explained_quantity, scores_under
 from kerasxai.tools.options import whole
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def channel_scores(
     positions = range(1, channels.shape.rank)
     low, high = (reduce(masks, positions, keepdims=True) for reduce in (tf.reduce_min, tf.reduce_max))
     stretched = tf.math.divide_no_nan(masks - low, high - low)
-    masked = batch.repeat(tf.shape(channels)[0], masked_images(stretched, batch.images))
-    return {"through": forward(masked).explained(explain)}
+    return {"through": scores_under(forward, batch, stretched, explain)}
 
 
 def scorecam(

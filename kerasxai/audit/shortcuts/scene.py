@@ -14,8 +14,7 @@ Probabilities = Callable[[NDArray[np.float32]], NDArray[np.floating]]
 
 _LEAST = 1e-6
 _MOST_AT_ONCE = 64
-LEAST_FREE = 0.1
-"""Where known objects leave less of a part of an image, all of it is taken."""
+_LEAST_FREE = 0.1
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,16 @@ class Scene:
         Where objects cover nearly all of the part, all of it.
         """
         for number, image in enumerate(self.small):
-            kept = place
-            if self.objects is not None:
-                rows, columns = ((np.arange(64) * 2 + 1) * length // 128 for length in self.size)
-                free = place & ~self.objects[number][np.ix_(rows, columns)]
-                kept = free if free.sum() >= LEAST_FREE * place.sum() else place
-            yield image[kept]
+            yield image[self.without_object(number, place)]
+
+    def without_object(self, number: int, place: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return a part of an image `(h, w)`, at any resolution, without its known object; see `outside`."""
+        if self.objects is None:
+            return place
+        lengths = zip(place.shape, self.size, strict=True)
+        rows, columns = ((np.arange(side) * 2 + 1) * length // (2 * side) for side, length in lengths)
+        free = place & ~self.objects[number][np.ix_(rows, columns)]
+        return free if free.sum() >= _LEAST_FREE * place.sum() else place
 
     @cached_property
     def tones(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

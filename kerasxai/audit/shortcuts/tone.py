@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from kerasxai.audit.shortcuts.discriminant import recognized
 from kerasxai.audit.shortcuts.interventions import Tone
 from kerasxai.audit.shortcuts.local_statistics import outer_regions
-from kerasxai.audit.shortcuts.scene import LEAST_FREE, Scene
+from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.suspects import Suspect, least_members
 
 _QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
@@ -36,9 +36,7 @@ def _edge_ratios(scene: Scene) -> NDArray[np.float32]:
     for number, image in enumerate(scene.pixels):
         signed = image.astype(np.float32)
         contrast = sum(np.abs(np.diff(signed, axis=axis, append=signed.take([-1], axis))) for axis in (0, 1))
-        free = ring if scene.objects is None else ring & ~scene.objects[number]
-        place = free if free.sum() >= LEAST_FREE * ring.sum() else ring
-        found[number] = np.log(contrast[place].mean(0) + _LEAST_CONTRAST)
+        found[number] = np.log(contrast[scene.without_object(number, ring)].mean(0) + _LEAST_CONTRAST)
     return found[:, [0, 2]] - found[:, [1]]
 
 
