@@ -20,6 +20,7 @@ from kerasxai.audit.measuring import energy_on
 from kerasxai.audit.opening import open_audit, read_samples
 from kerasxai.cli import main
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.progress import Bar
 
 ROWS = ["gradcam", "saliency", "random", "constant", "centered_gaussian", "edges", "object"]
 
@@ -75,6 +76,22 @@ def test_figures_are_complete(written: Path) -> None:
         assert row["verdict"]["status"] in ("fails", "no better", "mixed", "better") and row["verdict"]["sentences"]
     for pair in found["confusions"]:
         assert pair["true"] != pair["predicted"] and 1 <= len(pair["examples"]) <= 2
+
+
+def test_progress_counts_every_part_once(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reached: dict[str, list[tuple[float, float]]] = {}
+
+    class Recorded(Bar):
+        def advance(self, amount: float) -> None:
+            reached.setdefault(self._description, []).append((self.done + amount, self.total))
+            super().advance(amount)
+
+    monkeypatch.setattr("kerasxai.audit.audit.Bar", Recorded)
+    assert run(place, tmp_path, "--images", "4") == 0
+    done, totals = zip(*reached["auditing"], strict=True)
+    assert set(totals) == {totals[0]}
+    # The maps of the shown method are asked for once more at the end.
+    assert done == (*range(1, int(totals[0]) + 1), totals[0] + 1)
 
 
 def test_the_page_is_one_file_with_text(written: Path) -> None:

@@ -20,14 +20,14 @@ from kerasxai.audit.measures import Measure
 from kerasxai.audit.opening import Opened, images_digest, open_audit
 from kerasxai.audit.recommendation import Candidate, recommend, scores_of
 from kerasxai.audit.rows import (
+    Measurements,
     Row,
     cheap_measures,
     chosen_measures,
     explained_row,
     finer_rows,
-    heatmaps_of,
-    measure_row,
     method_rows,
+    parts_of,
     reference_rows,
 )
 from kerasxai.audit.shortcuts import Sheet, ShortcutSettings, find_shortcuts
@@ -40,6 +40,7 @@ from kerasxai.metrics import MeanAveragePrecision
 from kerasxai.metrics.faithfulness import Scorer
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
+from kerasxai.tools.progress import Bar
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,26 +126,30 @@ def _audited(opened: Opened, config: AuditConfig, store: Store) -> Audit:
     measures = chosen_measures(config, images)
     methods, skipped = method_rows(images, config)
     candidates = finer_rows(images, methods, config.batch_size) if _are_ranked(measures) else []
+    references = reference_rows(images, config.seed)
+    ranking = cheap_measures(measures)
     scorer = Scorer(images.model, {"outputs": config.outputs, "batch_size": config.batch_size})
     _LOG.info("%d images, %d methods, %d measures", len(images), len(methods), len(measures))
-    for row in methods:
-        measure_row(row, heatmaps_of(row, images, store), images, measures, scorer, store)
-    references = []
-    for row, heatmaps in reference_rows(images, config.seed):
-        measure_row(row, heatmaps, images, measures, scorer, store)
-        references.append(row)
-    for row in candidates:
-        measure_row(row, heatmaps_of(row, images, store), images, cheap_measures(measures), scorer, store)
-    recommendation = _recommendation([*methods, *candidates], references, config.seed)
+    parts = sum(parts_of(row, measures) for row in [*methods, *(row for row, _ in references)])
+    with Bar(parts + sum(parts_of(row, ranking) for row in candidates), "auditing", unit="part") as bar:
+        work = Measurements(images, scorer, store, bar)
+        for row in methods:
+            work.measure(row, work.heatmaps_of(row), measures)
+        for row, heatmaps in references:
+            work.measure(row, heatmaps, measures)
+        for row in candidates:
+            work.measure(row, work.heatmaps_of(row), ranking)
+    compared = [row for row, _ in references]
+    recommendation = _recommendation([*methods, *candidates], compared, config.seed)
     chosen = shown_row([*methods, *candidates], recommendation)
-    heatmaps = heatmaps_of(chosen, images, store)
+    heatmaps = work.heatmaps_of(chosen)
     scores = scores_of(chosen.figures)
-    figures = _figures(opened, config, methods, references, skipped)
+    figures = _figures(opened, config, methods, compared, skipped)
     figures["recommendation"] = recommendation
     found = Audit(
         figures,
         images,
-        [*methods, *references],
+        [*methods, *compared],
         chosen.name,
         heatmaps,
         np.full(len(images), np.nan) if scores is None else scores,

@@ -147,51 +147,69 @@ def reference_rows(images: AuditImages, seed: int) -> list[tuple[Row, NDArray[np
     return [(Row(name, {"method": name, "seed": seed}), heatmaps) for name, heatmaps in maps.items()]
 
 
-def heatmaps_of(row: Row, images: AuditImages, store: Store) -> NDArray[np.float32]:
-    """Explain the predicted classes of all images, or read the stored maps; a killed run loses a few images."""
-    explainer = row.explainer
-    assert explainer is not None
-    parts = []
-    with Bar(len(images), f"explaining by {row.name}") as bar:
-        for part in chunks(len(images), _KEPT):
+@dataclass(frozen=True)
+class Measurements:
+    """Explains and measures rows; each finished part is stored, and advances the bar by 1.
 
-            def explain(part: slice = part) -> dict[str, NDArray[Any]]:
-                return {"heatmaps": explainer(images.inputs(part), images.predicted[part]).heatmaps}
+    Attributes:
+        images: The audited images.
+        scorer: Of the model, for measures that need its scores.
+        store: Of the parts.
+        bar: Its total is the sum of `parts_of` over the rows.
+    """
 
-            stored = store.arrays(
-                f"maps/{row.name}/{part.start}", explain, **row.settings, rows=[part.start, part.stop]
+    images: AuditImages
+    scorer: Scorer
+    store: Store
+    bar: Bar
+
+    def heatmaps_of(self, row: Row) -> NDArray[np.float32]:
+        """Explain the predicted classes of all images, or read the stored maps; a killed run loses a few images."""
+        explainer, images = row.explainer, self.images
+        assert explainer is not None
+        parts = []
+        with Bar(len(images), f"explaining by {row.name}") as bar:
+            for part in chunks(len(images), _KEPT):
+
+                def explain(part: slice = part) -> dict[str, NDArray[Any]]:
+                    return {"heatmaps": explainer(images.inputs(part), images.predicted[part]).heatmaps}
+
+                stored = self.store.arrays(
+                    f"maps/{row.name}/{part.start}", explain, **row.settings, rows=[part.start, part.stop]
+                )
+                parts.append(stored["heatmaps"])
+                bar.reach(part.stop)
+        self.bar.advance(1)
+        return np.concatenate(parts)
+
+    def measure(self, row: Row, heatmaps: NDArray[np.float32], measures: Sequence[Measure]) -> None:
+        """Add the figures of a row, measured or read from the store."""
+        begun = time.monotonic()
+        for measure in applicable(measures, row):
+            count = len(self.images) if measure.images is None else min(measure.images, len(self.images))
+            if row.explainer is None and row.name != EDGES and measure.cost != "none":
+                count = min(count, REFERENCE_IMAGES)
+            part = slice(0, count)
+            maps = Maps(row.name, heatmaps[part], row.explainer, row.settings.get("outputs"))
+
+            def make(measure: Measure = measure, part: slice = part, maps: Maps = maps) -> Figures:
+                return measure.function(self.images.part(part), maps, self.scorer)
+
+            row.figures[measure.name] = self.store.json(
+                f"{measure.name}/{row.name}", make, **row.settings, measure=measure.name, images=count
             )
-            parts.append(stored["heatmaps"])
-            bar.reach(part.stop)
-    return np.concatenate(parts)
+            self.bar.advance(1)
+        _LOG.info("%s: measured in %.0f s", row.name, time.monotonic() - begun)
 
 
-def measure_row(
-    row: Row,
-    heatmaps: NDArray[np.float32],
-    images: AuditImages,
-    measures: Sequence[Measure],
-    scorer: Scorer,
-    store: Store,
-) -> None:
-    """Add the figures of a row, measured or read from the store."""
-    begun = time.monotonic()
-    for measure in measures:
-        if measure.needs_explainer and row.explainer is None:
-            continue
-        count = len(images) if measure.images is None else min(measure.images, len(images))
-        if row.explainer is None and row.name != EDGES and measure.cost != "none":
-            count = min(count, REFERENCE_IMAGES)
-        part = slice(0, count)
-        maps = Maps(row.name, heatmaps[part], row.explainer, row.settings.get("outputs"))
+def applicable(measures: Sequence[Measure], row: Row) -> list[Measure]:
+    """Return the measures that a row has: some need a method and not just maps."""
+    return [measure for measure in measures if row.explainer is not None or not measure.needs_explainer]
 
-        def make(measure: Measure = measure, part: slice = part, maps: Maps = maps) -> Figures:
-            return measure.function(images.part(part), maps, scorer)
 
-        row.figures[measure.name] = store.json(
-            f"{measure.name}/{row.name}", make, **row.settings, measure=measure.name, images=count
-        )
-    _LOG.info("%s: measured in %.0f s", row.name, time.monotonic() - begun)
+def parts_of(row: Row, measures: Sequence[Measure]) -> int:
+    """Return how many parts a row has: its maps, unless it is a reference, and its measures."""
+    return int(row.explainer is not None) + len(applicable(measures, row))
 
 
 def chosen_measures(config: AuditConfig, images: AuditImages) -> list[Measure]:
