@@ -16,7 +16,7 @@ from kerasxai import models, viz
 from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, read_image
-from kerasxai.engine.images.builtin_preprocessing import IN_PYTHON, warn_of_range
+from kerasxai.engine.images.builtin_preprocessing import IN_PYTHON, input_for_files, warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, Size, image_input
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
@@ -76,7 +76,7 @@ def explain(
         raise unknown("method", method, METHODS)
     pixels, names = _read(images)
     model = model if isinstance(model, keras.Model) else models.load_classifier(model)
-    taken = image_input(model, image_size, preprocess)
+    taken = _model_input(model, names, image_size, preprocess)
     explainer, chosen = Explainer(model, method, **options), _target(model, target)
     _warn(model, taken, names, preprocess)
     return _explained(explainer, taken, pixels, names, chosen, labels)
@@ -122,7 +122,7 @@ def show_methods(
     if len(pixels) != 1:
         raise KerasxaiError(f"expected one image, got {len(pixels)}; call explain for several")
     model = model if isinstance(model, keras.Model) else models.load_classifier(model)
-    taken, chosen = image_input(model, image_size, preprocess), _target(model, target)
+    taken, chosen = _model_input(model, names, image_size, preprocess), _target(model, target)
     _warn(model, taken, names, preprocess)
     found: list[Explanation] = []
     refusals: list[KerasxaiError] = []
@@ -163,11 +163,21 @@ def _target(model: keras.Model, target: int | str | None) -> int | None:
     return target if not isinstance(target, str) else class_index(target, models.class_names(model), class_count(model))
 
 
+def _model_input(
+    model: keras.Model, names: tuple[str, ...] | None, size: Size | None, preprocess: str | Preprocess | None
+) -> ImageInput:
+    return (input_for_files if _converts(names, preprocess) else image_input)(model, size, preprocess)
+
+
+def _converts(names: tuple[str, ...] | None, preprocess: str | Preprocess | None) -> bool:
+    # The explainer warns of arrays by their values: without a range they are taken as the model takes them.
+    return names is not None or preprocess is not None
+
+
 def _warn(
     model: keras.Model, taken: ImageInput, names: tuple[str, ...] | None, preprocess: str | Preprocess | None
 ) -> None:
-    # The explainer warns of arrays by their values: without a range they are taken as the model takes them.
-    if names is not None or preprocess is not None:
+    if _converts(names, preprocess):
         warn_of_range(model, taken, preprocess, IN_PYTHON)
 
 

@@ -277,6 +277,9 @@ def test_logits_preprocessing_and_several_batches_on_a_traced_model() -> None:
     np.testing.assert_allclose(deletion.curves[:, 0], score.scores, rtol=1e-4)
     with pytest.raises(kerasxai.KerasxaiError, match="expected no explain with a Scorer, got both"):
         Deletion(scorer, explain="logit")
+    for model_or_none in (model, None):
+        with pytest.raises(kerasxai.KerasxaiError, match="known setting, got 'batchsize'; nearest: batch_size"):
+            Deletion(model_or_none, batchsize=2)  # type: ignore[call-arg]
 
 
 def test_an_informative_heatmap_beats_its_opposite() -> None:

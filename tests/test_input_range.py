@@ -1,11 +1,12 @@
 """What a model takes for an image: size, channels, range; and whether it rescales images itself."""
 
+import contextlib
 import functools
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ import zoo
 import kerasxai
 from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning, range_doubt, warn_of_range
 from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.metrics.faithfulness import Deletion, Infidelity, Scorer
+from kerasxai.metrics.stability import MaxSensitivity
 from kerasxai.models.preprocessing import preprocess as own_layers
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.input_range import RANGES, ConvertedImagesWarning, name_of_range, preprocessed, preprocessing
@@ -291,21 +294,48 @@ class TestArrays:
             call()
         return [str(one.message) for one in found]
 
-    @pytest.mark.parametrize("call", ["explain", "Explainer", "predict"])
+    CALLS: ClassVar[dict[str, Callable[[Any, Any], object]]] = {
+        "explain": lambda model, images: kerasxai.explain(model, images),
+        "Explainer": lambda model, images: kerasxai.Explainer(model, "gradcam")(images),
+        "predict": lambda model, images: kerasxai.Explainer(model, "gradcam").predict(images),
+        "Deletion": lambda model, images: Deletion(model, steps=2)(images, None, images[..., 0]),
+        "Scorer": lambda model, images: Infidelity(Scorer(model), squares=2)(images, None, images[..., 0]),
+        "MaxSensitivity": lambda model, images: MaxSensitivity(kerasxai.Explainer(model), samples=1)(images),
+    }
+
+    @pytest.mark.parametrize("call", CALLS)
     @pytest.mark.parametrize("highest", [1, 255])
-    def test_values_decide(self, call: str, highest: int) -> None:
-        model, images = net(same), highest * RNG.random((2, 16, 16, 3)).astype("float32")
-        calls: dict[str, Callable[[], object]] = {
-            "explain": lambda: kerasxai.explain(model, images),
-            "Explainer": lambda: kerasxai.Explainer(model, "gradcam")(images),
-            "predict": lambda: kerasxai.Explainer(model, "gradcam").predict(images),
-        }
-        found = self.warned(calls[call])
-        assert len(found) == (highest == 255)
+    @pytest.mark.parametrize("kind", ["nothing", "Rescaling"])
+    def test_values_decide(self, call: str, highest: int, kind: str) -> None:
+        model, images = (RAW | RESCALED)[kind](), highest * RNG.random((2, 16, 16, 3)).astype("float32")
+        found = self.warned(lambda: self.CALLS[call](model, images))
+        assert len(found) == ((highest == 255) == (kind == "nothing"))
         for text in found:
-            assert "preprocess=" in text and "-1,1" in text and "--input-range" not in text
-            assert "are fed" not in text and f"{images.max():.4g}]" in text
-        assert not self.warned(calls[call]), "once for each model"
+            assert "--input-range" not in text and f"{images.max():.4g}]" in text and "are fed" not in text
+            if highest == 255:
+                assert "preprocess=" in text and "-1,1" in text
+            else:
+                assert "rescaled twice" in text and "give arrays in [0, 255]" in text
+        assert not self.warned(lambda: self.CALLS[call](model, images)), "once for each model"
+
+    @pytest.mark.parametrize("call", ["Explainer", "Deletion"])
+    def test_black_images_and_masks_are_no_fractions(self, call: str) -> None:
+        images = np.concatenate([np.zeros((1, 16, 16, 3)), RNG.integers(0, 2, (1, 16, 16, 3))]).astype("float32")
+        assert not self.warned(lambda: self.CALLS[call](RESCALED["Rescaling"](), images))
+
+    @pytest.mark.parametrize("range_of_files", [None, "0,1", "caffe"])
+    def test_after_files_arrays_of_other_values_are_checked(self, range_of_files: str | None) -> None:
+        model, image = net(same), RNG.random((16, 16, 3)).astype("float32")
+        with pytest.warns(InputRangeWarning) if range_of_files is None else contextlib.nullcontext():
+            kerasxai.explain(model, "example:cat", preprocess=range_of_files)
+        found = self.warned(lambda: kerasxai.Explainer(model, "gradcam")(255 * image[None]))
+        assert len(found) == (range_of_files is not None), "one warning for each model"
+
+    @pytest.mark.parametrize("preprocess", ["0,1", lambda images: images / 255])
+    def test_converted_images_are_not_doubted_twice(self, preprocess: Any) -> None:
+        model = RESCALED["Rescaling"]()
+        found = self.warned(lambda: kerasxai.explain(model, "example:cat", preprocess=preprocess))
+        assert len(found) == 1 and "leave out preprocess=" in found[0]
 
     @pytest.mark.parametrize(
         "images",
@@ -347,9 +377,11 @@ class TestArrays:
             preprocessed(preprocessing("0,1"), images)
 
     def test_the_line_of_the_call_is_named(self) -> None:
+        images = np.full((1, 16, 16, 3), 255.0, "float32")
         with pytest.warns(InputRangeWarning) as found:
-            kerasxai.Explainer(net(same), "gradcam")(np.full((1, 16, 16, 3), 255.0, "float32"))
-        assert found[0].filename == __file__
+            kerasxai.Explainer(net(same), "gradcam")(images)
+            Deletion(net(same), steps=2)(images, None, images[..., 0])
+        assert [one.filename for one in found] == [__file__] * 2
 
     def test_models_that_take_other_arrays_are_not_checked(self) -> None:
         image, more = keras.Input((8, 8, 3)), keras.Input((2,))

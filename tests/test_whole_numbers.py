@@ -125,6 +125,7 @@ def test_made_up_pixels_are_rounded_for_scores_and_maps(method: str) -> None:
     assert np.isfinite(noisy).all()
 
 
+@pytest.mark.filterwarnings("ignore::kerasxai.engine.images.builtin_preprocessing.InputRangeWarning")
 def test_images_that_are_no_whole_numbers_of_the_type_are_refused() -> None:
     whole, floating = pair("uint8")
     for images in (pictures() / 255, pictures().astype(np.float32) + 1, pictures("int32") - 1):

@@ -4,7 +4,7 @@ import contextlib
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -51,13 +51,29 @@ _MAX_VALUE, _MIN_RANGE = 1.5 * 255, 0.1
 _MAX_KERNEL_INPUTS = 8
 
 
-ON_COMMAND_LINE, IN_PYTHON = "give --input-range", "give preprocess="
-"""How to choose an input range."""
-_OTHER_RANGES = frozenset(RANGES) - {"0,255"}
+_ALL, _FRACTIONS, _PIXELS = frozenset({"fractions", "pixels"}), frozenset({"fractions"}), frozenset({"pixels"})
 # Nothing below is taken for pixels: the brightest pixel standardized by the statistics of ImageNet has 2.64.
 _MAX_SMALL_VALUE = 3.0
-# Models that are not checked again by the values of arrays.
-_CHECKED: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+# The kinds of arrays whose values are not checked again, for each model.
+_CHECKED: weakref.WeakKeyDictionary[keras.Model, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+class Advice(NamedTuple):
+    """Words for a warning about the range of images.
+
+    Attributes:
+        choose: How to choose an input range.
+        omit: How to avoid a second rescaling.
+        images: The images that a model gets, and their range.
+    """
+
+    choose: str
+    omit: str
+    images: str = "images are fed to it in [0, 255]"
+
+
+ON_COMMAND_LINE = Advice("give --input-range", "leave out --input-range")
+IN_PYTHON = Advice("give preprocess=", "leave out preprocess=")
 
 
 class InputRangeWarning(KerasxaiWarning):
@@ -68,19 +84,17 @@ def warn_of_range(
     model: keras.Model,
     taken: ImageInput,
     given: str | Preprocess | None = None,
-    remedy: str = ON_COMMAND_LINE,
+    advice: Advice = ON_COMMAND_LINE,
 ) -> None:
     """Warns if a model probably gets images in another range than it was trained on.
 
     Args:
         model: Any Keras model that takes images alone.
-        taken: The conversion of images for it.
+        taken: The conversion of images for it; see `input_for_files`.
         given: The input range that the user chose, or None.
-        remedy: How to choose it.
+        advice: How to choose it.
     """
-    doubt = range_doubt(model, taken, given is not None, remedy)
-    if name_of_range(given) not in _OTHER_RANGES:
-        _CHECKED.add(model)
+    doubt = range_doubt(model, taken, given is not None, advice)
     if doubt is not None:
         warnings.warn(doubt, InputRangeWarning, stacklevel=2)
 
@@ -93,54 +107,78 @@ def input_for_files(
 ) -> ImageInput:
     """Returns what `image_input` returns, for callers that convert files and warn by `warn_of_range`.
 
-    Converted images are not checked a second time, as arrays.
+    Converted images are not checked a second time, as arrays; arrays of other values are.
     """
     taken = image_input(model, size, preprocess, fit)
-    range_is_known(model)
+    _exclude(model, _kinds_of_range(preprocess))
     return taken
+
+
+def _kinds_of_range(given: str | Preprocess | None) -> frozenset[str]:
+    """Returns the kinds of arrays that images converted to an input range may be taken for."""
+    name = name_of_range(given)
+    # A function may return anything.
+    return _PIXELS if name == "0,255" else _FRACTIONS if name == "0,1" else frozenset() if name in RANGES else _ALL
 
 
 def range_is_known(model: keras.Model) -> None:
     """Excludes a model from `warn_of_values`, because its images are those of its training."""
-    _CHECKED.add(model)
+    _exclude(model, _ALL)
 
 
-def warn_of_values(model: object, images: NDArray[Any]) -> None:
-    """Warns, once for each model, if arrays look like pixels in [0, 255] that the model does not rescale.
+def _exclude(model: keras.Model, kinds: frozenset[str]) -> None:
+    _CHECKED[model] = _CHECKED.get(model, frozenset()) | kinds
 
-    Values decide: models without rescaling are trained on small or centered values, so that only arrays without
-    negative and with larger values are doubted.
+
+def warn_of_values(model: object, images: NDArray[Any], stacklevel: int = 4) -> None:
+    """Warns, once for each model, if arrays are probably not in the range that the model was trained on.
+
+    Values decide. Models without rescaling are trained on small or centered values, so that arrays without negative and
+    with larger values are doubted; for models that rescale pixels these are arrays of fractions up to 1.
 
     Args:
         model: Anything; only a Keras model that takes images alone is checked.
         images: `(N, H, W, C)` or `(N, C, H, W)` as the model takes them.
+        stacklevel: Of the warning, 1 for this function.
     """
-    if not isinstance(model, keras.Model) or model in _CHECKED or images.ndim != 4 or not images.size:
+    if not isinstance(model, keras.Model) or images.ndim != 4 or not images.size:
         return
+    done = _CHECKED.get(model, frozenset())
     spec = input_specs(model)
     # Numbers from 0 to 1 cannot be meant by an input of integers.
-    if isinstance(spec, tf.TensorSpec) and spec.dtype.is_integer:
+    if done == _ALL or (isinstance(spec, tf.TensorSpec) and spec.dtype.is_integer):
         return
     lowest, highest = float(images.min()), float(images.max())
-    if not 0 <= lowest <= highest or highest <= _MAX_SMALL_VALUE:
+    kinds = _kinds_of_values(images, lowest, highest)
+    if not kinds or kinds <= done:
         return
-    _CHECKED.add(model)
+    _exclude(model, kinds)
     size = images.shape[2:] if takes_channels_first(model, (None, *images.shape[1:])) else images.shape[1:3]
     # Models of several inputs or of other arrays than images have no range to check.
     with contextlib.suppress(KerasxaiError):
-        taken = image_input(model, (size[0], size[1]))
-        range_now = f"the arrays have values in [{lowest:.4g}, {highest:.4g}]"
-        doubt = range_doubt(model, taken, remedy=f"divide them or {IN_PYTHON}", range_now=range_now)
+        taken = image_input(model, (size[0], size[1]), "0,1" if kinds == _FRACTIONS else None)
+        values = f"[{lowest:.4g}, {highest:.4g}]"
+        advice = Advice(
+            f"divide them or {IN_PYTHON.choose}",
+            f"give arrays in [0, 255] instead of {values}",
+            f"the arrays have values in {values}",
+        )
+        doubt = range_doubt(model, taken, kinds == _FRACTIONS, advice)
         if doubt is not None:
-            warnings.warn(doubt, InputRangeWarning, stacklevel=4)
+            warnings.warn(doubt, InputRangeWarning, stacklevel=stacklevel)
+
+
+def _kinds_of_values(images: NDArray[Any], lowest: float, highest: float) -> frozenset[str]:
+    if not 0 <= lowest <= highest:
+        return frozenset()
+    if highest <= 1:
+        # Without fractions it is an image that is black, or a mask.
+        return _FRACTIONS if (images % 1).any() else frozenset()
+    return _PIXELS if highest > _MAX_SMALL_VALUE else frozenset()
 
 
 def range_doubt(
-    model: keras.Model,
-    taken: ImageInput,
-    is_given: bool = False,
-    remedy: str = ON_COMMAND_LINE,
-    range_now: str = "images are fed to it in [0, 255]",
+    model: keras.Model, taken: ImageInput, is_given: bool = False, advice: Advice = ON_COMMAND_LINE
 ) -> str | None:
     """Returns why images are probably not in the range that a model was trained on, or None.
 
@@ -151,8 +189,7 @@ def range_doubt(
         model: Any Keras model that takes images alone.
         taken: The conversion of images for it.
         is_given: Whether the user chose the range of the images.
-        remedy: How to choose it.
-        range_now: The images that the model gets, and their range.
+        advice: What to do, and what the model gets.
 
     Example:
         >>> range_doubt(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()]), ImageInput((8, 8)))
@@ -162,19 +199,18 @@ def range_doubt(
         if is_given:
             return None
         return (
-            f"the model shows no rescaling or normalization of its own, and {range_now}; if it was trained on another "
-            f"range, {remedy}: 0,1 for images / 255, -1,1 for images / 127.5 - 1; 0,255 if this is right"
+            f"the model shows no rescaling or normalization of its own, and {advice.images}; if it was trained on "
+            f"another range, {advice.choose}: 0,1 for images / 255, -1,1 for images / 127.5 - 1; 0,255 if this is right"
         )
     values = f"[{lowest:.4g}, {highest:.4g}]"
     if max(abs(lowest), abs(highest)) > _MAX_VALUE:
         return (
             f"the model's own preprocessing gives values in {values}, as it was made for a smaller range than that of "
-            f"the images; {remedy}: 0,1 for images / 255, -1,1 for images / 127.5 - 1"
+            f"the images; {advice.choose}: 0,1 for images / 255, -1,1 for images / 127.5 - 1"
         )
     if highest - lowest < _MIN_RANGE:
         return (
-            f"the model's own preprocessing gives values in {values}: images are probably rescaled twice; leave "
-            "out the input range"
+            f"the model's own preprocessing gives values in {values}: images are probably rescaled twice; {advice.omit}"
         )
     return None
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric, Result
-from kerasxai.metrics.faithfulness.scorer import Measured, ModelSettings, Scorer, Trial
+from kerasxai.metrics.faithfulness.scorer import Measured, ModelSettings, Scorer, Trial, checked_settings
 from kerasxai.tools.errors import KerasxaiError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class FaithfulnessMetric(Metric):
     on_probabilities_only = False
 
     def __init__(self, model: Classifier | Scorer | None, settings: ModelSettings, **options: Any) -> None:
+        checked_settings(settings)
         if isinstance(model, Scorer) and settings:
             raise KerasxaiError(f"expected no {', '.join(settings)} with a Scorer, got both; give them to the Scorer")
         scorer = model if isinstance(model, Scorer | None) else Scorer(model, settings)
@@ -68,7 +69,7 @@ class FaithfulnessMetric(Metric):
         """
         if self._scorer is None:
             raise KerasxaiError(f"expected a model to measure with, got none; {type(self).__name__}(model, ...)")
-        parts = [self.measure(trial) for trial in self._scorer.trials(images, targets, heatmaps, self.name())]
+        parts = list(map(self.measure, self._scorer.trials(images, targets, heatmaps, self.name())))
         curves = [part.curves for part in parts if part.curves is not None]
         self.curves = np.concatenate(curves) if curves else None
         return np.concatenate([part.values for part in parts])

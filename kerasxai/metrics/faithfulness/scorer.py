@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.engine.function_model import FunctionModel
+from kerasxai.engine.images.builtin_preprocessing import warn_of_values
 from kerasxai.engine.images.integer_images import check_whole
 from kerasxai.engine.inputs import InputName, Inputs
 from kerasxai.engine.outputs.kinds import UNDOABLE
@@ -22,7 +23,7 @@ from kerasxai.engine.traced_model import TracedModel
 from kerasxai.metrics.faithfulness.fills import Fill, copies_scores
 from kerasxai.metrics.inputs import Heatmaps, checked_count, checked_heatmaps
 from kerasxai.metrics.resizing import resize
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.input_range import Preprocess, preprocessed, preprocessing
 from kerasxai.tools.options import choice, whole
 from kerasxai.tools.progress import Bar
@@ -57,6 +58,18 @@ class ModelSettings(TypedDict, total=False):
     image_input: InputName
     batch_size: int
     progress: bool | None
+
+
+def checked_settings(settings: ModelSettings) -> ModelSettings:
+    """Return settings of a model; Python checks no names of keywords that are collected.
+
+    Raises:
+        KerasxaiError: A name is none of `ModelSettings`.
+    """
+    for name in settings:
+        if name not in ModelSettings.__annotations__:
+            raise unknown("setting", name, ModelSettings.__annotations__)
+    return settings
 
 
 class Measured(NamedTuple):
@@ -145,7 +158,7 @@ class Scorer:
     """
 
     def __init__(self, model: Classifier, settings: ModelSettings | None = None) -> None:
-        given = settings or {}
+        given = checked_settings(settings or {})
         self.explain = choice("value of explain", given.get("explain", "probability"), EXPLAINED)
         size, outputs = whole("batch_size", given.get("batch_size", 32), 1), given.get("outputs")
         score = "relative" if self.explain == "relative" else "logit"
@@ -194,13 +207,16 @@ class Scorer:
                 sized = np.stack([resize(one, tuple(shape)) for one in maps[start:stop]])
                 yield Trial(model, part, sized, scores, explain)
                 bar.reach(stop)
-        self._warn(model)
+        self._warn(model, whole_call)
 
-    def _warn(self, model: ScoreModel) -> None:
+    def _warn(self, model: ScoreModel, batch: Samples) -> None:
+        """Warn of the range of the images and of the assumed kind of the outputs, in the line of a metric's call."""
+        if self._preprocess is None:
+            warn_of_values(model.model, np.asarray(batch.images), stacklevel=5)
         for text in model.outputs.warnings:
             if text not in self._warned and text != UNDOABLE:  # That warning is about gradients.
                 self._warned.add(text)
-                warnings.warn(text, stacklevel=5)
+                warnings.warn(text, stacklevel=4)
 
 
 def image_size_maps(heatmaps: Heatmaps, count: int) -> list[NDArray[np.float64]]:
