@@ -21,7 +21,7 @@ from kerasxai.viz import (
     timeline,
     to_picture,
 )
-from kerasxai.viz.overlays import visible_maximum
+from kerasxai.viz.overlays import remark, visible_maximum
 from kerasxai.viz.pixels import numbers_of, to_bytes
 
 _MOST_COLUMNS = 10
@@ -57,10 +57,11 @@ def draw_map(images: Images, maps: Maps, index: int, signed: bool) -> NDArray[np
 
 
 def caption(images: Images, maps: Maps, index: int) -> str:
-    """Return the explained class and its score, as `cat: 3.14`."""
+    """Return the explained class and its score, as `cat: 3.14`, and whether the map is empty."""
     # Adding zero turns -0.0 into 0.0.
     score = round(float(maps.scores[index]), 2) + 0.0
-    return f"{images.name_of(int(maps.targets[index]))}: {score:.2f}"
+    text = f"{images.name_of(int(maps.targets[index]))}: {score:.2f}"
+    return ", ".join(filter(None, (text, remark(maps.heatmaps[index]))))
 
 
 def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
-from kerasxai.viz.overlays import strengths
+from kerasxai.viz.overlays import remark, strengths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,6 +102,8 @@ class Explanation:
     def caption(self, index: int) -> str:
         """Return the explained class of an image, its probability, and the true class where that is another.
 
+        Of a map without evidence, which leaves the image without color, the caption says that it is empty.
+
         Args:
             index: Position of the image.
 
@@ -119,7 +121,7 @@ class Explanation:
             predicted, label = int(self.outputs.classes[index]), int(self.labels[index])
             right = predicted == label
             text += ", right" if right else f", wrong: {class_label(label, self.class_names)}"
-        return text
+        return ", ".join(filter(None, (text, remark(self.heatmaps[index]))))
 
     def pictures(self) -> list[NDArray[np.uint8]]:
         """Draw each heatmap over its image, or alone for methods of single pixels.

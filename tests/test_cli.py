@@ -84,6 +84,21 @@ def test_explain_writes_overlays_maps_and_a_record(model_file: str, photo: str, 
     assert abs(sum(p["probability"] for p in record["predicted"]) - 1) < 0.5
 
 
+def test_explain_tells_of_an_empty_map(photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second class has negative weights only, so that Grad-CAM has no positive evidence."""
+    inputs = keras.Input((16, 16, 3))
+    maps = keras.layers.Conv2D(2, 3, activation="relu", kernel_initializer="ones", name="maps")(inputs / 255)
+    dense = keras.layers.Dense(2, activation="softmax")
+    model = keras.Model(inputs, dense(keras.layers.GlobalAveragePooling2D()(maps)))
+    dense.set_weights([np.array([[1.0, -1.0], [1.0, -1.0]]), np.zeros(2)])
+    model.save(tmp_path / "model.keras")
+    words = ["explain", str(tmp_path / "model.keras"), photo, "--target", "1"]
+    assert run(*words, "--method", "gradcam,cam", "--out", str(tmp_path / "out")) == 0
+    assert "(gradcam: empty map: no evidence)" in " ".join(capsys.readouterr().out.split())
+    record = json.loads((tmp_path / "out" / "explanations.json").read_text())["images"][0]
+    assert [one["remark"] for one in record["explanations"]] == ["empty map: no evidence", ""]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -117,19 +117,48 @@ def test_all_pictures_come_with_the_meaning_of_their_colors(explanation: kerasxa
         assert key in one._repr_html_() and key in one.plot()[0].figure.get_supxlabel()
     plt.close("all")
     assert unsigned.images is not None
-    files = write_explained(
-        tmp_path,
-        "x",
-        unsigned.images[0].astype(np.uint8),
-        [unsigned, signed],
-        [0],
-        ImageInput((32, 32)),
-    )
-    with Image.open(files[-1]) as opened:
-        bottom = np.asarray(opened.convert("RGB"))[-60:].reshape(-1, 3)
-    for colormap in ("inferno", "RdBu_r"):
-        for color in lookup_table(colormap)[[0, 254]]:
-            assert (bottom == color).all(1).any(), f"the last line of the sheet has no bar of {colormap}"
+    image = unsigned.images[0].astype(np.uint8)
+    colormaps = {"inferno": [unsigned], "RdBu_r": [signed], "inferno RdBu_r": [unsigned, signed]}
+    for names, written in colormaps.items():
+        files = write_explained(tmp_path, "x", image, written, [0], ImageInput((32, 32)))
+        with Image.open(files[-1]) as opened:
+            bottom = np.asarray(opened.convert("RGB"))[-60:].reshape(-1, 3)
+        for colormap in names.split():
+            for color in lookup_table(colormap)[[0, 254]]:
+                assert (bottom == color).all(1).any(), f"the last line of {files[-1]} has no bar of {colormap}"
+
+
+@pytest.mark.parametrize("size", [(20, 30), (700, 900)])
+def test_the_only_picture_has_a_caption_and_the_size_of_the_image(
+    size: tuple[int, int], explanation: kerasxai.Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[Any] = []
+    grid = kerasxai.viz.grid
+
+    def watched(*args: Any, **more: Any) -> Any:
+        texts.append(more["captions"])
+        return grid(*args, **more)
+
+    monkeypatch.setattr(kerasxai.viz, "grid", watched)
+    image = np.full((*size, 3), 128, np.uint8)
+    (file,) = write_explained(tmp_path, "x", image, [explanation], [1], ImageInput((32, 32)))
+    assert texts == [[[f"gradcam: {explanation.caption(1)}"]]]
+    overlay = kerasxai.viz.draw_heatmap(image, explanation.heatmaps[1], signed=explanation[[1]].is_signed)
+    with Image.open(file) as opened:
+        picture = np.asarray(opened.convert("RGB"))
+    assert picture.shape[0] > picture.shape[1] * size[0] / size[1], "no line of text"
+    if size[1] > 300:
+        margin = (picture.shape[1] - size[1]) // 2
+        np.testing.assert_array_equal(picture[margin:][: size[0], margin:-margin], overlay)
+
+
+def test_captions_tell_empty_and_constant_maps(explanation: kerasxai.Explanation) -> None:
+    heatmaps = np.zeros_like(explanation.heatmaps)
+    heatmaps[1], heatmaps[2, 3, 4], heatmaps[3, 0, 0] = 2.5, 1, -1
+    captions = [replace(explanation, heatmaps=heatmaps).caption(i) for i in range(4)]
+    assert captions[0].endswith(" %, empty map: no evidence") and captions[1].endswith(" %, constant map")
+    assert captions[2].endswith(" %") and captions[3].endswith(" %"), "evidence against the class is drawn"
+    assert "empty map" in repr(replace(explanation, heatmaps=heatmaps))
 
 
 def test_plots_are_matplotlib_axes_with_the_pictures(explanation: kerasxai.Explanation) -> None:

@@ -20,7 +20,7 @@ from kerasxai.cli.images_in import (
     report_skipped,
     with_channels,
 )
-from kerasxai.cli.ledger import Ledger
+from kerasxai.cli.ledger import JSON, Ledger
 from kerasxai.cli.models_in import load_named
 from kerasxai.cli.predictions import top_predictions
 from kerasxai.cli.settings import settings_of
@@ -156,13 +156,20 @@ def _explainer(model: keras.Model, method: str, config: ExplainConfig, several: 
     )
 
 
+def _named(explanation: JSON) -> str:
+    """Return the class of an explanation, and the method whose map is drawn without color, with the reason."""
+    # Records of an older version have no remark.
+    remark = explanation.get("remark")
+    return explanation["target_name"] + (f" ({explanation['method']}: {remark})" if remark else "")
+
+
 def _print(ledger: Ledger, count: int, out: Path) -> None:
     layers: dict[str, str] = {}
     rows = []
     for record in filter(None, map(ledger.record, range(count))):
         predicted = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
         explanations = record["explanations"]
-        explained = ", ".join(dict.fromkeys(one["target_name"] for one in explanations))
+        explained = ", ".join(dict.fromkeys(map(_named, explanations)))
         rows.append((shown_path(record["image"]), predicted, explained, out / record["files"][-1]))
         layers |= {one["method"]: one["layer"] for one in explanations if one["layer"]}
     for start in range(0, len(rows), _ROWS):

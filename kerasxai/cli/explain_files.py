@@ -15,9 +15,11 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
-from kerasxai.viz.overlays import Color
+from kerasxai.viz.overlays import Color, remark
 
 _COLUMNS = 6
+_LEAST_SIDE, _LEAST_LETTERS = 288, 12
+"""Pixels of the width of a captioned picture, and of its letters."""
 
 
 def files_of(stem: str, methods: Sequence[str]) -> list[str]:
@@ -79,6 +81,8 @@ def write_explained(
 ) -> list[Path]:
     """Write overlay and raw map of each method, and a sheet of several methods; return the pictures.
 
+    Each last picture has a caption and a key of the colors: the sheet, or the overlay of the only method.
+
     Args:
         out: The folder.
         stem: Of the files.
@@ -89,13 +93,13 @@ def write_explained(
     """
     files, cells = [], [image]
     own = [explanation[rows] for explanation in explanations]
+    labels = ["image", *(f"{one.method}: {one.caption(0)}" for one in own)]
     for one in own:
         cells += _overlays(image, one, model_input)
         _save_map(out / f"{stem}_{one.method}.npy", one.heatmaps[0])
         files.append(out / f"{stem}_{one.method}.png")
-        viz.save_png(files[-1], cells[-1])
+        viz.save_png(files[-1], cells[-1] if len(own) > 1 else _captioned(cells[-1], labels[-1], _legend(own)))
     if len(own) > 1:
-        labels = ["image", *(f"{one.method}: {one.caption(0)}" for one in own)]
         parts = [slice(start, start + _COLUMNS) for start in range(0, len(cells), _COLUMNS)]
         files.append(out / f"{stem}.png")
         sheet = viz.grid(
@@ -150,6 +154,21 @@ def _overlays(image: NDArray[np.uint8], explanation: Explanation, model_input: I
     return [viz.draw_heatmap(image, heatmap, row.pixelwise, row.relative, signed) for heatmap in shown]
 
 
+def _captioned(picture: NDArray[np.uint8], caption: str, legend: list[tuple[str, Color | str]]) -> NDArray[np.uint8]:
+    """Put a caption and a legend below a picture, which keeps its size if they have room there."""
+    height, width = picture.shape[:2]
+    factor = max(1.0, _LEAST_SIDE / width)
+    size = (round(height * factor), round(width * factor))
+    return viz.grid(
+        [[picture]],
+        captions=[[caption]],
+        legend=legend,
+        cell_size=size,
+        font_size=max(_LEAST_LETTERS, size[1] // 32),
+        caption_lines=3,
+    )
+
+
 def _legend(explanations: list[Explanation]) -> list[tuple[str, Color | str]]:
     """Return the color bars of a sheet: maps with evidence against the class have colors of their own."""
     kinds = sorted({explanation.is_signed for explanation in explanations})
@@ -188,6 +207,7 @@ def record_of(
             "target": int(explanation.targets[row]),
             "target_name": name,
             "score": float(explanation.scores[row]),
+            "remark": remark(explanation.heatmaps[row]),
         }
         for explanation, names in zip(explanations, explained, strict=True)
         for row, name in zip(rows, names, strict=True)

@@ -20,6 +20,8 @@ from kerasxai.viz.pixels import Picture, resize_picture, to_picture
 from kerasxai.viz.text import FAINT, INK, PAPER, font, line_height, text_block, wrap
 
 _EMPTY: Color = (245, 246, 248)
+_LETTERS = 11, 22
+"""Smallest and largest height of letters in pixels, if none is given."""
 
 
 class GridLayout(TypedDict, total=False):
@@ -274,7 +276,7 @@ def _sheet(
     caption_lines: int = 2,
 ) -> _Sheet:
     size = _cell_size(pictures, cell_size)
-    letters = font_size or int(np.clip(size[1] / 15, 11, 22))
+    letters = font_size or int(np.clip(size[1] / 15, *_LETTERS))
     return _Sheet(size, columns, letters, letters if gap is None else gap, caption_lines)
 
 
@@ -307,7 +309,8 @@ def _legend(entries: Sequence[tuple[str, Color | str]], width: int, letters: int
     at = 0
     for text, color in entries:
         if isinstance(color, str):
-            swatch = np.repeat(lookup_table(color)[None, ::2], letters, axis=0)
+            bar = np.repeat(lookup_table(color)[::2], max(1, letters // _LETTERS[1]), axis=0)
+            swatch = np.repeat(bar[None], letters, axis=0)
         else:
             swatch = np.full((letters, letters * 2, 3), color, np.uint8)
         length = min(round(font(letters).getlength(text)) + 2, width)
