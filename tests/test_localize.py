@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import zoo
 from PIL import Image
 
 import kerasxai
+from kerasxai.cli import localize as localize_module
 from kerasxai.cli import main
 from kerasxai.cli.images_in import resized
 from kerasxai.cli.localize_config import LocalizeConfig
-from kerasxai.cli.localize_files import regions, run_lengths
+from kerasxai.cli.localize_files import SheetCell, regions, run_lengths, write_sheet
 from kerasxai.cli.localize_threshold import announce, resolve_threshold
 from kerasxai.evaluation.found_thresholds import MATCHED
 from kerasxai.localization import AUTO_RULE, heatmap_to_boxes, mask_to_boxes
@@ -112,6 +114,39 @@ def test_boxes_masks_and_tables_agree_with_the_explainer(place: Path, tmp_path: 
         assert sheet.size[0] > 256
 
 
+def test_the_sheet_shows_images_of_all_folders_in_the_same_colors(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        path = tmp_path / "photos" / ("cats" if number < 7 else "dogs") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (9 * number, 0, 0)).save(path)
+    sheets: list[Sequence[SheetCell]] = []
+    legends: list[Any] = []
+    grid = kerasxai.viz.grid
+
+    def written(path: Path, cells: Sequence[SheetCell], *words: Any) -> None:
+        sheets.append(cells)
+        write_sheet(path, cells, *words)
+
+    def drawn(*args: Any, **more: Any) -> Any:
+        legends.append(more["legend"])
+        return grid(*args, **more)
+
+    monkeypatch.setattr(localize_module, "_MOST_ON_SHEET", 4)
+    monkeypatch.setattr(localize_module, "write_sheet", written)
+    monkeypatch.setattr(kerasxai.viz, "grid", drawn)
+    words = [str(place / "model.keras"), str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
+    words += ["--method", "cam", "--refine", "none", "--target", "1", "--input-range", "0,1"]
+    assert main(["localize", *words]) == 0
+    (cells,) = sheets
+    folders = [int(cell.image[..., 0].mean().round() / 9) >= 7 for cell in cells]
+    assert folders == [False, False, True, True], "two of each"
+    assert any((cell.heatmap < 0).any() for cell in cells)
+    assert legends[0] == kerasxai.viz.map_legend(signed=True, predicted=True)
+    assert main(["localize", *words]) == 0 and len(sheets) == 1, "the same images, which are done"
+
+
 def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,8 +168,10 @@ def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
         assert main(["localize", str(model), *words, *more, "--out", str(tmp_path / out)]) == 0
         info = json.loads((tmp_path / out / "boxes.json").read_text())["info"]
         assert info["settings"]["threshold"] == threshold
-        printed = capsys.readouterr().out
-        assert f"threshold {threshold}" in printed and ("chosen on boxes by" in printed) == (out == "found")
+        printed = capsys.readouterr()
+        assert f"images have a box at threshold {threshold}" in printed.out
+        assert (printed.out + printed.err).count("chosen on boxes by") == (out == "found"), "once"
+        assert (printed.out + printed.err).count("more forward passes an image") == 1
     model.write_bytes(model.read_bytes() + b" ")
     config = LocalizeConfig(model=str(model), images=[], method="saliency")
     assert resolve_threshold(config)[0] == AUTO_RULE, "another model file"

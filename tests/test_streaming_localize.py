@@ -123,7 +123,9 @@ def test_the_threshold_of_the_first_call_is_kept(
     assert "1 of 4 shards are done" in capsys.readouterr().out
     monkeypatch.setattr(module, lambda config: (0.7, "chosen on boxes by another"))
     assert main(words(folder, tmp_path / "out", *SHARDS)) == 1
-    assert "threshold 0.3 of the maximum (chosen on boxes by one)" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "at threshold 0.3 of the maximum; boxes:" in printed.out
+    assert (printed.out + printed.err).count("(chosen on boxes by one)") == 1
     assert {row["threshold"] for row in pq.read_table(tmp_path / "out/boxes.parquet").to_pylist()} == {0.3}
     monkeypatch.setattr(module, resolve_threshold)
     assert main(words(folder, tmp_path / "out", *SHARDS, "--threshold", "0.7")) == 2

@@ -1,15 +1,15 @@
 """The work of `kerasxai localize`: boxes and masks of what a model sees in images, as files that other tools read."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from kerasxai import viz
 from kerasxai.cli.images_in import (
     ImageIn,
     finite_images,
@@ -23,6 +23,7 @@ from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import (
     BoxTable,
+    SheetCell,
     record_of,
     record_of_classes,
     regions,
@@ -35,21 +36,22 @@ from kerasxai.cli.localize_shards import localize_shards
 from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
+from kerasxai.data.choosing import spread_over_classes
 from kerasxai.engine.images.builtin_preprocessing import warn_of_range
 from kerasxai.engine.outputs.kinds import class_label
 from kerasxai.localization import AUTO_RULE, chosen_threshold, heatmap_to_mask, mask_to_boxes
 from kerasxai.streaming.class_maps import ClassMap
 from kerasxai.streaming.config import StreamedDataSettings
+from kerasxai.tools.files import text_of
 from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
+from kerasxai.viz.overlays import remark
+from kerasxai.viz.pixels import resize_heatmap
 
-_ON_SHEET = 48
-_COLUMNS = 6
+_MOST_ON_SHEET = 48
 _CELL = 256
-
-Cell = tuple[NDArray[np.uint8], str]
 
 
 def run(options: argparse.Namespace) -> int:
@@ -78,37 +80,50 @@ def run(options: argparse.Namespace) -> int:
         ledger.refuse_other_settings()
         stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
-        if not all(finished[:_ON_SHEET]) or not (config.out / "sheet.png").is_file():
+        shown = _on_sheet(paths)
+        if not all(finished[number] for number in shown) or not (config.out / "sheet.png").is_file():
             # The sheet shows heatmaps, which are not kept.
-            finished[:_ON_SHEET] = [False] * len(finished[:_ON_SHEET])
-        count = finished.count(False)
+            finished = [done and number not in shown for number, done in enumerate(finished)]
         config = replace(config, threshold=threshold)
-        process_images(
-            config,
-            ledger,
-            paths,
-            finished,
-            "localized",
-            lambda batches: _localize(config, batches, stems, ledger, table, count, origin),
-        )
+        work = _Work(ledger, table, stems, shown, finished.count(False), origin)
+        process_images(config, ledger, paths, finished, "localized", lambda batches: _localize(config, batches, work))
         records = list(filter(None, map(ledger.record, range(len(paths)))))
         found = sum(bool(record["boxes"]) for record in records)
-        print(threshold_phrase(threshold, origin))
-        print(f"{found} of {len(records)} images have a box; boxes, masks and a sheet: {config.out}")
+        boxed = f"{found} of {len(records)} images have a box at {threshold_phrase(threshold)}"
+        print(f"{boxed}; boxes, masks and a sheet: {config.out}")
         return report_skipped(ledger.skipped, len(paths))
 
 
-def _localize(
-    config: LocalizeConfig,
-    batches: Iterable[list[ImageIn]],
-    stems: list[str],
-    ledger: Ledger,
-    table: BoxTable,
-    count: int,
-    origin: str,
-) -> None:
-    mapper, table.classes = load_mapper(config)
-    announce(config, count, origin)
+def _on_sheet(paths: Sequence[Path]) -> frozenset[int]:
+    """Choose the images of the sheet, as evenly over the folders as possible: these are often the classes."""
+    _, folders = np.unique([text_of(path.parent) for path in paths], return_inverse=True)
+    return frozenset(spread_over_classes(folders, _MOST_ON_SHEET).tolist())
+
+
+class _Work(NamedTuple):
+    """What is known of a call before the model is loaded.
+
+    Attributes:
+        ledger: Keeps what was done.
+        table: Of the boxes; it gets the names of the classes.
+        stems: Of the files of each image.
+        shown: The positions of the images on the sheet.
+        todo: How many images there are to do.
+        origin: Where the threshold is from.
+    """
+
+    ledger: Ledger
+    table: BoxTable
+    stems: list[str]
+    shown: frozenset[int]
+    todo: int
+    origin: str
+
+
+def _localize(config: LocalizeConfig, batches: Iterable[list[ImageIn]], work: _Work) -> None:
+    mapper, classes = load_mapper(config)
+    work.table.classes = classes
+    announce(config, work.todo, work.origin)
     write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:
@@ -116,23 +131,22 @@ def _localize(
         maps = mapper.maps(batch, [(image.pixels.shape[0], image.pixels.shape[1]) for image in images])
         return [_Explained(image, its) for image, its in zip(images, maps, strict=True)]
 
-    cells: list[Cell] = []
-    with Bar(count, "localizing", None) as bar:
+    cells: list[SheetCell] = []
+    with Bar(work.todo, "localizing", None) as bar:
         for turn, read in enumerate(with_channels(batches, mapper.model_input.channels, config.bits)):
-            _, found = finite_images(read, explain, ledger)
+            _, found = finite_images(read, explain, work.ledger)
             for one in found or ():
-                its = write(one, config, stems[one.image.number], table.classes, ledger)
-                if one.image.number < _ON_SHEET:
-                    cells += its
+                its = write(one, config, work.stems[one.image.number], classes, work.ledger)
+                if one.image.number in work.shown:
+                    cells += map(_cell, its)
             bar.advance(len(read))
-            ledger.save()
+            work.ledger.save()
             if turn == 0:
                 # After the first batch, when the model has been called and other mistakes are out of the way.
                 assert isinstance(mapper.explainer.model, keras.Model)
                 warn_of_range(mapper.explainer.model, mapper.model_input, config.input_range)
     if cells:
-        rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
-        write_sheet(config.out / "sheet.png", rows, config.method, config.refine, config.threshold)
+        write_sheet(config.out / "sheet.png", cells, config.method, config.refine, config.threshold)
 
 
 class _Explained(NamedTuple):
@@ -144,8 +158,8 @@ class _Explained(NamedTuple):
 
 def _write(
     explained: _Explained, config: LocalizeConfig, stem: str, classes: list[str] | None, ledger: Ledger
-) -> list[Cell]:
-    """Write the mask of an image and keep its record; return its cell of the sheet."""
+) -> list[SheetCell]:
+    """Write the mask of an image and keep its record; return its cell of the sheet, at full size."""
     image, ((heatmap, target, probability),) = explained
     boxes, boxed = _boxed(heatmap, config)
     ledger.begin(image.number)
@@ -155,12 +169,12 @@ def _write(
     name = class_label(target, classes)
     record = record_of(image.path, heatmap.shape, target, name, probability, boxes, boxed, file)
     ledger.add(image.number, image.stamp, record)
-    return [(_cell(image.pixels, heatmap, boxes), f"{name} {probability:.0%}")]
+    return [SheetCell(image.pixels, heatmap, boxes, _caption(name, probability, heatmap))]
 
 
 def _write_classes(
     explained: _Explained, config: LocalizeConfig, stem: str, classes: list[str] | None, ledger: Ledger
-) -> list[Cell]:
+) -> list[SheetCell]:
     """Write the class mask of an image and keep its record; return a cell of the sheet for each class."""
     image, maps = explained
     size, file = image.pixels.shape[:2], f"masks/{stem}.png"
@@ -174,9 +188,15 @@ def _write_classes(
         for one, name, both in zip(maps, names, found, strict=True)
     ]
     ledger.add(image.number, image.stamp, record_of_classes(image.path, size, records, file))
-    cells = [_cell(image.pixels, one.heatmap, boxes) for one, (boxes, _) in zip(maps, found, strict=True)]
-    texts = [f"{name} {one.probability:.0%}" for one, name in zip(maps, names, strict=True)]
-    return list(zip(cells, texts, strict=True)) or [(_cell(image.pixels, np.zeros(size, np.float32), []), "no class")]
+    cells = [
+        SheetCell(image.pixels, one.heatmap, boxes, _caption(name, one.probability, one.heatmap))
+        for one, name, (boxes, _) in zip(maps, names, found, strict=True)
+    ]
+    return cells or [SheetCell(image.pixels, np.zeros(size, np.float32), np.zeros((0, 4), int), "no class")]
+
+
+def _caption(name: str, probability: float, heatmap: NDArray[np.float32]) -> str:
+    return ", ".join(filter(None, (f"{name} {probability:.0%}", remark(heatmap))))
 
 
 def _boxed(heatmap: NDArray[np.float32], config: LocalizeConfig) -> tuple[NDArray, list[NDArray[np.bool_]]]:
@@ -186,10 +206,12 @@ def _boxed(heatmap: NDArray[np.float32], config: LocalizeConfig) -> tuple[NDArra
     return boxes, regions(mask, boxes)
 
 
-def _cell(image: NDArray[np.uint8], heatmap: NDArray[np.float32], boxes: ArrayLike) -> NDArray[np.uint8]:
-    factor = _CELL / max(image.shape[:2])
-    small = resized([image], (max(1, round(image.shape[0] * factor)), max(1, round(image.shape[1] * factor))))[0]
-    scaled = np.rint(np.reshape(boxes, (-1, 4)) * factor).astype(int)
+def _cell(full: SheetCell) -> SheetCell:
+    """Return a cell of the size of the sheet, so that it needs little memory until the sheet is drawn."""
+    factor = _CELL / max(full.image.shape[:2])
+    size = (max(1, round(full.image.shape[0] * factor)), max(1, round(full.image.shape[1] * factor)))
+    image = np.clip(resized([full.image], size)[0], 0, 255).astype(np.uint8)
+    boxes = np.rint(np.reshape(full.boxes, (-1, 4)) * factor).astype(int)
     # A box of less than a pixel would not be drawn.
-    scaled[:, 2:] = np.maximum(scaled[:, 2:], scaled[:, :2] + 1)
-    return viz.overlay(np.clip(small, 0, 255).astype(np.uint8), heatmap, boxes=scaled)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    return full._replace(image=image, heatmap=resize_heatmap(full.heatmap, size), boxes=boxes)

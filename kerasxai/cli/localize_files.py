@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from kerasxai.metrics.inputs import IGNORE
 from kerasxai.segmentation.palette import COLORS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
 from kerasxai.version import __version__
+from kerasxai.viz.overlays import strengths
+
+_COLUMNS = 6
 
 
 def record_of(
@@ -266,15 +270,34 @@ def write_class_mask(
         picture.save(temporary)
 
 
+class SheetCell(NamedTuple):
+    """A cell of the sheet.
+
+    Attributes:
+        image: `(H, W, 1 | 3 | 4)` uint8.
+        heatmap: `(H, W)`.
+        boxes: `(K, 4)` pixels of the image.
+        caption: Class and probability.
+    """
+
+    image: NDArray[np.uint8]
+    heatmap: NDArray[np.float32]
+    boxes: NDArray
+    caption: str
+
+
 def write_sheet(
-    path: Path, rows: list[list[tuple[NDArray, str]]], method: str, refine: str | None, threshold: float | str
+    path: Path, cells: Sequence[SheetCell], method: str, refine: str | None, threshold: float | str
 ) -> None:
-    """Draw the first images with their heatmaps and boxes."""
+    """Draw images with their heatmaps and boxes, all in the same colors."""
     level = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else threshold
+    signed = any(strengths(cell.heatmap)[1] for cell in cells)
+    pictures = [viz.overlay(cell.image, cell.heatmap, signed=signed, boxes=cell.boxes) for cell in cells]
+    starts = range(0, len(cells), _COLUMNS)
     sheet = viz.grid(
-        [[cell for cell, _ in row] for row in rows],
-        captions=[[text for _, text in row] for row in rows],
+        [pictures[start : start + _COLUMNS] for start in starts],
+        captions=[[cell.caption for cell in cells[start : start + _COLUMNS]] for start in starts],
         title=" + ".join([method, *([refine] if refine else [])]) + f": boxes at {level}",
-        legend=viz.map_legend(predicted=True),
+        legend=viz.map_legend(signed, predicted=True),
     )
     viz.save_png(path, sheet)

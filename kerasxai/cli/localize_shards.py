@@ -37,9 +37,9 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
         return 0
     shards = folder.complete()
     table = merge_boxes(shards, config.out)
-    print(threshold_phrase(threshold, origin))
     skipped = sum_of(shards, "skipped")
-    print(f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box; boxes: {table}")
+    found = f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box"
+    print(f"{found} at {threshold_phrase(threshold)}; boxes: {table}")
     return report_skipped_rows(skipped, images.count, IMAGES)
 
 

@@ -39,14 +39,13 @@ def resolve_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
     return AUTO_RULE, f"chosen for each image without boxes; kerasxai evaluate{refine} chooses it on images with boxes"
 
 
-def threshold_phrase(threshold: float | str, origin: str) -> str:
-    """Return a phrase about a threshold and its origin, as `resolve_threshold` returns them."""
-    share = threshold if isinstance(threshold, str) else f"{threshold:g} of the maximum"
-    return f"threshold {share} ({printable(origin)})"
+def threshold_phrase(threshold: float | str) -> str:
+    """Return a phrase about a threshold, as `resolve_threshold` returns it."""
+    return f"threshold {threshold if isinstance(threshold, str) else f'{threshold:g} of the maximum'}"
 
 
 def announce(config: LocalizeConfig, images: int, origin: str) -> None:
-    """Print the work ahead on stderr: the images, the refinement and the threshold.
+    """Print the work ahead on stderr: the images, the refinement and the threshold with its origin.
 
     Args:
         config: The settings, with the resolved threshold.
@@ -57,7 +56,7 @@ def announce(config: LocalizeConfig, images: int, origin: str) -> None:
     refined = f"with --refine {config.refine} ({_passes(config.refine)})" if config.refine else "without refinement"
     print_line(f"kerasxai localize: {counted} {printable(refined)}")
     if origin != "given":
-        print_line(f"kerasxai localize: {threshold_phrase(config.threshold, origin)}")
+        print_line(f"kerasxai localize: {threshold_phrase(config.threshold)} ({printable(origin)})")
 
 
 def _settings(config: LocalizeConfig) -> dict[str, Any]:
