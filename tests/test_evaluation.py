@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kerasxai
 from kerasxai.cli import parser_of
+from kerasxai.evaluation.cases import draw_curve
 from kerasxai.evaluation.config import EvaluateConfig, config_from
 from kerasxai.evaluation.tables import evaluation_rows
 from kerasxai.evaluation.thresholds import Thresholds
@@ -301,3 +303,29 @@ def test_every_setting_of_an_evaluation_has_a_flag_with_a_description() -> None:
     for item in fields(EvaluateConfig):
         assert (elsewhere.get(item.name) or item.name) in given or item.name == "oracle"
         assert item.name in elsewhere or rows[item.name][1].help
+
+
+@pytest.mark.parametrize(
+    ("given", "marks"),
+    [
+        ({"source": "given", "threshold": 0.35}, ["given 35 %", "chosen on validation"]),
+        ({"source": "boxes of validation", "threshold": 0.4}, ["fixed at 20 %", "chosen on validation"]),
+    ],
+)
+def test_the_plot_names_the_fixed_threshold_by_its_value(
+    given: dict[str, Any], marks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+    plot = kerasxai.viz.plot_curves
+
+    def watched(*args: Any, **more: Any) -> Any:
+        drawn.update(more)
+        return plot(*args, **more)
+
+    monkeypatch.setattr(kerasxai.viz, "plot_curves", watched)
+    fixed = 0.35 if given["source"] == "given" else 0.2
+    curve = {"thresholds": [0.0, 0.2, 0.4, 0.8], "gt_known_loc": [0.1, 0.5, 0.6, 0.2]}
+    evaluation = {"method": "cam", "curve": curve, "chosen": given, "threshold": fixed}
+    picture = draw_curve(evaluation | {"tuned": {"split": "validation", "threshold": 0.4}})
+    assert list(drawn["marks"]) == marks and list(drawn["marks"].values()) == [fixed, 0.4]
+    assert drawn["x_label"] == "threshold, share of the maximum" and picture.shape[2] == 3

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerasxai import localization, models, viz
+from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import box_iou
 
@@ -21,7 +22,8 @@ def threshold_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], fixed: flo
     """
     thresholds = next(iter(curves.values()))[0]["thresholds"]
     lines = {name: np.mean([one["gt_known_loc"] for one in runs], axis=0) for name, runs in curves.items()}
-    return viz.plot_curves(thresholds, lines, y_label="GT-known Loc", marks={"fixed": fixed}, size=(7.2, 4.4))
+    marks = fixed_mark(fixed)
+    return viz.plot_curves(thresholds, lines, THRESHOLD_LABEL, "GT-known Loc", marks=marks, size=(7.2, 4.4))
 
 
 def contact_sheet(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kerasxai import data, models, viz
-from kerasxai.evaluation.tables import FIGURES, coverage, evaluation_rows, group_table
+from kerasxai.evaluation.tables import FIGURES, THRESHOLD_LABEL, coverage, evaluation_rows, fixed_mark, group_table
 from kerasxai.explainer import Explainer
 from kerasxai.tools.files import read_text, write_json
 from kerasxai.tools.folders import locked
@@ -217,9 +217,13 @@ def _compare(report: viz.Report, evaluations: dict[str, dict[str, Any]]) -> None
     curves = {head: evaluation["curve"]["gt_known_loc"] for head, evaluation in evaluations.items()}
     report.add_picture(
         viz.plot_curves(
-            first["curve"]["thresholds"], curves, y_label="GT-known Loc", marks={"fixed": first["threshold"]}
+            first["curve"]["thresholds"],
+            curves,
+            x_label=THRESHOLD_LABEL,
+            y_label="GT-known Loc",
+            marks=fixed_mark(first["threshold"]),
         ),
-        "GT-known Loc against the threshold, on the test images.",
+        "GT-known Loc against the threshold, on the test images; 20 % is usual in the literature.",
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kerasxai import viz
 from kerasxai.engine.images.image_input import ImageInput
-from kerasxai.evaluation.tables import name_of
+from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark, name_of
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.records import RecordsAt
 from kerasxai.viz.overlays import strengths
@@ -73,11 +73,15 @@ def draw_cases(
 def draw_curve(evaluation: Mapping[str, Any]) -> NDArray[np.uint8]:
     """Draw GT-known Loc against the threshold, with the fixed and the chosen threshold marked."""
     curve, chosen = evaluation["curve"], evaluation["chosen"]
-    marks = {"fixed": evaluation["threshold"]}
+    marks = fixed_mark(evaluation["threshold"], chosen["source"] == "given")
     if "tuned" in evaluation:
         marks["chosen on " + evaluation["tuned"]["split"]] = evaluation["tuned"]["threshold"]
     elif chosen["source"] != "given":
         marks[chosen["source"]] = chosen["threshold"]
     return viz.plot_curves(
-        curve["thresholds"], {name_of(evaluation): curve["gt_known_loc"]}, y_label="GT-known Loc", marks=marks
+        curve["thresholds"],
+        {name_of(evaluation): curve["gt_known_loc"]},
+        x_label=THRESHOLD_LABEL,
+        y_label="GT-known Loc",
+        marks=marks,
     )

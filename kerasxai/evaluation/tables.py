@@ -13,6 +13,24 @@ FIGURES = {
 }
 
 
+THRESHOLD_LABEL = "threshold, share of the maximum"
+"""Label of an axis."""
+
+
+def fixed_mark(threshold: float, given: bool = False) -> dict[str, float]:
+    """Return the mark of a threshold that was not chosen on images, for `kerasxai.viz.plot_curves`.
+
+    Args:
+        threshold: The threshold.
+        given: Whether the user gave it; else it is that of the literature.
+
+    Example:
+        >>> fixed_mark(0.2)
+        {'fixed at 20 %': 0.2}
+    """
+    return {f"{'given' if given else 'fixed at'} {100 * threshold:g} %": threshold}
+
+
 def is_of_classes(evaluation: object) -> bool:
     """Return whether an evaluation has figures of classes alone, because the data have no boxes and masks."""
     return isinstance(evaluation, Mapping) and evaluation.get("measured") == "classes"

@@ -55,7 +55,7 @@ def _variant(run: ReportedRun, files: MapFiles, folder: Path, images: Images) ->
         "name": f"{run.name}: {folder.name}",
         "model": None,
         "threshold": BOX_THRESHOLD,
-        "chosen_by": "fixed",
+        "chosen_by": "usual in the literature",
         "command": None,
         "code": None,
         "steps": steps,
