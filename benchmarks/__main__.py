@@ -44,19 +44,27 @@ def run_all(arguments: argparse.Namespace) -> int:
     for part in PARTS.values():
         if not part.alone:
             continue
-        # One setting is enough to see whether a part runs.
-        for onednn in ("1", "0") if part.by_onednn and not arguments.quick else (None,):
+        for onednn, words in _settings_of(part, arguments.quick):
             name = part.name if onednn is None else f"{part.name}, oneDNN {'on' if onednn == '1' else 'off'}"
             report(f"\n== {name}")
             environment = os.environ | ({} if onednn is None else {ONEDNN: onednn})
             started = time.monotonic()
-            process = subprocess.run([sys.executable, "-m", "benchmarks", part.name, *flags], env=environment)
+            command = [sys.executable, "-m", "benchmarks", part.name, *words, *flags]
+            process = subprocess.run(command, env=environment)
             report(f"== {name}: {time.monotonic() - started:.0f} s")
             if process.returncode:
                 failed.append(name)
     if failed:
         report(f"failed: {'; '.join(failed)}")
     return int(bool(failed))
+
+
+def _settings_of(part: Part, quick: bool) -> list[tuple[str | None, tuple[str, ...]]]:
+    """Return the value of the variable of oneDNN and further arguments of each measurement of a part."""
+    # One setting is enough to see whether a part runs.
+    if quick or not part.by_onednn:
+        return [(None, ())]
+    return [("1", ()), *([] if part.without_onednn is None else [("0", part.without_onednn)])]
 
 
 def run_part(part: Part, words: Sequence[str]) -> int:

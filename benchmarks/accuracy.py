@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs", "accuracy", kerasxai.__version__), help="rows and scores"
+        "--out", type=Path, default=Path("runs", "accuracy", kerasxai.__version__), help="rows and scores of one model"
     )
 
 
@@ -68,7 +68,7 @@ def _measured(arguments: argparse.Namespace) -> Table:
     for path in arguments.images:
         image = fitted(read_image(example_or_file(path)), size)
         measure(model, image, path, ladders, arguments)
-    return table(_stored(arguments.out))
+    return table(_stored(arguments.out), model.name)
 
 
 def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], arguments: argparse.Namespace) -> None:
@@ -182,7 +182,7 @@ def _shown(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def table(rows: Rows) -> Table:
+def table(rows: Rows, model: str) -> Table:
     """Return a table with a row for each estimator."""
     families: dict[tuple[str, str], dict[int, list[float]]] = {}
     for key, row in rows.items():
@@ -205,7 +205,9 @@ def table(rows: Rows) -> Table:
         f"Photographs: {names}; one seed each. In parentheses: extrapolated from "
         "the last count as for an average of independent samples.",
     )
-    return Table("correlation", "Accuracy by number of passes", columns, tuple(lines), notes)
+    count = len(photographs)
+    title = f"Accuracy by number of passes, {model}, {count} photograph{'s' if count > 1 else ''}"
+    return Table(f"{model}-{count}", title, columns, tuple(lines), notes)
 
 
 def passes_until(means: Mapping[int, float], level: float = LEVEL) -> str:

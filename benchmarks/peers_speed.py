@@ -18,7 +18,7 @@ QUICK = MappingProxyType({"models": ["MobileNetV2:0.35"], "size": 96, "repeats":
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_case_arguments(parser, repeats=7)
+    add_case_arguments(parser, ["MobileNetV2"], repeats=6)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
 
 

@@ -35,14 +35,14 @@ _NAIVE_BATCH = 32
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_case_arguments(parser, repeats=9)
+    add_case_arguments(parser, ["MobileNetV2", "ResNet50"], repeats=6)
     parser.add_argument("--no-fold", dest="fold", action="store_false", help="leave batch normalizations unfolded")
 
 
-def add_case_arguments(parser: argparse.ArgumentParser, repeats: int) -> None:
+def add_case_arguments(parser: argparse.ArgumentParser, models: list[str], repeats: int) -> None:
     """Add the choice of models, images and methods, and the number of rounds."""
     names = list(dict.fromkeys(case.name for case in CASES))
-    parser.add_argument("--models", nargs="+", default=["MobileNetV2", "ResNet50"], help="in keras.applications")
+    parser.add_argument("--models", nargs="+", default=models, help="in keras.applications")
     parser.add_argument("--size", type=int, default=SIZE, help="the side of the images")
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 1], choices=[16, 1])

@@ -48,7 +48,7 @@ def test_rows_are_measured_once_and_their_scores_are_stored(
     assert rows["rise | coarse | masks=200"]["correlations"]["noise"] < 0.999
     # The default patch has 2 pixels: 8 positions along each side, and the pass of the whole image is not one of them.
     assert rows["occlusion | default | stride=2"]["passes"] == {"noise": 64}
-    assert [row[:2] for row in accuracy.table(rows).rows] == [
+    assert [row[:2] for row in accuracy.table(rows, "net").rows] == [
         ("rise", "default"),
         ("rise", "coarse"),
         ("smoothgrad", "default"),

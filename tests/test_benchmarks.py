@@ -156,10 +156,12 @@ def test_a_finished_table_is_stored_even_if_the_next_fails(tmp_path: Path, monke
 
 def test_without_a_part_all_run_that_need_no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[tuple[str, str | None]] = []
+    further: dict[tuple[str, str | None], list[str]] = {}
 
     def run(words: list[str], env: dict[str, str]) -> SimpleNamespace:
-        assert words[:3] == [sys.executable, "-m", "benchmarks"] and words[4:] == ["--write"]
+        assert words[:3] == [sys.executable, "-m", "benchmarks"] and words[-1] == "--write"
         begun.append((words[3], env.get(command.ONEDNN)))
+        further[begun[-1]] = words[4:-1]
         return SimpleNamespace(returncode=int(words[3] == "speed"))
 
     monkeypatch.delenv(command.ONEDNN, raising=False)
@@ -168,6 +170,8 @@ def test_without_a_part_all_run_that_need_no_arguments(monkeypatch: pytest.Monke
     assert {name for name, _ in begun} == set(PARTS) - {"shortcuts", "versions"}
     assert [value for name, value in begun if name == "memory"] == ["1", "0"]
     assert [value for name, value in begun if name == "drawing"] == [None]
+    assert [value for name, value in begun if name == "peers"] == ["1"]
+    assert {begun: words for begun, words in further.items() if words} == {("speed", "0"): ["--models", "MobileNetV2"]}
 
 
 def test_without_peers_one_line_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
