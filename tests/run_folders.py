@@ -76,7 +76,7 @@ def write_run(folder: Path, photos: Path, boxes: Path, seed: int = 0) -> Path:
     rows = ["phase,epoch,seconds,loss,val_loss,val_accuracy"]
     rows += [f"finetune,{n},1.5,{0.9 - n / 5},{0.8 - n / 9},{0.5 + n / 8}" for n in range(3)]
     (folder / "history.csv").write_text("\n".join(rows) + "\n")
-    best = {"phase": "finetune", "epoch": 2, "seconds": 1.5, "val_loss": 0.58, "val_accuracy": 0.75}
+    best = {"phase": "finetune", "epoch": 2, "seconds": 1.5, "loss": 0.5, "val_loss": 0.58, "val_accuracy": 0.75}
     (folder / "metrics.json").write_text(json.dumps({"best": best, "epochs": 3, "seconds": 4.5, "plan": {}}))
     evaluate_methods(
         model,

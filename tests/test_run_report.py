@@ -34,7 +34,7 @@ from kerasxai.report.config import ReportConfig
 from kerasxai.report.gallery import Group
 from kerasxai.report.packing import MAP_SIDE, PICTURE_SIDE, eight_bits, enlarged, packed, packed_picture, small_map
 from kerasxai.report.runs import model_of, read_reported
-from kerasxai.report.sections import Table
+from kerasxai.report.sections import Table, training_section
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -141,6 +141,19 @@ def test_text_figures_and_curves_are_on_the_page(html: str) -> None:
     ):
         assert part in text
     assert html.count("<polyline") >= 4 + 2 * 3 + 2 * 2 and len(Page(html).all("figure")) >= 6
+
+
+def test_all_figures_and_pictures_name_their_split(html: str, runs: list[Path]) -> None:
+    text = " ".join(Page(html).text.split())
+    split, epochs = content_of(html)["groups"]
+    assert split["title"].endswith("photos, test images") and epochs["title"].endswith("training, validation images")
+    assert f"Pictures: {split['title']}; {epochs['title']}. Figures of trainings are of training and" in text
+    assert re.search(r"Where it looks: \S*photos, test images", text)
+    assert re.search(r"is kept.*: on training images .*loss [\d.]+.*; on validation images .*loss [\d.]+", text)
+    charts = [one for run in read_reported([str(runs[0])]) for one in training_section(run).lines]
+    assert {line.name for chart in charts for line in chart.lines} == {"training", "validation"}
+    alone = [chart for chart in charts if len(chart.lines) == 1]
+    assert alone and all(chart.title.endswith(", validation") for chart in alone)
 
 
 def test_a_second_report_reads_what_the_first_explained(runs: list[Path], html: str, monkeypatch: Any) -> None:

@@ -55,6 +55,8 @@ def write_report(config: ReportConfig) -> Path:
             "No heatmaps were logged while training, so there is no slider over epochs: kerasxai train --explain "
             "METHOD logs them."
         )
+    if groups or by_epoch:
+        notes.insert(0, _pictures_of([*groups, *by_epoch], runs))
     page = Page(
         f"Report: {', '.join(run.name for run in runs)}",
         command_line(),
@@ -70,6 +72,14 @@ def write_report(config: ReportConfig) -> Path:
     if len(text) > _LARGE:
         _LOG.warning("the report has %.1f MB; --images shows fewer", len(text) / 1e6)
     return write_text(config.out, text)
+
+
+def _pictures_of(groups: Sequence[Group], runs: Sequence[ReportedRun]) -> str:
+    """Return which images the gallery shows, and that figures of trainings are of others."""
+    text = f"Pictures: {'; '.join(group.title for group in groups)}."
+    if any(run.training is not None for run in runs):
+        text += " Figures of trainings are of training and validation images, as named with each."
+    return text
 
 
 def _check_file(path: Path) -> None:

@@ -12,6 +12,8 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD
 
 MOST_EPOCHS = 30
+EPOCH_IMAGES = "validation"
+"""The split of the images that `kerasxai train` explains in each epoch."""
 
 
 def epoch_groups(runs: list[ReportedRun]) -> list[Group]:
@@ -33,7 +35,7 @@ def _group(run: ReportedRun) -> Group | None:
     if not known:
         return None
     classes = [images.name_of(number) for number in range(max(len(images.class_names), int(images.labels.max()) + 1))]
-    return Group(f"{run.name}: epochs of the training", classes, _images(images), [], known)
+    return Group(f"{run.name}: epochs of the training, {EPOCH_IMAGES} images", classes, _images(images), [], known)
 
 
 def _variant(run: ReportedRun, files: MapFiles, folder: Path, images: Images) -> dict[str, object]:

@@ -110,7 +110,7 @@ def galleries(runs: Sequence[ReportedRun], config: ReportConfig, parts: Path | N
         height, width = opened.taken.size
         key = (source.data, source.data_dir, source.boxes_csv, opened.split, opened.taken.fit, width / height, *names)
         if key not in found:
-            title = f"{printable(source.data)}, {opened.split}"
+            title = f"{printable(source.data)}, {opened.split} images"
             found[key] = Group(title, list(opened.dataset.class_names), list(_images(opened, source)))
             found[key].multi = opened.dataset.info.multi_label
         about = {"kerasxai": __version__, "model": model_identity(file), "preprocess": source.preprocess}

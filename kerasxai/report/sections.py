@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -84,7 +84,7 @@ def localization_sections(runs: Sequence[ReportedRun]) -> list[Section]:
 
 def _localization(runs: list[Run]) -> Section:
     first = runs[0].evaluation
-    section = Section(f"Where it looks: {first.get('data')}, {first.get('split')}")
+    section = Section(f"Where it looks: {first.get('data')}, {first.get('split')} images")
     try:
         section = _compared(section, runs)
     except KerasxaiError as error:
@@ -161,10 +161,9 @@ def training_section(run: ReportedRun, model: str = "", saved: str = "") -> Sect
     section = Section(f"Training of {run.name}")
     best = training.metrics.get("best", {})
     if isinstance(best.get("epoch"), int):
-        figures = ", ".join(f"{name} {value:.3g}" for name, value in best.items() if _is_figure(name, value))
         kept = kept_model(best, training.history, training.has_probe)
         section.notes.append(
-            f"Trained in {training.metrics.get('seconds')} s; {kept} is kept{_why(training, best)}: {figures}."
+            f"Trained in {training.metrics.get('seconds')} s; {kept} is kept{_why(training, best)}: {_figures(best)}."
         )
     else:
         section.notes.append("This training has not finished.")
@@ -213,6 +212,18 @@ def _why(training: Training, best: Mapping[str, Any]) -> str:
     return f" ({reason(monitor, best[monitor])})" if isinstance(best.get(monitor), float) else ""
 
 
+def _figures(row: Mapping[str, Any]) -> str:
+    """Return the figures of an epoch with the images that they are of."""
+    known = {name: f"{name} {value:.3g}" for name, value in row.items() if _is_figure(name, value)}
+    parts = {
+        "training": [text for name, text in known.items() if f"val_{name}" in row],
+        "validation": [text.removeprefix("val_") for name, text in known.items() if name.startswith("val_")],
+        "": [text for name, text in known.items() if f"val_{name}" not in row and not name.startswith("val_")],
+    }
+    named = [f"on {split} images " * bool(split) + ", ".join(texts) for split, texts in parts.items() if texts]
+    return "; ".join(named)
+
+
 def _is_figure(name: str, value: object) -> bool:
     return isinstance(value, float) and name not in ("epoch", "seconds")
 
@@ -249,9 +260,18 @@ def _history_charts(training: Training) -> list[LineChart]:
     charts = []
     for panel, its in panels.items():
         series = {name: [_number(row.get(name, "")) for row in rows] for name in its}
-        chart = line_chart(_title(panel), epochs, series, "epoch", x_names=unnumbered) if epochs else None
-        charts += [] if chart is None else [chart]
+        title = _title(its[0] if len(its) == 1 else panel)
+        chart = line_chart(title, epochs, series, "epoch", x_names=unnumbered) if epochs else None
+        charts += [] if chart is None else [_with_splits(chart)]
     return charts
+
+
+def _with_splits(chart: LineChart) -> LineChart:
+    """Return a chart whose series have the names of their splits instead of those of the log."""
+    if not any(line.name.startswith("val_") for line in chart.lines):
+        return chart
+    lines = [replace(line, name="validation" if line.name.startswith("val_") else "training") for line in chart.lines]
+    return replace(chart, lines=lines)
 
 
 def _history_table(training: Training) -> Table:
@@ -289,7 +309,12 @@ def overview(runs: Sequence[ReportedRun]) -> Table:
             best = training.metrics.get("best", {})
             figures = [_share(best.get("val_accuracy")), ""]
             rows.append([run.name, made, f"{training.config['data']}, validation", *figures])
-    return Table(["run", "training", "measured on", "accuracy", "GT-known Loc"], rows, "Runs side by side", texts=True)
+    return Table(
+        ["run", "training", "measured on (data, split)", "accuracy", "GT-known Loc"],
+        rows,
+        "Runs side by side",
+        texts=True,
+    )
 
 
 def _recipe(config: Mapping[str, Any]) -> str:
