@@ -21,8 +21,9 @@ from kerasxai.viz import (
     timeline,
     to_picture,
 )
-from kerasxai.viz.overlays import remark, visible_maximum
+from kerasxai.viz.overlays import visible_maximum
 from kerasxai.viz.pixels import numbers_of, to_bytes
+from kerasxai.viz.words import remark
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
@@ -82,7 +83,12 @@ def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArra
     )
 
 
-def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most_columns: int = _MOST_COLUMNS) -> Path:
+def draw_timeline(
+    log_dir: str | os.PathLike[str],
+    method: str = "gradcam",
+    most_columns: int = _MOST_COLUMNS,
+    kept: int | None = None,
+) -> Path:
     """Draw the timeline of a training from the files of `ExplanationCallback`, also of a training that was killed.
 
     One row an image, one column an epoch, the state before training first if it was drawn. Each map is scaled by its
@@ -92,6 +98,7 @@ def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most
         log_dir: The callback's `log_dir`.
         method: One of its methods.
         most_columns: Maximum number of columns; of more epochs, evenly spaced ones are drawn.
+        kept: The epoch whose weights are kept, counted from 1, which is drawn and named in any case.
 
     Returns:
         The path of the picture, `log_dir/heatmaps/METHOD/timeline.png`.
@@ -123,7 +130,7 @@ def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most
     indices, labels = range(len(images.pictures)), images.labels.tolist()
     picture = timeline(
         [_Lazy(len(numbers), partial(cell, i)) for i in indices],
-        ["before training" if epoch == 0 else epoch for epoch in numbers],
+        [_named(epoch, kept) for epoch in numbers],
         row_labels=[images.name_of(label) if label >= 0 else str(i + 1) for i, label in enumerate(labels)],
         captions=[_Lazy(len(numbers), partial(text, i)) for i in indices],
         originals=list(images.pictures),
@@ -132,6 +139,12 @@ def draw_timeline(log_dir: str | os.PathLike[str], method: str = "gradcam", most
         legend=map_legend(signed=signed),
     )
     return save_png(files.timeline(method), picture)
+
+
+def _named(epoch: int, kept: int | None) -> int | str:
+    if epoch == 0:
+        return "before training"
+    return f"epoch {epoch}, kept" if epoch == kept else epoch
 
 
 def _in_rows(items: Sequence[T], columns: int) -> Sequence[Sequence[T]]:

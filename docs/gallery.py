@@ -51,25 +51,28 @@ def explained(method: str, name: str = "cat") -> kerasxai.Explanation:
     return kerasxai.explain(network(), kerasxai.data.example(name), method)
 
 
-def over_photograph(method: str, name: str = "cat") -> Picture:
-    """Draw a heatmap over an example photograph in its own proportions."""
-    row = kerasxai.METHODS[method]
-    heatmap = explained(method, name).heatmaps[0]
-    return viz.draw_heatmap(kerasxai.data.example(name), heatmap, row.pixelwise, row.relative)
+def over_photograph(method: str, name: str = "cat") -> tuple[Picture, bool]:
+    """Draw a heatmap over an example photograph in its own proportions; also return whether the map is signed."""
+    row, explanation = kerasxai.METHODS[method], explained(method, name)
+    heatmap, signed = explanation.heatmaps[0], explanation.is_signed
+    return viz.draw_heatmap(kerasxai.data.example(name), heatmap, row.pixelwise, row.relative, signed), signed
 
 
 def draw_gallery(out: Path) -> None:
     """Draw all methods on one photograph, and a picture for each family of methods."""
-    cells = {"image": kerasxai.data.example("cat")}
+    cells, signed = {"image": kerasxai.data.example("cat")}, {}
     for name in kerasxai.METHODS:
-        cells[name] = over_photograph(name)
+        cells[name], signed[name] = over_photograph(name)
     names = list(cells)
     rows = [names[start : start + 6] for start in range(0, len(names), 6)]
-    sheet = viz.grid([[cells[name] for name in row] for row in rows], captions=rows, cell_size=(136, 204))
-    save(out / "gallery.png", sheet)
+    pictures = [[cells[name] for name in row] for row in rows]
+    save(
+        out / "gallery.png",
+        viz.grid(pictures, captions=rows, legend=viz.map_legend(signed.values()), cell_size=(136, 204)),
+    )
     for family, methods in families().items():
-        drawn = ["image", *methods]
-        sheet = viz.grid([[cells[name] for name in drawn]], captions=[drawn], cell_size=(150, 225))
+        drawn, legend = ["image", *methods], viz.map_legend(signed[name] for name in methods)
+        sheet = viz.grid([[cells[name] for name in drawn]], captions=[drawn], legend=legend, cell_size=(150, 225))
         Image.fromarray(sheet).save(out / "methods" / f"{family}.webp", quality=85, method=6)
 
 

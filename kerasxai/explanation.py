@@ -19,7 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
-from kerasxai.viz.overlays import remark, strengths
+from kerasxai.viz.words import are_signed, color_key, remark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 24
 """Images that a notebook shows of a large explanation."""
 _PICTURE_SIDE = 224
-_SIGNED_KEY = "red: evidence for the class, blue: against it"
-_EVIDENCE_KEY = "dark: no evidence for the class, bright: most"
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,12 +141,12 @@ class Explanation:
     @property
     def is_signed(self) -> bool:
         """Whether pictures show evidence against the class too, in blue."""
-        return not METHODS[self.method].relative and any(strengths(np.atleast_2d(one))[1] for one in self.heatmaps)
+        return are_signed(self.heatmaps, METHODS[self.method].relative)
 
     @property
     def color_key(self) -> str:
         """What the colors of the pictures mean."""
-        return _SIGNED_KEY if self.is_signed else _EVIDENCE_KEY
+        return color_key(self.is_signed)
 
     def plot(self, columns: int = 4, threshold: float | str | None = None) -> NDArray[np.object_]:
         """Plot the heatmaps over the images with matplotlib.

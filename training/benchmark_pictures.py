@@ -11,6 +11,7 @@ from kerasxai import localization, models, viz
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import box_iou
+from kerasxai.viz.words import are_signed
 
 
 def threshold_plot(curves: Mapping[str, Sequence[Mapping[str, Any]]], fixed: float) -> np.ndarray:
@@ -49,14 +50,17 @@ def contact_sheet(
     true = [np.reshape(sample["boxes"], (-1, 4)) * (width, height, width, height) for sample in samples]
     columns = [[viz.draw_boxes(image, boxes, viz.TRUE_COLOR) for image, boxes in zip(images, true, strict=True)]]
     captions = [[class_names[label] for label in labels]]
-    for path, threshold in rows.values():
-        heatmaps = Explainer(models.load(path), method)(images, labels).heatmaps
+    maps = []
+    for path, _ in rows.values():
+        maps.append(Explainer(models.load(path), method)(images, labels).heatmaps)
         # The graphs of one model after another would fill the memory.
         keras.backend.clear_session()
+    signed = are_signed(heatmap for heatmaps in maps for heatmap in heatmaps)
+    for (_, threshold), heatmaps in zip(rows.values(), maps, strict=True):
         found = [localization.heatmap_to_boxes(heatmap, threshold) for heatmap in heatmaps]
         columns.append(
             [
-                viz.overlay(image, heatmap, boxes=boxes, true_boxes=truth)
+                viz.overlay(image, heatmap, signed=signed, boxes=boxes, true_boxes=truth)
                 for image, heatmap, boxes, truth in zip(images, heatmaps, found, true, strict=True)
             ]
         )
@@ -65,7 +69,7 @@ def contact_sheet(
         [list(row) for row in zip(*columns, strict=True)],
         column_labels=["true box", *(f"{name}, at {threshold:.0%}" for name, (_, threshold) in rows.items())],
         captions=[list(row) for row in zip(*captions, strict=True)],
-        legend=[("true box", viz.TRUE_COLOR), ("from the heatmap", viz.PREDICTED_COLOR)],
+        legend=viz.map_legend(signed, predicted=True, true=True),
         cell_size=(height, width) if min(height, width) > 128 else 128,
     )
 

@@ -21,6 +21,7 @@ from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo_config import DemoConfig
 from kerasxai.training.lifecycle import Clock, evaluated
 from kerasxai.training.train import train
+from kerasxai.viz.words import are_signed
 
 _LOG = logging.getLogger(__name__)
 
@@ -151,16 +152,17 @@ def _photographs(report: viz.Report) -> None:
     images = np.stack([tf.image.resize(image, model.input_shape[1:3], antialias=True) for image in originals.values()])
     probabilities = model.predict_on_batch(images)
     predicted = [f"{names[row.argmax()]}, {row.max():.0%}" for row in probabilities]
+    maps = [Explainer(model, method)(images).heatmaps for method in METHODS]
+    signed = are_signed(heatmap for heatmaps in maps for heatmap in heatmaps)
     columns = [list(originals.values())]
-    for method in METHODS:
-        heatmaps = Explainer(model, method)(images).heatmaps
-        columns.append(
-            [viz.overlay(image, heatmap) for image, heatmap in zip(originals.values(), heatmaps, strict=True)]
-        )
+    for heatmaps in maps:
+        pairs = zip(originals.values(), heatmaps, strict=True)
+        columns.append([viz.overlay(image, heatmap, signed=signed) for image, heatmap in pairs])
     sheet = viz.grid(
         [list(row) for row in zip(*columns, strict=True)],
         row_labels=predicted,
         column_labels=["photograph", *METHODS],
+        legend=viz.map_legend(signed),
         cell_size=(220, 320),
     )
     report.add_section(

@@ -15,6 +15,7 @@ from kerasxai.audit.measures import MEASURES, Measure
 from kerasxai.audit.verdicts import MARGIN, SAME_RANKS, WORDS, joined, shown
 from kerasxai.methods import METHODS
 from kerasxai.viz import Report, draw_heatmap, plot_curves
+from kerasxai.viz.words import are_signed, color_key
 
 _EXAMPLES = 4
 _FEW = 300
@@ -196,10 +197,12 @@ def _recommendation(report: Report, figures: Mapping[str, Any]) -> None:
         )
 
 
-def drawn(pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], method: str) -> NDArray[np.uint8]:
+def drawn(
+    pixels: NDArray[np.uint8], heatmap: NDArray[np.float32], method: str, signed: bool | None = None
+) -> NDArray[np.uint8]:
     """Draw a heatmap as the method is best read."""
     row = METHODS[method]
-    return draw_heatmap(pixels, heatmap, row.pixelwise, row.relative)
+    return draw_heatmap(pixels, heatmap, row.pixelwise, row.relative, signed)
 
 
 def _examples(report: Report, audit: Audit) -> None:
@@ -207,12 +210,14 @@ def _examples(report: Report, audit: Audit) -> None:
         return
     order = [int(i) for i in np.argsort(-audit.scores, kind="stable") if np.isfinite(audit.scores[i])]
     method = audit.shown.split(" at ")[0]
+    ends = {"Best": order[:_EXAMPLES], "Worst": order[::-1][:_EXAMPLES]}
+    signed = are_signed((audit.heatmaps[i] for its in ends.values() for i in its), METHODS[method].relative)
     report.add_section(
         "Best and worst explained images",
-        f"By insertion minus deletion of `{audit.shown}`, for the predicted class.",
+        f"By insertion minus deletion of `{audit.shown}`, for the predicted class. Colors: {color_key(signed)}.",
     )
     images = audit.images
-    for title, chosen in (("Best", order[:_EXAMPLES]), ("Worst", order[::-1][:_EXAMPLES])):
+    for title, chosen in ends.items():
         pictures = []
         for i in chosen:
             true, predicted = images.class_names[images.labels[i]], images.class_names[images.predicted[i]]
@@ -222,7 +227,7 @@ def _examples(report: Report, audit: Audit) -> None:
                 f"{audit.scores[i]:.2f}. {images.names[i]}"
             )
             pictures.append(
-                (np.hstack([images.pixels[i], drawn(images.pixels[i], audit.heatmaps[i], method)]), caption)
+                (np.hstack([images.pixels[i], drawn(images.pixels[i], audit.heatmaps[i], method, signed)]), caption)
             )
         report.add_heading(title)
         report.add_pictures(pictures, columns=2, lossless=False)
@@ -235,26 +240,29 @@ def _confusions(report: Report, audit: Audit) -> None:
     if not audit.confusions:
         report.add_text("No image was misclassified.")
         return
+    method = audit.shown.split(" at ")[0]
+    maps = (heatmap for row in audit.confusions for one in row for heatmap in one.maps)
+    signed = are_signed(maps, METHODS[method].relative)
     report.add_text(
         f"The most frequent confusions, surest mistakes first, by `{audit.shown}`: the evidence for the predicted and "
         "for the true class, and the smallest region, most relevant pixels first, that changes the decision when it is "
-        "blurred."
+        f"blurred. Colors: {color_key(signed)}."
     )
-    method = audit.shown.split(" at ")[0]
     names = audit.images.class_names
     for pair, row in zip(audit.figures["confusions"], audit.confusions, strict=True):
         report.add_heading(f"{pair['true']} taken for {pair['predicted']}")
         count = "1 image" if pair["images"] == 1 else f"{pair['images']} images"
         report.add_text(f"{count}, {pair['share']:.0%} of the class.")
         for one in row:
-            report.add_pictures(_confusion(one, method, names), columns=2, lossless=False)
+            report.add_pictures(_confusion(one, method, names, signed), columns=2, lossless=False)
 
 
-def _confusion(one: Confusion, method: str, names: Sequence[str]) -> list[tuple[NDArray[np.uint8], str]]:
+def _confusion(one: Confusion, method: str, names: Sequence[str], signed: bool) -> list[tuple[NDArray[np.uint8], str]]:
+    of_predicted, of_true = (drawn(one.pixels, heatmap, method, signed) for heatmap in one.maps)
     pictures = [
         (one.pixels, one.name),
-        (drawn(one.pixels, one.maps[0], method), f"for {names[one.predicted]} ({one.probabilities[0]:.2f})"),
-        (drawn(one.pixels, one.maps[1], method), f"for {names[one.true]}, the true class ({one.probabilities[1]:.2f})"),
+        (of_predicted, f"for {names[one.predicted]} ({one.probabilities[0]:.2f})"),
+        (of_true, f"for {names[one.true]}, the true class ({one.probabilities[1]:.2f})"),
     ]
     if one.becomes is None:
         return [*pictures, (one.pixels, "no region changes the decision")]

@@ -15,7 +15,8 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of
-from kerasxai.viz.overlays import Color, remark
+from kerasxai.viz.overlays import Color
+from kerasxai.viz.words import remark
 
 _COLUMNS = 6
 _LEAST_SIDE, _LEAST_LETTERS = 288, 12
@@ -171,8 +172,7 @@ def _captioned(picture: NDArray[np.uint8], caption: str, legend: list[tuple[str,
 
 def _legend(explanations: list[Explanation]) -> list[tuple[str, Color | str]]:
     """Return the color bars of a sheet: maps with evidence against the class have colors of their own."""
-    kinds = sorted({explanation.is_signed for explanation in explanations})
-    return [entry for signed in kinds for entry in viz.map_legend(signed)]
+    return viz.map_legend(explanation.is_signed for explanation in explanations)
 
 
 def _save_map(path: Path, heatmap: NDArray[np.float32]) -> None:

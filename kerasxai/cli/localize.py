@@ -47,8 +47,8 @@ from kerasxai.tools.folders import check_output_folder, locked
 from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
-from kerasxai.viz.overlays import remark
 from kerasxai.viz.pixels import resize_heatmap
+from kerasxai.viz.words import remark
 
 _MOST_ON_SHEET = 48
 _CELL = 256

@@ -17,7 +17,7 @@ from kerasxai.metrics.inputs import IGNORE
 from kerasxai.segmentation.palette import COLORS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
 from kerasxai.version import __version__
-from kerasxai.viz.overlays import strengths
+from kerasxai.viz.words import are_signed
 
 _COLUMNS = 6
 
@@ -290,8 +290,8 @@ def write_sheet(
     path: Path, cells: Sequence[SheetCell], method: str, refine: str | None, threshold: float | str
 ) -> None:
     """Draw images with their heatmaps and boxes, all in the same colors."""
-    level = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else threshold
-    signed = any(strengths(cell.heatmap)[1] for cell in cells)
+    level = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else f"thresholds by the rule {threshold}"
+    signed = are_signed(cell.heatmap for cell in cells)
     pictures = [viz.overlay(cell.image, cell.heatmap, signed=signed, boxes=cell.boxes) for cell in cells]
     starts = range(0, len(cells), _COLUMNS)
     sheet = viz.grid(

@@ -12,7 +12,7 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark, name_of
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.records import RecordsAt
-from kerasxai.viz.overlays import strengths
+from kerasxai.viz.words import are_signed
 
 
 def draw_cases(
@@ -54,7 +54,7 @@ def draw_cases(
         for record in row
     }
     # One choice for the sheet, so that a color means the same in each picture.
-    signed = any(strengths(heatmap)[1] for heatmap in heatmaps.values())
+    signed = are_signed(heatmaps.values())
 
     def cell(record: dict[str, Any]) -> NDArray[np.uint8]:
         boxes = None if record["box"] is None else [record["box"]]

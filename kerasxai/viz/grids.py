@@ -1,6 +1,6 @@
 """Labeled contact sheets: methods side by side, best and worst cases, a timeline of epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
@@ -109,7 +109,8 @@ def timeline(
 
     Args:
         rows: The pictures of each image, one per epoch.
-        epochs: Numbers or names of the epochs, as many as pictures in the longest row.
+        epochs: Numbers or names of the epochs, as many as pictures in the longest row. Among numbers, epochs with a
+            name, such as "epoch 6, kept", are shown in any case.
         row_labels: One per image.
         captions: One per picture, such as the class and its probability.
         originals: The images themselves, as the first column.
@@ -137,7 +138,7 @@ def timeline(
         raise KerasxaiError(f"most_columns must be at least 2, got {most_columns}")
     if originals is not None and len(originals) != len(rows):
         raise KerasxaiError(f"expected one original for each image, got {len(originals)} for {len(rows)} images")
-    shown = np.unique(np.rint(np.linspace(0, count - 1, min(count, most_columns))).astype(int)).tolist()
+    shown = _spread(epochs, most_columns)
     named = [f"epoch {epoch}" if isinstance(epoch, int | np.integer) else str(epoch) for epoch in epochs]
     cells: list[list[ArrayLike | None]] = [[row[i] if i < len(row) else None for i in shown] for row in rows]
     texts = [[row[i] if i < len(row) else "" for i in shown] for row in captions] if captions else None
@@ -150,11 +151,25 @@ def timeline(
     return grid(cells, row_labels, labels, texts, title, note, legend, **layout)
 
 
-def map_legend(signed: bool = False, predicted: bool = False, true: bool = False) -> list[tuple[str, Color | str]]:
+def _spread(epochs: Sequence[int | str], most: int) -> list[int]:
+    """Return the columns of a timeline, evenly spaced; the next to one with a name gives way to it."""
+    shown = np.unique(np.rint(np.linspace(0, len(epochs) - 1, min(len(epochs), most))).astype(int)).tolist()
+    named = [number for number, epoch in enumerate(epochs) if isinstance(epoch, str)]
+    for number in named if len(named) <= most - 2 else ():
+        if number not in shown:
+            inner = [one for one in shown[1:-1] if one not in named] or shown[1:-1]
+            shown.remove(min(inner, key=lambda one: abs(one - number)))
+            shown = sorted([*shown, number])
+    return shown
+
+
+def map_legend(
+    signed: bool | Iterable[bool] = False, predicted: bool = False, true: bool = False
+) -> list[tuple[str, Color | str]]:
     """Return the legend of overlays with default colors, for `legend=` of `grid` and `timeline`.
 
     Args:
-        signed: Whether the maps are signed.
+        signed: Whether the maps are signed; of maps of several kinds each.
         predicted: Whether predicted boxes are drawn.
         true: Whether true boxes are drawn.
 
@@ -162,8 +177,10 @@ def map_legend(signed: bool = False, predicted: bool = False, true: bool = False
         >>> map_legend(true=True)
         [('no evidence to most', 'inferno'), ('true box', (86, 180, 233))]
     """
-    entries: list[tuple[str, Color | str]] = []
-    entries.append(("against to for", SIGNED_COLORMAP) if signed else ("no evidence to most", EVIDENCE_COLORMAP))
+    kinds = sorted({signed} if isinstance(signed, bool) else set(signed))
+    entries: list[tuple[str, Color | str]] = [
+        ("against to for", SIGNED_COLORMAP) if kind else ("no evidence to most", EVIDENCE_COLORMAP) for kind in kinds
+    ]
     if predicted:
         entries.append(("predicted box (dashed)", PREDICTED_COLOR))
     if true:

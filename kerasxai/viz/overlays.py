@@ -126,22 +126,6 @@ def is_constant(heatmaps: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray(high - low <= _CONSTANT * np.maximum(np.abs(low), np.abs(high)))
 
 
-def remark(heatmap: ArrayLike) -> str:
-    """Return a clause about a heatmap that leaves its image without color, for its caption, or an empty text.
-
-    Args:
-        heatmap: Of any number of dimensions.
-
-    Example:
-        >>> remark(np.zeros((2, 2))), remark(np.ones((2, 2))), remark(np.eye(2))
-        ('empty map: no evidence', 'constant map', '')
-    """
-    values = np.asarray(heatmap).reshape(1, -1)
-    if not values.any():
-        return "empty map: no evidence"
-    return "constant map" if is_constant(values) else ""
-
-
 def visible_maximum(heatmap: NDArray[np.float32], percentile: float = 99.5) -> NDArray[np.float32] | None:
     """Return `robust_maximum` of a heatmap for `maximum=`, or None for a constant heatmap."""
     return None if is_constant(heatmap) else robust_maximum(heatmap, percentile)

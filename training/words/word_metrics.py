@@ -22,6 +22,7 @@ from kerasxai.training.words.attention_reader import EVIDENCE
 from kerasxai.training.words.pointing_accuracy import Case, by_group
 from kerasxai.training.words.reader_training import Batch, scene_batches
 from kerasxai.training.words.scene_config import SceneConfig, WordMeasurement
+from kerasxai.viz.words import are_signed
 
 _LOG = logging.getLogger(__name__)
 
@@ -102,9 +103,12 @@ def measure(
 
 def sheet(gallery: list[tuple[NDArray, str, list[tuple[str, NDArray]]]], method: str) -> NDArray[np.uint8]:
     """Draw one row an image: the image, then each word or question with its heatmap."""
-    cells = [[image, *(viz.overlay(image, heatmap) for _, heatmap in maps)] for image, _, maps in gallery]
+    signed = are_signed(heatmap for _, _, maps in gallery for _, heatmap in maps)
+    cells = [
+        [image, *(viz.overlay(image, heatmap, signed=signed) for _, heatmap in maps)] for image, _, maps in gallery
+    ]
     captions = [[text, *(word for word, _ in maps)] for _, text, maps in gallery]
     return viz.grid(
-        cells, captions=captions, note=f"{method}: {_NOTE}", legend=[("evidence", viz.EVIDENCE_COLORMAP)],
+        cells, captions=captions, note=f"{method}: {_NOTE}", legend=viz.map_legend(signed),
         cell_size=128, caption_lines=4,
     )  # fmt: skip
