@@ -20,6 +20,7 @@ from kerasxai.callbacks import (
     ExplanationCallback,
     LocalizationCallback,
     draw_timeline,
+    drawing,
 )
 from kerasxai.callbacks.drawing import pictures_of
 from kerasxai.callbacks.map_files import MapFiles
@@ -181,7 +182,7 @@ def test_a_training_that_goes_on_continues_the_timeline(tmp_path: Path) -> None:
     assert list(MapFiles(tmp_path).epochs("gradcam", MapFiles(tmp_path).load_images().identity)) == [1, 2]
 
 
-def test_a_killed_training_leaves_a_timeline_to_be_drawn(tmp_path: Path) -> None:
+def test_a_killed_training_leaves_a_timeline_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(epoch: int, logs: Any) -> None:
         if epoch == 1:
             raise KeyboardInterrupt
@@ -193,6 +194,15 @@ def test_a_killed_training_leaves_a_timeline_to_be_drawn(tmp_path: Path) -> None
     assert not path.exists()
     assert draw_timeline(tmp_path) == path
     assert picture(path).shape[1] > 4 * 96
+    columns: list[Any] = []
+
+    def drawn(rows: Any, epochs: Any, **more: Any) -> np.ndarray:
+        columns.append(epochs)
+        return picture(path)
+
+    monkeypatch.setattr(drawing, "timeline", drawn)
+    draw_timeline(tmp_path, kept=2)
+    assert columns == [["before training", 1, "epoch 2, kept"]]
     with pytest.raises(KerasxaiError, match="expected maps of the images"):
         draw_timeline(tmp_path, "cam")
     with pytest.raises(KerasxaiError, match="cannot read the images of an ExplanationCallback"):

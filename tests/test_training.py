@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_backbone import in_backbones
 
 import kerasxai
+from kerasxai.callbacks import draw_timeline
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.localization import AUTO_RULE
@@ -25,7 +26,7 @@ from kerasxai.training.new_model import new_model
 from kerasxai.training.phases import prepare
 from kerasxai.training.plan import plan_of
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.train import train
+from kerasxai.training.train import _curves, train
 
 SIDE = 48
 
@@ -102,8 +103,28 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
     with Image.open(finished / "history.png") as plot:
         assert plot.size[0] > 100
     assert list(finished.glob("heatmaps/*/timeline.png"))
+    kept, timeline = metrics["best"]["epoch"] + 1, finished / "heatmaps" / "cam" / "timeline.png"
+    drawn = timeline.read_bytes()
+    assert draw_timeline(finished, "cam", kept=kept).read_bytes() == drawn
+    assert draw_timeline(finished, "cam").read_bytes() != drawn, "the kept epoch is marked"
+    timeline.write_bytes(drawn)
     assert not list(finished.rglob("*.tmp-*"))
     assert kerasxai.models.class_names(kerasxai.models.load(finished / "model.keras")) == ["blue", "red"]
+
+
+def test_the_history_marks_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks: list[dict[str, float]] = []
+    monkeypatch.setattr(kerasxai.viz, "plot_history", lambda *args, **more: marks.append(more["marks"]))
+    header = "phase,epoch,seconds,val_loss\n"
+    for number, losses in enumerate(([3, 2, 1, 2], [3, 2, 2, 1], [1, 2, 2, 2])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        phases = ["head", "finetune", "finetune", "average"]
+        rows = [f"{phase},{epoch},1,{loss}" for epoch, (phase, loss) in enumerate(zip(phases, losses, strict=True))]
+        (folder / "history.csv").write_text(header + "\n".join(rows) + "\n")
+        _curves(RunFolder(folder), replace(plan_of(TrainConfig(data="shapes"), 32), probe=True))
+    assert marks[0] == {"probe": 1, "kept": 3, "average": 4}
+    assert marks[1] == {"probe": 1, "average, kept": 4} and marks[2] == {"probe, kept": 1, "average": 4}
 
 
 def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:

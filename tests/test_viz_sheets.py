@@ -15,6 +15,7 @@ from PIL import Image
 
 from kerasxai import viz
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.viz import plots
 from kerasxai.viz.text import drawable, font, shorten, wrap
 
 
@@ -136,6 +137,9 @@ def test_a_timeline_thins_out_evenly_and_keeps_both_ends() -> None:
     assert all(has_color(few, color) for color in colors[:4])
     thinned, whole = (viz.timeline([cells[:5]], range(5), most_columns=most) for most in (4, 5))
     assert thinned.shape[0] > whole.shape[0], "a note says that epochs were left out"
+    named: list[int | str] = ["before training", *range(1, 7), "epoch 7, kept", *range(8, 21)]
+    kept = viz.timeline([cells], named, most_columns=5)
+    assert [epoch for epoch, color in enumerate(colors) if has_color(kept, color)] == [0, 7, 10, 15, 20]
 
 
 def test_bad_timelines_are_named() -> None:
@@ -187,6 +191,26 @@ def test_history_sorts_its_series_into_panels() -> None:
     assert np.diff(widths)[0] == np.diff(widths)[1]
     assert viz.plot_history({"loss": [1.0]}, epochs=[7], title="t", marks={"fine-tuning": 7}).std() > 0
     assert viz.plot_history({"loss": [np.nan]}).shape[2] == 3
+
+
+def test_a_legend_covers_no_curve_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    pixels = plots._pixels
+
+    def measured(figure: Any) -> Any:
+        figure.canvas.draw()
+        for axes in figure.axes:
+            legend, labels = axes.get_legend().get_window_extent(), axes.xaxis.get_tightbbox()
+            found.append((legend.y1 < labels.y0, legend.y0 >= 0, 0 <= legend.x0 < legend.x1 <= figure.bbox.x1))
+            assert axes.bbox.height > 0.45 * figure.bbox.height or len(found) == 2, "room for the curves"
+        return pixels(figure)
+
+    monkeypatch.setattr(plots, "_pixels", measured)
+    names = [f"{word}{kind}_of_a_long_name" for word in ("", "val_") for kind in ("acc", "loss", "gt_known_loc")]
+    viz.plot_curves([0.0, 1.0], {f"method number {number}": [0.0, 1.0] for number in range(7)})
+    viz.plot_curves([0.0, 1.0], {f"{number} " + 38 * "W": [0.0, 1.0] for number in range(20)})
+    viz.plot_history({f"{name}_{part}": [0.1, 0.9] for name in names for part in range(2)} | {"loss": [1.0, 0.5]})
+    assert len(found) == 5 and all(all(one) for one in found)
 
 
 def test_bad_plots_are_named() -> None:

@@ -116,7 +116,8 @@ def fit_segmenter(model: keras.Model, lesson: Lesson, out: Path, config: Segment
         )
     names = [name for name in ("loss", "val_loss", "val_mean_iou") if any(name in row for row in folder.rows)]
     history = {name: [row.get(name, float("nan")) for row in folder.rows] for name in names}
-    viz.save_png(out / "history.png", viz.plot_history(history, [int(row["epoch"]) + 1 for row in folder.rows]))
+    epochs, kept = [int(row["epoch"]) + 1 for row in folder.rows], int(folder.best_row["epoch"]) + 1
+    viz.save_png(out / "history.png", viz.plot_history(history, epochs, marks={"kept": kept}))
     folder.write_json("metrics.json", folder.summary())
     folder.finish()
     return folder.model

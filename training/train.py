@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from kerasxai import data, viz
+from kerasxai.callbacks import draw_timeline
 from kerasxai.evaluation.data_check import check_splits, split_line
 from kerasxai.tools.epoch_names import epoch_names
 from kerasxai.tools.errors import KerasxaiError
@@ -154,6 +155,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
                 _log_without_epochs(folder, done, plan)
 
     viz.save_png(out / "history.png", _curves(folder, plan))
+    if drawing.methods and drawing.images:
+        _mark_kept(folder, drawing)
     figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)} | accuracies(out, folder.best_row)
     folder.write_json("metrics.json", figures | ({} if labels is None else {"labels": labels.counts()}))
     # Last, because the model marks the run as finished.
@@ -186,12 +189,24 @@ def _log_without_epochs(folder: RunFolder, done: int, plan: Plan) -> None:
 
 
 def _curves(folder: RunFolder, plan: Plan) -> Picture:
-    """Return the plot of the history, in which rows that are no epochs are marked."""
+    """Return the plot of the history, in which the kept row is marked, and rows that are no epochs are."""
     rows = folder.rows
     history = {name: [row.get(name, float("nan")) for row in rows] for name in _figures(rows)}
     numbers = [int(row["epoch"]) + 1 for row in rows]
-    names = zip(epoch_names(rows, plan.probe), numbers, strict=True)
-    return viz.plot_history(history, numbers, marks={name: number for name, number in names if not name.isdecimal()})
+    best = int(folder.best_row["epoch"]) + 1
+    marks: dict[str, float] = {}
+    for name, number in zip(epoch_names(rows, plan.probe), numbers, strict=True):
+        words = [*([] if name.isdecimal() else [name]), *(["kept"] if number == best else [])]
+        marks |= {", ".join(words): number} if words else {}
+    return viz.plot_history(history, numbers, marks=marks)
+
+
+def _mark_kept(folder: RunFolder, drawing: Drawing) -> None:
+    """Draw the timelines again with the kept epoch, which is not known before the end."""
+    for name in drawing.methods:
+        # A method that failed in every epoch has no maps.
+        with contextlib.suppress(KerasxaiError):
+            draw_timeline(folder.path, name, kept=int(folder.best_row["epoch"]) + 1)
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:

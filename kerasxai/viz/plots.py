@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
 from kerasxai.tools.errors import KerasxaiError
@@ -22,6 +23,10 @@ from kerasxai.viz.text import drawable
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":", "-.")
 _DPI = 160
+# Inches of a panel, of a line of its legend, and of what is at the left of its axes.
+_PANEL, _LINE, _Y_LABELS = 4.0, 0.17, 0.6
+# Points of the letters of a legend, and from the axis to it.
+_LEGEND_SIZE, _BELOW = 8.5, 34
 _LONGEST_NAME, _LONGEST_TITLE = 40, 90
 # Any: Matplotlib's stubs require the literal type of every key.
 _RC: Any = {
@@ -68,7 +73,7 @@ def plot_curves(
         title: Above the plot.
         y_limits: None: fits the values.
         marks: Positions on the x axis by name, drawn as thin vertical lines: the chosen threshold, for example.
-        size: Inches (width, height), at 160 pixels per inch.
+        size: Inches (width, height), at 160 pixels per inch; a legend of more than two lines makes it higher.
 
     Returns:
         `(H, W, 3)` uint8.
@@ -88,11 +93,13 @@ def plot_curves(
         if values.shape != positions.shape:
             raise KerasxaiError(f"expected {positions.size} values for {name!r}, got shape {values.shape}")
     with matplotlib.rc_context(_RC):
-        figure = _figure(size)
+        more_lines = max(0, _legend_rows(list(lines), size[0]) - 2)
+        figure = _figure((size[0], size[1] + _LINE * more_lines))
         axes = figure.subplots()
         _draw(axes, positions, lines, title)
         axes.set_xlabel(drawable(x_label, _LONGEST_TITLE))
         axes.set_ylabel(drawable(y_label, _LONGEST_TITLE))
+        _legend_below(axes, list(lines), size[0])
         # Matplotlib warns about an axis of no width.
         axes.set_xlim(positions.min(), positions.max() if np.ptp(positions) > 0 else positions.min() + 1)
         if y_limits is not None:
@@ -142,11 +149,13 @@ def plot_history(
         if values[name].shape != numbers.shape:
             raise KerasxaiError(f"expected {numbers.size} epochs of {name!r}, got shape {values[name].shape}")
     with matplotlib.rc_context(_RC):
-        figure = _figure((4.0 * len(shown) + 0.4, 3.6))
+        rows = max(_legend_rows(names, _PANEL) for names in shown.values())
+        figure = _figure((_PANEL * len(shown) + 0.4, 3.6 + _LINE * rows))
         for axes, (panel, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
             _draw(axes, numbers, {name: values[name] for name in names}, panel, paired=True)
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            _legend_below(axes, names, _PANEL)
             low, high = _range([values[name] for name in names])
             axes.set_ylim(min(low, 0.0), 1.0 if 0 <= low <= high <= 1 and "loss" not in panel else high * 1.05 or 1.0)
             _mark(axes, marks or {})
@@ -191,7 +200,35 @@ def _draw(axes: Axes, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str
             x[drawn], values[drawn], style, color=color, label="line", marker=marker, markersize=3.5, clip_on=not paired
         )
     axes.set_title(drawable(title, _LONGEST_TITLE))
-    add_legend(axes, list(lines), loc="best", fontsize=8.5, handlelength=2.8)
+
+
+def _legend_below(axes: Axes, names: Sequence[str], width: float) -> None:
+    """Add the legend below the label of the x axis, where it covers no curve."""
+    add_legend(
+        axes,
+        names,
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        # A distance in points from the axis, whatever the height of the axes: its labels are between.
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -_BELOW / 72, axes.figure.dpi_scale_trans),
+        borderaxespad=0,
+        ncols=_legend_columns(names, width),
+        fontsize=_LEGEND_SIZE,
+        handlelength=2.8,
+        columnspacing=1.5,
+    )
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """Return how many columns of a legend of these names fit into so many inches."""
+    longest = max(len(drawable(name, _LONGEST_NAME)) for name in names)
+    # In heights of a letter, whose width is up to 0.6 on average: the name, a piece of the line, and the spaces.
+    each = (0.6 * longest + 6) * _LEGEND_SIZE / 72
+    return max(1, min(len(names), int((width - _Y_LABELS) / each)))
+
+
+def _legend_rows(names: Sequence[str], width: float) -> int:
+    return -(-len(names) // _legend_columns(names, width))
 
 
 def add_legend(axes: Axes, names: Sequence[str], title: str | None = None, **settings: Any) -> None:
