@@ -210,6 +210,12 @@ def test_epochs_between_repeat_the_last_figures(model: Any) -> None:
 
 
 def test_a_failure_warns_once_and_leaves_the_figures_out(model: Any) -> None:
+    in_pixels = {"image": IMAGES, "label": LABELS, "boxes": PADDED * 16}
+    with pytest.warns(UserWarning, match="LocalizationCallback") as about_pixels:
+        fit(model, LocalizationCallback(in_pixels), epochs=1)
+    told = str(about_pixels[0].message)
+    assert "from 0 to 1, got [[" in told and "if these are pixels, divide x by the width" in told
+    assert "relative=False" not in told, "the callback has no such argument"
     broken = {"image": IMAGES, "label": LABELS + 3, "boxes": PADDED}
     with pytest.warns(UserWarning) as caught:
         history = fit(model, LocalizationCallback(broken), epochs=3)

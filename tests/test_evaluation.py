@@ -265,7 +265,7 @@ def test_bad_input_is_refused_and_leaves_the_report_alone(report: LocalizationRe
         ({"masks": np.ones((9, 5))}, "expected masks"),
         ({"masks": None, "parts": {"head": np.ones((9, 5))}}, "expected masks"),
         ({"masks": np.ones((9, 5, 5))}, "one size"),
-        ({"relative": True}, "relative=False"),
+        ({"relative": True}, r"fractions .*from 0 to 1, got \[\[.*; if these are pixels, divide .*give relative=False"),
     ]
     for change, message in wrong:
         with pytest.raises(KerasxaiError, match=message):

@@ -160,20 +160,34 @@ def named_masks(masks: ArrayLike | None, parts: Mapping[str, ArrayLike], images:
     return checked
 
 
+class PixelBoxesError(KerasxaiError):
+    """Boxes that should be fractions of width and height are not, most often because they are pixels.
+
+    Args:
+        boxes: The boxes of one image.
+        argument: The argument by which a function takes pixels, such as `relative=False`.
+    """
+
+    def __init__(self, boxes: NDArray[np.float64], argument: str | None = None) -> None:
+        self.boxes = boxes
+        super().__init__(
+            f"expected boxes x0, y0, x1, y1 as fractions of width and height, from 0 to 1, got {boxes.tolist()}; if "
+            "these are pixels, divide x by the width and y by the height of the image"
+            + (f", or give {argument}" if argument else "")
+        )
+
+
 def to_pixels(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
     """Return one image's boxes, fractions of width and height, in pixels.
 
     Raises:
-        KerasxaiError: They are not fractions.
+        PixelBoxesError: They are not fractions.
     """
     array = np.asarray(boxes, np.float64)
     if not array.size:
         return array
     if array.max() > _HIGHEST_FRACTION:
-        raise KerasxaiError(
-            f"expected boxes as fractions of width and height, got {array.tolist()}; for pixels give relative=False, "
-            "and look for boxes of an image of another size"
-        )
+        raise PixelBoxesError(array)
     array = array * [size[1], size[0], size[1], size[0]] if array.shape[-1] == 4 else array
     # Fractions are often float32: whole pixels that were divided by the side come back as whole pixels.
     whole = np.rint(array)

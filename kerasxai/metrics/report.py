@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.metrics.base import Metric
 from kerasxai.metrics.baselines import BASELINES, centered_gaussian, fixed_boxes, gaussian_boxes
-from kerasxai.metrics.batch import BatchMeasure, Truth, named_masks, to_pixels
+from kerasxai.metrics.batch import BatchMeasure, PixelBoxesError, Truth, named_masks, to_pixels
 from kerasxai.metrics.inputs import Heatmaps, ImageSize, checked_boxes, checked_count, painted
 from kerasxai.metrics.kerasxai_protocol import bilinear_map
 from kerasxai.metrics.localization import GTKnownLoc, MeanIoU, TopKLoc, index_of
@@ -129,7 +129,11 @@ class LocalizationReport(ImageRecords):
             warn_deprecated("names, image_size and relative of LocalizationReport.update by position", "keywords")
         names, image_size, relative = _image_options(*deprecated, **images)
         truth = Truth(labels, boxes, masks, parts or {}, relative)
-        self.count(self.batch(heatmaps, scores, truth, image_size), names)
+        try:
+            batch = self.batch(heatmaps, scores, truth, image_size)
+        except PixelBoxesError as error:
+            raise PixelBoxesError(error.boxes, "relative=False") from None
+        self.count(batch, names)
 
     def batch(self, heatmaps: Heatmaps, scores: ArrayLike, truth: Truth, image_size: ImageSize = None) -> BatchMeasure:
         """Check a batch under the report's protocol; arguments as in `BatchMeasure.of`."""
