@@ -1,11 +1,14 @@
-"""Measuring the first images of a split only: figures of few classes are not reported without a word."""
+"""Measuring some images of a split only: those of a folder represent it, and few classes are warned of."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerasxai import data
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missing_classes
 
 
@@ -29,3 +32,29 @@ def test_images_in_random_order_are_not(count: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_missing_classes(info_of(13), "test", labels)
+
+
+def test_images_of_a_folder_are_spread_over_it(tmp_path: Path) -> None:
+    counts = {"a": 4, "b": 24, "c": 12}
+    for name, count in counts.items():
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "test" / name / f"{number:02d}.png")
+    dataset = data.open(str(tmp_path))
+    positions = dataset.spread("test", 10)
+    assert positions is not None
+    whole = list(dataset.samples("test", None).as_numpy_iterator())
+    chosen = list(dataset.samples("test", None, part=positions).as_numpy_iterator())
+    assert [one["name"] for one in chosen] == [whole[position]["name"] for position in positions]
+    assert np.bincount([one["label"] for one in chosen]).tolist() == [1, 6, 3], "each class has its share"
+    assert positions == data.open(str(tmp_path)).spread("test", 10)
+    assert dataset.spread("test", 40) is dataset.spread("test", None) is None
+    assert data.open("shapes").spread("test", 10) is None, "mixed when it was made"
+
+
+@pytest.mark.parametrize(("total", "count"), [(0, 3), (5, 5), (7, 3), (1000, 999), (10, 0)])
+def test_positions_are_one_of_each_part(total: int, count: int) -> None:
+    positions = spread_over_positions(total, count)
+    assert len(positions) == min(count, total) and (np.diff(positions) > 0).all()
+    even = np.arange(len(positions)) * total / max(count, 1)
+    assert (np.abs(positions - even) <= total / max(count, 1)).all()

@@ -16,6 +16,7 @@ from PIL import Image
 from kerasxai import data
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.cli import main
+from kerasxai.data.information import Part
 from kerasxai.evaluation.evaluated_runs import read_runs
 from kerasxai.explainer import Explainer
 from kerasxai.localization import heatmap_to_boxes
@@ -95,6 +96,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Photos:
     """The images as a source of samples with several labels."""
 
+    is_sorted = False
+
     def __init__(self, place: Path, boxes: bool, masks: bool) -> None:
         self.place, self.kept = place, {"boxes": boxes, "class_mask": masks}
         splits = dict.fromkeys(("train", "validation", "test"), len(LABELS))
@@ -103,7 +106,7 @@ class Photos:
         )
 
     def samples(
-        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+        self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> tf.data.Dataset:
         batch = batch_of(self.place, split)
         left_out = [name for name, kept in self.kept.items() if not (kept and annotations)]

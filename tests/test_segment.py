@@ -16,6 +16,7 @@ from tiny_backbone import in_backbones
 import kerasxai
 from kerasxai.cli import main
 from kerasxai.data import DatasetInfo, ImageDataset
+from kerasxai.data.information import Part
 from kerasxai.segmentation import read_label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training import segment_seeds
@@ -35,6 +36,8 @@ class Squares:
     Args:
         masks: Whether there are true masks, and 2 for wrong ones.
     """
+
+    is_sorted = False
 
     def __init__(self, masks: int = 1) -> None:
         self.masks = masks
@@ -59,7 +62,7 @@ class Squares:
         return {"index": index, "image": image, "name": name, "labels": labels, "class_mask": mask}
 
     def samples(
-        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+        self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> tf.data.Dataset:
         self.read.append((split, annotations))
         rows = [self.sample(split, index) for index in range(COUNTS[split])]

@@ -263,6 +263,17 @@ def test_figures_of_shards_are_those_of_one_piece(measured: Path, tmp_path: Path
     assert {path: path.stat().st_mtime_ns for path in before} == before and figures(out) == figures(whole)
 
 
+def test_shards_of_some_images_measure_those_of_one_piece(measured: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "shards"
+    assert evaluate(measured, whole, "--limit", "7") == evaluate(measured, out, "--limit", "7", "--shards", "3") == 0
+    assert figures(out) == figures(whole)
+    names = [record["name"] for record in json.loads((whole / "records.json").read_text())]
+    every = [record["name"] for record in json.loads((measured / "whole" / "records.json").read_text())]
+    assert names == [name for name in every if name in names] and names != every[:7]
+    assert figures(out)["settings"]["limited_to"] == "images spread over the split"
+    assert {row["name"] for row in pq.read_table(out / "records.parquet").to_pylist()} == set(names)
+
+
 def test_mistakes_of_sharded_evaluations(measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(measured, tmp_path / "a", "--shard", "1") == 2
     assert evaluate(measured, tmp_path / "a", "--shards", "2", "--method", "cam,gradcam") == 2

@@ -21,6 +21,7 @@ from kerasxai.cli import main
 from kerasxai.evaluation.evaluate import evaluate
 from kerasxai.localization import AUTO_RULE
 from kerasxai.metrics import MaxBoxAcc, MaxBoxAccV2
+from kerasxai.training import phases
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.new_model import new_model
 from kerasxai.training.phases import prepare
@@ -110,6 +111,22 @@ def test_a_run_leaves_all_that_made_it(finished: Path, config: TrainConfig) -> N
     timeline.write_bytes(drawn)
     assert not list(finished.rglob("*.tmp-*"))
     assert kerasxai.models.class_names(kerasxai.models.load(finished / "model.keras")) == ["blue", "red"]
+
+
+def test_images_that_are_measured_each_epoch_are_of_all_classes(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels: list[list[int]] = []
+
+    class Watched(phases.LocalizationCallback):
+        def __init__(self, data: Any, *words: Any, **more: Any) -> None:
+            labels.append([label for batch in data for label in batch["label"].numpy().tolist()])
+            super().__init__(data, *words, **more)
+
+    monkeypatch.setattr(phases, "LocalizationCallback", Watched)
+    short = replace(config, batch_size=2, epochs=1)
+    train(short, tmp_path / "run", methods=(), explain_images=0, localize_images=3, verbose=0)
+    assert labels == [[0, 0, 1, 1]] * 2, "rounded up to whole batches"
 
 
 def test_the_history_marks_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +302,7 @@ def test_evaluate_measures_and_writes(finished: Path, config: TrainConfig, tmp_p
     }
     limited = evaluate(model, config.data, boxes_csv=config.boxes_csv, limit=5, batch_size=3, tune_split=None)
     assert limited["images"] == 5
+    assert [it["images"] for it in limited["by_class"].values()] == [3, 2], "not the first ones, four of one class"
     assert "tuned" not in limited
     assert limited["chosen"]["source"] == f"{AUTO_RULE} on heatmaps of test"
 

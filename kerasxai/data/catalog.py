@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kerasxai.data import masks
 from kerasxai.data.boxes import BoxLookup
 from kerasxai.data.class_masks import ClassMasks
-from kerasxai.data.information import DatasetInfo
+from kerasxai.data.information import DatasetInfo, Part
 from kerasxai.data.multi_label import class_mask_of, multi_hot, object_boxes
 from kerasxai.data.preparing import make_builder, name_splits, prepare, quiet, row_of
 from kerasxai.data.tfds_features import Features, find_features
@@ -43,6 +43,8 @@ class TfdsSource:
         labels: A name in `kerasxai.data.information.READINGS`.
         class_masks: A folder of class masks by the images' file names, in place of those of the data set.
     """
+
+    is_sorted = False
 
     def __init__(
         self,
@@ -130,9 +132,11 @@ class TfdsSource:
         return split
 
     def samples(
-        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+        self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
+        if isinstance(part, list):
+            raise KerasxaiError("expected the first position and the one after the last for TFDS, got single positions")
         found = self.features
         expression = self.expression(split)
         leaves_out = found.nested and not found.multi

@@ -1,4 +1,4 @@
-"""A few images that represent the classes of a split, for pictures."""
+"""A few images that represent a split, for pictures and for quick figures."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,3 +45,26 @@ def spread_over_classes(labels: ArrayLike, count: int, seed: int = 0) -> NDArray
         own = np.flatnonzero(classes == label)
         turn[own[np.argsort(chance[own])]] = np.arange(len(own))
     return np.sort(np.lexsort((chance, turn))[:count])
+
+
+def spread_over_positions(total: int, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Choose positions at random, one from each of equal parts of a sequence.
+
+    Of images that are sorted by class, each class keeps its share, so that figures of those that are chosen estimate
+    the figures of all; as many of each class would estimate those of balanced classes.
+
+    Args:
+        total: The length of the sequence.
+        count: How many; all, if there are fewer.
+        seed: The same seed chooses the same positions.
+
+    Returns:
+        `(count,)` int64, in ascending order.
+
+    Example:
+        >>> (spread_over_positions(100, 4) // 25).tolist()
+        [0, 1, 2, 3]
+    """
+    count = min(count, total)
+    edges = np.arange(count + 1) * total // max(count, 1)
+    return np.random.default_rng([seed, 3]).integers(edges[:-1], edges[1:])

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from kerasxai.data.batching import Size, padded_batches, resize_sample, set_shapes
 from kerasxai.data.catalog import TfdsSource
-from kerasxai.data.choosing import spread_over_classes
+from kerasxai.data.choosing import spread_over_classes, spread_over_positions
 from kerasxai.data.folder import FolderSource
-from kerasxai.data.information import DatasetInfo, Source, check_readable
+from kerasxai.data.information import DatasetInfo, Part, Source, check_readable
 from kerasxai.data.label_table import ALIASES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.data.tables import DATASETS
@@ -103,11 +103,12 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
-        part: tuple[int, int] | None = None,
+        part: Part | None = None,
     ) -> tf.data.Dataset:
         """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
 
-        With `part`, the first sample and the one after the last, only these are read. A data set of TFDS in several
+        With `part`, the first sample and the one after the last, only these are read; with positions, as `spread`
+        returns them, those of a folder. A data set of TFDS in several
         files mixes them when all are read, and not in parts: the parts of a split are all its samples, in another
         order.
 
@@ -138,7 +139,7 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
-        part: tuple[int, int] | None = None,
+        part: Part | None = None,
     ) -> tf.data.Dataset:
         """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`; `part` as for `samples`.
 
@@ -225,6 +226,25 @@ class ImageDataset:
         numbered = enumerate(itertools.islice(samples, max(chosen, default=-1) + 1))
         return [sample for number, sample in numbered if number in chosen]
 
+    def spread(self, split: str, count: int | None) -> list[int] | None:
+        """Return positions of samples that represent a split, for `part`, by `spread_over_positions`.
+
+        None, for all samples or the first ones, if there are no more than `count`, and of data sets of TFDS, which are
+        mixed when they are prepared.
+
+        Args:
+            split: As for `kerasxai.data.load`.
+            count: The number of samples; None for all.
+
+        Example:
+            >>> kerasxai.data.open("photos/").spread("test", 4)  # doctest: +SKIP
+            [12, 40, 71, 101]
+        """
+        if count is None or not self._source.is_sorted:
+            return None
+        total = self.info.splits[_full_name(split)]
+        return None if count >= total else spread_over_positions(total, count).tolist()
+
     def check_images(self, splits: Iterable[str]) -> None:
         """Check that all images can be read, before anything long is begun.
 
@@ -242,9 +262,7 @@ class ImageDataset:
         """Return the images of a split that cannot be read, and why."""
         return self._source.unreadable(_full_name(split))
 
-    def _read(
-        self, split: str, annotations: bool, mix: int | None, part: tuple[int, int] | None = None
-    ) -> tf.data.Dataset:
+    def _read(self, split: str, annotations: bool, mix: int | None, part: Part | None = None) -> tf.data.Dataset:
         return self._source.samples(_full_name(split), annotations, mix, part)
 
 

@@ -15,7 +15,7 @@ from kerasxai.data.class_masks import ClassMasks
 from kerasxai.data.depth import warn_of_depth
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, check_image, read_pixels
-from kerasxai.data.information import DatasetInfo, check_reading, refuse_unreadable
+from kerasxai.data.information import DatasetInfo, Part, check_reading, refuse_unreadable
 from kerasxai.data.label_table import ALIASES, SPLITS, read_label_table
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
@@ -142,6 +142,8 @@ class FolderSource:
         class_masks: A folder of class masks by the names of the images.
     """
 
+    is_sorted = True
+
     def __init__(
         self,
         root: Path,
@@ -228,7 +230,7 @@ class FolderSource:
             problems = list(pool.map(_problem, paths))
         return {path: problem for path, problem in zip(paths, problems, strict=True) if problem is not None}
 
-    def _files(self, split: str, part: tuple[int, int] | None = None) -> list[_File]:
+    def _files(self, split: str, part: Part | None = None) -> list[_File]:
         """Return the files of a split, or of a part of it, that are read."""
         if split not in self.splits:
             raise unknown(f"split of {self.root}", split, self.splits)
@@ -237,7 +239,9 @@ class FolderSource:
                 f"expected images in the split {split!r} of {printable(self.root)}, got none; a tenth of each class is "
                 "held out to validate and a tenth to test, which takes three images of at least one class"
             )
-        listed = self.splits[split] if part is None else self.splits[split][slice(*part)]
+        listed = self.splits[split]
+        if part is not None:
+            listed = listed[slice(*part)] if isinstance(part, tuple) else [listed[position] for position in part]
         broken = self._unreadable(listed)
         if not self.skip_unreadable:
             refuse_unreadable(broken)
@@ -259,12 +263,12 @@ class FolderSource:
         return rows if self.multi else rows.argmax(1)
 
     def samples(
-        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+        self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> tf.data.Dataset:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
         files = self._files(split, part)
         columns = {
-            "index": np.arange(len(files)) + (0 if part is None else part[0]),
+            "index": part if isinstance(part, list) else np.arange(len(files)) + (0 if part is None else part[0]),
             # As bytes, because TensorFlow takes no text that is not UTF-8.
             "name": [os.fsencode(file.name) for file in files],
             "labels" if self.multi else "label": self._labels_of(files),

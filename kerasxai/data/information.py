@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.printable import printable
@@ -71,8 +71,18 @@ class DatasetInfo:
         return len(self.class_names)
 
 
+Part: TypeAlias = tuple[int, int] | list[int]
+"""Some samples of a split: the first one and the one after the last, or rising positions where a source reads these."""
+
+
 class Source(Protocol):
-    """Read the samples of a data set."""
+    """Read the samples of a data set.
+
+    Attributes:
+        is_sorted: Whether splits are in the order of their classes, and any positions can be read.
+    """
+
+    is_sorted: bool
 
     @property
     def info(self) -> DatasetInfo:
@@ -80,7 +90,7 @@ class Source(Protocol):
         ...
 
     def samples(
-        self, split: str, annotations: bool, mix: int | None = None, part: tuple[int, int] | None = None
+        self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> "tf.data.Dataset":
         """Return the samples of a split as dicts; `index` numbers them in their unshuffled order.
 
@@ -88,7 +98,7 @@ class Source(Protocol):
             split: The name of a split.
             annotations: Whether boxes and masks are read; if not, they are not even decoded.
             mix: A seed to shuffle with before images are read, for sources where that costs nothing.
-            part: The first sample and the one after the last; the others are not read. None reads all.
+            part: The samples that are read; None reads all. Positions only if `is_sorted`.
         """
         ...
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from kerasxai.data.box_files.reading import BOXES_HELP
@@ -47,7 +48,8 @@ class EvaluateConfig:
         threshold: `"auto"` for the model's own threshold: the best one on `tune_split`, or where it has no boxes, the
             median of what a rule chooses for up to 64 heatmaps; a number in [0, 1) fixes it. With `"auto"` there are
             figures at 20 % as well.
-        limit: Measure at most so many images of each split.
+        limit: Measure at most so many images of each split; those of a folder, which is sorted by class, are spread
+            evenly over it, of a data set of TFDS, which is not, they are the first ones.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
         fit: How images of another aspect ratio are fitted to the input, see `kerasxai.data.load`; None: as the model
             was trained, or stretched.
@@ -104,7 +106,12 @@ class EvaluateConfig:
         metavar="SHARE",
         parse=auto_or_threshold,
     )
-    limit: int | None = setting("maximum number of measured images of each split", DATA, None, parse=positive_int)
+    limit: int | None = setting(
+        "maximum number of measured images of each split; of a folder they are spread evenly over it",
+        DATA,
+        None,
+        parse=positive_int,
+    )
     image_size: int | tuple[int, int] | None = None
     fit: str | None = setting(FIT_HELP, DATA, None, choices=FITS, metavar="{crop,pad,stretch}")
     preprocess: str | Preprocess | None = None
@@ -146,7 +153,10 @@ class EvaluateConfig:
         given = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "batch_size"}
         # Newer settings at their defaults are left out, so that figures of version 0.1.0 keep their settings.
         newer = {"labels": "auto", "class_masks": None}
-        return {name: value for name, value in given.items() if name not in newer or value != newer[name]}
+        found = {name: value for name, value in given.items() if name not in newer or value != newer[name]}
+        # Version 0.2.0 measured the first images of a folder.
+        is_spread = self.limit is not None and Path(self.name_or_path).expanduser().is_dir()
+        return found | ({"limited_to": "images spread over the split"} if is_spread else {})
 
 
 def config_from(name_or_path: str | EvaluateConfig, split: str | None, settings: Mapping[str, Any]) -> EvaluateConfig:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import data, models, viz
+from kerasxai.data.information import Part
 from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.cases import draw_cases, draw_curve
@@ -293,7 +294,7 @@ class Evaluator:
 
         Args:
             split: The split.
-            part: The first image and the one after the last; None for all up to the limit.
+            part: The first of the measured images and the one after the last; None for all.
             most: The most images.
         """
         labels: list[NDArray[np.int64]] = []
@@ -306,12 +307,19 @@ class Evaluator:
             if not self._range_checked:
                 self._range_checked = True
                 warn_of_range(self.model, self.images, self.config.preprocess)
-        if part is None and most is None and self.count(split) < self.info.splits[split]:
+        is_first = self._part(split, None) is None and self.count(split) < self.info.splits[split]
+        if part is None and most is None and is_first:
             warn_of_missing_classes(self.info, split, np.concatenate(labels))
+
+    def _part(self, split: str, part: tuple[int, int] | None) -> Part | None:
+        """Return a part of the measured images as one of the split, of which they may be a sample."""
+        positions = self.dataset.spread(split, self.config.limit)
+        return part if positions is None else positions[slice(*(part or (None,)))]
 
     def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
-        samples = self.dataset.samples(self.config.split, self.images.size, fit=self.images.fit)
+        split, part = self.config.split, self._part(self.config.split, None)
+        samples = self.dataset.samples(split, self.images.size, fit=self.images.fit, part=part)
         name = name_of(vars(method.config))
         return draw_cases(
             method.chosen.records,
@@ -327,7 +335,8 @@ class Evaluator:
         size = self.config.batch_size
         count = self.count(split) if part is None else part[1] - part[0]
         left = count if most is None else min(count, most)
-        batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit, part=part)
+        rows = self._part(split, part)
+        batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit, part=rows)
         batches = batches.as_numpy_iterator()
         with Bar(left, f"explaining {split}", None if self.progress else False) as bar:
             for batch in batches:
