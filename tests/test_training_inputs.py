@@ -18,6 +18,7 @@ from kerasxai.engine.images.builtin_preprocessing import InputRangeWarning
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.models.trunk import trunk_of
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.training import input_size
 from kerasxai.training.augment import chosen_augmentation, pair_settings, user_augmentation
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.input_size import ImageFacts, choose_size
@@ -146,6 +147,22 @@ def test_the_size_follows_from_the_backbone_the_images_and_the_objects() -> None
     assert (small.image_size, small.output_stride) == (448, 16)
     assert "5%" in small.reason
     assert choose_size(299, ImageFacts(300)).image_size == 416
+
+
+def test_objects_of_all_classes_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["filename", "x_min", "y_min", "x_max", "y_max"]]
+    for split, count in (("train", 1), ("validation", 4)):
+        for name, side in (("blue", 10), ("red", 30)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(count):
+                file = f"{split}/{name}/{number}.png"
+                Image.fromarray(photo(0, (40, 80))).save(tmp_path / file)
+                rows.append([file, *map(str, (0, 0, 2 * side, side))])
+    with (tmp_path / "boxes.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    monkeypatch.setattr(input_size, "_MEASURED", 4)
+    facts = input_size.measure_images(kerasxai.data.open(str(tmp_path), boxes_csv=str(tmp_path / "boxes.csv")))
+    assert facts.object_side == pytest.approx((10 + 30) / 2 / 40), "not those of the first class alone"
 
 
 def test_boxes_of_training_images_are_never_read(photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
