@@ -94,7 +94,7 @@ def test_explain_tells_of_an_empty_map(photo: str, tmp_path: Path, capsys: pytes
     model.save(tmp_path / "model.keras")
     words = ["explain", str(tmp_path / "model.keras"), photo, "--target", "1"]
     assert run(*words, "--method", "gradcam,cam", "--out", str(tmp_path / "out")) == 0
-    assert "(gradcam: empty map: no evidence)" in " ".join(capsys.readouterr().out.split())
+    assert "(gradcam, empty map: no evidence)" in " ".join(capsys.readouterr().out.split())
     record = json.loads((tmp_path / "out" / "explanations.json").read_text())["images"][0]
     assert [one["remark"] for one in record["explanations"]] == ["empty map: no evidence", ""]
 

@@ -160,7 +160,7 @@ def _named(explanation: JSON) -> str:
     """Return the class of an explanation, and the method whose map is drawn without color, with the reason."""
     # Records of an older version have no remark.
     remark = explanation.get("remark")
-    return explanation["target_name"] + (f" ({explanation['method']}: {remark})" if remark else "")
+    return explanation["target_name"] + (f" ({explanation['method']}, {remark})" if remark else "")
 
 
 def _print(ledger: Ledger, count: int, out: Path) -> None:

@@ -170,10 +170,11 @@ class PixelBoxesError(KerasxaiError):
 
     def __init__(self, boxes: NDArray[np.float64], argument: str | None = None) -> None:
         self.boxes = boxes
+        remedy = "if these are pixels, divide x by the width and y by the height of the image"
         super().__init__(
-            f"expected boxes x0, y0, x1, y1 as fractions of width and height, from 0 to 1, got {boxes.tolist()}; if "
-            "these are pixels, divide x by the width and y by the height of the image"
-            + (f", or give {argument}" if argument else "")
+            f"expected boxes x0, y0, x1, y1 as fractions of width and height, from 0 to 1, got {boxes.tolist()}; "
+            f"{remedy}{f', or give {argument}' if argument else ''}; those of a file may be "
+            "boxes of an image of another size"
         )
 
 

@@ -224,7 +224,9 @@ def _legend_columns(names: Sequence[str], width: float) -> int:
     longest = max(len(drawable(name, _LONGEST_NAME)) for name in names)
     # In heights of a letter, whose width is up to 0.6 on average: the name, a piece of the line, and the spaces.
     each = (0.6 * longest + 6) * _LEGEND_SIZE / 72
-    return max(1, min(len(names), int((width - _Y_LABELS) / each)))
+    most = max(1, min(len(names), int((width - _Y_LABELS) / each)))
+    # As even as possible in as many rows.
+    return -(-len(names) // -(-len(names) // most))
 
 
 def _legend_rows(names: Sequence[str], width: float) -> int:
