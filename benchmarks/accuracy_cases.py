@@ -51,6 +51,7 @@ def _passes(option: str, *values: int) -> tuple[tuple[int, Options], ...]:
 
 
 DEFAULT = Estimator("default")
+RANDOM = Estimator("random", {"sampling": "random"})
 PAIRED = Estimator("paired", {"sampling": "paired"})
 LINEAR = Estimator("control variate", {"control_variate": "linear"})
 BOTH = Estimator("paired, control variate", PAIRED.options | LINEAR.options)
@@ -71,7 +72,7 @@ LADDERS = (
     ),
     Ladder(
         "kernelshap",
-        (DEFAULT,),
+        (RANDOM, DEFAULT),
         _counted("samples", 125, 250, 500),
         {"samples": 2000, "seed": 1},
         quantity="logit",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.shortcut_marks import MARKS, UNSEEN, Picture
-from benchmarks.shortcut_models import TRAINERS, Classifier, Trainer
+from benchmarks.shortcut_models import TRAINERS, Classifier, FrozenProbe, Trainer
 from benchmarks.tables import Cell, Table, report, text_of
 from kerasxai import data, viz
 from kerasxai.audit.shortcuts import ShortcutSettings
@@ -93,7 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--marks", nargs="*", default=_PLANTED, choices=[*_MARKS], metavar="MARK", help="one a trial")
     parser.add_argument("--clean", type=int, default=10, help="trainings without a mark")
-    parser.add_argument("--model", choices=[*TRAINERS], help="default: a probe for a folder, a small net for shapes")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--model", choices=[*TRAINERS], help="default: a probe for a folder, a small net for shapes")
+    kind.add_argument("--side", type=int, help="a probe on images of this side; default: 160")
     parser.add_argument("--boxes", type=Path, help="a table of boxes for the folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a folder for the reports")
@@ -102,6 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Iterator[Table]:
     trainer = TRAINERS[options.model or ("probe" if options.folder else "small")]()
+    if options.side is not None:
+        trainer = FrozenProbe(options.side)
     images = {split: _read(options, split) for split in _SHAPES}
     results = [_trial(plan, images, trainer, options) for plan in _plans(options, images["train"].class_names)]
     used = [right for use, right, _ in results if use is not None and use.used]

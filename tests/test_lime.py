@@ -1,5 +1,7 @@
 """Superpixels, LIME and KernelSHAP."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import zoo
 import kerasxai
 from kerasxai.engine.function_model import FunctionModel
 from kerasxai.engine.samples import Samples
-from kerasxai.methods.kernelshap import coalitions, constrained_fit
+from kerasxai.methods.kernelshap import coalitions, constrained_fit, drawn_one_by_one
 from kerasxai.methods.lime import local_fit, random_coalitions
 from kerasxai.methods.superpixels import superpixels_of, top_superpixels
 
@@ -92,8 +94,9 @@ def test_kernelshap_of_few_superpixels_are_the_shapley_values() -> None:
 
 
 @pytest.mark.parametrize("samples", [12, 20, 40, 61, 62])
-def test_kernelshap_sums_to_the_difference_of_scores_however_few_the_samples(samples: int) -> None:
-    explanation = explain("kernelshap", samples=samples)
+@pytest.mark.parametrize("sampling", ["paired", "random"])
+def test_kernelshap_sums_to_the_difference_of_scores_however_few_the_samples(samples: int, sampling: str) -> None:
+    explanation = explain("kernelshap", samples=samples, sampling=sampling)
     assert explanation.notes["exact"].all() == (samples >= 2**6 - 2)
     for b, image in enumerate(IMAGES):
         np.testing.assert_allclose(explanation.notes["baseline_scores"][b], hidden_score(image, np.zeros(6)), rtol=1e-4)
@@ -123,6 +126,27 @@ def test_drawn_coalitions_come_near_the_shapley_values_of_a_game_with_pairs() ->
     found = constrained_fit(seen, np.einsum("ni,ij,nj->n", seen, pairs, seen), importance, pairs.sum())
     # Coalitions drawn with their complements leave no error on games of pairs.
     np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_coalitions_drawn_one_by_one_estimate_the_same_values_with_more_error() -> None:
+    triples = GENERATOR.normal(size=(14, 14, 14))
+    game = functools.partial(np.einsum, "ni,nj,nk,ijk->n")
+
+    def errors(draw: Callable[..., Any], samples: int) -> float:
+        exact, importance = coalitions(14, 2**14, 0)
+        expected = constrained_fit(exact, game(exact, exact, exact, triples), importance, triples.sum())
+        found = []
+        for seed in range(8):
+            seen, importance = draw(14, samples, seed)
+            found.append(constrained_fit(seen, game(seen, seen, seen, triples), importance, triples.sum()) - expected)
+        return float(np.square(found).mean())
+
+    seen, importance = drawn_one_by_one(14, 400, 0)
+    assert len(seen) == 400 and len(set(importance)) == 1 and set(seen.sum(1)) <= set(range(1, 14))
+    one_by_one = [errors(drawn_one_by_one, samples) for samples in (400, 6400)]
+    assert one_by_one[1] < one_by_one[0] / 8  # 16 times the samples
+    assert errors(coalitions, 400) < one_by_one[0] / 1.5
+    np.testing.assert_array_equal(drawn_one_by_one(5, 100, 0)[0], coalitions(5, 100, 0)[0])
 
 
 def test_one_superpixel_gets_all() -> None:
@@ -220,6 +244,8 @@ def test_segments_seed_and_top_change_the_result(method: str) -> None:
         ("lime", {"segmentation": LABELS * 1.0}, "whole-numbered labels"),
         ("lime", {"segmentation": np.stack([LABELS] * 3)}, r"got int64 of shape \(3, 12, 15\)"),
         ("kernelshap", {"samples": 11}, "samples must be 12 or more for 6 superpixels, got 11"),
+        ("kernelshap", {"samples": "auto", "sampling": "random"}, "sampling must be paired with samples='auto'"),
+        ("kernelshap", {"samples": 12, "sampling": "twin"}, "expected a known sampling, got 'twin'"),
         ("kernelshap", {"fill": "blur"}, "expected a known fill, got 'blur'"),
     ],
 )

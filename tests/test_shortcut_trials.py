@@ -43,7 +43,15 @@ def test_a_blatant_mark_is_named_and_nothing_without(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRAINERS, "tiny", Tiny)
-    options = {"marks": ["border"], "clean": 1, "model": "tiny", "boxes": None, "seed": 0, "pictures": False}
+    options = {
+        "marks": ["border"],
+        "clean": 1,
+        "model": "tiny",
+        "side": None,
+        "boxes": None,
+        "seed": 0,
+        "pictures": False,
+    }
     (table,) = shortcuts.run(argparse.Namespace(folder=folder, out=tmp_path, **options))
     assert table.notes == (
         "Marks that the model uses: 1, named with their class and no other: 1.",

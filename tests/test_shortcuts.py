@@ -19,6 +19,7 @@ from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters
 from kerasxai.audit.shortcuts.scene import Scene, resized
 from kerasxai.audit.shortcuts.search import searched_classes, strongest, suspects_of
 from kerasxai.audit.shortcuts.search import tested as tried
+from kerasxai.audit.shortcuts.shading import Smooth, unusual_shade
 from kerasxai.audit.shortcuts.sheets import sheet_of
 from kerasxai.audit.shortcuts.tone import tone_features, unusual_tone
 from kerasxai.audit.shortcuts.verdict import TriedSuspect, record
@@ -77,6 +78,15 @@ def watermark(image: Any, generator: np.random.Generator) -> Any:
     return image
 
 
+def gradient(image: Any, generator: np.random.Generator) -> Any:
+    return image * np.linspace(1.4, 0.6, SIDE)[None, :, None]
+
+
+def darker_on_the_right(pixels: Any) -> Any:
+    luma = pixels.mean((1, 3))
+    return np.clip(luma[:, :24].mean(1) / np.maximum(luma[:, -24:].mean(1), 1) - 1, 0, 1)
+
+
 def stripes_of(pixels: Any) -> Any:
     """Returns how much brighter the rows of the watermark are than those next to them."""
     luma = pixels.mean((2, 3))
@@ -100,6 +110,7 @@ MARKS: dict[str, tuple[Change, Callable[[Any], Any]]] = {
     "color": (cast, purple),
     "patch": (sticker, magenta),
     "overlay": (watermark, stripes_of),
+    "shade": (gradient, darker_on_the_right),
 }
 
 
@@ -154,6 +165,12 @@ def test_a_mark_that_the_model_does_not_use_is_only_suspected(kind: str) -> None
     assert strongest(results) == []
     assert MARKED in {one.suspect.class_number for one in results}
     assert all(one.reason for one in results)
+
+
+def test_a_shade_that_the_model_does_not_use_is_only_suspected() -> None:
+    # A model that knows objects by their colors alone uses the colors of the shade, which is named as such.
+    shades = [one for one in searched(gradient, None)[1] if one.suspect.kind == "shade"]
+    assert [one.suspect.class_number for one in shades] == [MARKED] and not shades[0].confirmed
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
@@ -236,6 +253,26 @@ def test_a_color_cast_is_seen_in_scenes_of_all_colors() -> None:
     found = list(unusual_tone(scene, features, MARKED))
     assert [one.kind for one in found] == ["color"] and np.isin(found[0].members, marked).mean() > 0.9
     assert not list(unusual_tone(scene, features, 0))
+
+
+@pytest.mark.parametrize("is_gain", [False, True])
+def test_a_shade_is_planted_and_removed_as_it_was_made(is_gain: bool) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(150) % 3
+    noise = ndimage.gaussian_filter(generator.normal(size=(150, SIDE, SIDE)), (0, 4, 4))
+    plain = 90 * np.exp(generator.normal(0, 0.25, (150, 1, 1)) + 0.15 * noise / noise.std())[..., None] * np.ones(3)
+    ramp = np.linspace(0, 1, SIDE)[None, None, :, None]
+    shaded = plain * (1 - 0.6 * ramp) if is_gain else plain + 70 * ramp * [1, 0.5, 0]
+    own = np.flatnonzero(labels == MARKED)
+    pixels = np.where(np.isin(np.arange(150), own)[:, None, None, None], shaded, plain).clip(0, 255).astype(np.uint8)
+    scene = Scene(pixels, labels, ("red", "green", "blue"), model_of(None))
+    (found,) = unusual_shade(scene, Smooth.of(scene), MARKED)
+    assert found.figures == {"gain": is_gain} and np.isin(own, found.members).mean() > 0.9
+    made = found.mark.planted(scene, 0, int(own[0]), 0)
+    assert np.abs(made - (plain * (1 - 0.6 * ramp) if is_gain else plain + 70 * ramp * [1, 0.5, 0])[0]).mean() < 12
+    assert np.abs(found.mark.removed(scene, int(own[0]), 0, 0) - plain[own[0]]).mean() < 12
+    control = found.mark.planted(scene, 0, 1, 0)
+    assert np.abs(control - pixels[0]).mean() < 12
 
 
 def test_evidence_outside_of_objects_is_counted_by_area() -> None:

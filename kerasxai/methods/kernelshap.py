@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from kerasxai.methods.perturbation import Fill, explained_quantity, fill_values
+from kerasxai.methods.perturbation import SAMPLINGS, Fill, explained_quantity, fill_values
 from kerasxai.methods.rounds import AUTO, Drawn, FittedSamples, check_enough, precision_of
 from kerasxai.methods.superpixels import (
     HiddenSuperpixels,
@@ -22,7 +22,7 @@ from kerasxai.methods.superpixels import (
     top_superpixels,
 )
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.options import whole
+from kerasxai.tools.options import choice, whole
 
 if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
@@ -41,6 +41,7 @@ def kernelshap(
     fill: Fill = "mean",
     top: int = 5,
     seed: int = 0,
+    sampling: str = "paired",
     explain: str | None = None,
     until: float = 0.05,
     max_samples: int = 8000,
@@ -63,6 +64,8 @@ def kernelshap(
             `(C,)` or a picture `(H, W, C)`.
         top: How many superpixels the mask in the notes holds at most.
         seed: The same seed draws the same coalitions, in every batch.
+        sampling: `"paired"`, as above; or `"random"`: unless all coalitions fit, each is drawn by itself and none is
+            enumerated; for comparison, because it takes several times as many. Not with `"auto"`.
         explain: `"logit"`, the default: the score, see `Explainer`; or `"probability"` of the class.
         until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map. It is the
             root mean square over the pixels, from the covariance of the weights (`FittedSamples.covariance`).
@@ -88,6 +91,9 @@ def kernelshap(
     """
     explain = explained_quantity(model, explain)
     top, seed = whole("top", top, 1), whole("seed", seed, 0)
+    paired = choice("sampling", sampling, SAMPLINGS) == "paired"
+    if samples == AUTO and not paired:
+        raise KerasxaiError("sampling must be paired with samples='auto', got random")
     precision = precision_of("max_samples", until, max_samples, _ROUND, _ROUND)
     drawn = None if samples != AUTO else Drawn()
     most = _ROUND * 2 if samples == AUTO else whole("samples", samples, 2)
@@ -100,7 +106,7 @@ def kernelshap(
         fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
         image = HiddenSuperpixels(model, batch.take(one), region, fills, explain)
         if drawn is None or 2**count - 2 <= most:
-            game, error = Game.with_samples(count, most, seed), 0.0
+            game, error = Game.with_samples(count, most, seed, paired), 0.0
             scores = image.scores(game.visible)
         else:
             check_enough(precision, count)
@@ -139,9 +145,9 @@ class Game:
     drawn_importance: float
 
     @classmethod
-    def with_samples(cls, count: int, samples: int, seed: int) -> Game:
-        """Returns the game of a fixed number of samples; see `coalitions`."""
-        visible, importance = coalitions(count, samples, seed)
+    def with_samples(cls, count: int, samples: int, seed: int, paired: bool = True) -> Game:
+        """Returns the game of a fixed number of samples; see `coalitions` and `drawn_one_by_one`."""
+        visible, importance = (coalitions if paired else drawn_one_by_one)(count, samples, seed)
         return cls(np.concatenate([_ends(count), visible]), importance, 0.0)
 
     @classmethod
@@ -219,6 +225,21 @@ def coalitions(count: int, samples: int, seed: int) -> tuple[NDArray[np.int8], N
     rows += _drawn_in_pairs(count, drawn, kernel, seed)
     importance += [sum(kernel.values()) / drawn] * drawn if drawn else []
     return np.array(rows, np.int8).reshape(-1, count), np.array(importance)
+
+
+def drawn_one_by_one(count: int, samples: int, seed: int) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Returns coalitions as `coalitions` does, each drawn by itself by the Shapley kernel, unless all of them fit.
+
+    Raises:
+        KerasxaiError: There are fewer samples than the weights need.
+    """
+    if 2**count - 2 <= samples or samples < 2 * count:
+        return coalitions(count, samples, seed)
+    generator = np.random.default_rng([seed, count])
+    kernel = np.array([_kernel(count, k) for k in range(1, count)])
+    sizes = generator.choice(np.arange(1, count), samples, p=kernel / kernel.sum())
+    rows = [generator.permutation(count) < size for size in sizes]
+    return np.array(rows, np.int8), np.full(samples, kernel.sum() / samples)
 
 
 def _drawn_in_pairs(count: int, drawn: int, kernel: dict[int, float], seed: int) -> list[NDArray[np.bool_]]:

@@ -12,6 +12,7 @@ from kerasxai.audit.shortcuts.local_statistics import region_features, unusual_r
 from kerasxai.audit.shortcuts.moving_patch import match_evidence, repeated_patch
 from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.settings import ShortcutSettings
+from kerasxai.audit.shortcuts.shading import Smooth, unusual_shade
 from kerasxai.audit.shortcuts.structure import Edges, repeated_structure
 from kerasxai.audit.shortcuts.suspects import LEAST_IMAGES, Suspect
 from kerasxai.audit.shortcuts.tone import tone_features, unusual_tone
@@ -40,6 +41,7 @@ def suspects_of(scene: Scene, evidence: NDArray[np.float32], settings: ShortcutS
     if not classes:
         return []
     edges, tones, regions = Edges.of(scene.pixels), tone_features(scene), region_features(scene)
+    smooth = Smooth.of(scene)
     matches, maps = match_evidence(scene, evidence, settings.seed), shrunk(evidence)
     found: list[Suspect] = []
     for number in classes:
@@ -49,6 +51,7 @@ def suspects_of(scene: Scene, evidence: NDArray[np.float32], settings: ShortcutS
             repeated_patch(scene, matches, number),
             unusual_tone(scene, tones, number),
             unusual_region(scene, regions, number),
+            unusual_shade(scene, smooth, number),
             evidence_clusters(scene, maps, number),
         )
         found += sorted(own, key=_order)[:_MOST_OF_A_CLASS]

@@ -41,7 +41,7 @@ class Suspect:
     @property
     def exactness(self) -> int:
         """How much the mark is alike in all images: 0 its pixels, 1 its colors or texture, 2 only its heatmap."""
-        return {"evidence": 2, "color": 1, "strip": 1}.get(self.kind, int("region" in self.figures))
+        return {"evidence": 2, "color": 1, "shade": 1, "strip": 1}.get(self.kind, int("region" in self.figures))
 
     @property
     def separation(self) -> float:
@@ -49,9 +49,9 @@ class Suspect:
         return self.own_share - self.other_share
 
 
-def least_members(count: int) -> int:
+def least_members(count: int, share: float = _LEAST_SHARE) -> int:
     """Return how many of the images of a class must have a mark.
 
     Marks in 60 % of the training images are in fewer of some samples.
     """
-    return max(min(3, count), math.ceil(_LEAST_SHARE * count))
+    return max(min(3, count), math.ceil(share * count))

@@ -11,7 +11,7 @@ from kerasxai.tools.printable import printable
 _MOST_P = 0.01
 _MOST_P_OF_FALL = 0.05
 _LEAST_EVIDENCE = (0.01, 0.02, 0.3)
-"""By exactness: of the same pixels, of colors or texture, of heatmaps alone."""
+"""By exactness: of the same pixels, of colors, shade or texture, of heatmaps alone."""
 _CLASSES_A_RANK = 6
 
 _WORDS = {
@@ -20,6 +20,7 @@ _WORDS = {
     "strip": "a strip along an edge",
     "place": "a mark at a constant place",
     "overlay": "a faint structure at a constant place",
+    "shade": "a smooth shade or tint of parts of the image",
     "color": "the colors of the whole image",
     "patch": "a patch that is somewhere in each image",
     "evidence": "a place that the heatmaps share",
