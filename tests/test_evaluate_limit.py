@@ -52,6 +52,17 @@ def test_images_of_a_folder_are_spread_over_it(tmp_path: Path) -> None:
     assert data.open("shapes").spread("test", 10) is None, "mixed when it was made"
 
 
+def test_chosen_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
+    for number in range(8):
+        (tmp_path / "test" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "test" / "ab"[number % 2] / f"{number}.png")
+    # Files are sorted by class: 0, 2, 4, 6 and 1, 3, 5, 7.
+    (tmp_path / "test" / "a" / "6.png").write_bytes(b"no image")
+    dataset = data.open(str(tmp_path), skip_unreadable=True)
+    samples = list(dataset.samples("test", None, part=[1, 3, 4]).as_numpy_iterator())
+    assert [int(one["image"][0, 0, 0]) for one in samples] == [2, 1]
+
+
 @pytest.mark.parametrize(("total", "count"), [(0, 3), (5, 5), (7, 3), (1000, 999), (10, 0)])
 def test_positions_are_one_of_each_part(total: int, count: int) -> None:
     positions = spread_over_positions(total, count)

@@ -65,7 +65,7 @@ class Squares:
         self, split: str, annotations: bool, mix: int | None = None, part: Part | None = None
     ) -> tf.data.Dataset:
         self.read.append((split, annotations))
-        rows = [self.sample(split, index) for index in range(COUNTS[split])]
+        rows = [self.sample(split, index) for index in (part if isinstance(part, list) else range(COUNTS[split]))]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         if self.masks == 2:
             columns["class_mask"] = np.ones_like(columns["class_mask"])
@@ -226,6 +226,23 @@ def test_a_killed_run_with_wrong_true_masks_ends_with_the_same_weights(
     assert_same(finished, out)
     with pytest.raises(KerasxaiError, match=r"expected the folder of this run, got .*epochs was 2, is 3"):
         segment(replace(config, epochs=3), out, measuring, verbose=0)
+
+
+def test_limited_images_are_spread_over_sorted_ones(
+    config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Squares, "is_sorted", True)
+    out, limited = tmp_path / "seg", replace(config, epochs=1, images=6, validation_images=3)
+    positions = {split: ImageDataset(source).spread(split, count) for split, count in (("train", 6), ("validation", 3))}
+    segment(limited, out, Measuring(test_images=3, sheet_images=2), verbose=0)
+    for split, chosen in positions.items():
+        assert chosen is not None and chosen != list(range(len(chosen)))
+        masks = {path.stem for path in (out / "pseudo_masks" / split).rglob("*.png")}
+        assert masks == {str(position) for position in chosen}
+    results = segment(limited, out, Measuring(test_images=4, sheet_images=2), verbose=0)
+    again = tmp_path / "again"
+    assert results["images"] == {"train": 6, "validation": 3, "test": 4}
+    assert segment(limited, again, Measuring(test_images=4, sheet_images=0), verbose=0)["test"] == results["test"]
 
 
 def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(

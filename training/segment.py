@@ -65,9 +65,16 @@ class _Run:
     def num_classes(self) -> int:
         return self.dataset.info.num_classes
 
-    def samples(self, split: str, annotations: bool) -> tf.data.Dataset:
-        """Return the samples of a split in their order."""
-        return self.dataset.samples(split, self.size, with_annotations=annotations, fit=self.fit)
+    def samples(self, split: str, annotations: bool, most: int | None = None) -> tf.data.Dataset:
+        """Return the used samples of a split in their order, or at most so many of it; see `ImageDataset.spread`."""
+        count = self.count(split) if most is None else min(most, self.count(split))
+        part = self.dataset.spread(split, count)
+        samples = self.dataset.samples(split, self.size, with_annotations=annotations, fit=self.fit, part=part)
+        return samples.take(count)
+
+    def positions(self, split: str) -> list[int] | None:
+        """Return the positions of the used samples of a split, or None for the first ones."""
+        return self.dataset.spread(split, self.count(split))
 
     def count(self, split: str) -> int:
         """Return the number of images of a split that are used."""
@@ -161,11 +168,12 @@ def _seeds(run: _Run, split: str) -> Tally:
     """Make the seeds of a split; those of test images are measured only, no pseudo-mask of them is written."""
     masks = None if split == "test" else _masks(run) / split
     record = run.out / "seeds" / f"{split}.json"
-    return make_seeds(run.maker, _numpy(run, split), run.count(split), record, masks, run.num_classes)
+    tally = Tally.read(record, run.num_classes, run.positions(split))
+    return make_seeds(run.maker, _numpy(run, split), run.count(split), record, masks, tally)
 
 
-def _numpy(run: _Run, split: str) -> Any:
-    return run.samples(split, run.dataset.info.has_class_masks).as_numpy_iterator()
+def _numpy(run: _Run, split: str, most: int | None = None) -> Any:
+    return run.samples(split, run.dataset.info.has_class_masks, most).as_numpy_iterator()
 
 
 def _fit(run: _Run, true_masks: bool) -> None:
@@ -178,17 +186,13 @@ def _fit(run: _Run, true_masks: bool) -> None:
         if true_masks:
             pairs[split] = with_true_masks(run.samples(split, annotations=True), run.count(split))
         else:
-            names = run.samples(split, annotations=False).take(run.count(split))
+            names = run.samples(split, annotations=False)
             files = [
                 mask_file(_masks(run) / split, {} if name is None else {"name": name}, number)
                 for number, name in enumerate(_names(names))
             ]
             pairs[split] = with_files(run.samples(split, annotations=False), files)
-    measured = (
-        run.samples("validation", True).take(min(_MEASURED, run.count("validation")))
-        if run.dataset.info.has_class_masks
-        else None
-    )
+    measured = run.samples("validation", True, _MEASURED) if run.dataset.info.has_class_masks else None
     lesson = Lesson(
         pairs["train"], pairs["validation"], run.count("train"), measured, _sheet(run), run.measuring.refine_predictions
     )
@@ -204,10 +208,12 @@ def _names(samples: tf.data.Dataset) -> list[bytes | None]:
 
 
 def _sheet(run: _Run) -> list[SheetRow]:
-    """Return the first validation images with their true masks, seeds and pseudo-masks."""
-    rows = []
-    threshold = _seed_threshold(run)
-    for _, sample in zip(range(run.measuring.sheet_images), _numpy(run, "validation"), strict=False):
+    """Return a few validation images with their true masks, seeds and pseudo-masks."""
+    rows: list[SheetRow] = []
+    most, threshold = run.measuring.sheet_images, _seed_threshold(run)
+    if not most:
+        return rows
+    for sample in _numpy(run, "validation", most):
         (seeds,) = run.maker(sample["image"][None], [positive_classes(sample["labels"])])
         columns = {"true mask": sample["class_mask"]} if "class_mask" in sample else {}
         columns["seeds"] = label_map(seeds.maps, seeds.classes, threshold=threshold, size=run.size)
@@ -217,7 +223,7 @@ def _sheet(run: _Run) -> list[SheetRow]:
 
 def _seed_threshold(run: _Run) -> float:
     """Return the best threshold on training images, if these have true masks."""
-    sweep = Tally.read(run.out / "seeds" / "train.json", run.num_classes).metrics.get("seeds")
+    sweep = Tally.read(run.out / "seeds" / "train.json", run.num_classes, run.positions("train")).metrics.get("seeds")
     return BOX_THRESHOLD if sweep is None else float(sweep.result()["threshold"])
 
 
@@ -238,7 +244,7 @@ def _results(run: _Run, tallies: dict[str, Tally]) -> JSON:
     for name, folder in folders.items():
         predictor = Predictor.of(models.load(folder), run.measuring.refine_predictions)
         count = run.count("test")
-        batches = run.samples("test", run.dataset.info.has_class_masks).take(count).batch(run.config.batch_size)
+        batches = run.samples("test", run.dataset.info.has_class_masks).batch(run.config.batch_size)
         steps["test"] |= write_predictions(predictor, batches.as_numpy_iterator(), count, folder, name)
     labeled = {split: tally.labeled[0] / max(1, tally.labeled[1]) for split, tally in tallies.items()}
     images = {split: tally.done for split, tally in tallies.items()}

@@ -66,7 +66,7 @@ class SegmentConfig(RunConfig):
         refined: As for `kerasxai.segmentation.Confidence`.
         cut: The cut of all classes of an image at once that labels the pixels of pseudo-masks, `labelcut` with options;
             empty: the refined maps, joined.
-        images: The number of training images, the first ones; None: all.
+        images: The number of training images, spread evenly over a folder, the first ones of TFDS; None: all.
         validation_images: The number of validation images, whose pseudo-masks choose the best epoch; None: all.
         backbone: A name in `kerasxai.BACKBONES` or a model file; None: the classifier of the seeds up to its last
             feature map, with its weights.
@@ -106,7 +106,9 @@ class SegmentConfig(RunConfig):
     cut: str = setting(
         f"cut of all classes of an image at once that labels pseudo-masks, {CUT_HELP}", SEEDS, LABELCUT, parse=str
     )
-    images: int | None = setting("number of training images, the first ones (default: all)", DATA, None, limits=COUNT)
+    images: int | None = setting(
+        "number of training images, spread evenly over a folder (default: all)", DATA, None, limits=COUNT
+    )
     validation_images: int | None = setting(
         "number of validation images, whose pseudo-masks choose the best epoch (default: all)", DATA, None, limits=COUNT
     )

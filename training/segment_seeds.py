@@ -120,12 +120,14 @@ class Tally:
         done: The number of images.
         labeled: The number of pixels with a label in the pseudo-masks, and of all pixels.
         metrics: By the name of the step; empty without true masks.
+        positions: Of the images in the split; None: the first ones.
     """
 
     num_classes: int
     done: int = 0
     labeled: list[int] = field(default_factory=lambda: [0, 0])
     metrics: dict[str, Metric] = field(default_factory=dict)
+    positions: list[int] | None = None
 
     def measure(self, seeds: Seeds, true: NDArray[np.uint8]) -> None:
         """Measure the seeds of an image with its true mask; an image without one has 255 everywhere."""
@@ -160,21 +162,25 @@ class Tally:
     def state(self) -> JSON:
         """Return everything, ready for JSON."""
         states = {name: metric.state() for name, metric in self.metrics.items()}
-        return {"num_classes": self.num_classes, "done": self.done, "labeled": self.labeled, "metrics": states}
+        return vars(self) | {"metrics": states}
 
     @classmethod
-    def read(cls, path: Path, num_classes: int) -> "Tally":
-        """Read a tally that was written before, or begin one."""
-        if not path.exists():
-            return cls(num_classes)
-        kept = read_json(path)
+    def read(cls, path: Path, num_classes: int, positions: list[int] | None) -> "Tally":
+        """Read a tally of these images that was written before, or begin one.
+
+        A tally of other images, of another number of test images or of the first ones of an older version, is dropped:
+        figures of both together would be of neither.
+        """
+        kept = read_json(path) if path.exists() else {}
+        if not kept or kept.get("positions") != positions:
+            return cls(num_classes, positions=positions)
         kinds: dict[str, type[Metric]] = {kind.__name__: kind for kind in (SeedIoU, SegmentationIoU)}
         kept["metrics"] = {name: kinds[one["metric"]].from_state(one) for name, one in kept["metrics"].items()}
         return cls(**kept)
 
 
 def make_seeds(
-    maker: SeedMaker, samples: Iterable[dict[str, Any]], count: int, record: Path, masks: Path | None, num_classes: int
+    maker: SeedMaker, samples: Iterable[dict[str, Any]], count: int, record: Path, masks: Path | None, tally: Tally
 ) -> Tally:
     """Make and measure the seeds of images that are not done yet.
 
@@ -184,9 +190,8 @@ def make_seeds(
         count: The number of samples.
         record: The JSON file with the figures so far, from which a stopped command continues.
         masks: The folder that pseudo-masks are written to; None: they are not written.
-        num_classes: Number of classes.
+        tally: Of the images so far, as `Tally.read` returns it for the record.
     """
-    tally = Tally.read(record, num_classes)
     if tally.done >= count:
         return tally
     with Bar(count, f"seeds of {record.stem} images") as bar:

@@ -268,7 +268,7 @@ class FolderSource:
         """Return the samples of a split; see `kerasxai.data.information.Source`."""
         files = self._files(split, part)
         columns = {
-            "index": part if isinstance(part, list) else np.arange(len(files)) + (0 if part is None else part[0]),
+            "index": self._indices(split, part, files),
             # As bytes, because TensorFlow takes no text that is not UTF-8.
             "name": [os.fsencode(file.name) for file in files],
             "labels" if self.multi else "label": self._labels_of(files),
@@ -284,6 +284,14 @@ class FolderSource:
             dataset = dataset.shuffle(len(files), seed=mix, reshuffle_each_iteration=True)
         dataset = dataset.map(self._with_image, num_parallel_calls=tf.data.AUTOTUNE)
         return dataset.map(self._with_class_annotations) if annotations and self.multi else dataset
+
+    def _indices(self, split: str, part: Part | None, files: Sequence[_File]) -> NDArray[np.int64]:
+        """Return the numbers of samples: of single positions these, also where files between them are left out."""
+        if not isinstance(part, list):
+            return np.arange(len(files)) + (0 if part is None else part[0])
+        listed = self.splits[split]
+        read = {file.name for file in files}
+        return np.array([position for position in part if listed[position].name in read], np.int64)
 
     def _with_class_annotations(self, sample: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         if "boxes" in sample:
