@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from kerasxai import data
 from kerasxai.audit.images import AuditImages
-from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts
+from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts, shading
 from kerasxai.audit.shortcuts.constant_pixels import constant_pixels
 from kerasxai.audit.shortcuts.discriminant import recognized
 from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters, shrunk
@@ -273,6 +273,16 @@ def test_a_shade_is_planted_and_removed_as_it_was_made(is_gain: bool) -> None:
     assert np.abs(found.mark.removed(scene, int(own[0]), 0, 0) - plain[own[0]]).mean() < 12
     control = found.mark.planted(scene, 0, 1, 0)
     assert np.abs(control - pixels[0]).mean() < 12
+
+
+@pytest.mark.parametrize("is_gain", [False, True])
+def test_edges_that_are_black_in_all_images_do_not_hide_the_kind_of_a_shade(is_gain: bool) -> None:
+    levels = np.random.default_rng(0).uniform(40, 90, (60, 64, 64, 3)).astype(np.float32)
+    levels[:30] = levels[:30] * 2.5 if is_gain else levels[:30] + 120
+    levels[:, :4] = 0
+    scene = Scene(levels.astype(np.uint8), np.repeat([0, 1], 30), ("a", "b"), model_of(None))
+    with np.errstate(all="raise"):
+        assert shading._shade(scene, levels, scene.of_class(0), scene.of_rest(0)).is_gain == is_gain
 
 
 def test_evidence_outside_of_objects_is_counted_by_area() -> None:

@@ -17,6 +17,8 @@ _SIGMA = 5.0
 """Of the 64 pixels of a side."""
 _DARK = 8.0
 """Gray levels; below, ratios mean nothing."""
+_NOISE = {True: 1e-4, False: 1.0}
+"""Variance of logarithms and of gray levels that means nothing: edges may be white or black in all images."""
 _FADES = (0.15, 0.35)
 """How far from the edge a change begins to fade and has faded, as shares of the side."""
 _MOST_CONTROLS = 4
@@ -115,9 +117,9 @@ def unusual_shade(scene: Scene, smooth: Smooth, number: int) -> Iterator[Suspect
 def _shade(scene: Scene, levels: NDArray[np.float32], members: NDArray[np.int64], rest: NDArray[np.int64]) -> Shade:
     """Return the mean change of the members, as a gain or a sum: a change that fits leaves the variance as it was."""
     logs = np.log(levels + _DARK)
-    ratios = [float(np.abs(np.log(values[members].var(0) / values[rest].var(0))).mean()) for values in (logs, levels)]
-    is_gain = ratios[0] <= ratios[1]
-    values = logs if is_gain else levels
+    both = {True: logs, False: levels}
+    is_gain = min(both, key=lambda gain: _change_of_variance(both[gain][members], both[gain][rest], _NOISE[gain]))
+    values = both[is_gain]
     usual = values[rest].mean(0)
     labels = scene.labels[rest]
     groups = [rest[labels == label][: len(members)] for label in np.unique(labels)]
@@ -126,6 +128,11 @@ def _shade(scene: Scene, levels: NDArray[np.float32], members: NDArray[np.int64]
     return Shade(
         field, tuple(controls[:_MOST_CONTROLS]) or (np.zeros_like(field),), frozenset(members.tolist()), is_gain
     )
+
+
+def _change_of_variance(own: NDArray[np.float32], other: NDArray[np.float32], noise: float) -> float:
+    """Return the mean logarithm of the larger variance over the smaller one."""
+    return float(np.abs(np.log((own.var(0) + noise) / (other.var(0) + noise))).mean())
 
 
 def _field(small: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
