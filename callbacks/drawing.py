@@ -98,7 +98,8 @@ def draw_timeline(
         log_dir: The callback's `log_dir`.
         method: One of its methods.
         most_columns: Maximum number of columns; of more epochs, evenly spaced ones are drawn.
-        kept: The epoch whose weights are kept, counted from 1, which is drawn and named in any case.
+        kept: The epoch whose weights are kept, counted from 1; it is named, and drawn even if it is not one of those
+            evenly spaced, with `most_columns` of 3 or more.
 
     Returns:
         The path of the picture, `log_dir/heatmaps/METHOD/timeline.png`.

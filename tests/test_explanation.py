@@ -152,6 +152,16 @@ def test_the_only_picture_has_a_caption_and_the_size_of_the_image(
         np.testing.assert_array_equal(picture[margin:][: size[0], margin:-margin], overlay)
 
 
+@pytest.mark.parametrize("size", [(900, 12), (300, 3), (3, 900), (1, 1)])
+def test_the_only_picture_of_a_narrow_image_is_not_huge(
+    size: tuple[int, int], explanation: kerasxai.Explanation, tmp_path: Path
+) -> None:
+    image = np.full((*size, 3), 128, np.uint8)
+    (file,) = write_explained(tmp_path, "x", image, [explanation], [1], ImageInput((32, 32)))
+    with Image.open(file) as opened:
+        assert max(opened.size) < max(size) + 400
+
+
 def test_captions_tell_empty_and_constant_maps(explanation: kerasxai.Explanation) -> None:
     heatmaps = np.zeros_like(explanation.heatmaps)
     heatmaps[1], heatmaps[2, 3, 4], heatmaps[3, 0, 0] = 2.5, 1, -1

@@ -160,16 +160,16 @@ def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(
     folder.mkdir()
     write_json(folder / "evaluation.json", evaluation | {"tuned": {"threshold": 0.34}})
     words = [str(place / "photos" / "photo0.png"), "--method", "saliency"]
-    for out, more, threshold in (
-        ("found", [], 0.34),
-        ("given", ["--threshold", "0.5"], 0.5),
-        ("other", FLIP, AUTO_RULE),
+    for out, more, threshold, phrase in (
+        ("found", [], 0.34, "threshold 0.34 of the maximum"),
+        ("given", ["--threshold", "0.5"], 0.5, "threshold 0.5 of the maximum"),
+        ("other", FLIP, AUTO_RULE, f"thresholds by the rule {AUTO_RULE}"),
     ):
         assert main(["localize", str(model), *words, *more, "--out", str(tmp_path / out)]) == 0
         info = json.loads((tmp_path / out / "boxes.json").read_text())["info"]
         assert info["settings"]["threshold"] == threshold
         printed = capsys.readouterr()
-        assert f"images have a box at threshold {threshold}" in printed.out
+        assert f"images have a box at {phrase}; boxes" in printed.out
         assert (printed.out + printed.err).count("chosen on boxes by") == (out == "found"), "once"
         assert (printed.out + printed.err).count("more forward passes an image") == 1
     model.write_bytes(model.read_bytes() + b" ")
@@ -220,7 +220,8 @@ def test_a_threshold_that_does_not_fit_is_announced_with_the_command_that_does(
     threshold, origin = resolve_threshold(localized)
     assert threshold == AUTO_RULE and origin.endswith(ending) and "the threshold 0.340 of" in origin
     announce(replace(localized, threshold=threshold), 3, origin)
-    assert capsys.readouterr().err.splitlines()[1].endswith(f"{ending})")
+    line = capsys.readouterr().err.splitlines()[1]
+    assert f": thresholds by the rule {AUTO_RULE} (" in line and line.endswith(f"{ending})")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,14 @@ def test_a_timeline_thins_out_evenly_and_keeps_both_ends() -> None:
     named: list[int | str] = ["before training", *range(1, 7), "epoch 7, kept", *range(8, 21)]
     kept = viz.timeline([cells], named, most_columns=5)
     assert [epoch for epoch, color in enumerate(colors) if has_color(kept, color)] == [0, 7, 10, 15, 20]
+    three = viz.timeline([cells], named, most_columns=3)
+    assert [epoch for epoch, color in enumerate(colors) if has_color(three, color)] == [0, 7, 20]
+
+
+def test_the_legend_of_maps_takes_what_numpy_returns() -> None:
+    values = np.array([0.5, -0.5])
+    assert viz.map_legend(signed=(values < 0).any()) == viz.map_legend(signed=True)
+    assert viz.map_legend(signed=values < 0) == viz.map_legend() + viz.map_legend(signed=True)
 
 
 def test_bad_timelines_are_named() -> None:

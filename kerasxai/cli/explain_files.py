@@ -19,8 +19,8 @@ from kerasxai.viz.overlays import Color
 from kerasxai.viz.words import remark
 
 _COLUMNS = 6
-_LEAST_SIDE, _LEAST_LETTERS = 288, 12
-"""Pixels of the width of a captioned picture, and of its letters."""
+_LEAST_WIDTH, _LEAST_HEIGHT, _LEAST_LETTERS = 288, 8, 12
+"""Pixels of a captioned picture, and of its letters."""
 
 
 def files_of(stem: str, methods: Sequence[str]) -> list[str]:
@@ -158,8 +158,9 @@ def _overlays(image: NDArray[np.uint8], explanation: Explanation, model_input: I
 def _captioned(picture: NDArray[np.uint8], caption: str, legend: list[tuple[str, Color | str]]) -> NDArray[np.uint8]:
     """Put a caption and a legend below a picture, which keeps its size if they have room there."""
     height, width = picture.shape[:2]
-    factor = max(1.0, _LEAST_SIDE / width)
-    size = (round(height * factor), round(width * factor))
+    # A narrow and high picture gets a wider cell: magnified to its width it would be higher than any screen.
+    factor = max(1.0, _LEAST_WIDTH / max(height, width))
+    size = (max(_LEAST_HEIGHT, round(height * factor)), max(_LEAST_WIDTH, round(width * factor)))
     return viz.grid(
         [[picture]],
         captions=[[caption]],

@@ -41,7 +41,9 @@ def resolve_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
 
 def threshold_phrase(threshold: float | str) -> str:
     """Return a phrase about a threshold, as `resolve_threshold` returns it."""
-    return f"threshold {threshold if isinstance(threshold, str) else f'{threshold:g} of the maximum'}"
+    if isinstance(threshold, str):
+        return f"thresholds by the rule {printable(threshold)}"
+    return f"threshold {threshold:g} of the maximum"
 
 
 def announce(config: LocalizeConfig, images: int, origin: str) -> None:

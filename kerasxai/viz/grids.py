@@ -110,7 +110,7 @@ def timeline(
     Args:
         rows: The pictures of each image, one per epoch.
         epochs: Numbers or names of the epochs, as many as pictures in the longest row. Among numbers, epochs with a
-            name, such as "epoch 6, kept", are shown in any case.
+            name, such as "epoch 6, kept", are shown if there is room between the first and the last.
         row_labels: One per image.
         captions: One per picture, such as the class and its probability.
         originals: The images themselves, as the first column.
@@ -154,7 +154,7 @@ def timeline(
 def _spread(epochs: Sequence[int | str], most: int) -> list[int]:
     """Return the columns of a timeline, evenly spaced; the next to one with a name gives way to it."""
     shown = np.unique(np.rint(np.linspace(0, len(epochs) - 1, min(len(epochs), most))).astype(int)).tolist()
-    named = [number for number, epoch in enumerate(epochs) if isinstance(epoch, str)]
+    named = [number for number, epoch in enumerate(epochs[1:-1], 1) if isinstance(epoch, str)]
     for number in named if len(named) <= most - 2 else ():
         if number not in shown:
             inner = [one for one in shown[1:-1] if one not in named] or shown[1:-1]
@@ -164,7 +164,7 @@ def _spread(epochs: Sequence[int | str], most: int) -> list[int]:
 
 
 def map_legend(
-    signed: bool | Iterable[bool] = False, predicted: bool = False, true: bool = False
+    signed: bool | np.bool_ | Iterable[bool | np.bool_] = False, predicted: bool = False, true: bool = False
 ) -> list[tuple[str, Color | str]]:
     """Return the legend of overlays with default colors, for `legend=` of `grid` and `timeline`.
 
@@ -177,7 +177,7 @@ def map_legend(
         >>> map_legend(true=True)
         [('no evidence to most', 'inferno'), ('true box', (86, 180, 233))]
     """
-    kinds = sorted({signed} if isinstance(signed, bool) else set(signed))
+    kinds = sorted({bool(kind) for kind in (signed if isinstance(signed, Iterable) else [signed])})
     entries: list[tuple[str, Color | str]] = [
         ("against to for", SIGNED_COLORMAP) if kind else ("no evidence to most", EVIDENCE_COLORMAP) for kind in kinds
     ]
