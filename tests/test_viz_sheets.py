@@ -1,6 +1,7 @@
 """Contact sheets, plots and where pictures go."""
 
 import io
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,25 @@ def test_a_legend_covers_no_curve_and_nothing_else(monkeypatch: pytest.MonkeyPat
     viz.plot_curves([0.0, 1.0], {f"{number} " + 38 * "W": [0.0, 1.0] for number in range(20)})
     viz.plot_history({f"{name}_{part}": [0.1, 0.9] for name in names for part in range(2)} | {"loss": [1.0, 0.5]})
     assert len(found) == 5 and all(all(one) for one in found)
+
+
+def test_names_of_close_marks_do_not_cover_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bool] = []
+    pixels = plots._pixels
+
+    def measured(figure: Any) -> Any:
+        figure.canvas.draw()
+        for axes in figure.axes:
+            boxes = [text.get_window_extent() for text in axes.texts]
+            found.extend(not one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            found.extend(box.y0 > axes.bbox.y0 for box in boxes)
+        return pixels(figure)
+
+    monkeypatch.setattr(plots, "_pixels", measured)
+    marks = {"average": 60.0, "probe": 1, "kept": 59, "best": 58}
+    viz.plot_history({"loss": np.linspace(1, 0, 60), "accuracy": np.linspace(0, 1, 60)}, range(1, 61), marks=marks)
+    viz.plot_curves([0.0, 1.0], {"a": [0.0, 1.0]}, marks={"fixed at 20 %": 0.2, "chosen on validation": 0.21})
+    assert len(found) == 2 * (6 + 4) + 1 + 2 and all(found)
 
 
 def test_bad_plots_are_named() -> None:

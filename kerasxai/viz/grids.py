@@ -147,7 +147,8 @@ def timeline(
         cells = [[original, *row] for original, row in zip(originals, cells, strict=True)]
         texts = [["", *row] for row in texts] if texts else None
         labels = ["image", *labels]
-    note = "" if len(shown) == count else f"{len(shown)} of {count} epochs, evenly spread"
+    spread = ", evenly spread" if not any(isinstance(epochs[i], str) for i in shown[1:-1]) else ""
+    note = "" if len(shown) == count else f"{len(shown)} of {count} epochs{spread}"
     return grid(cells, row_labels, labels, texts, title, note, legend, **layout)
 
 

@@ -3,6 +3,7 @@
 Figures are made without pyplot, so that no window opens and the plots of the user do not change.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ _DPI = 160
 _PANEL, _LINE, _Y_LABELS = 4.0, 0.17, 0.6
 # Points of the letters of a legend, and from the axis to it.
 _LEGEND_SIZE, _BELOW = 8.5, 34
+# Points of the letters at a mark, and of the distance of marks whose names have room next to each other.
+_MARK_SIZE, _MARK_DISTANCE = 8, 14
 _LONGEST_NAME, _LONGEST_TITLE = 40, 90
 # Any: Matplotlib's stubs require the literal type of every key.
 _RC: Any = {
@@ -245,20 +248,27 @@ def add_legend(axes: Axes, names: Sequence[str], title: str | None = None, **set
 
 
 def _mark(axes: Axes, marks: Mapping[str, float]) -> None:
-    for name, position in marks.items():
+    low, high = axes.get_xlim()
+    points = axes.bbox.width * 72 / _DPI / (high - low)
+    before, below = -math.inf, 0.0
+    for name, position in sorted(marks.items(), key=lambda mark: mark[1]):
+        text = drawable(name, _LONGEST_NAME)
+        # Below the name of a mark that is so close that both would be at one place.
+        below = below if (position - before) * points < _MARK_DISTANCE else 0.0
         axes.axvline(position, color="#868e96", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         axes.annotate(
-            drawable(name, _LONGEST_NAME),
+            text,
             (position, 0.99),
             xycoords=("data", "axes fraction"),
-            xytext=(3, 0),
+            xytext=(3, -below),
             textcoords="offset points",
             rotation=90,
             va="top",
-            fontsize=8,
+            fontsize=_MARK_SIZE,
             color="#495057",
             bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
         )
+        before, below = position, below + (0.65 * len(text) + 1) * _MARK_SIZE
 
 
 def _figure(size: tuple[float, float]) -> Figure:
