@@ -80,18 +80,27 @@ def test_figures_are_complete(written: Path) -> None:
 
 def test_progress_counts_every_part_once(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reached: dict[str, list[tuple[float, float]]] = {}
+    skipped: list[float] = []
 
     class Recorded(Bar):
         def advance(self, amount: float) -> None:
             reached.setdefault(self._description, []).append((self.done + amount, self.total))
             super().advance(amount)
 
+        def skip(self, amount: float) -> None:
+            skipped.append(amount)
+            super().skip(amount)
+
     monkeypatch.setattr("kerasxai.audit.audit.Bar", Recorded)
     assert run(place, tmp_path, "--images", "4") == 0
     done, totals = zip(*reached["auditing"], strict=True)
     assert set(totals) == {totals[0]}
     # The maps of the shown method are asked for once more at the end.
-    assert done == (*range(1, int(totals[0]) + 1), totals[0] + 1)
+    assert done == (*range(1, int(totals[0]) + 1), totals[0] + 1) and skipped == [1]
+    for file in ("audit.json", "audit.html"):
+        (tmp_path / file).unlink()
+    assert run(place, tmp_path, "--images", "4") == 0
+    assert sum(skipped) == 1 + totals[0] + 1, "all parts are read"
 
 
 def test_the_page_is_one_file_with_text(written: Path) -> None:

@@ -133,7 +133,7 @@ def test_files_of_another_origin_stay(place: Path, tmp_path: Path, capsys: pytes
     assert evaluate(place, "--out", tmp_path) == 2
     assert inspect(place, "--show", "filters", "--out", tmp_path) == 2
     message = capsys.readouterr().err
-    assert "evaluation.json of another origin" in message and "foreign filters.png" in message
+    assert "which holds evaluation.json of another origin" in message and "foreign filters.png" in message
     assert contents(tmp_path) == before
     (tmp_path / "model.keras").write_text("mine")
     with pytest.raises(KerasxaiError, match=r"without config\.json"):

@@ -62,6 +62,21 @@ def test_a_part_leaves_the_end_to_the_whole(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_the_pace_is_that_of_the_work_of_this_call(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Bar(100, "auditing", unit="part", clock=clock) as bar:
+        bar.skip(80)
+        clock.now = 31
+        bar.skip(1)
+        for _ in range(2):
+            clock.now += 29
+            bar.advance(1)
+    assert capsys.readouterr().err.splitlines() == [
+        "auditing: 82 of 100 parts, 60.0 s a part, about 18 min left",
+        "auditing: 2 parts in 89 s",
+    ]
+
+
 def test_a_call_that_fails_has_no_end(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     with pytest.raises(ValueError, match="stop"), Bar(5, "explaining", clock=clock):

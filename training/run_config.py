@@ -53,7 +53,7 @@ class RunConfig:
             foreign = next((name for name in _RUN_FILES if (folder / name).exists()), None)
             if foreign is not None:
                 raise KerasxaiError(
-                    f"expected a new folder or one of a run, got {folder} with a {foreign} but without config.json; "
+                    f"expected a new folder or one of a run, got {folder} with {foreign} but without config.json; "
                     "choose another --out"
                 )
             return

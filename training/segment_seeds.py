@@ -195,6 +195,7 @@ def make_seeds(
     if tally.done >= count:
         return tally
     with Bar(count, f"seeds of {record.stem} images") as bar:
+        bar.skip(tally.done)
         for number, batch in _batches(samples, tally.done, count):
             images = np.stack([sample["image"] for sample in batch])
             found = maker(images, [positive_classes(sample["labels"]) for sample in batch])

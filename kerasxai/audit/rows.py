@@ -165,7 +165,7 @@ class Measurements:
 
     def heatmaps_of(self, row: Row) -> NDArray[np.float32]:
         """Explain the predicted classes of all images, or read the stored maps; a killed run loses a few images."""
-        explainer, images = row.explainer, self.images
+        explainer, images, made = row.explainer, self.images, self.store.made
         assert explainer is not None
         parts = []
         with Bar(len(images), f"explaining by {row.name}") as bar:
@@ -179,7 +179,7 @@ class Measurements:
                 )
                 parts.append(stored["heatmaps"])
                 bar.reach(part.stop)
-        self.bar.advance(1)
+        self._advance(made)
         return np.concatenate(parts)
 
     def measure(self, row: Row, heatmaps: NDArray[np.float32], measures: Sequence[Measure]) -> None:
@@ -189,7 +189,7 @@ class Measurements:
             count = len(self.images) if measure.images is None else min(measure.images, len(self.images))
             if row.explainer is None and row.name != EDGES and measure.cost != "none":
                 count = min(count, REFERENCE_IMAGES)
-            part = slice(0, count)
+            part, made = slice(0, count), self.store.made
             maps = Maps(row.name, heatmaps[part], row.explainer, row.settings.get("outputs"))
 
             def make(measure: Measure = measure, part: slice = part, maps: Maps = maps) -> Figures:
@@ -198,8 +198,12 @@ class Measurements:
             row.figures[measure.name] = self.store.json(
                 f"{measure.name}/{row.name}", make, **row.settings, measure=measure.name, images=count
             )
-            self.bar.advance(1)
+            self._advance(made)
         _LOG.info("%s: measured in %.0f s", row.name, time.monotonic() - begun)
+
+    def _advance(self, made: int) -> None:
+        """Advance the bar by a part, which was stored before if no more results are made than so many."""
+        (self.bar.skip if self.store.made == made else self.bar.advance)(1)
 
 
 def applicable(measures: Sequence[Measure], row: Row) -> list[Measure]:

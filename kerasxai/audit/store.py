@@ -25,6 +25,9 @@ class Store:
         folder: Where the parts are written; it need not exist. None keeps nothing.
         about: What all parts depend on, ready for JSON: the digests of the model and of the images.
 
+    Attributes:
+        made: How many results were made, and not read.
+
     Example:
         >>> store = Store(None, {})
         >>> store.json("sum", lambda: 1 + 1)
@@ -34,6 +37,7 @@ class Store:
     def __init__(self, folder: Path | None, about: Mapping[str, Any]) -> None:
         self._folder = folder
         self._about = dict(about)
+        self.made = 0
 
     def json(self, key: str, make: Callable[[], Any], **settings: object) -> Any:
         """Return a stored result, or make and store it.
@@ -50,6 +54,7 @@ class Store:
             except KerasxaiError:
                 pass  # Damaged, perhaps by a full disk: made once more.
         value = null_for_nan(make())
+        self.made += 1
         if path is not None:
             write_json(path, value)
         return value
@@ -64,6 +69,7 @@ class Store:
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 pass
         value = make()
+        self.made += 1
         if path is not None:
             with atomic_path(path) as temporary:
                 np.savez(temporary, allow_pickle=False, **value)

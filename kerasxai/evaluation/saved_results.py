@@ -103,7 +103,7 @@ def why_not(out: Path, settings: Mapping[str, Any], files: Sequence[str] = FILES
     main = out / files[0]
     if not is_own_table(main):
         foreign = next((name for name in files if os.path.lexists(out / name)), None)
-        return None if foreign is None else f"which holds a {foreign} of another origin"
+        return None if foreign is None else f"which holds {foreign} of another origin"
     before = read_json(main).get("settings")
     if not isinstance(before, Mapping):
         return "whose figures an older version made, with settings that it did not keep"

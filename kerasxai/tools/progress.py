@@ -57,6 +57,7 @@ class Bar:
     ) -> None:
         self.total = total
         self.done = 0.0
+        self._skipped = 0.0
         self._description = description
         self._unit = unit
         self._clock = clock
@@ -78,11 +79,16 @@ class Bar:
         passed = self._clock() - self._begun
         # The end of a part is left to the next line of the whole.
         if self._lines and kind is None and passed >= _PAUSE and not self._outer:
-            self._print(f"{_counted(int(self.done), self._unit)} in {_duration(passed)}")
+            self._print(f"{_counted(int(self.done - self._skipped), self._unit)} in {_duration(passed)}")
 
     def advance(self, amount: float) -> None:
         """Advance the bar by an amount of work."""
         self.reach(self.done + amount)
+
+    def skip(self, amount: float) -> None:
+        """Advance the bar by work of an earlier call, which is left out of the pace."""
+        self._skipped += amount
+        self.advance(amount)
 
     def reach(self, done: float) -> None:
         """Set the amount of completed work, at most the total."""
@@ -101,10 +107,10 @@ class Bar:
     def _write_line(self) -> None:
         now = self._clock()
         # The line about the end is written once the call has ended.
-        if now - self._last < _PAUSE or not 0 < self.done < self.total:
+        if now - self._last < _PAUSE or not self._skipped < self.done < self.total:
             return
         self._last = now
-        pace = (now - self._begun) / self.done
+        pace = (now - self._begun) / (self.done - self._skipped)
         self._print(
             f"{int(self.done)} of {_counted(int(self.total), self._unit)}, {_pace(pace, self._unit)}, about "
             f"{_duration(pace * (self.total - self.done))} left"
