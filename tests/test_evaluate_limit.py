@@ -9,6 +9,7 @@ from PIL import Image
 
 from kerasxai import data
 from kerasxai.data.choosing import spread_over_positions
+from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missing_classes
 
 
@@ -61,6 +62,15 @@ def test_chosen_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     dataset = data.open(str(tmp_path), skip_unreadable=True)
     samples = list(dataset.samples("test", None, part=[1, 3, 4]).as_numpy_iterator())
     assert [int(one["image"][0, 0, 0]) for one in samples] == [2, 1]
+
+
+def test_settings_name_the_spread_images_of_folders_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("shapes", "photos"):
+        (tmp_path / name).mkdir()
+    settings = {name: EvaluateConfig(name, limit=5).figure_settings() for name in ("shapes", "photos")}
+    assert "limited_to" in settings["photos"] and "limited_to" not in settings["shapes"]
+    assert "limited_to" not in EvaluateConfig("photos").figure_settings()
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 3), (5, 5), (7, 3), (1000, 999), (10, 0)])

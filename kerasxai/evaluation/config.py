@@ -13,6 +13,7 @@ from kerasxai.refinements import REFINE_HELP
 from kerasxai.tools.arguments import auto_or_threshold, listed, positive_int
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.input_range import Preprocess
+from kerasxai.tools.lazy import resolve
 from kerasxai.tools.model_settings import CLASS_SCORES, FIT_HELP, FITS, OUTPUTS, OUTPUTS_HELP, SCORE_HELP
 from kerasxai.tools.settings import setting
 
@@ -155,8 +156,13 @@ class EvaluateConfig:
         newer = {"labels": "auto", "class_masks": None}
         found = {name: value for name, value in given.items() if name not in newer or value != newer[name]}
         # Version 0.2.0 measured the first images of a folder.
-        is_spread = self.limit is not None and Path(self.name_or_path).expanduser().is_dir()
-        return found | ({"limited_to": "images spread over the split"} if is_spread else {})
+        return found | ({"limited_to": "images spread over the split"} if self._is_spread() else {})
+
+    def _is_spread(self) -> bool:
+        if self.limit is None or not Path(self.name_or_path).expanduser().is_dir():
+            return False
+        # The name of a data set wins over a folder of that name.
+        return not resolve("kerasxai.data.preparing:is_dataset")(str(self.name_or_path))
 
 
 def config_from(name_or_path: str | EvaluateConfig, split: str | None, settings: Mapping[str, Any]) -> EvaluateConfig:
