@@ -30,7 +30,8 @@ from kerasxai.data import read_image
 from kerasxai.data.examples import EXAMPLES, PREFIX, example_or_file
 from kerasxai.engine.fast.constant_weights import weight_reads, with_constant_weights
 from kerasxai.models import load_classifier
-from kerasxai.tools.files import atomic_path, read_json, write_json
+from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.files import atomic_path, read_json, read_text, write_json, write_text
 
 LEVEL = 0.95
 QUICK = MappingProxyType({"methods": ["integrated_gradients"], "images": ["example:cat"]})
@@ -63,12 +64,21 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
 
 def _measured(arguments: argparse.Namespace) -> Table:
     model = load_classifier(arguments.model)
+    check_rows(arguments.out, model.name)
     size = model.input_shape[1:3]
     ladders = [ladder for ladder in LADDERS if ladder.name in arguments.methods]
     for path in arguments.images:
         image = fitted(read_image(example_or_file(path)), size)
         measure(model, image, path, ladders, arguments)
     return table(_stored(arguments.out), model.name)
+
+
+def check_rows(folder: Path, model: str) -> None:
+    """Refuse a folder with rows of another model, which would be taken for those of this one."""
+    path = folder / "model.txt"
+    if path.exists() and read_text(path) != model:
+        raise KerasxaiError(f"expected a folder of {model}, got {folder} of {read_text(path)}; choose another --out")
+    write_text(path, model)
 
 
 def measure(model: keras.Model, image: Image, name: str, ladders: list[Ladder], arguments: argparse.Namespace) -> None:

@@ -63,6 +63,13 @@ def test_rows_are_measured_once_and_their_scores_are_stored(
     assert accuracy._stored(tmp_path) == rows
 
 
+def test_rows_of_another_model_are_refused(tmp_path: Path) -> None:
+    for _ in range(2):
+        accuracy.check_rows(tmp_path / "new", "net")
+    with pytest.raises(kerasxai.KerasxaiError, match="expected a folder of other, got .* of net; choose another --out"):
+        accuracy.check_rows(tmp_path / "new", "other")
+
+
 def test_stored_scores_take_no_pass_and_give_the_map_of_the_model(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
