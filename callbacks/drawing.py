@@ -27,6 +27,8 @@ from kerasxai.viz.words import remark
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
+_CAPTION_LINES = 4
+"""For the remark on a map without color, and the true class below it."""
 T = TypeVar("T")
 
 
@@ -80,6 +82,7 @@ def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArra
         title=title,
         note=note,
         legend=map_legend(signed=signed),
+        caption_lines=_CAPTION_LINES,
     )
 
 
@@ -138,6 +141,7 @@ def draw_timeline(
         title=f"{method} through training",
         most_columns=most_columns,
         legend=map_legend(signed=signed),
+        caption_lines=_CAPTION_LINES,
     )
     return save_png(files.timeline(method), picture)
 

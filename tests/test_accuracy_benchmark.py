@@ -66,7 +66,9 @@ def test_rows_are_measured_once_and_their_scores_are_stored(
 def test_rows_of_another_model_are_refused(tmp_path: Path) -> None:
     for _ in range(2):
         accuracy.check_rows(tmp_path / "new", "net")
-    with pytest.raises(kerasxai.KerasxaiError, match="expected a folder of other, got .* of net; choose another --out"):
+    with pytest.raises(
+        kerasxai.KerasxaiError, match=r"expected a folder of other, got .* of net; choose another --out"
+    ):
         accuracy.check_rows(tmp_path / "new", "other")
 
 

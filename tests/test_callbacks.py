@@ -23,7 +23,7 @@ from kerasxai.callbacks import (
     drawing,
 )
 from kerasxai.callbacks.drawing import pictures_of
-from kerasxai.callbacks.map_files import MapFiles
+from kerasxai.callbacks.map_files import Images, MapFiles, Maps
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.explainer import Explainer
 from kerasxai.tools.errors import KerasxaiError
@@ -377,3 +377,11 @@ def test_other_callbacks_with_a_folder_warn_without_tensorboard(
     monkeypatch.setattr("kerasxai.tools.log_services.has_tensorboard", lambda: False)
     with pytest.warns(MissingTensorBoardWarning, match=name):
         make(tmp_path)
+
+
+def test_the_true_class_is_below_the_remark_on_an_empty_map() -> None:
+    pictures, labels = np.zeros((1, 16, 16, 3), np.uint8), np.array([1])
+    maps = Maps(np.zeros((1, 16, 16), np.float32), np.array([0]), np.array([-0.04], np.float32))
+    names = [np.array(["a moss", name]) for name in ("amber", "zebra")]
+    sheets = [drawing.draw_sheet(Images(pictures, labels, both, ""), maps, "gradcam") for both in names]
+    assert not np.array_equal(sheets[0], sheets[1])

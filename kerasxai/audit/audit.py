@@ -261,7 +261,8 @@ def _add_decisions(found: Audit, opened: Opened, chosen: Row) -> None:
         return
     assert chosen.explainer is not None
     pairs = confused_pairs(opened)
-    _LOG.info("explaining the %d most frequent confusions", len(pairs))
+    if pairs:
+        _LOG.info("explaining the most frequent confusions: %d", len(pairs))
     found.confusions = explain_confusions(opened, pairs, chosen.explainer)
     names = found.images.class_names
     found.figures["confusions"] = [

@@ -18,7 +18,7 @@ from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, t
 from kerasxai.viz.overlays import Color
 from kerasxai.viz.words import remark
 
-_COLUMNS = 6
+_COLUMNS, _CAPTION_LINES = 6, 3
 _LEAST_WIDTH, _LEAST_HEIGHT, _LEAST_LETTERS = 288, 8, 12
 """Pixels of a captioned picture, and of its letters."""
 
@@ -107,6 +107,7 @@ def write_explained(
             [cells[part] for part in parts],
             captions=[labels[part] for part in parts],
             legend=_legend(own),
+            caption_lines=_CAPTION_LINES,
         )
         viz.save_png(files[-1], sheet)
     return files
@@ -131,7 +132,7 @@ def write_classes(
         lines.append((cells, ["image", *(f"{one.method}: {one.caption(row)}" for row in range(len(one)))]))
         _save_map(out / f"{stem}_{one.method}.npy", one.heatmaps)
         files.append(out / f"{stem}_{one.method}.png")
-        sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([one]))
+        sheet = viz.grid([cells], captions=[lines[-1][1]], legend=_legend([one]), caption_lines=_CAPTION_LINES)
         viz.save_png(files[-1], sheet)
     if len(own) > 1:
         files.append(out / f"{stem}.png")
@@ -139,6 +140,7 @@ def write_classes(
             [cells for cells, _ in lines],
             captions=[texts for _, texts in lines],
             legend=_legend(own),
+            caption_lines=_CAPTION_LINES,
         )
         viz.save_png(files[-1], sheet)
     return files
@@ -167,7 +169,7 @@ def _captioned(picture: NDArray[np.uint8], caption: str, legend: list[tuple[str,
         legend=legend,
         cell_size=size,
         font_size=max(_LEAST_LETTERS, size[1] // 32),
-        caption_lines=3,
+        caption_lines=_CAPTION_LINES,
     )
 
 
