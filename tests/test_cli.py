@@ -13,6 +13,7 @@ import zoo
 from PIL import Image
 
 from kerasxai.cli import COMMANDS, main, parser_of
+from kerasxai.cli.explain import _classes_of
 from kerasxai.tools.commands import parse_option
 
 
@@ -97,6 +98,9 @@ def test_explain_tells_of_an_empty_map(photo: str, tmp_path: Path, capsys: pytes
     assert "(gradcam, empty map: no evidence)" in " ".join(capsys.readouterr().out.split())
     record = json.loads((tmp_path / "out" / "explanations.json").read_text())["images"][0]
     assert [one["remark"] for one in record["explanations"]] == ["empty map: no evidence", ""]
+    empty = {"target_name": "cat", "remark": "empty map"}
+    several = [empty | {"method": "gradcam"}, {"target_name": "cat", "method": "cam"}, empty | {"method": "saliency"}]
+    assert _classes_of(several) == "cat (gradcam, empty map; saliency, empty map)"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,11 @@ def test_the_sheet_shows_images_of_all_folders_in_the_same_colors(
     assert any((cell.heatmap < 0).any() for cell in cells)
     assert legends[0] == kerasxai.viz.map_legend(signed=True, predicted=True)
     assert main(["localize", *words]) == 0 and len(sheets) == 1, "the same images, which are done"
+    (tmp_path / "photos" / "birds").mkdir()
+    (tmp_path / "photos" / "birds" / "broken.png").write_bytes(b"no image")
+    assert main(["localize", *words]) == 1 and len(sheets) == 1, "the new image of the sheet cannot be read"
+    Image.new("RGB", (20, 20), (200, 0, 0)).save(tmp_path / "photos" / "birds" / "broken.png")
+    assert main(["localize", *words]) == 0 and len(sheets) == 2
 
 
 def test_the_threshold_is_that_of_an_evaluation_of_the_same_model(

@@ -1,7 +1,7 @@
 """The work of `kerasxai explain`: explain images, write overlays, raw maps and a table."""
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -156,11 +156,14 @@ def _explainer(model: keras.Model, method: str, config: ExplainConfig, several: 
     )
 
 
-def _named(explanation: JSON) -> str:
-    """Return the class of an explanation, and the method whose map is drawn without color, with the reason."""
-    # Records of an older version have no remark.
-    remark = explanation.get("remark")
-    return explanation["target_name"] + (f" ({explanation['method']}, {remark})" if remark else "")
+def _classes_of(explanations: Sequence[JSON]) -> str:
+    """Return the classes of explanations, each with the methods whose maps are drawn without color, and the reasons."""
+    remarks: dict[str, list[str]] = {}
+    for one in explanations:
+        # Records of an older version have no remark.
+        found = [f"{one['method']}, {one['remark']}"] if one.get("remark") else []
+        remarks.setdefault(one["target_name"], []).extend(found)
+    return ", ".join(name + (f" ({'; '.join(found)})" if found else "") for name, found in remarks.items())
 
 
 def _print(ledger: Ledger, count: int, out: Path) -> None:
@@ -169,7 +172,7 @@ def _print(ledger: Ledger, count: int, out: Path) -> None:
     for record in filter(None, map(ledger.record, range(count))):
         predicted = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
         explanations = record["explanations"]
-        explained = ", ".join(dict.fromkeys(map(_named, explanations)))
+        explained = _classes_of(explanations)
         rows.append((shown_path(record["image"]), predicted, explained, out / record["files"][-1]))
         layers |= {one["method"]: one["layer"] for one in explanations if one["layer"]}
     for start in range(0, len(rows), _ROWS):

@@ -15,6 +15,7 @@ from kerasxai.cli.images_in import (
     finite_images,
     image_files,
     process_images,
+    read_batches,
     report_skipped,
     resized,
     with_channels,
@@ -81,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
         stems = ledger.plan(paths, lambda stem: [f"masks/{stem}.png"])
         finished = [ledger.done(number, path) is not None for number, path in enumerate(paths)]
         shown = _on_sheet(paths)
-        if not all(finished[number] for number in shown) or not (config.out / "sheet.png").is_file():
+        missing = [number for number in sorted(shown) if not finished[number]]
+        if not (config.out / "sheet.png").is_file() or _can_be_read(paths, missing, config.bits):
             # The sheet shows heatmaps, which are not kept.
             finished = [done and number not in shown for number, done in enumerate(finished)]
         config = replace(config, threshold=threshold)
@@ -98,6 +100,11 @@ def _on_sheet(paths: Sequence[Path]) -> frozenset[int]:
     """Choose the images of the sheet, as evenly over the folders as possible: these are often the classes."""
     _, folders = np.unique([text_of(path.parent) for path in paths], return_inverse=True)
     return frozenset(spread_over_classes(folders, _MOST_ON_SHEET).tolist())
+
+
+def _can_be_read(paths: Sequence[Path], numbers: Sequence[int], bits: int | None) -> bool:
+    """Return whether one of these images can be read: others are not on the sheet, and never done."""
+    return any(read_batches(paths, numbers, 1, lambda *_: None, bits))
 
 
 class _Work(NamedTuple):
