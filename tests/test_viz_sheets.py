@@ -51,6 +51,7 @@ def test_wrapping_breaks_at_spaces_and_marks_what_is_cut() -> None:
     assert wrap("tiger cat", 45, 12, lines=2) == ["tiger", "cat"]
     assert wrap("guided_backprop", 70, 12, lines=2) == ["guided_", "backprop"]
     assert wrap("one two three four five", 60, 12, lines=2)[-1].endswith("…")
+    assert wrap("gradcam: red 73 %, empty map", 100, 12, lines=3) == ["gradcam: red", "73 %, empty", "map"]
     assert wrap("", 60, 12, lines=2) == []
     assert shorten("abc", 1000, 12) == "abc"
 

@@ -1,6 +1,7 @@
 """Text in pictures: fonts, line wrapping and truncation."""
 
 import functools
+import re
 import unicodedata
 from pathlib import Path
 
@@ -77,8 +78,8 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
 def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> list[str]:
     """Break `text` into at most `lines` lines of `width` pixels.
 
-    Lines break at spaces and line breaks, and within words that are too long after "_", "-", "/" and ","; text that
-    still does not fit is truncated with an ellipsis.
+    Lines break at line breaks, at spaces that are not before "%", and within words that are too long after "_", "-",
+    "/" and ","; text that still does not fit is truncated with an ellipsis.
 
     Example:
         >>> wrap("tabby cat", 1000, 12, lines=2)
@@ -102,7 +103,8 @@ def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> li
 
 def _pieces(paragraph: str, width: int, letters: ImageFont.FreeTypeFont) -> list[str]:
     pieces: list[str] = []
-    for word in paragraph.split():
+    # A percent sign stays with its number.
+    for word in re.split(" (?!%)", paragraph):
         if letters.getlength(word) > width:
             part = ""
             for letter in word:
