@@ -1,6 +1,7 @@
 """The localization report: figures by hand, baselines, groups, merging, saving."""
 
 import json
+import pickle
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from kerasxai.evaluation.thresholds import Thresholds
 from kerasxai.localization import common_threshold, heatmap_to_boxes
 from kerasxai.metrics import EnergyPointingGame, GTKnownLoc, LocalizationReport, PointingGame, PxAP, TopKLoc, box_iou
 from kerasxai.metrics.baselines import centered_box, centered_gaussian
-from kerasxai.metrics.batch import Truth
+from kerasxai.metrics.batch import PixelBoxesError, Truth
 from kerasxai.metrics.records import RecordsAt
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.settings import described
@@ -329,3 +330,9 @@ def test_the_plot_names_the_fixed_threshold_by_its_value(
     picture = draw_curve(evaluation | {"tuned": {"split": "validation", "threshold": 0.4}})
     assert list(drawn["marks"]) == marks and list(drawn["marks"].values()) == [fixed, 0.4]
     assert drawn["x_label"] == "threshold, share of the maximum" and picture.shape[2] == 3
+
+
+def test_an_error_about_boxes_in_pixels_comes_whole_from_another_process() -> None:
+    error = PixelBoxesError(np.array([[1.0, 2, 30, 40]]), "relative=False")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and "or give relative=False" in str(again)

@@ -169,13 +169,17 @@ class PixelBoxesError(KerasxaiError):
     """
 
     def __init__(self, boxes: NDArray[np.float64], argument: str | None = None) -> None:
-        self.boxes = boxes
+        self.boxes, self._argument = boxes, argument
         remedy = "if these are pixels, divide x by the width and y by the height of the image"
         super().__init__(
             f"expected boxes x0, y0, x1, y1 as fractions of width and height, from 0 to 1, got {boxes.tolist()}; "
             f"{remedy}{f', or give {argument}' if argument else ''}; those of a file may be "
             "boxes of an image of another size"
         )
+
+    def __reduce__(self) -> tuple[type["PixelBoxesError"], tuple[NDArray[np.float64], str | None]]:
+        # Of the arguments, not of the message, for errors that come from another process.
+        return type(self), (self.boxes, self._argument)
 
 
 def to_pixels(boxes: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:
