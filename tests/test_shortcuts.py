@@ -16,13 +16,16 @@ from kerasxai.audit.shortcuts import ShortcutSettings, find_shortcuts, shading
 from kerasxai.audit.shortcuts.constant_pixels import constant_pixels
 from kerasxai.audit.shortcuts.discriminant import recognized
 from kerasxai.audit.shortcuts.evidence import density_outside, evidence_clusters, shrunk
+from kerasxai.audit.shortcuts.interventions import Region
 from kerasxai.audit.shortcuts.scene import Scene, resized
 from kerasxai.audit.shortcuts.search import searched_classes, strongest, suspects_of
 from kerasxai.audit.shortcuts.search import tested as tried
 from kerasxai.audit.shortcuts.shading import Smooth, unusual_shade
 from kerasxai.audit.shortcuts.sheets import sheet_of
+from kerasxai.audit.shortcuts.suspects import Suspect
 from kerasxai.audit.shortcuts.tone import tone_features, unusual_tone
-from kerasxai.audit.shortcuts.verdict import TriedSuspect, record
+from kerasxai.audit.shortcuts.trial import Trial
+from kerasxai.audit.shortcuts.verdict import TriedSuspect, judged, record
 from kerasxai.audit.store import Store
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.explainer import Explainer
@@ -197,6 +200,26 @@ def test_the_place_of_a_mark_covers_all_of_it_where_images_agree_in_its_core_onl
     assert found[0].place is not None
     assert found[0].place[51:63, 51:63].mean() > 0.95
     assert found[0].place.mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "rise_p", "fall", "fall_p", "reason"),
+    [
+        ("color", 0.0002, 0.03, 0.14, ""),
+        ("color", 0.0002, -0.01, 0.6, "removing it does not lower the class"),
+        ("color", 0.02, 0.03, 0.02, "planting it raises and removing it lowers the class no more"),
+        ("corner", 0.0002, -0.01, 0.6, ""),
+        ("corner", 0.002, 0.03, 0.0002, "planting it raises the class no more"),
+    ],
+)
+def test_colors_must_fall_when_they_are_removed(
+    kind: str, rise_p: float, fall: float, fall_p: float, reason: str
+) -> None:
+    members = np.arange(5)
+    suspect = Suspect(2, kind, Region(np.ones((4, 4), bool), members), members, 0.6, 0.02, None, {})
+    trial = Trial(0.2, 0.0, 0.1, 0.0, 0.04, fall, 0.0, 0, rise_p, fall_p, members)
+    found = judged(suspect, trial, 8, 13, objects_known=False)
+    assert found.reason.startswith(reason) and found.confirmed == (not reason) == (not found.reason)
 
 
 def test_the_record_is_ready_for_json_and_says_why_not() -> None:

@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from scipy import stats
+
 from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.suspects import Suspect
 from kerasxai.audit.shortcuts.trial import Trial
 from kerasxai.tools.printable import printable
 
 _MOST_P = 0.01
-_MOST_P_OF_FALL = 0.05
 _LEAST_EVIDENCE = (0.01, 0.02, 0.3)
 """By exactness: of the same pixels, of colors, shade or texture, of heatmaps alone."""
 _CLASSES_A_RANK = 6
@@ -51,7 +52,8 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
     Bonferroni's correction; by 1 % of the evidence that separates the class from the others, 2 % for colors or
     textures, or 30 % for a place that only heatmaps suggest, whose pixels need not be alike; and no more than a sixth
     of the other classes may rise more. The shares are small because a model fits its training images closely.
-    Colors and textures change the object too, so that removing them must lower the class as well, with `p < 0.05`.
+    Colors and textures change the object too, so that removing them must lower the class as well; there `p` is that of
+    the rise and the fall together, by Fisher's method: they are of different images.
 
     Args:
         suspect: The suspect.
@@ -61,13 +63,17 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
         objects_known: Whether boxes or masks are known; without them, a repeated patch may be a part of the object.
     """
     least = _LEAST_EVIDENCE[suspect.exactness]
-    falls = trial.removed_evidence > 0 and trial.fall_p_value < _MOST_P_OF_FALL
+    changes_objects = suspect.exactness == 1
+    chance = trial.p_value
+    if changes_objects:
+        chance = float(stats.combine_pvalues([trial.p_value, trial.fall_p_value]).pvalue)
+    changed = "planting it raises and removing it lowers" if changes_objects else "planting it raises"
     unknown = suspect.kind == "patch" and not objects_known
     reasons = [
         (unknown, "without boxes or masks it may be a part of the object"),
-        (trial.p_value * trials >= _MOST_P, "planting it raises the class no more than the control does"),
+        (chance * trials >= _MOST_P, f"{changed} the class no more than the control does"),
         (trial.evidence < least, f"it brings less than {least:.0%} of the evidence for the class"),
-        (suspect.exactness == 1 and not falls, "removing it lowers the class no more than the control does"),
+        (changes_objects and trial.removed_evidence <= 0, "removing it does not lower the class"),
         (trial.rank > classes // _CLASSES_A_RANK, "it raises other classes more"),
         (trial.rise <= trial.control_rise, "planting it does not raise the probability of the class"),
     ]
