@@ -330,7 +330,7 @@ class Drawing:
     images: int = setting("images drawn each epoch", DRAWING, 8, flag="--explain-images", limits=Limits(least=0))
     every: int = setting("epochs between drawings", DRAWING, 1, flag="--explain-every", limits=Limits(least=1))
     measured: int | None = setting(
-        "validation images measured each epoch if there are boxes; 0: none (default: all)",
+        "validation images measured each epoch if there are boxes, spread over a folder; 0: none (default: all)",
         DRAWING,
         None,
         flag="--localize-images",

@@ -48,7 +48,7 @@ class InspectConfig(FileInputSettings, ClassNameSettings, ModelSettings):
     )
     split: str = setting("of the data", DATA, "test")
     data_dir: str | None = setting("where TFDS keeps its data", DATA, None)
-    count: int = setting("images at the most", DATA, 1000, limits=_COUNT)
+    count: int = setting("images at the most, spread over a folder", DATA, 1000, limits=_COUNT)
     query: Sequence[str] = setting("image files to find neighbors of", DATA, (), metavar="IMAGE", nargs="+")
     index: Path | None = setting("a saved index.npz to find neighbors in, instead of --data", DATA, None)
     show: str | None = setting(

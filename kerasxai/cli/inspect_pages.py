@@ -105,7 +105,8 @@ def patches_page(inspection: Inspection) -> str:
         ]
         inspection.report.add_table(texts, ["channel", "strongest first"])
     inspection.figures["receptive_field"] = {"size": field.size, "stride": field.stride, "start": field.start}
-    return f"{found.values.shape[1]} of {len(found.channels)} channels; receptive field {extent}"
+    each = f"{found.values.shape[1]} for each of {len(found.channels)} channels"
+    return f"{each}; receptive field {extent}"
 
 
 def dissection_page(inspection: Inspection) -> str:
