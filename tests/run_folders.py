@@ -142,8 +142,7 @@ def write_run_of_several_labels(folder: Path) -> Path:
 
 def without_announcement(text: str) -> list[str]:
     """Return the lines on stderr without those in which `kerasxai localize` announces its work."""
+    announced = ("kerasxai localize: threshold ", "kerasxai localize: thresholds ")
     return [
-        line
-        for line in text.splitlines()
-        if not line.startswith("kerasxai localize: threshold ") and "--refine none takes none" not in line
+        line for line in text.splitlines() if not line.startswith(announced) and "--refine none takes none" not in line
     ]

@@ -221,4 +221,4 @@ def _cell(full: SheetCell) -> SheetCell:
     boxes = np.rint(np.reshape(full.boxes, (-1, 4)) * factor).astype(int)
     # A box of less than a pixel would not be drawn.
     boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
-    return full._replace(image=image, heatmap=resize_heatmap(full.heatmap, size), boxes=boxes)
+    return SheetCell(image, resize_heatmap(full.heatmap, size), boxes, full.caption)
