@@ -103,9 +103,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Iterator[Table]:
-    trainer = TRAINERS[options.model or ("probe" if options.folder else "small")]()
-    if options.side is not None:
-        trainer = FrozenProbe(options.side)
+    default = "probe" if options.folder else "small"
+    trainer = TRAINERS[options.model or default]() if options.side is None else FrozenProbe(options.side)
     images = {split: _read(options, split) for split in _SHAPES}
     results = [_trial(plan, images, trainer, options) for plan in _plans(options, images["train"].class_names)]
     used = [right for use, right, _ in results if use is not None and use.used]

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -81,11 +82,11 @@ def watermark(image: Any, generator: np.random.Generator) -> Any:
     return image
 
 
-def gradient(image: Any, generator: np.random.Generator) -> Any:
+def gradient(image: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.float64]:
     return image * np.linspace(1.4, 0.6, SIDE)[None, :, None]
 
 
-def darker_on_the_right(pixels: Any) -> Any:
+def darker_on_the_right(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     luma = pixels.mean((1, 3))
     return np.clip(luma[:, :24].mean(1) / np.maximum(luma[:, -24:].mean(1), 1) - 1, 0, 1)
 
@@ -305,7 +306,7 @@ def test_edges_that_are_black_in_all_images_do_not_hide_the_kind_of_a_shade(is_g
     levels[:, :4] = 0
     scene = Scene(levels.astype(np.uint8), np.repeat([0, 1], 30), ("a", "b"), model_of(None))
     with np.errstate(all="raise"):
-        assert shading._shade(scene, levels, scene.of_class(0), scene.of_rest(0)).is_gain == is_gain
+        assert shading._shade(scene, levels, scene.of_class(0), 0).is_gain == is_gain
 
 
 def test_evidence_outside_of_objects_is_counted_by_area() -> None:

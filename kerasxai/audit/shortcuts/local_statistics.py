@@ -15,7 +15,7 @@ _KINDS = {"ring": "border", "frame": "border"}
 _STRIPS = ("top", "bottom", "left", "right")
 _LEAST_STRIPS = 3
 _SIDE = 64
-_DARK = 8.0
+DARK = 8.0
 """Gray levels; below, ratios mean nothing."""
 
 
@@ -23,13 +23,20 @@ def outer_regions(size: tuple[int, int]) -> dict[str, NDArray[np.bool_]]:
     """Return regions near the edge: a thin frame, a ring, strips, and corners, `(H, W)` bool by name."""
     rows, columns = ((np.arange(side) + 0.5) / side for side in size)
     y, x = np.broadcast_to(rows[:, None], size), np.broadcast_to(columns[None], size)
-    edge = np.minimum(np.minimum(y, 1 - y), np.minimum(x, 1 - x))
+    edge = edge_distances(size)
     regions = {"frame": edge < 0.04, "ring": edge < 0.15}
     regions |= {"top": y < 0.12, "bottom": y > 0.88, "left": x < 0.12, "right": x > 0.88}
     for vertical, high in (("top", y < 0.25), ("bottom", y > 0.75)):
         for horizontal, there in (("left", x < 0.25), ("right", x > 0.75)):
             regions[f"{vertical} {horizontal}"] = high & there
     return regions
+
+
+def edge_distances(size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return how far each pixel of a size is from the nearest edge, as a share of the side, `(H, W)`."""
+    centers = [(np.arange(side) + 0.5) / side for side in size]
+    rows, columns = (np.minimum(one, 1 - one) for one in centers)
+    return np.minimum(rows[:, None], columns[None])
 
 
 def region_features(scene: Scene) -> dict[str, NDArray[np.float32]]:
@@ -42,10 +49,10 @@ def region_features(scene: Scene) -> dict[str, NDArray[np.float32]]:
     colors = scene.small
     opponent = np.stack([colors.mean(-1), colors[..., 0] - colors[..., 1], colors[..., 2] - colors[..., 1]], -1)
     here, there = outer_regions((_SIDE, _SIDE)), outer_regions(scene.size)
-    middle = np.log(colors[:, ~here["ring"]].mean(1) + _DARK)
+    middle = np.log(colors[:, ~here["ring"]].mean(1) + DARK)
     found = {}
     for name in here:
-        relative = 30 * (np.log(colors[:, here[name]].mean(1) + _DARK) - middle)
+        relative = 30 * (np.log(colors[:, here[name]].mean(1) + DARK) - middle)
         found[name] = np.concatenate([_statistics(opponent[:, here[name]], details[:, there[name]]), relative], 1)
     return found
 

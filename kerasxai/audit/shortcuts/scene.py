@@ -51,6 +51,10 @@ class Scene:
         """Return the images of the other classes."""
         return np.flatnonzero(self.labels != number)
 
+    def other_classes(self, number: int, most: int | None = None) -> list[NDArray[np.int64]]:
+        """Return the images of each other class, at most so many of each."""
+        return [self.of_class(int(label))[:most] for label in np.unique(self.labels) if label != number]
+
     @cached_property
     def log_odds(self) -> NDArray[np.float64]:
         """The log-odds of all classes for the images, `(N, C)`."""

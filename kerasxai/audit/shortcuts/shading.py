@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from kerasxai.audit.shortcuts.discriminant import recognized
 from kerasxai.audit.shortcuts.interventions import blurred
+from kerasxai.audit.shortcuts.local_statistics import DARK, edge_distances
 from kerasxai.audit.shortcuts.scene import Pixels, Scene
 from kerasxai.audit.shortcuts.suspects import Suspect, least_members
 
 _CELLS = 7
 _SIGMA = 5.0
 """Of the 64 pixels of a side."""
-_DARK = 8.0
-"""Gray levels; below, ratios mean nothing."""
 _NOISE = {True: 1e-4, False: 1.0}
 """Variance of logarithms and of gray levels that means nothing: edges may be white or black in all images."""
 _FADES = (0.15, 0.35)
@@ -43,7 +42,7 @@ class Shade:
     is_gain: bool
 
     def _changed(self, image: Pixels, change: NDArray[np.float32]) -> Pixels:
-        return (image + _DARK) * np.exp(change) - _DARK if self.is_gain else image + change
+        return (image + DARK) * np.exp(change) - DARK if self.is_gain else image + change
 
     def planted(self, scene: Scene, image: int, source: int, seed: int) -> Pixels:
         """Shade an image, for a source without the mark as another class is shaded."""
@@ -84,16 +83,9 @@ def _features(small: NDArray[np.float32]) -> NDArray[np.float32]:
     As logarithms, in which a vignette is the same sum everywhere, and as gray levels, in which a light leak is.
     """
     cells = tf.image.resize(small, (_CELLS, _CELLS), method="area").numpy()
-    outer = cells[:, _edge_distances(_CELLS) < 1 / _CELLS]
-    relative = [values - values.mean(1, keepdims=True) for values in (np.log(outer + _DARK), outer / 100)]
+    outer = cells[:, edge_distances((_CELLS, _CELLS)) < 1 / _CELLS]
+    relative = [values - values.mean(1, keepdims=True) for values in (np.log(outer + DARK), outer / 100)]
     return np.concatenate(relative, -1).reshape(len(small), -1)
-
-
-def _edge_distances(side: int) -> NDArray[np.float64]:
-    """Return how far each cell of a square is from the nearest edge, as a share of the side, `(side, side)`."""
-    centers = (np.arange(side) + 0.5) / side
-    nearest = np.minimum(centers, 1 - centers)
-    return np.minimum(nearest[:, None], nearest[None])
 
 
 def unusual_shade(scene: Scene, smooth: Smooth, number: int) -> Iterator[Suspect]:
@@ -109,25 +101,20 @@ def unusual_shade(scene: Scene, smooth: Smooth, number: int) -> Iterator[Suspect
     members = own[found[own]]
     if len(members) < least_members(len(own), _LEAST_SHARE):
         return
-    shade = _shade(scene, smooth.levels, members, scene.of_rest(number))
+    shade = _shade(scene, smooth.levels, members, number)
     share = float(found[~is_own].mean())
     yield Suspect(number, "shade", shade, members, len(members) / len(own), share, None, {"gain": shade.is_gain})
 
 
-def _shade(scene: Scene, levels: NDArray[np.float32], members: NDArray[np.int64], rest: NDArray[np.int64]) -> Shade:
+def _shade(scene: Scene, levels: NDArray[np.float32], members: NDArray[np.int64], number: int) -> Shade:
     """Return the mean change of the members, as a gain or a sum: a change that fits leaves the variance as it was."""
-    logs = np.log(levels + _DARK)
-    both = {True: logs, False: levels}
+    both, rest = {True: np.log(levels + DARK), False: levels}, scene.of_rest(number)
     is_gain = min(both, key=lambda gain: _change_of_variance(both[gain][members], both[gain][rest], _NOISE[gain]))
     values = both[is_gain]
     usual = values[rest].mean(0)
-    labels = scene.labels[rest]
-    groups = [rest[labels == label][: len(members)] for label in np.unique(labels)]
-    controls = [_field(values[group].mean(0) - usual, scene.size) for group in groups if len(group) > 2]
-    field = _field(values[members].mean(0) - usual, scene.size)
-    return Shade(
-        field, tuple(controls[:_MOST_CONTROLS]) or (np.zeros_like(field),), frozenset(members.tolist()), is_gain
-    )
+    groups = [group for group in scene.other_classes(number, len(members)) if len(group) > 2][:_MOST_CONTROLS]
+    field, *controls = (_field(values[group].mean(0) - usual, scene.size) for group in (members, *groups))
+    return Shade(field, tuple(controls) or (np.zeros_like(field),), frozenset(members.tolist()), is_gain)
 
 
 def _change_of_variance(own: NDArray[np.float32], other: NDArray[np.float32], noise: float) -> float:
@@ -138,5 +125,5 @@ def _change_of_variance(own: NDArray[np.float32], other: NDArray[np.float32], no
 def _field(small: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Return a change at the size of the images; it fades out toward the middle, where colors are those of objects."""
     near, far = _FADES
-    weights = np.clip((far - _edge_distances(len(small))) / (far - near), 0, 1)[..., None]
+    weights = np.clip((far - edge_distances(small.shape[:2])) / (far - near), 0, 1)[..., None]
     return np.asarray(tf.image.resize(weights * small, size, method="bicubic"), np.float32)

@@ -61,7 +61,7 @@ def repeated_structure(scene: Scene, edges: Edges, number: int) -> Iterator[Susp
     best = int(np.where(found, (ours > limit).sum(0), 0).argmax())
     members = own[ours[:, best] > limit[best]]
     place = _windows(found, scene.size)
-    overlay = _overlay(scene, members, rest, place)
+    overlay = _overlay(scene, members, number, place)
     if overlay is None:
         return
     yield Suspect(
@@ -103,15 +103,12 @@ _MOST_CONTROLS = 4
 _LEAST_SQUARED_T = 2.0
 
 
-def _overlay(
-    scene: Scene, members: NDArray[np.int64], rest: NDArray[np.int64], place: NDArray[np.bool_]
-) -> Overlay | None:
+def _overlay(scene: Scene, members: NDArray[np.int64], number: int, place: NDArray[np.bool_]) -> Overlay | None:
     """Return the mean details of the members where they are beyond chance; None if they are nowhere."""
     added = _mean_details(scene.pixels[members], place)
     if not added.any():
         return None
-    labels = scene.labels[rest]
-    groups = [rest[labels == label][: len(members)] for label in np.unique(labels)]
+    groups = scene.other_classes(number, len(members))
     controls = [_mean_details(scene.pixels[group], place) for group in groups[:_MOST_CONTROLS] if len(group) > 2]
     return Overlay(added, tuple(controls) or (np.zeros_like(added),), frozenset(members.tolist()))
 

@@ -68,7 +68,6 @@ def unusual_tone(scene: Scene, features: NDArray[np.float32], number: int) -> It
     members, own = np.flatnonzero(is_own & found), scene.of_class(number)
     if len(members) < least_members(len(own)):
         return
-    groups = [scene.of_class(label) for label in np.unique(scene.labels) if label != number]
-    controls = tuple(group for group in groups if len(group) > 2) or (scene.of_rest(number),)
+    controls = tuple(group for group in scene.other_classes(number) if len(group) > 2) or (scene.of_rest(number),)
     mark = Tone(members, controls, scene.of_rest(number))
     yield Suspect(number, "color", mark, members, len(members) / len(own), float(found[~is_own].mean()), None, {})
