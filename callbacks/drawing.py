@@ -23,7 +23,7 @@ from kerasxai.viz import (
 )
 from kerasxai.viz.overlays import visible_maximum
 from kerasxai.viz.pixels import numbers_of, to_bytes
-from kerasxai.viz.words import remark
+from kerasxai.viz.words import with_remark
 
 _MOST_COLUMNS = 10
 _SHEET_COLUMNS = 4
@@ -64,7 +64,7 @@ def caption(images: Images, maps: Maps, index: int) -> str:
     # Adding zero turns -0.0 into 0.0.
     score = round(float(maps.scores[index]), 2) + 0.0
     text = f"{images.name_of(int(maps.targets[index]))}: {score:.2f}"
-    return ", ".join(filter(None, (text, remark(maps.heatmaps[index]))))
+    return with_remark(text, maps.heatmaps[index])
 
 
 def draw_sheet(images: Images, maps: Maps, title: str, note: str = "") -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
-from kerasxai.viz.words import are_signed, color_key, remark
+from kerasxai.viz.words import are_signed, color_key, with_remark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +119,7 @@ class Explanation:
             predicted, label = int(self.outputs.classes[index]), int(self.labels[index])
             right = predicted == label
             text += ", right" if right else f", wrong: {class_label(label, self.class_names)}"
-        return ", ".join(filter(None, (text, remark(self.heatmaps[index]))))
+        return with_remark(text, self.heatmaps[index])
 
     def pictures(self) -> list[NDArray[np.uint8]]:
         """Draw each heatmap over its image, or alone for methods of single pixels.

@@ -29,6 +29,16 @@ def color_key(signed: bool) -> str:
     )
 
 
+def with_remark(text: str, heatmap: ArrayLike) -> str:
+    """Return the caption of a heatmap, with the remark on it if there is one.
+
+    Example:
+        >>> with_remark("cat", np.ones((2, 2)))
+        'cat, constant map'
+    """
+    return ", ".join(filter(None, (text, remark(heatmap))))
+
+
 def remark(heatmap: ArrayLike) -> str:
     """Return a clause about a heatmap that leaves its image without color, for its caption, or an empty text.
 
