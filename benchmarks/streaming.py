@@ -92,7 +92,8 @@ class _Subject:
             self.memory.append(_resident())
 
         folder.compute(folder.left(), compute)
-        merge_explanations(folder.complete(), out)
+        with folder.joining() as computed:
+            merge_explanations(computed, out)
         self.bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
 
 

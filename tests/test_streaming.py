@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
 import platform
+import shutil
+import socket
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from kerasxai.streaming.config import shard_count
 from kerasxai.streaming.maps import MapWriter, scaled
 from kerasxai.streaming.resizing import fitted
 from kerasxai.streaming.shards import Shard, ShardFolder
-from kerasxai.tools.folders import locked
+from kerasxai.tools.folders import LOCK, locked
 
 IMAGES = 23
 CORRUPT = 5
@@ -98,6 +102,40 @@ def test_a_killed_call_goes_on_without_loss_or_double_work(folder: Path, whole: 
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert content(out) == content(whole)
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+@pytest.mark.parametrize("is_joined", [True, False])
+def test_what_killed_calls_left_is_removed(is_joined: bool, folder: Path, whole: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    if not is_joined:
+        (out / "explanations.parquet").unlink()
+    process = subprocess.Popen(["sleep", "0"])
+    process.wait()
+    # Killed after the last shard was renamed, before its lock was released; and while the tables were joined.
+    for lock in (out / ".lock-shard-4-of-5", out):
+        lock.mkdir(exist_ok=True)
+        (lock / LOCK).write_text(f"{process.pid} {socket.gethostname()}\n")
+    for name in (f".tmp-{process.pid}-3.parquet", f".tmp-{os.getpid()}-9.png", ".tmp-mine.png"):
+        (out / name).touch()
+    assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
+    kept = {f".tmp-{os.getpid()}-9.png", ".tmp-mine.png"}
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()} | kept
+    assert content(out) == content(whole)
+
+
+def test_a_process_waits_for_another_that_joins_the_tables(
+    folder: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "explanations.parquet").unlink()
+    with ThreadPoolExecutor(1) as other, contextlib.ExitStack() as lock:
+        other.submit(lock.enter_context, locked(out)).result()
+        monkeypatch.setattr("kerasxai.streaming.shards._PATIENCE", 0.3)
+        assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 2
+        # Released when the process looks for the second time.
+        monkeypatch.setattr("time.sleep", lambda seconds: other.submit(lock.close).result())
+        assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
+    assert content(out) == content(whole)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

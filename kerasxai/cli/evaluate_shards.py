@@ -71,7 +71,8 @@ def evaluate_shards(
     work = partial(_work, load, config, out, identity) if shards.engine == "ray" else lambda: task.compute
     if not compute_left(folder, shards, work):
         return None
-    return task.merge(folder.complete(), stored, about)
+    with folder.joining() as computed:
+        return task.merge(computed, stored, about)
 
 
 def _work(load: Callable[[], keras.Model], config: EvaluateConfig, out: Path, identity: str) -> Callable[[Shard], None]:

@@ -33,8 +33,8 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
     folder = open_shards(config.out, settings, images, config.shards)
     if not compute_left(folder, config, partial(_work, config, methods, images.identity)):
         return 0
-    shards = folder.complete()
-    table = merge_explanations(shards, config.out)
+    with folder.joining() as shards:
+        table = merge_explanations(shards, config.out)
     skipped = sum_of(shards, "skipped")
     print_json({"images": images.count, "skipped": skipped, "shards": folder.shards, "table": str(table)})
     print(f"{images.count - skipped} of {images.count} images are explained, in {folder.shards} shards: {table}")

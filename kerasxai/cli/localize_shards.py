@@ -35,8 +35,8 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
         announce(config, images.count, origin)
     if not compute_left(folder, config, partial(_work, config, images.identity)):
         return 0
-    shards = folder.complete()
-    table = merge_boxes(shards, config.out)
+    with folder.joining() as shards:
+        table = merge_boxes(shards, config.out)
     skipped = sum_of(shards, "skipped")
     found = f"{sum_of(shards, 'with_box')} of {images.count - skipped} images have a box"
     print(f"{found} at {threshold_phrase(threshold)}; boxes: {table}")

@@ -23,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 
 PLAN = "shards.json"
 """The settings that all shards of a folder share."""
+# Seconds for which a process waits for another one that joins the tables, and between two looks.
+_PATIENCE, _PAUSE = 600.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,24 @@ class ShardFolder:
         numbers = range(self.shards) if only is None else [only]
         return [number for number in numbers if not self.shard(number).folder.exists()]
 
-    def complete(self) -> list[Shard]:
-        """Return all shards in order.
+    @contextlib.contextmanager
+    def joining(self) -> Iterator[list[Shard]]:
+        """Yield all shards in order, to join their results, while no other process does.
+
+        Locks and temporary files that killed processes left in the folder are removed.
 
         Raises:
-            KerasxaiError: Some are not computed.
+            KerasxaiError: Some shards are not computed, or another process joins them for ten minutes.
         """
         left = self.left()
         if left:
             raise KerasxaiError(f"expected {self.shards} shards in {self.out}, got {self.shards - len(left)}")
-        return [self.shard(number) for number in range(self.shards)]
+        with _waiting(self.out):
+            for lock in self.out.glob(".lock-*"):
+                with contextlib.suppress(LockedError, FileNotFoundError), locked(lock):
+                    pass
+                _remove_empty(lock)
+            yield [self.shard(number) for number in range(self.shards)]
 
     def compute(self, numbers: Sequence[int], work: Callable[[Shard], None]) -> None:
         """Compute shards; those that another process computes are left out.
@@ -157,6 +167,22 @@ class ShardFolder:
                 raise cannot("write", final.folder, error) from error
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _waiting(folder: Path) -> Iterator[None]:
+    """Lock a folder, as soon as another process that has locked it releases it."""
+    until = time.monotonic() + _PATIENCE
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except LockedError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+        yield
 
 
 def _remove_empty(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -23,6 +24,8 @@ LOCK = ".kerasxai-lock"
 _GRACE = 10.0
 # Errors of file systems without locks, such as some network file systems.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
+# The names of `kerasxai.tools.files.atomic_path`, with the number of the process.
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-\d+(\..*)?", re.DOTALL)
 # The folders locked by this process, with the thread and the number of nested locks.
 _locked: dict[Path, tuple[int, int]] = {}
 
@@ -74,12 +77,23 @@ def _remove(folders: list[Path]) -> None:
             folder.rmdir()
 
 
+def _remove_temporary(folder: Path) -> None:
+    """Remove the temporary files of killed processes, which may be as large as a model."""
+    for path in folder.glob(".tmp-*"):
+        match = _TEMPORARY.fullmatch(path.name)
+        # Callbacks write without a lock, so the files of a living process stay.
+        if match and not _is_alive(int(match[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 @contextlib.contextmanager
 def locked(folder: StrPath) -> Iterator[None]:
     """Lock a folder against other processes and threads while the block runs.
 
     A missing folder is created, and removed again if the block leaves it empty. The operating system releases the lock
-    of a process that is killed. The same thread may lock a folder again within the block.
+    of a process that is killed; temporary files that it left in the folder are removed. The same thread may lock a
+    folder again within the block.
 
     Args:
         folder: A folder, which need not exist.
@@ -97,6 +111,8 @@ def locked(folder: StrPath) -> Iterator[None]:
         key, thread = folder.resolve(), threading.get_ident()
         owner, times = _locked.get(key, (thread, 0))
         handle = None if times and owner == thread else _take(folder / LOCK)
+        if handle is not None:
+            _remove_temporary(folder)
         _locked[key] = (thread, times + 1)
         try:
             yield
