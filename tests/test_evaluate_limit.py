@@ -11,6 +11,7 @@ from kerasxai import data
 from kerasxai.data.choosing import spread_over_positions
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missing_classes
+from kerasxai.tools.errors import KerasxaiError
 
 
 def info_of(num_classes: int) -> data.DatasetInfo:
@@ -48,9 +49,22 @@ def test_images_of_a_folder_are_spread_over_it(tmp_path: Path) -> None:
     chosen = list(dataset.samples("test", None, part=positions).as_numpy_iterator())
     assert [one["name"] for one in chosen] == [whole[position]["name"] for position in positions]
     assert np.bincount([one["label"] for one in chosen]).tolist() == [1, 6, 3], "each class has its share"
+    limited = list(dataset.samples("test", None, part=10).as_numpy_iterator())
+    assert [one["name"] for one in limited] == [one["name"] for one in chosen]
+    (batch,) = dataset.batches("test", 8, 16, part=10).as_numpy_iterator()
+    assert batch["label"].tolist() == [one["label"] for one in chosen]
     assert positions == data.open(str(tmp_path)).spread("test", 10)
     assert dataset.spread("test", 40) is dataset.spread("test", None) is None
     assert data.open("shapes").spread("test", 10) is None, "mixed when it was made"
+
+
+def test_limited_samples_of_tfds_are_the_first_ones() -> None:
+    dataset = data.open("shapes")
+    samples = list(dataset.samples("test", 32, part=5).as_numpy_iterator())
+    first = list(dataset.samples("test", 32).take(5).as_numpy_iterator())
+    assert all((one["image"] == its["image"]).all() for one, its in zip(samples, first, strict=True))
+    with pytest.raises(KerasxaiError, match="part must be 0 samples or more, got -1"):
+        dataset.samples("test", 32, part=-1)
 
 
 def test_chosen_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:

@@ -281,10 +281,10 @@ def _run(
 def gaussian_max_box_acc_v2(dataset: data.ImageDataset, size: Size, limit: int | None, fit: str = "stretch") -> float:
     """Return the MaxBoxAccV2 of the centered Gaussian on the test images, in percent."""
     height, width = (size, size) if isinstance(size, int) else size
-    samples = dataset.samples("test", size, fit=fit, part=dataset.spread("test", limit))
+    samples = dataset.samples("test", size, fit=fit, part=limit)
     boxes = [
         data.unpad_boxes(sample["boxes"][None])[0] * (width, height, width, height)
-        for sample in samples.take(limit or -1).as_numpy_iterator()
+        for sample in samples.as_numpy_iterator()
     ]
     metric = MaxBoxAccV2(protocol=WSOL.name)
     metric.update(

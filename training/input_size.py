@@ -90,11 +90,9 @@ def _multiple(length: float) -> int:
 
 def measure_images(dataset: data.ImageDataset) -> ImageFacts:
     """Measure validation images and their objects; training images and their boxes are not read."""
-    samples = dataset.samples(
-        "validation", None, with_annotations=dataset.info.has_boxes, part=dataset.spread("validation", _MEASURED)
-    )
+    samples = dataset.samples("validation", None, with_annotations=dataset.info.has_boxes, part=_MEASURED)
     shorter, objects = [], []
-    for sample in samples.take(_MEASURED).as_numpy_iterator():
+    for sample in samples.as_numpy_iterator():
         shorter.append(min(sample["image"].shape[:2]))
         objects += list(_object_lengths(sample))
     return ImageFacts(

@@ -160,13 +160,11 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
     # The order matters: KeepEpochs saves the figures that the others put into the logs.
     callbacks: list[keras.callbacks.Callback] = [_SameImages()]
     if dataset.info.has_boxes and measured != 0:
-        batches = -1 if measured is None else -(-measured // run.plan.batch_size)
-        # The first images of a folder are of the first classes only.
-        part = dataset.spread("validation", None if measured is None else batches * run.plan.batch_size)
-        annotated = dataset.batches("validation", size, run.plan.batch_size, fit=config.fit, part=part)
-        taken = annotated.take(batches)
+        batch = run.plan.batch_size
+        whole = None if measured is None else -(-measured // batch) * batch
+        annotated = dataset.batches("validation", size, batch, fit=config.fit, part=whole)
         has_masks = is_multi(config) and "class_mask" in annotated.element_spec
-        callbacks.append(LocalizationCallback(taken, "cam", figures=SEED_FIGURES if has_masks else DEFAULT_FIGURES))
+        callbacks.append(LocalizationCallback(annotated, "cam", figures=SEED_FIGURES if has_masks else DEFAULT_FIGURES))
     if drawing.methods and drawing.images:
         samples = dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit)
         samples = drawn_samples(samples, drawing.images) if is_multi(config) else samples

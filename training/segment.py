@@ -66,11 +66,9 @@ class _Run:
         return self.dataset.info.num_classes
 
     def samples(self, split: str, annotations: bool, most: int | None = None) -> tf.data.Dataset:
-        """Return the used samples of a split in their order, or at most so many of it; see `ImageDataset.spread`."""
+        """Return the used samples of a split in their order, or at most so many of it; see `ImageDataset.samples`."""
         count = self.count(split) if most is None else min(most, self.count(split))
-        part = self.dataset.spread(split, count)
-        samples = self.dataset.samples(split, self.size, with_annotations=annotations, fit=self.fit, part=part)
-        return samples.take(count)
+        return self.dataset.samples(split, self.size, with_annotations=annotations, fit=self.fit, part=count)
 
     def positions(self, split: str) -> list[int] | None:
         """Return the positions of the used samples of a split, or None for the first ones."""

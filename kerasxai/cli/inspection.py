@@ -72,9 +72,8 @@ class Inspection:
     @cached_property
     def images(self) -> tf.data.Dataset:
         """The data, resized, at most `--count` of them."""
-        split, count = self.config.split, self.config.count
-        part = self._data.spread(split, count)
-        samples = self._data.samples(split, self.size, fit=self.model_input.fit, part=part).take(count)
+        count, fit = self.config.count, self.model_input.fit
+        samples = self._data.samples(self.config.split, self.size, fit=fit, part=count)
         return samples.map(lambda one: {**one, "image": self.model_input.colored(one["image"])})
 
     @cached_property

@@ -103,21 +103,28 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
-        part: Part | None = None,
+        part: Part | int | None = None,
     ) -> tf.data.Dataset:
         """Read a split sample by sample; arguments and samples are those of `kerasxai.data.load`.
 
-        With `part`, the first sample and the one after the last, only these are read; with positions, as `spread`
-        returns them, those of a folder. A data set of TFDS in several
-        files mixes them when all are read, and not in parts: the parts of a split are all its samples, in another
-        order.
+        With `part`, a number, at most so many are read: of a folder those at the positions of `spread`, of a data set
+        of TFDS the first ones. With the first sample and the one after the last, only these are read; with positions,
+        those of a folder. A data set of TFDS in several files mixes them when all are read, and not in such parts: the
+        parts of a split are all its samples, in another order.
 
         Example:
             >>> sample = next(iter(kerasxai.data.open("shapes").samples("test", 160)))
             >>> sample["image"].shape
             TensorShape([160, 160, 3])
         """
-        samples = self._read(split, with_annotations, seed if shuffle else None, part)
+        mix = seed if shuffle else None
+        if isinstance(part, int):
+            if part < 0:
+                raise KerasxaiError(f"part must be 0 samples or more, got {part}")
+            # Limited here alone: the first samples of a folder are of its first classes.
+            samples = self._read(split, with_annotations, mix, self.spread(split, part)).take(part)
+        else:
+            samples = self._read(split, with_annotations, mix, part)
         samples = samples.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
         if image_size is not None:
             checked_fit(fit)
@@ -139,7 +146,7 @@ class ImageDataset:
         shuffle: bool = False,
         seed: int = 0,
         fit: str = "stretch",
-        part: Part | None = None,
+        part: Part | int | None = None,
     ) -> tf.data.Dataset:
         """Read a split batch by batch, as `kerasxai.data.load` does with a `batch_size`; `part` as for `samples`.
 
@@ -227,7 +234,7 @@ class ImageDataset:
         return [sample for number, sample in numbered if number in chosen]
 
     def spread(self, split: str, count: int | None) -> list[int] | None:
-        """Return positions of samples that represent a split, for `part`, by `spread_over_positions`.
+        """Return the positions of the samples that are read for `part`, a number, by `spread_over_positions`.
 
         None, for all samples or the first ones, if there are no more than `count`, and of data sets of TFDS, which are
         mixed when they are prepared.

@@ -307,19 +307,21 @@ class Evaluator:
             if not self._range_checked:
                 self._range_checked = True
                 warn_of_range(self.model, self.images, self.config.preprocess)
-        is_first = self._part(split, None) is None and self.count(split) < self.info.splits[split]
+        is_first = self.dataset.spread(split, self.count(split)) is None and self.count(split) < self.info.splits[split]
         if part is None and most is None and is_first:
             warn_of_missing_classes(self.info, split, np.concatenate(labels))
 
-    def _part(self, split: str, part: tuple[int, int] | None) -> Part | None:
+    def _part(self, split: str, part: tuple[int, int] | None) -> Part | int | None:
         """Return a part of the measured images as one of the split, of which they may be a sample."""
+        if part is None:
+            return self.config.limit
         positions = self.dataset.spread(split, self.config.limit)
-        return part if positions is None else positions[slice(*(part or (None,)))]
+        return part if positions is None else positions[slice(*part)]
 
     def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
-        split, part = self.config.split, self._part(self.config.split, None)
-        samples = self.dataset.samples(split, self.images.size, fit=self.images.fit, part=part)
+        taken = self.images
+        samples = self.dataset.samples(self.config.split, taken.size, fit=taken.fit, part=self.config.limit)
         name = name_of(vars(method.config))
         return draw_cases(
             method.chosen.records,
