@@ -1,16 +1,22 @@
 """Measuring some images of a split only: those of a folder represent it, and few classes are warned of."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from kerasxai import data
 from kerasxai.data.choosing import spread_over_positions
+from kerasxai.engine.outputs.kinds import Predictions
 from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missing_classes
+from kerasxai.evaluation.evaluate import Evaluator
+from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -78,6 +84,68 @@ def test_chosen_images_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     assert [int(one["image"][0, 0, 0]) for one in samples] == [2, 1]
 
 
+@pytest.fixture
+def sorted_folder(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of two classes, of twelve test images each, and its boxes."""
+    folder, rows = tmp_path / "photos", ["image,x0,y0,x1,y1"]
+    for split, count in (("validation", 3), ("test", 12)):
+        for name in "ab":
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                path = f"{split}/{name}/{number:02d}.png"
+                Image.new("RGB", (16, 16), (10 * number, 99, 0)).save(folder / path)
+                rows += [f"{path},2,2,12,12"] if split == "test" else []
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    return folder, tmp_path / "boxes.csv"
+
+
+@pytest.mark.parametrize(("limit", "in_parts"), [(None, False), (None, True), (10, True)])
+def test_a_rule_without_boxes_looks_at_images_of_all_classes(
+    sorted_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, limit: int | None, in_parts: bool
+) -> None:
+    folder, boxes = sorted_folder
+    monkeypatch.setattr("kerasxai.evaluation.evaluate.RULE_IMAGES", 6)
+    config = EvaluateConfig(str(folder), tune_split=None, limit=limit, boxes_csv=str(boxes), image_size=16)
+    evaluator = Evaluator(small_model(), [config], progress=False)
+    seen = record_labels(monkeypatch)
+    evaluator.choose_thresholds(in_parts)
+    assert seen == [0, 0, 0, 1, 1, 1]
+    (method,) = evaluator.methods
+    assert isinstance(method, MeasuredMethod) and method.chosen.source == "deviation on heatmaps of test"
+
+
+def test_a_rule_looks_at_all_images_of_a_tuning_split_without_boxes(
+    sorted_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, boxes = sorted_folder
+    config = EvaluateConfig(str(folder), boxes_csv=str(boxes), image_size=16)
+    evaluator = Evaluator(small_model(), [config], progress=False)
+    (method,) = evaluator.methods
+    assert isinstance(method, MeasuredMethod) and method.thresholds.most is None
+    seen = record_labels(monkeypatch)
+    evaluator.choose_thresholds()
+    assert seen == [0, 0, 0, 1, 1, 1] and not method.chosen.tuned
+
+
+def small_model() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    features = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(features)))
+
+
+def record_labels(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    seen: list[int] = []
+    add = MeasuredMethod.add
+
+    def recorded(self: MeasuredMethod, batch: Mapping[str, Any], outputs: Predictions | None = None) -> Predictions:
+        seen.extend(batch["label"].tolist())
+        return add(self, batch, outputs)
+
+    monkeypatch.setattr(MeasuredMethod, "add", recorded)
+    return seen
+
+
 def test_settings_name_the_spread_images_of_folders_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("shapes", "photos"):
@@ -85,6 +153,9 @@ def test_settings_name_the_spread_images_of_folders_alone(tmp_path: Path, monkey
     settings = {name: EvaluateConfig(name, limit=5).figure_settings() for name in ("shapes", "photos")}
     assert "limited_to" in settings["photos"] and "limited_to" not in settings["shapes"]
     assert "limited_to" not in EvaluateConfig("photos").figure_settings()
+    by_rule = {name: EvaluateConfig(name, tune_split=None).figure_settings() for name in ("shapes", "photos")}
+    assert "threshold_of" in by_rule["photos"] and "threshold_of" not in by_rule["shapes"] | settings["photos"]
+    assert "threshold_of" not in EvaluateConfig("photos", tune_split=None, threshold=0.2).figure_settings()
 
 
 @pytest.mark.parametrize(("total", "count"), [(0, 3), (5, 5), (7, 3), (1000, 999), (10, 0)])

@@ -22,6 +22,7 @@ from kerasxai.training import input_size
 from kerasxai.training.augment import chosen_augmentation, pair_settings, user_augmentation
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.input_size import ImageFacts, choose_size
+from kerasxai.training.own_backbone import _validation
 from kerasxai.training.resolve import resolve_settings
 from kerasxai.training.train import train
 
@@ -105,6 +106,14 @@ def test_a_model_file_gets_a_new_head_and_its_accuracy_is_kept(photos: Path, fil
     assert choices["augment"] == "strong"
     with Image.open(tmp_path / "augmentation.png") as sheet:
         assert sheet.width > sheet.height > 300
+
+
+def test_the_range_of_a_file_is_guessed_on_images_of_all_classes(photos: Path, file: Path) -> None:
+    config = TrainConfig(str(photos), str(file), image_size=(HEIGHT, WIDTH))
+    dataset = kerasxai.data.open(str(photos))
+    labels = [_validation(replace(config, seed=seed), dataset, 3) for seed in range(4)]
+    counts = [len(np.unique(np.concatenate([label for _, label in batches]))) for batches in labels]
+    assert max(counts) == 2, "the first three images are of one class"
 
 
 def test_what_a_file_cannot_be_used_for_is_refused(photos: Path, file: Path, tmp_path: Path) -> None:

@@ -134,8 +134,7 @@ Batches = Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
 def _validation(config: TrainConfig, dataset: data.ImageDataset, most: int | None) -> Batches:
     assert config.image_size is not None
     settings = data.PairSettings(config.image_size, _BATCH, seed=config.seed, fit=config.fit)
-    pairs = dataset.training_pairs("validation", settings)
-    return pairs.take(-1 if most is None else -(-most // _BATCH)).as_numpy_iterator()
+    return dataset.training_pairs("validation", settings, count=most).as_numpy_iterator()
 
 
 def _accuracy(classifier: keras.Model, input_range: str, batches: Batches) -> float:

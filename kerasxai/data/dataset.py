@@ -94,6 +94,11 @@ class ImageDataset:
         """One name for each class, in the order of the labels."""
         return self.info.class_names
 
+    @property
+    def is_sorted(self) -> bool:
+        """Whether samples are in the order of their classes, as those of folders, so that the first are of few."""
+        return self._source.is_sorted
+
     def samples(
         self,
         split: str = "train",
@@ -247,7 +252,7 @@ class ImageDataset:
             >>> kerasxai.data.open("photos/").spread("test", 4)  # doctest: +SKIP
             [12, 40, 71, 101]
         """
-        if count is None or not self._source.is_sorted:
+        if count is None or not self.is_sorted:
             return None
         total = self.info.splits[_full_name(split)]
         return None if count >= total else spread_over_positions(total, count).tolist()

@@ -47,8 +47,9 @@ class EvaluateConfig:
         refine: As for `kerasxai.Explainer`.
         tune_split: The split on which the best threshold is chosen; None: no split, so that only a rule can choose it.
         threshold: `"auto"` for the model's own threshold: the best one on `tune_split`, or where it has no boxes, the
-            median of what a rule chooses for up to 64 heatmaps; a number in [0, 1) fixes it. With `"auto"` there are
-            figures at 20 % as well.
+            median of what a rule chooses for its heatmaps; without a `tune_split` for those of 64 images, which are
+            spread over the split of a folder. A number in [0, 1) fixes it. With `"auto"` there are figures at 20 % as
+            well.
         limit: Measure at most so many images of each split; those of a folder, which is sorted by class, are spread
             evenly over it, of a data set of TFDS, which is not, they are the first ones.
         image_size: Side in pixels, or height and width, for models that accept any size; None for 224.
@@ -155,11 +156,15 @@ class EvaluateConfig:
         # Newer settings at their defaults are left out, so that figures of version 0.1.0 keep their settings.
         newer = {"labels": "auto", "class_masks": None}
         found = {name: value for name, value in given.items() if name not in newer or value != newer[name]}
-        # Version 0.2.0 measured the first images of a folder.
-        return found | ({"limited_to": "images spread over the split"} if self._is_spread() else {})
+        # Version 0.2.0 measured the first images of a folder, and chose thresholds on them.
+        chosen_by_rule = self.tune_split is None and self.threshold == "auto"
+        for name, applies in (("limited_to", self.limit is not None), ("threshold_of", chosen_by_rule)):
+            if applies and self._is_of_folder():
+                found[name] = "images spread over the split"
+        return found
 
-    def _is_spread(self) -> bool:
-        if self.limit is None or not Path(self.name_or_path).expanduser().is_dir():
+    def _is_of_folder(self) -> bool:
+        if not Path(self.name_or_path).expanduser().is_dir():
             return False
         # The name of a data set wins over a folder of that name.
         return not resolve("kerasxai.data.preparing:is_dataset")(str(self.name_or_path))

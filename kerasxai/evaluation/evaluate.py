@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import data, models, viz
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.data.information import Part
 from kerasxai.engine.images.builtin_preprocessing import input_for_files, warn_of_range
 from kerasxai.engine.outputs.kinds import Predictions
@@ -33,7 +34,7 @@ from kerasxai.evaluation.method_rows import METHODS_FILE, Row, digests_of, folde
 from kerasxai.evaluation.multi_label import MultiLabelMethod
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
-from kerasxai.evaluation.thresholds import Thresholds
+from kerasxai.evaluation.thresholds import RULE_IMAGES
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.lazy import resolve
@@ -258,7 +259,10 @@ class Evaluator:
             )
             return MeasuredClasses(self.model, config, self.images, self.info)
         kind = MultiLabelMethod if self.info.multi_label else MeasuredMethod
-        return kind(self.model, config, self.images, self.info.class_names)
+        method = kind(self.model, config, self.images, self.info.class_names)
+        if self.dataset.is_sorted:
+            method.thresholds.most = None
+        return method
 
     def measured(self) -> Sequence[MeasuredMethod | MeasuredClasses]:
         """Measure the splits, and return the methods with their reports."""
@@ -278,9 +282,13 @@ class Evaluator:
         if self.tune_split is not None:
             self.measure(self.tune_split)
         elif any(isinstance(method, MeasuredMethod) and method.thresholds.needs_heatmaps for method in methods):
-            # A rule looks at the first heatmaps; boxes are not used.
-            most = min(self.count(config.split), Thresholds.images)
-            self.measure(config.split, (0, most) if in_parts else None, most)
+            # A rule looks at some heatmaps; boxes are not used.
+            count = self.count(config.split)
+            most = min(count, RULE_IMAGES)
+            if self.dataset.is_sorted:
+                self.measure(config.split, spread_over_positions(count, most).tolist())
+            else:
+                self.measure(config.split, (0, most) if in_parts else None, most)
         for method in methods:
             method.choose()
 
@@ -289,12 +297,12 @@ class Evaluator:
         count, limit = self.info.splits[split], self.config.limit
         return count if limit is None else min(count, limit)
 
-    def measure(self, split: str, part: tuple[int, int] | None = None, most: int | None = None) -> None:
+    def measure(self, split: str, part: Part | None = None, most: int | None = None) -> None:
         """Explain images of a split by all methods.
 
         Args:
             split: The split.
-            part: The first of the measured images and the one after the last; None for all.
+            part: The first of the measured images and the one after the last, or positions among them; None for all.
             most: The most images.
         """
         labels: list[NDArray[np.int64]] = []
@@ -311,12 +319,14 @@ class Evaluator:
         if part is None and most is None and is_first:
             warn_of_missing_classes(self.info, split, np.concatenate(labels))
 
-    def _part(self, split: str, part: tuple[int, int] | None) -> Part | int | None:
+    def _part(self, split: str, part: Part | None) -> Part | int | None:
         """Return a part of the measured images as one of the split, of which they may be a sample."""
         if part is None:
             return self.config.limit
         positions = self.dataset.spread(split, self.config.limit)
-        return part if positions is None else positions[slice(*part)]
+        if positions is None:
+            return part
+        return positions[slice(*part)] if isinstance(part, tuple) else [positions[number] for number in part]
 
     def cases(self, method: MeasuredMethod) -> NDArray[np.uint8]:
         """Draw the cases of highest and lowest IoU of the evaluated split."""
@@ -332,10 +342,10 @@ class Evaluator:
             image_numbers=method.image_numbers,
         )
 
-    def _batches(self, split: str, part: tuple[int, int] | None, most: int | None) -> Iterator[dict[str, Any]]:
+    def _batches(self, split: str, part: Part | None, most: int | None) -> Iterator[dict[str, Any]]:
         """Yield the batches of a split, or of a part of it, with a progress bar."""
         size = self.config.batch_size
-        count = self.count(split) if part is None else part[1] - part[0]
+        count = self.count(split) if part is None else len(range(*part) if isinstance(part, tuple) else part)
         left = count if most is None else min(count, most)
         rows = self._part(split, part)
         batches = self.dataset.batches(split, self.images.size, size, fit=self.images.fit, part=rows)

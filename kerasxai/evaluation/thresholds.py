@@ -16,7 +16,7 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD
 
 RULE_IMAGES = 64
-"""The most heatmaps that a rule looks at."""
+"""How many images are explained for a rule alone, where no split has boxes to choose with."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class Thresholds:
 
     Attributes:
         fixed: The given threshold, or that of the literature, 20 %.
+        most: How many heatmaps the rule looks at, the first ones; None for all, where the first are of few classes.
 
     Raises:
         KerasxaiError: The threshold is another word than `"auto"`.
     """
-
-    images = RULE_IMAGES
 
     def __init__(self, config: EvaluateConfig, protocol: BoxProtocol) -> None:
         if isinstance(config.threshold, str) and config.threshold != "auto":
             raise KerasxaiError(f"threshold must be 'auto' or a number in [0, 1), got {config.threshold!r}")
         self.config, self.protocol = config, protocol
         self.fixed = BOX_THRESHOLD if isinstance(config.threshold, str) else float(config.threshold)
+        self.most: int | None = RULE_IMAGES
         self._found: list[float] = []
 
     @property
@@ -67,9 +67,9 @@ class Thresholds:
         return self.config.threshold == "auto" and self.config.tune_split is None
 
     def look_at(self, batch: BatchMeasure) -> None:
-        """Apply the rule to the first heatmaps, for the case that there are no boxes."""
+        """Apply the rule to heatmaps, for the case that there are no boxes."""
         for heatmap, size in zip(batch.maps, batch.sizes, strict=True):
-            if len(self._found) < self.images and has_evidence(heatmap):
+            if (self.most is None or len(self._found) < self.most) and has_evidence(heatmap):
                 self._found.append(chosen_threshold(self.protocol.to_unit_map(heatmap, size), AUTO_RULE))
 
     def choose(self, tuning: LocalizationReport | None, class_names: Sequence[str]) -> Choice:

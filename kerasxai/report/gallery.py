@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from kerasxai import data, models
 from kerasxai.audit.store import Arrays, Store
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.engine.images.builtin_preprocessing import input_for_files
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.engine.outputs.kinds import Predictions
@@ -257,8 +258,9 @@ def _explain(
         maps = explained.maps(variant, predicted)
         threshold, chosen_by = variant.threshold, variant.chosen_by
         if threshold is None:
-            # The maps of the true classes, as in an evaluation.
-            threshold = common_threshold(its[-1][1] for its in maps[:_RULE_IMAGES])
+            # The maps of the true classes, as in an evaluation; the first images are of the first classes.
+            looked_at = spread_over_positions(len(maps), _RULE_IMAGES).tolist()
+            threshold = common_threshold(maps[number][-1][1] for number in looked_at)
             chosen_by = "rule, without boxes"
         flags = shlex.join(explain_flags(variant, source))
         group.variants.append(
