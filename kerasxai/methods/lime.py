@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.metrics import pairwise_distances
 
+from kerasxai.methods.orthogonal import orthogonal_coalitions
 from kerasxai.methods.perturbation import SAMPLINGS, Fill, explained_quantity, fill_values
 from kerasxai.methods.rounds import AUTO, Drawn, FittedSamples, check_enough, precision_of
 from kerasxai.methods.superpixels import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from kerasxai.engine.score_model import ScoreModel
 
 _ROUND = 100
+_ORTHOGONAL = "orthogonal"
 
 
 def lime(
@@ -68,7 +70,10 @@ def lime(
         until: For `"auto"`: the standard error at which drawing stops, as a share of the range of the map. It is the
             root mean square over the pixels, from the covariance of the weights (`FittedSamples.covariance`).
         max_samples: For `"auto"`: the most samples, in whole rounds. A warning is logged if they do not suffice.
-        sampling: `"random"`, or `"paired"`: after the first, each second sample is the complement of the one before.
+        sampling: `"random"`; or `"paired"`: after the first, each second sample is the complement of the one before; or
+            `"orthogonal"`: in pairs, and within each block of samples, at least two for each superpixel, the visibility
+            of one superpixel is uncorrelated with that of any other, so that fewer samples suffice
+            (`kerasxai.methods.orthogonal`). All three estimate the same weights.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep
@@ -86,25 +91,26 @@ def lime(
 
     Paper: Ribeiro et al. 2016, "Why Should I Trust You?", arXiv:1602.04938; kernel, ridge and hidden superpixels as in
     the authors' `lime` package, which cuts by quickshift; SLIC is the default here because it is ten times faster and
-    its number of superpixels can be chosen.
+    its number of superpixels can be chosen. `"orthogonal"` draws from the designs of Plackett and Burman 1946, "The
+    Design of Optimum Multifactorial Experiments", doi:10.1093/biomet/33.4.305, with the complement of each row.
     """
     explain = explained_quantity(model, explain, "probability")
     top, seed = whole("top", top, 1), whole("seed", seed, 0)
     kernel_width, alpha = real("kernel_width", kernel_width, 0), real("alpha", alpha, 0)
-    paired = choice("sampling", sampling, SAMPLINGS) == "paired"
+    choice("sampling", sampling, (*SAMPLINGS, _ORTHOGONAL))
     precision = precision_of("max_samples", until, max_samples, _ROUND, _ROUND)
     drawn = None if samples != AUTO else Drawn()
     most = precision.most if samples == AUTO else whole("samples", samples, 2)
     pixels = batch.images.numpy()
     batch = batch.with_targets(model.resolve(batch, explain).targets)
     regions = superpixels_of(model, batch, segmentation, segments)
-    fit = LocalFit(kernel_width, alpha, 2 if paired else 1)
+    fit = LocalFit(kernel_width, alpha, 1 if sampling == "random" else 2)
     fits = []
     for b, region in enumerate(regions):
         one, count = slice(b, b + 1), int(region.max()) + 1
         fills = fill_values(fill, pixels[one], mean_colors(pixels[b], region)[None])
         image = HiddenSuperpixels(model, batch.take(one), region, fills, explain)
-        coalitions = random_coalitions(most, count, seed, paired)
+        coalitions = _coalitions(sampling, most, count, seed)
         if drawn is None:
             scores = image.scores(coalitions)
         else:
@@ -125,6 +131,12 @@ def lime(
     )
     maps = np.stack([w[region] for w, region in zip(weights, regions, strict=True)])
     return tf.convert_to_tensor(maps, tf.float32)
+
+
+def _coalitions(sampling: str, samples: int, count: int, seed: int) -> NDArray[np.int8]:
+    if sampling == _ORTHOGONAL:
+        return orthogonal_coalitions(samples, count, seed)
+    return random_coalitions(samples, count, seed, sampling == "paired")
 
 
 def random_coalitions(samples: int, count: int, seed: int, paired: bool = False) -> NDArray[np.int8]:
