@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from kerasxai.audit.images import name_of_sample
 from kerasxai.audit.measuring import energy_on
 from kerasxai.audit.opening import open_audit, read_samples
 from kerasxai.cli import main
+from kerasxai.explainer import Explainer
+from kerasxai.explanation import Explanation
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.progress import Bar
 
@@ -95,12 +98,11 @@ def test_progress_counts_every_part_once(place: Path, tmp_path: Path, monkeypatc
     assert run(place, tmp_path, "--images", "4") == 0
     done, totals = zip(*reached["auditing"], strict=True)
     assert set(totals) == {totals[0]}
-    # The maps of the shown method are asked for once more at the end.
-    assert done == (*range(1, int(totals[0]) + 1), totals[0] + 1) and skipped == [1]
+    assert done == tuple(range(1, int(totals[0]) + 1)) and not skipped
     for file in ("audit.json", "audit.html"):
         (tmp_path / file).unlink()
     assert run(place, tmp_path, "--images", "4") == 0
-    assert sum(skipped) == 1 + totals[0] + 1, "all parts are read"
+    assert sum(skipped) == totals[0], "all parts are read"
 
 
 def test_the_page_is_one_file_with_text(written: Path) -> None:
@@ -184,6 +186,31 @@ def test_mistakes_are_one_line_and_status_2(
     text = capsys.readouterr().err
     assert status == 2 and message in text and text.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_folder_images_are_explained_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    explained, advanced = Counter[int](), [0.0]
+    explain = Explainer.__call__
+
+    def counted(self: Explainer, images: Any, targets: Any = None) -> Explanation:
+        explained[len(images)] += 1
+        return explain(self, images, targets)
+
+    class Recorded(Bar):
+        def advance(self, amount: float) -> None:
+            advanced[0] += amount
+            super().advance(amount)
+
+    monkeypatch.setattr(Explainer, "__call__", counted)
+    monkeypatch.setattr("kerasxai.audit.audit.Bar", Recorded)
+    config = AuditConfig(
+        data=str(place / "photos"), methods=("saliency",), measures=("complexity",), images=8, input_range="0,255"
+    )
+    found = audit(models.load(str(place / "model.keras")), config)
+    assert found.shown == "saliency" and found.heatmaps.shape[0] == 8
+    assert explained[8] == 1, "confusions and shortcuts explain other images"
+    references = len(found.rows) - 1
+    assert advanced[0] == 2 + references, "maps and figures of the method, figures of the references"
 
 
 def test_data_of_other_classes_are_audited_without_labels(place: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,7 @@ def audit(model: keras.Model, config: AuditConfig, *, out: str | Path | None = N
     Args:
         model: A Keras classifier. Of one that ends in a sigmoid per class, confusions and shortcuts are not searched.
         config: The settings.
-        out: The folder of `audit.json`; None writes nothing. Figures that were made with other settings are never
+        out: The folder of `audit.json`; None keeps no file. Figures that were made with other settings are never
             overwritten.
 
     Returns:
@@ -109,10 +111,13 @@ def audit(model: keras.Model, config: AuditConfig, *, out: str | Path | None = N
     """
     folder = None if out is None else Path(out)
     settings = settings_of_figures(model, config.figure_settings())
-    with folder_of_figures(folder, settings, FILES):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder_of_figures(folder, settings, FILES))
         opened = open_audit(model, config)
         about = {"weights": settings["weights_sha256"], "images": images_digest(opened.images), "form": 2}
-        store = Store(None if folder is None else folder / PARTS, about)
+        # The maps of all methods may not fit into memory, and which are shown is known only at the end.
+        parts = stack.enter_context(tempfile.TemporaryDirectory()) if folder is None else folder / PARTS
+        store = Store(Path(parts), about)
         found = _audited(opened, config, store)
         found.figures |= {"settings": settings, "command": command_line()}
         found.figures = null_for_nan(found.figures)
@@ -134,11 +139,11 @@ def _audited(opened: Opened, config: AuditConfig, store: Store) -> Audit:
     with Bar(parts + sum(parts_of(row, ranking) for row in candidates), "auditing", unit="part") as bar:
         work = Measurements(images, scorer, store, bar)
         for row in methods:
-            work.measure(row, work.heatmaps_of(row), measures)
+            work.measure(row, work.explain(row), measures)
         for row, heatmaps in references:
             work.measure(row, heatmaps, measures)
         for row in candidates:
-            work.measure(row, work.heatmaps_of(row), ranking)
+            work.measure(row, work.explain(row), ranking)
     compared = [row for row, _ in references]
     recommendation = _recommendation([*methods, *candidates], compared, config.seed)
     chosen = shown_row([*methods, *candidates], recommendation)

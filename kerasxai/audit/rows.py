@@ -163,9 +163,16 @@ class Measurements:
     store: Store
     bar: Bar
 
+    def explain(self, row: Row) -> NDArray[np.float32]:
+        """Return the heatmaps of a row as a part of the work, which is counted once."""
+        made = self.store.made
+        heatmaps = self.heatmaps_of(row)
+        self._advance(made)
+        return heatmaps
+
     def heatmaps_of(self, row: Row) -> NDArray[np.float32]:
         """Explain the predicted classes of all images, or read the stored maps; a killed run loses a few images."""
-        explainer, images, made = row.explainer, self.images, self.store.made
+        explainer, images = row.explainer, self.images
         assert explainer is not None
         parts = []
         with Bar(len(images), f"explaining by {row.name}") as bar:
@@ -179,7 +186,6 @@ class Measurements:
                 )
                 parts.append(stored["heatmaps"])
                 bar.reach(part.stop)
-        self._advance(made)
         return np.concatenate(parts)
 
     def measure(self, row: Row, heatmaps: NDArray[np.float32], measures: Sequence[Measure]) -> None:
