@@ -28,6 +28,7 @@ from kerasxai import viz  # noqa: E402
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps  # noqa: E402
 from kerasxai.cli import main as kerasxai_command  # noqa: E402
 from kerasxai.localization import heatmap_to_boxes  # noqa: E402
+from kerasxai.tools.percent import percent  # noqa: E402
 from kerasxai.viz.overlays import visible_maximum  # noqa: E402
 
 Picture = NDArray[np.uint8]
@@ -186,7 +187,7 @@ def frame(images: Images, maps: Maps, predicted: Predictions, epoch: int) -> Pic
         [pictures],
         column_labels=[images.name_of(int(label)) for label in images.labels],
         captions=[captions],
-        title=f"{when}: {predicted.accuracy[epoch]:.0%} of validation images are right",
+        title=f"{when}: {percent(predicted.accuracy[epoch])} of validation images are right",
         cell_size=CELL,
         font_size=14,
     )

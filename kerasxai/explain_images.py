@@ -70,7 +70,7 @@ def explain(
 
     Example:
         >>> kerasxai.explain("imagenet:EfficientNetLite0", "cat.jpg")
-        <Explanation: gradcam at top_activation, 1x224x224 heatmaps: tabby 82 %>
+        <Explanation: gradcam at top_activation, 1x224x224 heatmaps: tabby, 82 %>
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)

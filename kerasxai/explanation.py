@@ -19,7 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
-from kerasxai.viz.words import are_signed, color_key, with_remark
+from kerasxai.viz.words import are_signed, color_key, with_probability, with_remark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,14 +107,14 @@ class Explanation:
 
         Example:
             >>> explanation.caption(0)
-            'tabby 82 %, wrong: lynx'
+            'tabby, 82 %, wrong: lynx'
         """
         target = self.targets[index]
         if np.ndim(target) or not isinstance(target, np.integer):
             return "custom targets"
         text = class_label(int(target), self.class_names)
         if self.outputs is not None:
-            text += f" {self.outputs.probabilities[index, target]:.0%}".replace("%", " %")
+            text = with_probability(text, self.outputs.probabilities[index, target])
         if self.labels is not None and self.outputs is not None:
             predicted, label = int(self.outputs.classes[index]), int(self.labels[index])
             right = predicted == label

@@ -192,7 +192,7 @@ def test_the_command_prints_and_writes_and_overwrites_nothing(
     words = ["compare", "gap/evaluation_cam", "acol", "--resamples", "200", "--images", "3"]
     assert main(words) == 0
     printed = capsys.readouterr().out
-    assert "photos/test: 40 images in all runs, 39 with boxes; 95% intervals" in printed
+    assert "photos/test: 40 images in all runs, 39 with boxes; 95 % intervals" in printed
     assert "minus gap" in printed and "baseline: centered gaussian" in printed and "+0.750 [" in printed
     written = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
     assert [run["name"] for run in written["runs"]] == ["gap", "acol"]

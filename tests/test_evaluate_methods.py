@@ -142,7 +142,7 @@ def test_the_printed_table_has_the_rows_and_the_baselines_once(
         printed.count("baseline: centered gaussian") == 1 and "threshold of each method: boxes of validation" in printed
     )
     cells = [line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│")]
-    assert cells[:8] == [row for name in ROWS.values() for row in (name, f"{name}, at 20%")]
+    assert cells[:8] == [row for name in ROWS.values() for row in (name, f"{name}, at 20 %")]
     assert all(cell.startswith("baseline: ") for cell in cells[8:])
     assert f"kerasxai compare {written}" in printed
 

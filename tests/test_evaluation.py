@@ -244,7 +244,7 @@ def test_rows_are_named_after_method_and_refinements() -> None:
     evaluation["chosen"] = {"threshold": 0.34, "source": "boxes of validation", "baselines": {}, **figures}
     assert [row[:2] for row in evaluation_rows(evaluation)] == [
         ["cam + best", "0.340"],
-        ["cam + best, at 20%", "0.200"],
+        ["cam + best, at 20 %", "0.200"],
     ]
 
 

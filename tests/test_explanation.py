@@ -75,7 +75,7 @@ def test_a_notebook_shows_pictures_with_class_probability_and_layer(explanation:
     target = int(explanation.targets[0])
     assert explanation.outputs is not None
     share = explanation.outputs.probabilities[0, target]
-    assert explanation.caption(0) == f"{NAMES[target]} {100 * share:.0f} %"
+    assert explanation.caption(0) == f"{NAMES[target]}, {100 * share:.0f} %"
     assert "<dog>" not in page and "against" not in page
     signed = replace(explanation, heatmaps=explanation.heatmaps - explanation.heatmaps.max() / 2)
     assert "blue: against" in signed._repr_html_()

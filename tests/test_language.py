@@ -72,6 +72,8 @@ MESSAGES = (
     re.compile(r"^.+ must (?!.* must ).+, got .+", re.DOTALL),
     re.compile(r"^(.+?: )?cannot .+: .+", re.DOTALL),
 )
+# Not those of slices of TensorFlow Datasets and of style sheets.
+CLOSE_PERCENTS = re.compile(r"(?<![:\d.])(\d[\d.]*|\})%(?![\]:])")
 ERRORS = {"KerasxaiError", "ValueError", "TypeError"}
 
 
@@ -125,6 +127,33 @@ def test_messages_have_one_of_the_forms(room: str) -> None:
         if not any(form.match(message) for form in MESSAGES)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def _percentages(source: str) -> Iterator[tuple[int, str]]:
+    """Yield percentages without a space before the sign, also those that a format makes."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FormattedValue) and node.format_spec is not None:
+            if _text(node.format_spec).endswith("%"):
+                yield node.lineno, _text(node.format_spec)
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and (found := CLOSE_PERCENTS.search(_text(node))):
+            yield node.lineno, found.group()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_percentages_have_one_form(room: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text}; write 73 %, as kerasxai.tools.percent does"
+        for path in _files(room)
+        if path.name != "percent.py"
+        for line, text in _percentages(path.read_text())
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("text", ['f"{share:.0%}"', 'f"{100 * share}%"', '"at 20%"', '"""73% of 2."""'])
+def test_a_percentage_without_space_is_found(text: str) -> None:
+    assert list(_percentages(f"a = {text}"))
+    assert not list(_percentages('a = ["at 20 %", f"{number} %", "train[:90%]", "train[80%:90%]", "width:100%"]'))
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -154,7 +154,7 @@ def test_the_size_follows_from_the_backbone_the_images_and_the_objects() -> None
     assert choose_size(224, ImageFacts(100_000, 1000, 0.1)).image_size == 224
     small = choose_size(224, ImageFacts(300, 1000, 0.05))
     assert (small.image_size, small.output_stride) == (448, 16)
-    assert "5%" in small.reason
+    assert "5 %" in small.reason
     assert choose_size(299, ImageFacts(300)).image_size == 416
 
 

@@ -18,6 +18,7 @@ from kerasxai import viz
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.viz import plots
 from kerasxai.viz.text import drawable, font, shorten, wrap
+from kerasxai.viz.words import with_probability
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,8 @@ def test_wrapping_breaks_at_spaces_and_marks_what_is_cut() -> None:
     assert wrap("guided_backprop", 70, 12, lines=2) == ["guided_", "backprop"]
     assert wrap("one two three four five", 60, 12, lines=2)[-1].endswith("…")
     assert wrap("gradcam: red 73 %, empty map", 100, 12, lines=3) == ["gradcam: red", "73 %, empty", "map"]
+    caption = with_probability("black-footed albatross", 0.73)
+    assert wrap(caption, 100, 12, lines=3) == ["black-footed", "albatross, 73 %"]
     assert wrap("", 60, 12, lines=2) == []
     assert shorten("abc", 1000, 12) == "abc"
 

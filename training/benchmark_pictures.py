@@ -11,6 +11,7 @@ from kerasxai import localization, models, viz
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import box_iou
+from kerasxai.tools.percent import percent
 from kerasxai.viz.words import are_signed
 
 
@@ -67,7 +68,7 @@ def contact_sheet(
         captions.append([_iou(boxes, truth) for boxes, truth in zip(found, true, strict=True)])
     return viz.grid(
         [list(row) for row in zip(*columns, strict=True)],
-        column_labels=["true box", *(f"{name}, at {threshold:.0%}" for name, (_, threshold) in rows.items())],
+        column_labels=["true box", *(f"{name}, at {percent(threshold)}" for name, (_, threshold) in rows.items())],
         captions=[list(row) for row in zip(*captions, strict=True)],
         legend=viz.map_legend(signed, predicted=True, true=True),
         cell_size=(height, width) if min(height, width) > 128 else 128,

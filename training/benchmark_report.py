@@ -11,6 +11,7 @@ import numpy as np
 from kerasxai import viz
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_csv, write_json, write_text
+from kerasxai.tools.percent import percent
 from kerasxai.training.benchmark_pictures import contact_sheet, threshold_plot
 from kerasxai.training.benchmark_tables import (
     MEASURES,
@@ -27,7 +28,7 @@ BASELINES = {"whole_image": "whole image", "centered_box": "centered box", "cent
 _NOTE = """\
 All figures but n are percentages: mean ± standard deviation over n seeds (of a sample: divided by n - 1). The boxes of
 GT-known Loc (IoU at least 0.5) and of the mean IoU are those of the largest part of the true class's map above a
-threshold. The fixed threshold is {threshold:.0%} of the maximum; the tuned one was chosen, run by run, on validation
+threshold. The fixed threshold is {threshold} of the maximum; the tuned one was chosen, run by run, on validation
 images. MaxBoxAccV2 is an oracle: its thresholds and boxes are chosen on the test images themselves. Recall of a part
 of the object and precision are taken at half of the map, stretched to its own range. The baselines do not look at
 images."""
@@ -137,7 +138,7 @@ class BenchmarkReport:
             f"# Benchmark on {self.about['data']}",
             f"```\n{self.about['command']}\n```",
             ", ".join(f"{name} {version}" for name, version in self.about["versions"].items()) + ".",
-            _NOTE.format(threshold=self.about["threshold"]),
+            _NOTE.format(threshold=percent(self.about["threshold"])),
             markdown_table(*table_of(self.rows() | self.baselines())).strip(),
         ]
         if found := self.differences():

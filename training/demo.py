@@ -17,11 +17,12 @@ from kerasxai.evaluation.tables import FIGURES, THRESHOLD_LABEL, coverage, evalu
 from kerasxai.explainer import Explainer
 from kerasxai.tools.files import read_text, write_json
 from kerasxai.tools.folders import locked
+from kerasxai.tools.percent import percent
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo_config import DemoConfig
 from kerasxai.training.lifecycle import Clock, evaluated
 from kerasxai.training.train import train
-from kerasxai.viz.words import are_signed
+from kerasxai.viz.words import are_signed, with_probability
 
 _LOG = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _photographs(report: viz.Report) -> None:
     originals = {name: np.asarray(load()) for name, load in PHOTOGRAPHS.items()}
     images = np.stack([tf.image.resize(image, model.input_shape[1:3], antialias=True) for image in originals.values()])
     probabilities = model.predict_on_batch(images)
-    predicted = [f"{names[row.argmax()]}, {row.max():.0%}" for row in probabilities]
+    predicted = [with_probability(names[row.argmax()], row.max()) for row in probabilities]
     maps = [Explainer(model, method)(images).heatmaps for method in METHODS]
     signed = are_signed(heatmap for heatmaps in maps for heatmap in heatmaps)
     columns = [list(originals.values())]
@@ -256,7 +257,7 @@ def _show_head(report: viz.Report, head: str, folder: Path, evaluation: dict[str
     report.add_figures(
         [
             ("accuracy", evaluation["top1_accuracy"]),
-            ("GT-known Loc", chosen["gt_known_loc"], f"at {chosen['threshold']:.0%}, from validation"),
+            ("GT-known Loc", chosen["gt_known_loc"], f"at {percent(chosen['threshold'])}, from validation"),
             ("GT-known Loc at 20 %", evaluation["gt_known_loc"]),
             ("mean IoU", chosen["mean_iou"]),
         ]

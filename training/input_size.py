@@ -8,6 +8,7 @@ import numpy as np
 
 from kerasxai import data
 from kerasxai.engine.images.image_input import Size
+from kerasxai.tools.percent import percent
 
 SCALE = 10 / 7
 """Of the size that a backbone was made for: 320 pixels for one of 224."""
@@ -77,7 +78,7 @@ def choose_size(side: int, facts: ImageFacts) -> InputSize:
         return InputSize(usual, None, f"larger than {side}, the size of the backbone, for maps of more positions")
     needed = POSITIONS * _STRIDE / max(facts.object_side, 1e-6)
     size = min(max(usual, _multiple(needed)), largest)
-    objects = f"objects on validation images have a median side of {facts.object_side:.0%} of the image"
+    objects = f"objects on validation images have a median side of {percent(facts.object_side)} of the image"
     if facts.object_side * size / _STRIDE < FEWEST_POSITIONS:
         return InputSize(size, _STRIDE // 2, f"{objects}, less than {FEWEST_POSITIONS:g} positions of stride {_STRIDE}")
     return InputSize(size, None, objects)

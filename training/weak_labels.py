@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kerasxai import data
 from kerasxai.tools.files import read_csv, write_csv
+from kerasxai.tools.percent import percent
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.labels import Labels, corrupt, describe, keep_share, pseudo_labels
 from kerasxai.training.run_folder import RunFolder
@@ -77,7 +78,7 @@ class RunLabels:
         if "pseudo" in it:
             text += f"; {it['pseudo']} of the others were given a class at confidence {self.config.confidence:g}"
             if it["pseudo"]:
-                text += f", {it['pseudo_right']} ({it['pseudo_right'] / it['pseudo']:.1%}) of them rightly"
+                text += f", {it['pseudo_right']} ({percent(it['pseudo_right'] / it['pseudo'], 1)}) of them rightly"
         return text
 
     def _write(self) -> None:

@@ -14,8 +14,9 @@ from kerasxai.audit.confusions import Confusion
 from kerasxai.audit.measures import MEASURES, Measure
 from kerasxai.audit.verdicts import MARGIN, SAME_RANKS, WORDS, joined, shown
 from kerasxai.methods import METHODS
+from kerasxai.tools.percent import percent
 from kerasxai.viz import Report, draw_heatmap, plot_curves
-from kerasxai.viz.words import are_signed, color_key
+from kerasxai.viz.words import are_signed, color_key, with_probability
 
 _EXAMPLES = 4
 _FEW = 300
@@ -63,7 +64,7 @@ def summary(figures: Mapping[str, Any]) -> list[str]:
     if worst["images"] > 1:
         sentences.append(
             f"Most confused: {worst['true']} taken for {worst['predicted']} in {worst['images']} images "
-            f"({worst['share']:.0%} of its class)."
+            f"({percent(worst['share'])} of its class)."
         )
     return sentences
 
@@ -221,11 +222,9 @@ def _examples(report: Report, audit: Audit) -> None:
         pictures = []
         for i in chosen:
             true, predicted = images.class_names[images.labels[i]], images.class_names[images.predicted[i]]
-            words = predicted if true == predicted else f"{predicted}, in truth {true}"
-            caption = (
-                f"{words}, probability {images.probabilities[i].max():.2f}; insertion minus deletion "
-                f"{audit.scores[i]:.2f}. {images.names[i]}"
-            )
+            words = with_probability(predicted, images.probabilities[i].max())
+            words += "" if true == predicted else f", in truth {true}"
+            caption = f"{words}; insertion minus deletion {audit.scores[i]:.2f}. {images.names[i]}"
             pictures.append(
                 (np.hstack([images.pixels[i], drawn(images.pixels[i], audit.heatmaps[i], method, signed)]), caption)
             )
@@ -252,7 +251,7 @@ def _confusions(report: Report, audit: Audit) -> None:
     for pair, row in zip(audit.figures["confusions"], audit.confusions, strict=True):
         report.add_heading(f"{pair['true']} taken for {pair['predicted']}")
         count = "1 image" if pair["images"] == 1 else f"{pair['images']} images"
-        report.add_text(f"{count}, {pair['share']:.0%} of the class.")
+        report.add_text(f"{count}, {percent(pair['share'])} of the class.")
         for one in row:
             report.add_pictures(_confusion(one, method, names, signed), columns=2, lossless=False)
 
@@ -261,15 +260,18 @@ def _confusion(one: Confusion, method: str, names: Sequence[str], signed: bool) 
     of_predicted, of_true = (drawn(one.pixels, heatmap, method, signed) for heatmap in one.maps)
     pictures = [
         (one.pixels, one.name),
-        (of_predicted, f"for {names[one.predicted]} ({one.probabilities[0]:.2f})"),
-        (of_true, f"for {names[one.true]}, the true class ({one.probabilities[1]:.2f})"),
+        (of_predicted, f"for {with_probability(names[one.predicted], one.probabilities[0])}"),
+        (of_true, f"for {with_probability(names[one.true], one.probabilities[1])}, the true class"),
     ]
     if one.becomes is None:
         return [*pictures, (one.pixels, "no region changes the decision")]
     # What is removed is gray and dark, what remains keeps its colors.
     dark = (one.pixels.mean(-1, keepdims=True) * 0.35).astype(np.uint8)
     marked = np.where(one.region[..., None], dark, one.pixels).astype(np.uint8)
-    return [*pictures, (marked, f"predicted {names[one.becomes]} once the dark {one.region.mean():.0%} is blurred")]
+    return [
+        *pictures,
+        (marked, f"predicted {names[one.becomes]} once the dark {percent(one.region.mean())} is blurred"),
+    ]
 
 
 def _shortcuts(report: Report, audit: Audit) -> None:

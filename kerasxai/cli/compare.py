@@ -21,6 +21,7 @@ from kerasxai.evaluation.saved_results import folder_of_figures, free_folder
 from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.json_output import print_json
+from kerasxai.tools.percent import percent
 from kerasxai.tools.printable import printable
 from kerasxai.tools.settings import from_options
 
@@ -52,7 +53,7 @@ def print_comparison(comparison: Mapping[str, Any], confidence: float) -> None:
     print(
         f"{printable(comparison['data'])}/{printable(comparison['split'])}: {comparison['images']} images in all runs, "
         f"{pairs}"
-        f"{comparison['images_with_boxes']} with boxes; {confidence:.0%} intervals over images"
+        f"{comparison['images_with_boxes']} with boxes; {percent(confidence)} intervals over images"
     )
     headings = [heading for heading, _ in FIGURES.values()]
     print_figures(["", "threshold", *headings], figure_rows(comparison))

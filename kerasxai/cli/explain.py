@@ -40,6 +40,7 @@ from kerasxai.tools.json_output import print_json
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
 from kerasxai.tools.text_tables import print_table
+from kerasxai.viz.words import with_probability
 
 _Found = tuple[list[list[tuple[str, float]]], list[Explanation], NDArray[np.int64]]
 """The predictions of each image, the explanations of each method, and the image of each of their rows."""
@@ -170,7 +171,7 @@ def _print(ledger: Ledger, count: int, out: Path) -> None:
     layers: dict[str, str] = {}
     rows = []
     for record in filter(None, map(ledger.record, range(count))):
-        predicted = ", ".join(f"{one['name']} {one['probability']:.1%}" for one in record["predicted"])
+        predicted = "; ".join(with_probability(one["name"], one["probability"], 1) for one in record["predicted"])
         explanations = record["explanations"]
         explained = _classes_of(explanations)
         rows.append((shown_path(record["image"]), predicted, explained, out / record["files"][-1]))

@@ -18,7 +18,9 @@ from kerasxai.features.units import activation_quantiles, activations, dissect
 from kerasxai.features.visualization import ascend, robust_probabilities
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import atomic_path, write_text
+from kerasxai.tools.percent import percent
 from kerasxai.viz import grid, plot_scatter, save_animation, scatter_page, write_projector
+from kerasxai.viz.words import with_probability
 
 _MOST_KERNELS = 64
 _IMAGES = 6
@@ -77,7 +79,7 @@ def activations_page(inspection: Inspection) -> str:
     inspection.report.add_section(
         "Activations",
         f"The images that excite channels of `{inspection.layer}` most, bright where the channel exceeds its own "
-        f"{quantile:.1%} quantile over the data.",
+        f"{percent(quantile, 1)} quantile over the data.",
     )
     inspection.report.add_picture(picture, lossless=False)
     return f"{len(channels)} channels over {len(images)} images"
@@ -117,8 +119,9 @@ def dissection_page(inspection: Inspection) -> str:
         )
     inspection.report.add_section(
         "Units and concepts",
-        f"IoU of each unit of `{inspection.layer}`, cut at its {inspection.config.quantile:.1%} quantile, with the "
-        f"masks of the data, over all images. Network dissection calls a unit a detector above {_IOU_OF_DETECTORS}.",
+        f"IoU of each unit of `{inspection.layer}`, cut at its {percent(inspection.config.quantile, 1)} quantile, with "
+        "the masks of the data, over all images. Network dissection calls a unit a detector above "
+        f"{_IOU_OF_DETECTORS}.",
     )
     kinds = [
         ("mask", list(inspection.info.class_names)),
@@ -166,13 +169,13 @@ def classes_page(inspection: Inspection) -> str:
         "Gradient ascent on the image maximizes the class; below, the mean probability of the class under 16 fresh "
         "shifts, scalings and rotations. The pictures are animations of the ascent.",
     )
-    captions = [f"{name}: {share:.1%}" for name, share in zip(names, sure, strict=True)]
+    captions = [with_probability(name, share, 1) for name, share in zip(names, sure, strict=True)]
     inspection.report.add_pictures(list(zip(files, captions, strict=True)), columns=4)
     inspection.figures["class_pictures"] = [
         {"class": name, "seed": int(seed), "probability": float(share)}
         for name, seed, share in zip(names, found.seeds, sure, strict=True)
     ]
-    return ", ".join(captions)
+    return "; ".join(captions)
 
 
 def neighbors_page(inspection: Inspection) -> str:

@@ -49,7 +49,7 @@ from kerasxai.tools.input_range import preprocessing
 from kerasxai.tools.progress import Bar
 from kerasxai.tools.settings import from_options
 from kerasxai.viz.pixels import resize_heatmap
-from kerasxai.viz.words import with_remark
+from kerasxai.viz.words import with_probability, with_remark
 
 _MOST_ON_SHEET = 48
 _CELL = 256
@@ -176,7 +176,7 @@ def _write(
     name = class_label(target, classes)
     record = record_of(image.path, heatmap.shape, target, name, probability, boxes, boxed, file)
     ledger.add(image.number, image.stamp, record)
-    return [SheetCell(image.pixels, heatmap, boxes, with_remark(f"{name} {probability:.0%}", heatmap))]
+    return [SheetCell(image.pixels, heatmap, boxes, with_remark(with_probability(name, probability), heatmap))]
 
 
 def _write_classes(
@@ -196,7 +196,7 @@ def _write_classes(
     ]
     ledger.add(image.number, image.stamp, record_of_classes(image.path, size, records, file))
     cells = [
-        SheetCell(image.pixels, one.heatmap, boxes, with_remark(f"{name} {one.probability:.0%}", one.heatmap))
+        SheetCell(image.pixels, one.heatmap, boxes, with_remark(with_probability(name, one.probability), one.heatmap))
         for one, name, (boxes, _) in zip(maps, names, found, strict=True)
     ]
     return cells or [SheetCell(image.pixels, np.zeros(size, np.float32), np.zeros((0, 4), int), "no class")]

@@ -16,6 +16,7 @@ from kerasxai.localization import EIGHT_NEIGHBORS
 from kerasxai.metrics.inputs import IGNORE
 from kerasxai.segmentation.palette import COLORS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
+from kerasxai.tools.percent import percent
 from kerasxai.version import __version__
 from kerasxai.viz.words import are_signed
 
@@ -290,7 +291,11 @@ def write_sheet(
     path: Path, cells: Sequence[SheetCell], method: str, refine: str | None, threshold: float | str
 ) -> None:
     """Draw images with their heatmaps and boxes, all in the same colors."""
-    level = f"{threshold:.0%} of the maximum" if isinstance(threshold, float) else f"thresholds by the rule {threshold}"
+    level = (
+        f"{percent(threshold)} of the maximum"
+        if isinstance(threshold, float)
+        else f"thresholds by the rule {threshold}"
+    )
     signed = are_signed(cell.heatmap for cell in cells)
     pictures = [viz.overlay(cell.image, cell.heatmap, signed=signed, boxes=cell.boxes) for cell in cells]
     starts = range(0, len(cells), _COLUMNS)

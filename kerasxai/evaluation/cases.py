@@ -12,6 +12,7 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark, name_of
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.records import RecordsAt
+from kerasxai.tools.percent import percent
 from kerasxai.viz.words import are_signed
 
 
@@ -65,7 +66,7 @@ def draw_cases(
         [[cell(record) for record in row] for row in chosen],
         row_labels=["best", "worst"],
         captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
-        title=f"{name}: boxes at {report.threshold:.0%} of the maximum",
+        title=f"{name}: boxes at {percent(report.threshold)} of the maximum",
         legend=viz.map_legend(signed, predicted=True, true=True),
     )
 

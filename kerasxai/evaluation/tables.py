@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from kerasxai.tools.percent import percent
+
 FIGURES = {
     "gt_known_loc": "GT-known Loc",
     "top1_loc": "Top-1 Loc",
@@ -67,7 +69,7 @@ def evaluation_rows(evaluation: dict[str, Any], names: Iterable[str] = FIGURES) 
     name, chosen = name_of(evaluation), evaluation["chosen"]
     rows = [row(name, chosen["threshold"], chosen)]
     if chosen["source"] != "given":
-        rows.append(row(f"{name}, at {evaluation['threshold']:.0%}", evaluation["threshold"], evaluation))
+        rows.append(row(f"{name}, at {percent(evaluation['threshold'])}", evaluation["threshold"], evaluation))
     elif "tuned" in evaluation:
         tuned = evaluation["tuned"]
         rows.append(row(f"{name}, threshold from {tuned['split']}", tuned["threshold"], tuned))
@@ -96,7 +98,7 @@ def group_table(evaluation: dict[str, Any], key: str, title: str) -> tuple[list[
     """
     chosen = evaluation["chosen"]
     is_given = chosen["source"] == "given"
-    fixed = [] if is_given else [f"{FIGURES['gt_known_loc']} at {evaluation['threshold']:.0%}"]
+    fixed = [] if is_given else [f"{FIGURES['gt_known_loc']} at {percent(evaluation['threshold'])}"]
     rows = [
         [
             str(it.get("name", group)),

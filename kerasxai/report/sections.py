@@ -21,6 +21,7 @@ from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, lin
 from kerasxai.report.runs import ReportedRun, Training
 from kerasxai.tools.epoch_names import epoch_names, kept_model, reason
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.percent import percent
 
 _RESAMPLES = 10_000
 _CHARTED = ("gt_known_loc", "top1_accuracy")
@@ -116,8 +117,8 @@ def _compared(section: Section, runs: list[Run]) -> Section:
     pairs = f"{found['pairs']} pairs of image and class, " if "pairs" in found else ""
     section.notes.append(
         f"{found['images']} images, {pairs}{found['images_with_boxes']} with boxes. Intervals of "
-        f"{config.confidence:.0%} over the choice of images, not over the seed of a training. The centered Gaussian is "
-        "a heatmap that never looks at the image; a method that does not beat it has localized nothing."
+        f"{percent(config.confidence)} over the choice of images, not over the seed of a training. The centered "
+        "Gaussian is a heatmap that never looks at the image; a method that does not beat it has localized nothing."
     )
     section.tables.append(
         Table(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kerasxai.tools.percent import percent
 from kerasxai.viz.overlays import is_constant, strengths
 
 
@@ -27,6 +28,21 @@ def color_key(signed: bool) -> str:
     return (
         "red: evidence for the class, blue: against it" if signed else "dark: no evidence for the class, bright: most"
     )
+
+
+def with_probability(name: str, probability: float, digits: int = 0) -> str:
+    """Return the caption of a class and its probability.
+
+    Args:
+        name: Of the class, which may end in a number.
+        probability: 0.5 for half.
+        digits: Of the percentage, after the decimal point.
+
+    Example:
+        >>> with_probability("class 2", 0.7)
+        'class 2, 70 %'
+    """
+    return f"{name}, {percent(probability, digits)}"
 
 
 def with_remark(text: str, heatmap: ArrayLike) -> str:

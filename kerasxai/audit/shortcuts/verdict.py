@@ -8,6 +8,7 @@ from scipy import stats
 from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.suspects import Suspect
 from kerasxai.audit.shortcuts.trial import Trial
+from kerasxai.tools.percent import percent
 from kerasxai.tools.printable import printable
 
 _MOST_P = 0.01
@@ -72,7 +73,7 @@ def judged(suspect: Suspect, trial: Trial, trials: int, classes: int, objects_kn
     reasons = [
         (unknown, "without boxes or masks it may be a part of the object"),
         (chance * trials >= _MOST_P, f"{changed} the class no more than the control does"),
-        (trial.evidence < least, f"it brings less than {least:.0%} of the evidence for the class"),
+        (trial.evidence < least, f"it brings less than {percent(least)} of the evidence for the class"),
         (changes_objects and trial.removed_evidence <= 0, "removing it does not lower the class"),
         (trial.rank > classes // _CLASSES_A_RANK, "it raises other classes more"),
         (trial.rise <= trial.control_rise, "planting it does not raise the probability of the class"),
@@ -105,10 +106,10 @@ def sentence(scene: Scene, tested: TriedSuspect) -> str:
     """Return a tested suspect in words."""
     suspect, trial = tested.suspect, tested.trial
     name = printable(scene.class_names[suspect.class_number])
-    shares = f"in {suspect.own_share:.0%} of its images and {suspect.other_share:.0%} of others"
+    shares = f"in {percent(suspect.own_share)} of its images and {percent(suspect.other_share)} of others"
     effect = (
         f"planted into images of other classes it raises the probability of {name} by {trial.rise:.3f} "
-        f"(control {trial.control_rise:.3f}), {trial.evidence:.0%} of the evidence that separates the class; "
+        f"(control {trial.control_rise:.3f}), {percent(trial.evidence)} of the evidence that separates the class; "
         f"removing it lowers the probability by {trial.fall:.3f} (control {trial.control_fall:.3f})"
     )
     return f"{name}: {_WORDS[suspect.kind]}, {shares}; {effect}" + (
