@@ -27,7 +27,7 @@ from kerasxai.training.new_model import new_model
 from kerasxai.training.phases import prepare
 from kerasxai.training.plan import plan_of
 from kerasxai.training.run_folder import RunFolder
-from kerasxai.training.train import _curves, train
+from kerasxai.training.train import _curves, _marks, train
 
 SIDE = 48
 
@@ -142,6 +142,19 @@ def test_the_history_marks_what_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
         _curves(RunFolder(folder), replace(plan_of(TrainConfig(data="shapes"), 32), probe=True))
     assert marks[0] == {"probe": 1, "kept": 3, "average": 4}
     assert marks[1] == {"probe": 1, "average, kept": 4} and marks[2] == {"probe, kept": 1, "average": 4}
+
+
+@pytest.mark.parametrize(
+    ("kept", "marks"),
+    [
+        (2, {"probe": 1, "kept": 2, "averages": 3}),
+        (3, {"probe": 1, "average, kept": 3}),
+        (4, {"probe": 1, "averages": 3, "average, kept": 4}),
+        (5, {"probe": 1, "averages": 3, "average, kept": 5}),
+    ],
+)
+def test_the_kept_one_of_several_averages_is_marked(kept: int, marks: dict[str, float]) -> None:
+    assert _marks(["probe", "2", "average", "average", "average"], [1, 2, 3, 4, 5], kept) == marks
 
 
 def test_the_first_phase_trains_the_head_alone(config: TrainConfig) -> None:

@@ -194,11 +194,25 @@ def _curves(folder: RunFolder, plan: Plan) -> Picture:
     history = {name: [row.get(name, float("nan")) for row in rows] for name in _figures(rows)}
     numbers = [int(row["epoch"]) + 1 for row in rows]
     best = int(folder.best_row["epoch"]) + 1
+    return viz.plot_history(history, numbers, marks=_marks(epoch_names(rows, plan.probe), numbers, best))
+
+
+def _marks(names: Sequence[str], numbers: Sequence[int], kept: int) -> dict[str, float]:
+    """Return the marks of a plot: the kept row, and the first of each kind of rows that are no epochs.
+
+    Args:
+        names: As `epoch_names` returns them.
+        numbers: Of the rows, counted from 1.
+        kept: The number of the kept row.
+    """
     marks: dict[str, float] = {}
-    for name, number in zip(epoch_names(rows, plan.probe), numbers, strict=True):
-        words = [*([] if name.isdecimal() else [name]), *(["kept"] if number == best else [])]
-        marks |= {", ".join(words): number} if words else {}
-    return viz.plot_history(history, numbers, marks=marks)
+    for place, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        if number == kept:
+            marks["kept" if name.isdecimal() else f"{name}, kept"] = number
+        elif not name.isdecimal() and names.index(name) == place:
+            # There may be several averages.
+            marks[f"{name}s" if names.count(name) > 1 else name] = number
+    return marks
 
 
 def _mark_kept(folder: RunFolder, drawing: Drawing) -> None:

@@ -26,6 +26,8 @@ _STYLES = ("-", "--", ":", "-.")
 _DPI = 160
 # Inches of a panel, of a line of its legend, and of what is at the left of its axes.
 _PANEL, _LINE, _Y_LABELS = 4.0, 0.17, 0.6
+# Points of a line, and how much wider it is for each curve that covers it: within this share of the height of the axes.
+_LINE_WIDTH, _WIDER, _COINCIDE = 1.8, 2.2, 0.005
 # Points of the letters of a legend, and from the axis to it.
 _LEGEND_SIZE, _BELOW = 8.5, 34
 # Points of the letters at a mark, and of the distance of marks whose names have room next to each other.
@@ -52,7 +54,7 @@ _RC: Any = {
     "xtick.color": "#495057",
     "ytick.color": "#495057",
     "legend.frameon": False,
-    "lines.linewidth": 1.8,
+    "lines.linewidth": _LINE_WIDTH,
 }
 
 
@@ -122,7 +124,8 @@ def plot_history(
 
     Args:
         history: One value per epoch by name, as in `keras.callbacks.History.history`; missing values are NaN. Names
-            that begin with "val_" are dashed, in the color of their training curve.
+            that begin with "val_" are dashed, in the color of their training curve. A curve that later ones cover is
+            wider than these, so that both can be seen.
         epochs: Numbers of the epochs; None: counted from 1.
         title: Above all panels.
         panels: The names in each panel, by its title; None: loss, accuracy (names with "acc" or "top") and
@@ -190,6 +193,7 @@ def _range(series: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def _draw(axes: Axes, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str, paired: bool = False) -> None:
     keys = list(dict.fromkeys(name.removeprefix("val_") if paired else name for name in lines))
+    covering = _covering(lines) if paired else dict.fromkeys(lines, 0)
     for name, values in lines.items():
         number = keys.index(name.removeprefix("val_") if paired else name)
         dashed = paired and name.startswith("val_") and name.removeprefix("val_") in lines
@@ -199,10 +203,36 @@ def _draw(axes: Axes, x: np.ndarray, lines: Mapping[str, np.ndarray], title: str
         # A single value between gaps has no line: markers show it.
         marker = "o" if len(x) <= 20 or drawn.sum() == 1 else None
         color = _COLORS[number % len(_COLORS)]
+        # Wider where later curves cover it, so that its color shows at both sides of theirs.
+        wider = _WIDER * covering[name]
         axes.plot(
-            x[drawn], values[drawn], style, color=color, label="line", marker=marker, markersize=3.5, clip_on=not paired
+            x[drawn],
+            values[drawn],
+            style,
+            color=color,
+            label="line",
+            linewidth=_LINE_WIDTH + wider,
+            marker=marker,
+            markersize=3.5 + wider,
+            clip_on=not paired,
         )
     axes.set_title(drawable(title, _LONGEST_TITLE))
+
+
+def _covering(lines: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Return for each curve how many of the later ones coincide with it over half of its length or more."""
+    names = list(lines)
+    low, high = _range(list(lines.values()))
+    near = _COINCIDE * max(high - min(low, 0.0), 1e-12)
+
+    def coincide(one: np.ndarray, other: np.ndarray) -> bool:
+        both = np.isfinite(one) & np.isfinite(other)
+        return bool(both.any() and (np.abs(one[both] - other[both]) <= near).mean() >= 0.5)
+
+    return {
+        name: sum(coincide(lines[name], lines[later]) for later in names[number + 1 :])
+        for number, name in enumerate(names)
+    }
 
 
 def _legend_below(axes: Axes, names: Sequence[str], width: float) -> None:
