@@ -18,6 +18,8 @@ from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missin
 from kerasxai.evaluation.evaluate import Evaluator
 from kerasxai.evaluation.measured_method import MeasuredMethod
 from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.settings import described
+from kerasxai.training.benchmark_config import BenchmarkConfig
 
 
 def info_of(num_classes: int) -> data.DatasetInfo:
@@ -164,3 +166,8 @@ def test_positions_are_one_of_each_part(total: int, count: int) -> None:
     assert len(positions) == min(count, total) and (np.diff(positions) > 0).all()
     even = np.arange(len(positions)) * total / max(count, 1)
     assert (np.abs(positions - even) <= total / max(count, 1)).all()
+
+
+def test_help_about_limits_says_which_images_are_measured() -> None:
+    helps = {described(config)["limit"][1].help for config in (EvaluateConfig, BenchmarkConfig)}
+    assert helps == {"maximum number of measured images of each split; of a folder they are spread evenly over it"}

@@ -60,7 +60,7 @@ class BenchmarkConfig:
         noise_loss: A name in LOSSES; with wrong labels every recipe is also trained with it.
         method: The explainer of the true class: a name in `kerasxai.METHODS`.
         threshold: The fixed threshold, in [0, 1); another one is chosen on the validation images.
-        limit: Number of measured images in each split.
+        limit: Number of measured images in each split; those of a folder are spread evenly over it.
         sheet_images: Number of test images on the contact sheet; 0: no sheet.
     """
 
@@ -104,7 +104,10 @@ class BenchmarkConfig:
         "the fixed one, of a heatmap's maximum", _MEASURED, BOX_THRESHOLD, limits=Limits(least=0, below=1)
     )
     limit: int | None = setting(
-        "maximum number of measured images of each split", _MEASURED, None, limits=Limits(least=1)
+        "maximum number of measured images of each split; of a folder they are spread evenly over it",
+        _MEASURED,
+        None,
+        limits=Limits(least=1),
     )
     sheet_images: int = setting("test images on the contact sheet", OUTPUT, 6, limits=Limits(least=0))
 
