@@ -28,7 +28,7 @@ from kerasxai import viz  # noqa: E402
 from kerasxai.callbacks.map_files import Images, MapFiles, Maps  # noqa: E402
 from kerasxai.cli import main as kerasxai_command  # noqa: E402
 from kerasxai.localization import heatmap_to_boxes  # noqa: E402
-from kerasxai.tools.percent import percent  # noqa: E402
+from kerasxai.tools.printable import percent  # noqa: E402
 from kerasxai.viz.overlays import visible_maximum  # noqa: E402
 
 Picture = NDArray[np.uint8]

@@ -142,9 +142,9 @@ def _percentages(source: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_percentages_have_one_form(room: str) -> None:
     found = [
-        f"{path.relative_to(ROOT)}:{line}: {text}; write 73 %, as kerasxai.tools.percent does"
+        f"{path.relative_to(ROOT)}:{line}: {text}; write 73 %, as kerasxai.tools.printable.percent does"
         for path in _files(room)
-        if path.name != "percent.py"
+        if path.name != "printable.py"
         for line, text in _percentages(path.read_text())
     ]
     assert not found, "\n".join(found)

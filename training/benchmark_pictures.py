@@ -11,7 +11,7 @@ from kerasxai import localization, models, viz
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark
 from kerasxai.explainer import Explainer
 from kerasxai.metrics import box_iou
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.viz.words import are_signed
 
 

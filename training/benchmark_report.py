@@ -11,7 +11,7 @@ import numpy as np
 from kerasxai import viz
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_csv, write_json, write_text
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.training.benchmark_pictures import contact_sheet, threshold_plot
 from kerasxai.training.benchmark_tables import (
     MEASURES,

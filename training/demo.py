@@ -17,7 +17,7 @@ from kerasxai.evaluation.tables import FIGURES, THRESHOLD_LABEL, coverage, evalu
 from kerasxai.explainer import Explainer
 from kerasxai.tools.files import read_text, write_json
 from kerasxai.tools.folders import locked
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo_config import DemoConfig
 from kerasxai.training.lifecycle import Clock, evaluated

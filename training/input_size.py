@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasxai import data
 from kerasxai.engine.images.image_input import Size
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 
 SCALE = 10 / 7
 """Of the size that a backbone was made for: 320 pixels for one of 224."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from kerasxai import data
 from kerasxai.tools.files import read_csv, write_csv
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.labels import Labels, corrupt, describe, keep_share, pseudo_labels
 from kerasxai.training.run_folder import RunFolder

@@ -14,7 +14,7 @@ from kerasxai.audit.confusions import Confusion
 from kerasxai.audit.measures import MEASURES, Measure
 from kerasxai.audit.verdicts import MARGIN, SAME_RANKS, WORDS, joined, shown
 from kerasxai.methods import METHODS
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.viz import Report, draw_heatmap, plot_curves
 from kerasxai.viz.words import are_signed, color_key, with_probability
 

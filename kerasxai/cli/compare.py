@@ -21,8 +21,7 @@ from kerasxai.evaluation.saved_results import folder_of_figures, free_folder
 from kerasxai.tools.files import write_json
 from kerasxai.tools.folders import check_output_folder
 from kerasxai.tools.json_output import print_json
-from kerasxai.tools.percent import percent
-from kerasxai.tools.printable import printable
+from kerasxai.tools.printable import percent, printable
 from kerasxai.tools.settings import from_options
 
 FILES = ("comparison.json", "images.png")

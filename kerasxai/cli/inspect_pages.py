@@ -18,7 +18,7 @@ from kerasxai.features.units import activation_quantiles, activations, dissect
 from kerasxai.features.visualization import ascend, robust_probabilities
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import atomic_path, write_text
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.viz import grid, plot_scatter, save_animation, scatter_page, write_projector
 from kerasxai.viz.words import with_probability
 

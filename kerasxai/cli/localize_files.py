@@ -16,7 +16,7 @@ from kerasxai.localization import EIGHT_NEIGHBORS
 from kerasxai.metrics.inputs import IGNORE
 from kerasxai.segmentation.palette import COLORS
 from kerasxai.tools.files import atomic_path, json_text, open_text, read_json, text_of, write_csv
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.version import __version__
 from kerasxai.viz.words import are_signed
 

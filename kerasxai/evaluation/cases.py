@@ -12,7 +12,7 @@ from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.evaluation.tables import THRESHOLD_LABEL, fixed_mark, name_of
 from kerasxai.explainer import Explainer
 from kerasxai.metrics.records import RecordsAt
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.viz.words import are_signed
 
 

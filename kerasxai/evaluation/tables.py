@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 
 FIGURES = {
     "gt_known_loc": "GT-known Loc",

@@ -21,7 +21,7 @@ from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, lin
 from kerasxai.report.runs import ReportedRun, Training
 from kerasxai.tools.epoch_names import epoch_names, kept_model, reason
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 
 _RESAMPLES = 10_000
 _CHARTED = ("gt_known_loc", "top1_accuracy")

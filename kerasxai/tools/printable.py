@@ -1,4 +1,4 @@
-"""Names of files and classes as printable text."""
+"""Names of files and classes, and shares, as printable text."""
 
 import os
 import unicodedata
@@ -35,3 +35,17 @@ def _escaped(character: str) -> str:
         # A lone surrogate: how Python represents a byte that is not UTF-8.
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share as a text, with a space before the sign.
+
+    Args:
+        share: 0.5 for half.
+        digits: After the decimal point.
+
+    Example:
+        >>> percent(0.73), percent(0.0234, 1)
+        ('73 %', '2.3 %')
+    """
+    return f"{share:.{digits}%}".replace("%", " %")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kerasxai.tools.percent import percent
+from kerasxai.tools.printable import percent
 from kerasxai.viz.overlays import is_constant, strengths
 
 

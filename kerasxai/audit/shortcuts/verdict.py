@@ -8,8 +8,7 @@ from scipy import stats
 from kerasxai.audit.shortcuts.scene import Scene
 from kerasxai.audit.shortcuts.suspects import Suspect
 from kerasxai.audit.shortcuts.trial import Trial
-from kerasxai.tools.percent import percent
-from kerasxai.tools.printable import printable
+from kerasxai.tools.printable import percent, printable
 
 _MOST_P = 0.01
 _LEAST_EVIDENCE = (0.01, 0.02, 0.3)
