@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+from browser import Browser, needs_chromium
 from PIL import Image
 
 from kerasxai import viz
+from kerasxai.audit.measures import DEFAULT_MEASURES, MEASURES
 from kerasxai.tools.errors import KerasxaiError
 
 HOSTILE = "<script>alert('x')</script> & \"quotes\" {{ 1 + 1 }}"
@@ -229,3 +231,21 @@ def test_a_browser_shows_pictures_and_no_sideways_scrolling(tmp_path: Path, widt
     assert pink.sum() > 0.6 * width, "the picture is drawn, and as wide as the text"
     paper = pixels[0, 0]
     assert (np.abs(pixels[:, -8:] - paper) < 3).all(), "what runs into the right margin runs out of the page"
+
+
+@needs_chromium
+def test_a_table_of_an_audit_fits_next_to_the_contents(tmp_path: Path) -> None:
+    report = viz.Report("An audit")
+    header = ["", "against edges", *(one.heading for one in MEASURES.values() if one.name in DEFAULT_MEASURES)]
+    cells = ["0.13 [0.10,\u00a00.19]"] * (len(header) - 3) + ["-0.13 [-0.19,\u00a0-0.10]"]
+    for number in range(3):
+        report.add_section(f"Methods {number}")
+        report.add_table(
+            [[name, "no better", *cells] for name in ("integrated_gradients", "a centered Gaussian")], header
+        )
+    page = report.write(tmp_path / "page.html")
+    hidden = "Math.max(...[...document.querySelectorAll('.table')].map(one => one.scrollWidth - one.clientWidth))"
+    with Browser(tmp_path / "profile", page.as_uri(), (1280, 900)) as browser:
+        assert browser.run(hidden) == 0
+        browser.resize(390, 900)
+        assert browser.run("document.documentElement.scrollWidth") <= 390, "the table scrolls, not the page"
