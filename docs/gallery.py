@@ -188,6 +188,7 @@ def frame(images: Images, maps: Maps, predicted: Predictions, epoch: int) -> Pic
         column_labels=[images.name_of(int(label)) for label in images.labels],
         captions=[captions],
         title=f"{when}: {percent(predicted.accuracy[epoch])} of validation images are right",
+        legend=viz.map_legend([False]),
         cell_size=CELL,
         font_size=14,
     )
