@@ -33,6 +33,7 @@ from kerasxai.methods import METHODS, Method
 from kerasxai.methods.cam import FUSIONS
 from kerasxai.methods.smoothing import smoothed, split_options
 from kerasxai.models.names import class_names
+from kerasxai.refinements.automatic import observe
 from kerasxai.refinements.chain import Refine, checked_for, parsed, refined
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.foreign_models import check_keras_model
@@ -256,6 +257,29 @@ class Explainer:
             np.concatenate([answer.all_scores.numpy() for answer in answers]),
             np.concatenate([answer.probabilities.numpy() for answer in answers]),
         )
+
+    @property
+    def chooses_refinement(self) -> bool:
+        """Whether `refine="auto"` chooses a refinement on images."""
+        return any(step.row.name == "auto" for step in self._steps)
+
+    def choose_refinement(self, images: Inputs) -> None:
+        """Makes the choice of `refine="auto"` for all later calls, in place of their first images.
+
+        Args:
+            images: As for a call, 32 of all classes for example: the first ones of a folder are of few.
+
+        Example:
+            >>> explainer = kerasxai.Explainer(model, "cam", refine="auto")
+            >>> explainer.choose_refinement(images[:: len(images) // 32])
+        """
+        if not self.chooses_refinement:
+            return
+        _check_eager()
+        model, batch = self._model.for_inputs(images, self.image_input)
+        assert isinstance(model, TracedModel)
+        for part in model.parts(batch):
+            observe(model, self._preprocessed(part))
 
     @property
     def model(self) -> Classifier:

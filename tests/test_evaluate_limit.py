@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kerasxai.evaluation.config import EvaluateConfig
 from kerasxai.evaluation.data_check import MissingClassesWarning, warn_of_missing_classes
 from kerasxai.evaluation.evaluate import Evaluator
 from kerasxai.evaluation.measured_method import MeasuredMethod
+from kerasxai.explainer import Explainer
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.settings import described
 from kerasxai.training.benchmark_config import BenchmarkConfig
@@ -171,3 +173,22 @@ def test_positions_are_one_of_each_part(total: int, count: int) -> None:
 def test_help_about_limits_says_which_images_are_measured() -> None:
     helps = {described(config)["limit"][1].help for config in (EvaluateConfig, BenchmarkConfig)}
     assert helps == {"maximum number of measured images of each split; of a folder they are spread evenly over it"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_refinements_are_chosen_on_images_of_all_classes(
+    sorted_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    folder, boxes = sorted_folder
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr("kerasxai.evaluation.evaluate.MOST", 4)
+    monkeypatch.setattr(Explainer, "choose_refinement", lambda _, images: seen.append(images))
+    config = EvaluateConfig(
+        str(folder), refine="auto", tune_split=None, boxes_csv=str(boxes), image_size=16, batch_size=batch_size
+    )
+    Evaluator(small_model(), [config, replace(config, refine=None)], progress=False).choose_refinements()
+    (images,) = seen
+    reds = images[:, 0, 0, 0] / 10
+    assert (np.diff(reds) > 0).tolist() == [True, False, True], "two images of each class"
+    named = {refine: EvaluateConfig(str(folder), refine=refine).figure_settings() for refine in ("auto", "flip")}
+    assert "refinement_of" in named["auto"] and "refinement_of" not in named["flip"]

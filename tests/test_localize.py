@@ -21,6 +21,7 @@ from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_files import SheetCell, regions, run_lengths, write_sheet
 from kerasxai.cli.localize_threshold import announce, resolve_threshold
 from kerasxai.evaluation.found_thresholds import MATCHED
+from kerasxai.explainer import Explainer
 from kerasxai.localization import AUTO_RULE, heatmap_to_boxes, mask_to_boxes
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.digests import model_identity
@@ -283,3 +284,25 @@ def test_a_folder_without_images(place: Path, tmp_path: Path, capsys: pytest.Cap
     empty.mkdir()
     assert main(["localize", str(place / "model.keras"), str(empty), "--out", str(tmp_path / "out")]) == 2
     assert "expected images" in capsys.readouterr().err
+
+
+def test_auto_is_chosen_on_images_of_all_folders(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    choose = Explainer.choose_refinement
+
+    def recorded(self: Explainer, images: Any) -> None:
+        seen.append(len(images))
+        choose(self, images)
+
+    monkeypatch.setattr(Explainer, "choose_refinement", recorded)
+    assert localize(place, tmp_path / "out", "--refine", "auto", "--batch-size", "1") == 0
+    assert seen == [3], "before the first batch of one image"
+    # The same images for a call with one image left.
+    (tmp_path / "out" / "masks" / "photo0.png").unlink()
+    assert localize(place, tmp_path / "out", "--refine", "auto", "--batch-size", "1") == 0
+    assert seen == [3, 3]
+    streamed = ["--data", str(place / "photos"), "--shards", "3", "--refine", "auto", "--out", str(tmp_path / "shards")]
+    assert main(["localize", str(place / "model.keras"), "--method", "saliency", *streamed]) == 0
+    assert seen == [3, 3, 3], "one choice for three shards"
+    settings = json.loads((tmp_path / "out" / "boxes.json").read_text())["info"]["settings"]
+    assert settings["refinement_of"] == "images spread over all"

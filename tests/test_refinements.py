@@ -329,6 +329,10 @@ def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chos
     np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
     one = explainer(fine[:1], 0)
     np.testing.assert_allclose(one.heatmaps, expected.heatmaps[:1], rtol=1e-4, atol=1e-6)
+    whole = kerasxai.Explainer(model, "cam", refine="auto", batch_size=8)(fine, 0)
+    before = kerasxai.Explainer(model, "cam", refine="auto", batch_size=3)
+    before.choose_refinement(fine)
+    assert before(fine[:1], 0).notes["agreement"] == whole.notes["agreement"], "not of the first image"
 
 
 def test_auto_cuts_the_maps_of_models_with_several_labels_an_image() -> None:

@@ -14,6 +14,7 @@ from kerasxai.cli.explain_files import ExplanationTable, files_of, record_of, wr
 from kerasxai.cli.explain_shards import explain_shards
 from kerasxai.cli.images_in import (
     ImageIn,
+    choose_refinements,
     finite_images,
     image_files,
     process_images,
@@ -82,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             paths,
             finished,
             "explained",
-            lambda batches: _explain(config, methods, batches, stems, ledger, finished.count(False)),
+            lambda batches: _explain(config, methods, batches, paths, stems, ledger, finished.count(False)),
         )
         print_json([record for record in map(ledger.record, range(len(paths))) if record is not None])
         _print(ledger, len(paths), config.out)
@@ -93,6 +94,7 @@ def _explain(
     config: ExplainConfig,
     methods: list[str],
     batches: Iterable[list[ImageIn]],
+    paths: list[Path],
     stems: list[str],
     ledger: Ledger,
     count: int,
@@ -102,7 +104,7 @@ def _explain(
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]
-
+    choose_refinements(explainers, paths, model_input, config.bits)
     by_class = target is None and models.is_multi_label(model)
 
     def explain(images: list[ImageIn]) -> _Found:

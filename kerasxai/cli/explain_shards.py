@@ -13,6 +13,7 @@ from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
+from kerasxai.streaming.images import choose_refinements
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.json_output import print_json
@@ -43,6 +44,7 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
 
 def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Callable[[Shard], None]:
     task, images = _task(config, methods), images_of(config, identity)
+    choose_refinements(task.explainers, images, task.taken)
     return lambda shard: task.compute(shard, images)
 
 

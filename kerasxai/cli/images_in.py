@@ -14,9 +14,13 @@ from kerasxai import data
 from kerasxai.cli.explain_config import ExplainConfig
 from kerasxai.cli.ledger import Ledger, Stamp, stamp_of
 from kerasxai.cli.localize_config import LocalizeConfig
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, folded, no_images, written_names
 from kerasxai.data.images import SUFFIXES
+from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.explainer import Explainer
+from kerasxai.refinements.automatic import MOST
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 from kerasxai.tools.files import cannot, text_of
@@ -162,6 +166,28 @@ def process_images(
             work(_from_first(first, batches))
     if len(ledger.skipped) == len(paths):
         raise none_readable(ledger.skipped, len(paths))
+
+
+def choose_refinements(
+    explainers: Iterable[Explainer], paths: Sequence[Path], model_input: ImageInput, bits: int | None = None
+) -> None:
+    """Make the choice of `--refine auto` on images of all folders: the first ones are often of one class.
+
+    Args:
+        explainers: Those without a choice are left alone.
+        paths: All images, also those that an earlier call has finished, so that it is the same choice.
+        model_input: Fits images to the model.
+        bits: As for `kerasxai.data.read_image`.
+    """
+    chosen = [explainer for explainer in explainers if explainer.chooses_refinement]
+    if not chosen:
+        return
+    numbers = spread_over_positions(len(paths), MOST).tolist()
+    batches = read_batches(paths, numbers, MOST, lambda *_: None, bits)
+    for read in with_channels(batches, model_input.channels, bits):
+        images = model_input.batch([image.pixels for image in read])
+        for explainer in chosen:
+            explainer.choose_refinement(images)
 
 
 def _from_first(first: list[list[ImageIn]], rest: Iterator[list[ImageIn]]) -> Iterator[list[ImageIn]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kerasxai.cli.images_in import (
     ImageIn,
+    choose_refinements,
     finite_images,
     image_files,
     process_images,
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
             # The sheet shows heatmaps, which are not kept.
             finished = [done and number not in shown for number, done in enumerate(finished)]
         config = replace(config, threshold=threshold)
-        work = _Work(ledger, table, stems, shown, finished.count(False), origin)
+        work = _Work(ledger, table, paths, stems, shown, finished.count(False), origin)
         process_images(config, ledger, paths, finished, "localized", lambda batches: _localize(config, batches, work))
         records = list(filter(None, map(ledger.record, range(len(paths)))))
         found = sum(bool(record["boxes"]) for record in records)
@@ -113,6 +114,7 @@ class _Work(NamedTuple):
     Attributes:
         ledger: Keeps what was done.
         table: Of the boxes; it gets the names of the classes.
+        paths: Of all images.
         stems: Of the files of each image.
         shown: The positions of the images on the sheet.
         todo: How many images there are to do.
@@ -121,6 +123,7 @@ class _Work(NamedTuple):
 
     ledger: Ledger
     table: BoxTable
+    paths: list[Path]
     stems: list[str]
     shown: frozenset[int]
     todo: int
@@ -131,6 +134,7 @@ def _localize(config: LocalizeConfig, batches: Iterable[list[ImageIn]], work: _W
     mapper, classes = load_mapper(config)
     work.table.classes = classes
     announce(config, work.todo, work.origin)
+    choose_refinements([mapper.explainer], work.paths, mapper.model_input, config.bits)
     write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:

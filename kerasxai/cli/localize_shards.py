@@ -9,6 +9,7 @@ from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
+from kerasxai.streaming.images import choose_refinements
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.files import read_json, write_json
@@ -46,6 +47,7 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
 def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
     mapper, classes = load_mapper(config)
     images = images_of(config, identity)
+    choose_refinements([mapper.explainer], images, mapper.model_input)
     task = LocalizeTask(mapper, classes, config.threshold, config.all_boxes, config.batch_size, config.input_range)
     return lambda shard: task.compute(shard, images)
 

@@ -4,6 +4,7 @@ import argparse
 
 from kerasxai.cli.ledger import JSON
 from kerasxai.cli.models_in import read_class_names
+from kerasxai.refinements import has_auto
 from kerasxai.tools.digests import digest_of
 from kerasxai.tools.input_range import name_of_range, source_of_range
 from kerasxai.version import __version__
@@ -28,6 +29,9 @@ def settings_of(command: str, options: argparse.Namespace, **more: object) -> JS
         kept["input_range"] = name_of_range(options.input_range)
         source = source_of_range(name_of_range(options.input_range))
         more = {**more, **({"input_range_sha256": digest_of(source)} if source else {})}
+    if has_auto(kept.get("refine")):
+        # Version 0.2.0 chose it on the first images.
+        more = {**more, "refinement_of": "images spread over all"}
     if kept.get("class_names") is not None:
         # The names, because a file or a folder may change.
         kept["class_names"] = read_class_names(options.class_names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.data.information import CLASS_MASKS_HELP, LABELS_HELP, READINGS
 from kerasxai.methods import METHODS
-from kerasxai.refinements import REFINE_HELP
+from kerasxai.refinements import REFINE_HELP, has_auto
 from kerasxai.tools.arguments import auto_or_threshold, listed, positive_int
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.input_range import Preprocess
@@ -156,9 +156,13 @@ class EvaluateConfig:
         # Newer settings at their defaults are left out, so that figures of version 0.1.0 keep their settings.
         newer = {"labels": "auto", "class_masks": None}
         found = {name: value for name, value in given.items() if name not in newer or value != newer[name]}
-        # Version 0.2.0 measured the first images of a folder, and chose thresholds on them.
-        chosen_by_rule = self.tune_split is None and self.threshold == "auto"
-        for name, applies in (("limited_to", self.limit is not None), ("threshold_of", chosen_by_rule)):
+        # Version 0.2.0 measured the first images of a folder, and chose thresholds and refinements on them.
+        spread = {
+            "limited_to": self.limit is not None,
+            "threshold_of": self.tune_split is None and self.threshold == "auto",
+            "refinement_of": has_auto(self.refine),
+        }
+        for name, applies in spread.items():
             if applies and self._is_of_folder():
                 found[name] = "images spread over the split"
         return found

@@ -35,6 +35,7 @@ from kerasxai.evaluation.multi_label import MultiLabelMethod
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
 from kerasxai.evaluation.thresholds import RULE_IMAGES
+from kerasxai.refinements.automatic import MOST
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.lazy import resolve
@@ -267,9 +268,26 @@ class Evaluator:
     def measured(self) -> Sequence[MeasuredMethod | MeasuredClasses]:
         """Measure the splits, and return the methods with their reports."""
         self.dataset.check_images([self.config.split, *([] if self.tune_split is None else [self.tune_split])])
+        self.choose_refinements()
         self.choose_thresholds()
         self.measure(self.config.split)
         return self.methods
+
+    def choose_refinements(self) -> None:
+        """Make the choice of `refine="auto"` on images of all classes, whatever part of the split is measured first."""
+        methods = [method for method in self.methods if isinstance(method, MeasuredMethod)]
+        explainers = [method.explainer for method in methods if method.explainer.chooses_refinement]
+        if not explainers:
+            return
+        split = self.config.split if self.tune_split is None else self.tune_split
+        count, taken = self.count(split), self.images
+        part: Part | int | None = min(count, MOST)
+        if self.dataset.is_sorted:
+            part = self._part(split, spread_over_positions(count, MOST).tolist())
+        samples = self.dataset.samples(split, taken.size, with_annotations=False, fit=taken.fit, part=part)
+        images = np.stack([sample["image"] for sample in samples.as_numpy_iterator()])
+        for explainer in explainers:
+            explainer.choose_refinement(taken.taken(images))
 
     def choose_thresholds(self, in_parts: bool = False) -> None:
         """Choose the threshold of each method, on the tuning split if there is one.

@@ -12,6 +12,7 @@ The first three work on heatmaps from anywhere and on any function that explains
 takes all steps before it for the method. Nothing in this module imports TensorFlow.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -160,3 +161,13 @@ REFINE_HELP = (
     "refinements of the heatmaps: a chain of names separated by commas, options as NAME:OPTION=VALUE; "
     f"a preset ({', '.join(PRESETS)}) or of: {', '.join(REFINEMENTS)} (default: nothing)"
 )
+
+
+def has_auto(refine: object) -> bool:
+    """Return whether a chain of refinements, in any form, has the choice `"auto"`.
+
+    Example:
+        >>> has_auto("flip,auto"), has_auto(["best"]), has_auto(None)
+        (True, False, False)
+    """
+    return re.search(r"\bauto\b", str(refine)) is not None

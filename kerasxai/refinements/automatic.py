@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,8 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     images are another thing, and its maps of them are worse. Which of the two it is shows without any box: by the
     share of images that are predicted to be of the same class when they are enlarged by 1.5, beyond chance. The choice
     is made for the model, not for single images, on the images of the first batch, up to 32. If these are fewer than 8
-    it is uncertain, and made again with those of the next batch. An explainer keeps it, also if weights change.
+    it is uncertain, and made again with those of the next batch. `Explainer.choose_refinement` makes it on images that
+    are given to it. An explainer keeps it, also if weights change.
 
     For a model with a sigmoid for each of several classes it is the graph cut as well: the discriminant of `best`
     separates objects from background, not from objects of other classes in the same image.
@@ -87,9 +89,26 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     return chained(chain, explain)(model, batch)
 
 
+def observe(model: TracedModel, batch: Samples) -> None:
+    """Predict images for the choice of `auto`, which is then not made on those that are explained first.
+
+    Args:
+        model: The model.
+        batch: The images.
+    """
+    # The reason against `best` is recorded when images are explained.
+    with contextlib.suppress(KerasxaiError):
+        if not _is_of_several_labels(model):
+            _predict(model, batch, _recognition(model))
+
+
+def _is_of_several_labels(model: TracedModel) -> bool:
+    return model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1
+
+
 def _chosen(model: TracedModel, batch: Samples) -> str:
     """Return the preset or the chain that suits a model, and record why."""
-    if model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1:
+    if _is_of_several_labels(model):
         model.record(without_best="images of this model may have objects of several classes")
         return _OTHERWISE
     try:
@@ -103,18 +122,27 @@ def _chosen(model: TracedModel, batch: Samples) -> str:
 
 def _agreement(model: TracedModel, batch: Samples) -> float:
     """Return the agreement over the images so far, after those of the batch were added if they are too few."""
+    known = _recognition(model)
+    if len(known.before) < ENOUGH:
+        _predict(model, batch.take(slice(MOST)), known)
+    return known.agreement()
+
+
+def _recognition(model: TracedModel) -> Recognition:
     key = ("auto", *(alteration.name for alteration in model.alterations))
     known = model.learned.setdefault(key, Recognition())
     assert isinstance(known, Recognition)
-    if len(known.before) < ENOUGH:
-        part = batch.take(slice(MOST))
-        with enlarged(model, part, FACTOR) as (larger, scaled):
-            pair = [
-                one.for_copies().evaluate(all_classes, images.as_floats()).all_scores.numpy()
-                for one, images in ((model, part), (larger, scaled))
-            ]
-        known.classes = max(2, pair[0].shape[1])
-        before, after = ([int(scores.argmax()) for scores in rows] for rows in pair)
-        known.before += before
-        known.after += after
-    return known.agreement()
+    return known
+
+
+def _predict(model: TracedModel, batch: Samples, known: Recognition) -> None:
+    """Add the predictions for images, and for the enlarged images, to those that are known."""
+    with enlarged(model, batch, FACTOR) as (larger, scaled):
+        pair = [
+            one.for_copies().evaluate(all_classes, images.as_floats()).all_scores.numpy()
+            for one, images in ((model, batch), (larger, scaled))
+        ]
+    known.classes = max(2, pair[0].shape[1])
+    before, after = ([int(scores.argmax()) for scores in rows] for rows in pair)
+    known.before += before
+    known.after += after

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from kerasxai.evaluation.multi_label import PREDICTED
 from kerasxai.explainer import Explainer
 from kerasxai.localization import common_threshold
 from kerasxai.metrics.records import SIZES
+from kerasxai.refinements import has_auto
+from kerasxai.refinements.automatic import MOST
 from kerasxai.report.config import ReportConfig
 from kerasxai.report.packing import packed, packed_picture, peak, picture_size, small_map
 from kerasxai.report.runs import ReportedRun, model_of
@@ -178,6 +180,10 @@ class _Explained:
     def _pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         return np.stack([self.opened.samples[row]["image"] for row in rows])
 
+    def _spread_images(self) -> NDArray[Any]:
+        """Return a few images of all classes, as the model takes them."""
+        return self.opened.taken.taken(self._pixels(spread_over_positions(len(self.opened.samples), MOST)))
+
     def predictions(self) -> Predictions:
         """Return the predictions of all images."""
         explainer: list[Explainer] = []
@@ -203,7 +209,8 @@ class _Explained:
             list(dict.fromkeys([its[0], *truth_of(sample), *its]))[:_MOST_CLASSES]
             for its, sample in zip(predicted, samples, strict=True)
         ]
-        explain = _SmallMaps(self.opened.model, variant, self._size)
+        explain = _SmallMaps(self.opened.model, variant, self._size, self._spread_images)
+        form = {"refinement_of": "spread images"} if has_auto(variant.refine) else {}
         for rows, about in self._parts(f"explaining with {variant.name}"):
             pairs = [(row, label) for row in rows for label in classes[row]]
             where, targets = (np.array(values) for values in zip(*pairs, strict=True))
@@ -211,7 +218,7 @@ class _Explained:
             def make(where: NDArray[np.intp] = where, targets: NDArray[np.int64] = targets) -> Arrays:
                 return {"maps": explain(self.opened.taken.taken(self._pixels(where)), targets)}
 
-            settings = about | {"variant": variant.settings(), "targets": targets.tolist()}
+            settings = about | form | {"variant": variant.settings(), "targets": targets.tolist()}
             stored = self._store.arrays(variant.name, make, **settings)["maps"]
             for row, target, heatmap in zip(where, targets, stored, strict=True):
                 maps[row].append((int(target), heatmap))
@@ -221,8 +228,8 @@ class _Explained:
 class _SmallMaps:
     """Explains images, with maps in the method's own size where that is smaller than the image."""
 
-    def __init__(self, model: keras.Model, variant: Variant, batch_size: int) -> None:
-        self._model, self._variant, self._batch_size = model, variant, batch_size
+    def __init__(self, model: keras.Model, variant: Variant, batch_size: int, some: Callable[[], NDArray[Any]]) -> None:
+        self._model, self._variant, self._batch_size, self._some = model, variant, batch_size, some
         self._native = variant.refine is None
         self._explainer: Explainer | None = None
 
@@ -233,6 +240,9 @@ class _SmallMaps:
     def __call__(self, images: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._explainer is None:
             self._explainer = self._make(not self._native)
+            if self._explainer.chooses_refinement:
+                # Not by the first batch, whose images are of the first classes.
+                self._explainer.choose_refinement(self._some())
         found = self._explainer(images, targets)
         if self._native and "map_extent" in found.notes:
             # The map covers another part than the image, which only resizing knows.

@@ -92,6 +92,8 @@ class EvaluateTask:
         """Choose the threshold, or read the one that was chosen for another shard."""
         if self._is_chosen:
             return
+        # Not kept in a file: each process makes the same choice.
+        self._evaluator.choose_refinements()
         path = self.out / _CHOICE
         if not path.exists():
             # Processes that share the folder wait for no one: each that begins before the file is there measures the

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from kerasxai import data
 from kerasxai.data.batching import Sample, padded_batches, resize_sample
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.engine.images.image_input import ImageInput
+from kerasxai.explainer import Explainer
+from kerasxai.refinements.automatic import MOST
 from kerasxai.streaming.resizing import fitted
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError, unknown
 from kerasxai.tools.files import cannot
@@ -232,6 +235,27 @@ def open_images(
     if not folder.is_dir():
         raise KerasxaiError(f"expected a folder of images or the name of a data set, got {printable(name_or_path)}")
     return FolderImages(folder, out, bits)
+
+
+def choose_refinements(explainers: Iterable[Explainer], images: StreamedImages, taken: ImageInput) -> None:
+    """Make the choice of `refine="auto"` on images of all shards, so that it is the same in all processes.
+
+    Args:
+        explainers: Those without a choice are left alone.
+        images: All images.
+        taken: The images that the models take.
+    """
+    chosen = [explainer for explainer in explainers if explainer.chooses_refinement]
+    if not chosen:
+        return
+    # Data sets of TFDS were mixed when they were prepared.
+    parts = [(0, min(MOST, images.count))]
+    if isinstance(images, FolderImages):
+        parts = [(number, number + 1) for number in spread_over_positions(images.count, MOST).tolist()]
+    batches = (batch for start, stop in parts for batch in images.batches(start, stop, taken, stop - start))
+    pixels = [batch.pixels for batch in batches if len(batch.pixels)]
+    for explainer in chosen if pixels else ():
+        explainer.choose_refinement(taken.taken(np.concatenate(pixels)))
 
 
 def check_identity(found: str, expected: str) -> None:
