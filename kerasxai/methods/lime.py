@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from sklearn.linear_model import Ridge
-from sklearn.metrics import pairwise_distances
 
+from kerasxai.methods.local_fits import CONTROL_VARIATES, LocalFit, controlled_fit, local_fit
 from kerasxai.methods.orthogonal import orthogonal_coalitions
 from kerasxai.methods.perturbation import SAMPLINGS, Fill, explained_quantity, fill_values
-from kerasxai.methods.rounds import AUTO, Drawn, FittedSamples, check_enough, precision_of
+from kerasxai.methods.rounds import AUTO, Drawn, check_enough, precision_of
 from kerasxai.methods.superpixels import (
     HiddenSuperpixels,
     Segmentation,
@@ -22,6 +20,7 @@ from kerasxai.methods.superpixels import (
     superpixels_of,
     top_superpixels,
 )
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import choice, real, whole
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def lime(
     until: float = 0.05,
     max_samples: int = 8000,
     sampling: str = "random",
+    control_variate: str = "none",
 ) -> tf.Tensor:
     """LIME: the weights of a ridge regression of the score on the visible superpixels, signed.
 
@@ -74,6 +74,9 @@ def lime(
             `"orthogonal"`: in pairs, and within each block of samples, at least two for each superpixel, the visibility
             of one superpixel is uncorrelated with that of any other, so that fewer samples suffice
             (`kerasxai.methods.orthogonal`). All three estimate the same weights.
+        control_variate: `"none"`, or `"logistic"`: a logistic regression predicts the scores from the visible
+            superpixels, and the drawn samples only estimate the weights of what it leaves, so that fewer suffice. For
+            probabilities only, and not with `"auto"`.
 
     Returns:
         Maps `(B, H, W)` at image size, float32, signed: each pixel has the weight of its superpixel. The notes keep
@@ -82,7 +85,8 @@ def lime(
         `samples_used` `(B,)` and `standard_error` `(B,)`, a share of the range. The map is that of so many samples.
 
     Raises:
-        KerasxaiError: An option out of range, or labels that do not fit.
+        KerasxaiError: An option out of range, labels that do not fit, or a control variate for scores that are no
+            probabilities.
 
     Example:
         >>> explanation = kerasxai.Explainer(model, "lime", samples=500, segments=80)(images)
@@ -98,6 +102,9 @@ def lime(
     top, seed = whole("top", top, 1), whole("seed", seed, 0)
     kernel_width, alpha = real("kernel_width", kernel_width, 0), real("alpha", alpha, 0)
     choice("sampling", sampling, (*SAMPLINGS, _ORTHOGONAL))
+    controlled = choice("control_variate", control_variate, CONTROL_VARIATES) != "none"
+    if samples == AUTO and controlled:
+        raise KerasxaiError(f"control_variate must be none with samples='auto', got {control_variate}")
     precision = precision_of("max_samples", until, max_samples, _ROUND, _ROUND)
     drawn = None if samples != AUTO else Drawn()
     most = precision.most if samples == AUTO else whole("samples", samples, 2)
@@ -105,6 +112,7 @@ def lime(
     batch = batch.with_targets(model.resolve(batch, explain).targets)
     regions = superpixels_of(model, batch, segmentation, segments)
     fit = LocalFit(kernel_width, alpha, 1 if sampling == "random" else 2)
+    fitted = controlled_fit if controlled else local_fit
     fits = []
     for b, region in enumerate(regions):
         one, count = slice(b, b + 1), int(region.max()) + 1
@@ -118,7 +126,7 @@ def lime(
             error = functools.partial(fit.error, image, coalitions)
             scores, left = image.scores_until(coalitions, precision, error)
             drawn.add(len(scores), left)
-        fits.append(local_fit(coalitions[: len(scores)], scores, kernel_width, alpha))
+        fits.append(fitted(coalitions[: len(scores)], scores, kernel_width, alpha))
     if drawn is not None:
         drawn.record(model, precision, batch.first_index)
     weights, intercepts, r2 = zip(*fits, strict=True)
@@ -149,46 +157,3 @@ def random_coalitions(samples: int, count: int, seed: int, paired: bool = False)
         coalitions[2::2] = 1 - coalitions[1 : samples - 1 : 2]
     coalitions[0] = 1
     return coalitions
-
-
-def local_fit(
-    coalitions: NDArray[np.int8], scores: NDArray[np.float64], kernel_width: float, alpha: float
-) -> tuple[NDArray[np.float64], float, float]:
-    """Returns weights `(d,)`, intercept and R2 of LIME's weighted ridge of scores `(n,)` on coalitions `(n, d)`."""
-    importance = locality(coalitions, kernel_width)
-    ridge = Ridge(alpha=alpha).fit(coalitions, scores, importance)
-    return ridge.coef_, float(ridge.intercept_), float(ridge.score(coalitions, scores, importance))
-
-
-def locality(coalitions: NDArray[np.int8], kernel_width: float) -> NDArray[np.float64]:
-    """Returns the weight of each of the coalitions `(n, d)` in LIME's fit, `(n,)`."""
-    distances = pairwise_distances(coalitions, np.ones((1, coalitions.shape[1])), metric="cosine")[:, 0]
-    return np.sqrt(np.exp(-(distances**2) / kernel_width**2))
-
-
-@dataclass(frozen=True)
-class LocalFit:
-    """The settings of LIME's fit, and how exact it is.
-
-    Attributes:
-        kernel_width: See `lime`.
-        alpha: See `lime`.
-        group: How many samples were drawn together.
-    """
-
-    kernel_width: float
-    alpha: float
-    group: int = 1
-
-    def error(self, image: HiddenSuperpixels, coalitions: NDArray[np.int8], scores: NDArray[np.float64]) -> float:
-        """Returns the standard error of the map of the first samples, as a share of its range."""
-        visible = coalitions[: len(scores)]
-        weights, intercept, _ = local_fit(visible, scores, self.kernel_width, self.alpha)
-        design = np.column_stack([visible, np.ones(len(visible))]).astype(np.float64)
-        residuals = scores - visible @ weights - intercept
-        importance = locality(visible, self.kernel_width)
-        # The ridge leaves the intercept alone.
-        penalty = self.alpha * (np.arange(design.shape[1]) < len(weights))
-        # The first sample is always the whole image.
-        covariance = FittedSamples(design, importance, residuals, 1, self.group, penalty).covariance()
-        return image.error_of(weights, None if covariance is None else covariance[:-1, :-1])
