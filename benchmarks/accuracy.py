@@ -5,15 +5,20 @@ pixels, with a reference of many more passes and, if there is one, another seed.
 map reaches a correlation of 1. The last column is the number of passes at which the mean correlation is 0.95:
 interpolated, or extrapolated, in parentheses.
 
+The model is one with ImageNet weights, or a backbone trained on drawn objects (`shapes:MobileNetV2`), which is trained
+the first time and kept in a folder.
+
 Scores of perturbed images and rows are stored in a folder, so that a run that was stopped continues.
 """
 
 import argparse
+import dataclasses
+import functools
 import hashlib
 import math
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +29,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 import kerasxai
+from benchmarks import shapes_models
 from benchmarks.accuracy_cases import LADDERS, Ladder
 from benchmarks.tables import Cell, Table, report
 from kerasxai.data import read_image
@@ -43,8 +49,17 @@ Rows = dict[str, dict[str, dict[str, float]]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [ladder.name for ladder in LADDERS]
-    parser.add_argument("--model", default="imagenet:EfficientNetLite0")
-    parser.add_argument("--images", nargs="+", default=[f"{PREFIX}{name}" for name in EXAMPLES])
+    parser.add_argument(
+        "--model", default="imagenet:EfficientNetLite0", help="as for kerasxai explain, or shapes:BACKBONE"
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        help="files or example:NAME; the default is all examples, and for shapes:BACKBONE the first ten test images",
+    )
+    parser.add_argument(
+        "--trained", type=Path, default=Path("runs", "shapes_models"), help="where models of shapes:BACKBONE are kept"
+    )
     parser.add_argument("--methods", nargs="+", default=names, choices=names, metavar="METHOD", help=", ".join(names))
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument(
@@ -63,14 +78,37 @@ def run(arguments: argparse.Namespace) -> Iterator[Table]:
 
 
 def _measured(arguments: argparse.Namespace) -> Table:
-    model = load_classifier(arguments.model)
+    backbone = arguments.model.removeprefix(shapes_models.PREFIX)
+    remarks: tuple[str, ...] = ()
+    if backbone == arguments.model:
+        model = load_classifier(arguments.model)
+    else:
+        model, accuracy = shapes_models.trained(backbone, arguments.trained)
+        remarks = (f"Trained on drawn objects; its accuracy on {shapes_models.TEST} test images is {accuracy:.3f}.",)
     check_rows(arguments.out, model.name)
     size = model.input_shape[1:3]
-    ladders = [ladder for ladder in LADDERS if ladder.name in arguments.methods]
-    for path in arguments.images:
-        image = fitted(read_image(example_or_file(path)), size)
-        measure(model, image, path, ladders, arguments)
-    return table(_stored(arguments.out), model.name)
+    ladders = [ladder.at_side(min(size)) for ladder in LADDERS if ladder.name in arguments.methods]
+    for name, image in _images(arguments.images, backbone != arguments.model, size).items():
+        measure(model, image, name, ladders, arguments)
+    measured = {key: row for key, row in _stored(arguments.out).items() if key.split(" | ")[0] in arguments.methods}
+    found = table(measured, model.name)
+    only = "" if len(ladders) == len(LADDERS) else "-".join(dict.fromkeys(ladder.name for ladder in ladders))
+    # A table of some methods does not replace the table of all.
+    return dataclasses.replace(
+        found,
+        key="-".join(filter(None, (found.key, only))),
+        title=", ".join(filter(None, (found.title, only.replace("-", ", ")))),
+        notes=(*remarks, *found.notes),
+    )
+
+
+def _images(given: Sequence[str] | None, drawn: bool, size: tuple[int, int]) -> dict[str, Image]:
+    """Return images by name, or the default ones."""
+    if drawn and given is None:
+        images, _ = shapes_models.drawn("test", 10)
+        return {f"{shapes_models.PREFIX}{i}": image.astype(np.float32) for i, image in enumerate(images)}
+    paths = [f"{PREFIX}{name}" for name in EXAMPLES] if given is None else given
+    return {path: fitted(read_image(example_or_file(path)), size) for path in paths}
 
 
 def check_rows(folder: Path, model: str) -> None:
@@ -138,7 +176,7 @@ class Scorer:
         if not ladder.quantity:
             if ladder.method:
                 settings["smooth"] = ladder.name
-            explain = kerasxai.Explainer(self._model, method, **settings)
+            explain = _explainer(self._model, method, frozenset(settings.items()))
             return explain(self._image, self._target).heatmaps[0], 0
         counted = 0
 
@@ -169,6 +207,12 @@ class Scorer:
         digests = np.array([np.frombuffer(digest, np.uint8) for digest in self._scores])
         with atomic_path(self._path) as temporary:
             np.savez(temporary, digests=digests, scores=np.array(list(self._scores.values()), np.float32))
+
+
+@functools.cache
+def _explainer(model: keras.Model, method: str, settings: frozenset[tuple[str, Any]]) -> kerasxai.Explainer:
+    """Return one explainer for all images, because each traces the model."""
+    return kerasxai.Explainer(model, method, **dict(settings))
 
 
 def _frozen(model: keras.Model) -> Callable[[tf.Tensor], NDArray[np.float32]]:
@@ -206,17 +250,17 @@ def table(rows: Rows, model: str) -> Table:
         least, largest = min(measured[max(means)]), max(measured[max(means)])
         lines.append((method, estimator, curve, f"{least:.3f} to {largest:.3f}", passes_until(means)))
     columns = (
-        *("method", "estimator", "mean correlation after so many passes", "photographs, most passes"),
+        *("method", "estimator", "mean correlation after so many passes", "each image, most passes"),
         f"passes until {LEVEL}",
     )
-    photographs = sorted({name for row in rows.values() for name in row["passes"]})
-    names = ", ".join(Path(name.removeprefix(PREFIX)).stem for name in photographs)
+    images = sorted({name for row in rows.values() for name in row["passes"]})
+    names = ", ".join(Path(name.removeprefix(PREFIX)).stem for name in images)
     notes = (
-        f"Photographs: {names}; one seed each. In parentheses: extrapolated from "
+        f"Images: {names}; one seed each. In parentheses: extrapolated from "
         "the last count as for an average of independent samples.",
     )
-    count = len(photographs)
-    title = f"Accuracy by number of passes, {model}, {count} photograph{'s' if count > 1 else ''}"
+    count = len(images)
+    title = f"Accuracy by number of passes, {model}, {count} image{'s' if count > 1 else ''}"
     return Table(f"{model}-{count}", title, columns, tuple(lines), notes)
 
 

@@ -1,6 +1,6 @@
 """The estimators whose accuracy is measured, and the numbers of passes of each."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Options = dict[str, Any]
@@ -40,6 +40,20 @@ class Ladder:
     method: str = ""
     quantity: str = ""
 
+    def at_side(self, side: int) -> "Ladder":
+        """Return the ladder for images of another side than 224 pixels, with strides of the same share of the side."""
+
+        def scaled(options: Options) -> Options:
+            strides = {"stride": max(1, round(options["stride"] * side / 224))} if "stride" in options else {}
+            return options | strides
+
+        return replace(
+            self,
+            estimators=tuple(replace(one, options=scaled(one.options)) for one in self.estimators),
+            steps=tuple((passes, scaled(options)) for passes, options in self.steps),
+            reference=scaled(self.reference),
+        )
+
 
 def _counted(option: str, *counts: int) -> tuple[tuple[int, Options], ...]:
     return tuple((count, {option: count}) for count in counts)
@@ -53,6 +67,9 @@ def _passes(option: str, *values: int) -> tuple[tuple[int, Options], ...]:
 DEFAULT = Estimator("default")
 RANDOM = Estimator("random", {"sampling": "random"})
 PAIRED = Estimator("paired", {"sampling": "paired"})
+ORTHOGONAL = Estimator("orthogonal", {"sampling": "orthogonal"})
+LOGISTIC = Estimator("control variate", {"control_variate": "logistic"})
+ORTHOGONAL_LOGISTIC = Estimator("orthogonal, control variate", ORTHOGONAL.options | LOGISTIC.options)
 LINEAR = Estimator("control variate", {"control_variate": "linear"})
 BOTH = Estimator("paired, control variate", PAIRED.options | LINEAR.options)
 LADDERS = (
@@ -65,8 +82,8 @@ LADDERS = (
     ),
     Ladder(
         "lime",
-        (DEFAULT, PAIRED),
-        _counted("samples", 125, 250, 500),
+        (DEFAULT, PAIRED, ORTHOGONAL, LOGISTIC, ORTHOGONAL_LOGISTIC),
+        _counted("samples", 75, 100, 125, 250, 500),
         {"samples": 2000, "seed": 1},
         quantity="probability",
     ),

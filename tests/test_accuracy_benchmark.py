@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import kerasxai
-from benchmarks import accuracy
+from benchmarks import accuracy, shapes_models
 from benchmarks.accuracy_cases import LADDERS, Estimator, Ladder
 
 TINY = (
@@ -103,3 +103,71 @@ def test_every_estimator_has_options_of_its_method(ladder: Ladder, model: Any) -
     for estimator in ladder.estimators:
         for _, step in ladder.steps:
             kerasxai.Explainer(model, ladder.method or ladder.name, **smooth, **estimator.options, **step)
+
+
+def test_strides_are_the_same_share_of_every_side() -> None:
+    ladders = {ladder.name: ladder for ladder in LADDERS if ladder.name != "occlusion"}
+    assert all(ladder.at_side(96) == ladder for ladder in ladders.values())
+    plain, coarse = (ladder.at_side(96) for ladder in LADDERS if ladder.name == "occlusion")
+    assert [options["stride"] for _, options in plain.steps] == [14, 10, 7] and plain.reference == {"stride": 3}
+    assert coarse.estimators[1].options == {"stride": 3, "refine_from": 0.7}
+    assert [ladder.at_side(224) for ladder in LADDERS] == list(LADDERS)
+
+
+def test_a_table_of_some_methods_has_a_key_of_its_own(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, model(keras.layers.Rescaling(1 / 255)(inputs)))
+    monkeypatch.setattr(accuracy, "LADDERS", TINY)
+    monkeypatch.setattr(accuracy, "load_classifier", lambda _: model)
+    arguments = argparse.Namespace(
+        model="net", images=["example:cat"], batch_size=8, out=tmp_path, trained=tmp_path, quick=False
+    )
+
+    def measured(*methods: str) -> Any:
+        arguments.methods = list(methods)
+        (table,) = accuracy.run(arguments)
+        return table
+
+    every, some = measured("rise", "smoothgrad", "occlusion"), measured("rise", "occlusion")
+    assert every.key == f"{model.name}-1" and some.key == f"{model.name}-1-rise-occlusion"
+    assert every.title.endswith("1 image") and some.title.endswith("1 image, rise, occlusion")
+    # Rows that are stored in the folder, but of a method that was not asked for, are left out.
+    assert some.rows == tuple(row for row in every.rows if row[0] != "smoothgrad")
+
+
+def test_drawn_images_are_the_same_each_time_and_differ_between_splits() -> None:
+    images, labels = shapes_models.drawn("test", 9)
+    assert images.shape == (9, 96, 96, 3) and images.dtype == np.uint8 and labels.tolist() == [*range(8), 0]
+    np.testing.assert_array_equal(images[:2], shapes_models.drawn("test", 2)[0])
+    assert not np.array_equal(images[0], images[8]) and not np.array_equal(images, shapes_models.drawn("train", 9)[0])
+
+
+def test_a_backbone_is_trained_once_and_measured_on_ten_drawn_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shapes_models, "TEST", 16)
+    monkeypatch.setattr(accuracy, "LADDERS", TINY[-1:])
+    trainings = []
+
+    def fitted(backbone: str, count: int, epochs: int) -> keras.Model:
+        trainings.append(backbone)
+        inputs = keras.Input((96, 96, 3))
+        pooled = keras.layers.AveragePooling2D(32)(keras.layers.Rescaling(1 / 255)(inputs))
+        outputs = keras.layers.Dense(8, activation="softmax")(keras.layers.Flatten()(pooled))
+        model = keras.Model(inputs, outputs, name=backbone)
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    monkeypatch.setattr(shapes_models, "fitted_model", fitted)
+    model, correct = shapes_models.trained("Net", tmp_path)
+    images, labels = shapes_models.drawn("test", 16)
+    assert correct == pytest.approx((model.predict(images, verbose=0).argmax(1) == labels).mean())
+    arguments = argparse.Namespace(
+        model="shapes:Net", images=None, methods=["occlusion"], batch_size=64, out=tmp_path / "rows", trained=tmp_path
+    )
+    table = accuracy._measured(arguments)
+    assert trainings == ["Net"]
+    assert table.key == "Net-10" and f"its accuracy on 16 test images is {correct:.3f}" in table.notes[0]
+    assert "shapes:0, shapes:1" in table.notes[1]
