@@ -228,8 +228,8 @@ DRAWN: dict[str, Callable[[Path], None]] = {
 }
 """What `make gallery` draws."""
 MADE = {
-    "captions": Made(["caption --out {out}"], {"captions.png": "gallery_gradcam.png"}),
-    "answers": Made(["vqa --method hirescam --out {out}"], {"answers.png": "gallery_hirescam.png"}),
+    "captions": Made(["caption --gallery 3 --out {out}"], {"captions.png": "gallery_gradcam.png"}),
+    "answers": Made(["vqa --method hirescam --gallery 3 --out {out}"], {"answers.png": "gallery_hirescam.png"}),
     "segmentation": Made(
         [
             "train --data shapes_two --labels multi --out {out}/classifier",
