@@ -94,6 +94,7 @@ def _family(family: str, rows: list[Method]) -> str:
     names = ", ".join(row.name for row in rows)
     # `make gallery` draws it.
     lines = [f"# {names}", "", f"![{names} of a photograph of a cat]({family}.webp)", ""]
+    lines += ["The explained class is the predicted one of EfficientNet-Lite0, Egyptian cat.", ""]
     for row in rows:
         module, _, function = row.reference.partition(":")
         lines += [f"## `{row.name}`", "", row.summary, "", f"Paper: {row.paper}. Needs: {row.needs}.", ""]
