@@ -2,6 +2,9 @@
 
 `keras.models.load_model` finds registered classes only. For `import kerasxai` to be enough, and still import neither
 Keras nor TensorFlow, the modules with such classes are imported right after Keras.
+
+Where one of them is the first module of a program that imports Keras, it would be imported a second time while its own
+import has only begun. Keras is imported before these modules for that reason.
 """
 
 import importlib
@@ -27,6 +30,17 @@ _NAMES = (
     "spg",
 )
 MODULES = tuple(f"kerasxai.models.{name}" for name in _NAMES)
+_IMPORTED_BY_THESE = (
+    "engine.dilation",
+    "engine.images.video_frames",
+    "engine.keras_internals",
+    "engine.tracing",
+    "models.graph",
+    "models.label_aware",
+    "models.model_cloning",
+)
+NEED_KERAS = frozenset(MODULES) | {f"kerasxai.{name}" for name in _IMPORTED_BY_THESE}
+"""The modules with registered classes, and those that they import, which import Keras or TensorFlow themselves."""
 
 
 def _register() -> None:
@@ -34,8 +48,29 @@ def _register() -> None:
         importlib.import_module(module)
 
 
+class _KerasFirst(importlib.abc.Loader):
+    """Loader of a module of `NEED_KERAS` that imports Keras first, and with it the module."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self._loader = loader
+        self._spec: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        importlib.import_module("keras")
+        module = sys.modules.get(spec.name)
+        self._spec = None if module is None else module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        if self._spec is None:
+            self._loader.exec_module(module)
+        else:
+            # It is complete, but the import has given it the spec of this loader.
+            module.__spec__ = self._spec
+
+
 class _AfterKeras(importlib.abc.MetaPathFinder):
-    """Meta path finder that leaves the import of Keras to the other finders, and registers the layers after it."""
+    """Meta path finder that leaves imports to the other finders, and registers the layers after that of Keras."""
 
     def __init__(self) -> None:
         self.searching = False
@@ -43,14 +78,16 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "keras" or self.searching:
+        if (fullname != "keras" and fullname not in NEED_KERAS) or self.searching:
             return None
         self.searching = True
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
             self.searching = False
-        if spec is not None and spec.loader is not None:
+        if spec is not None and spec.loader is not None and fullname != "keras":
+            spec.loader = _KerasFirst(spec.loader)
+        elif spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
             def exec_module(module: ModuleType) -> None:

@@ -1,0 +1,39 @@
+"""Classes of the package are registered with Keras, whatever a program imports first."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import importlib, sys
+import kerasxai
+before = set(sys.modules)
+import keras
+registered = set(keras.saving.get_custom_objects())
+needed = sorted(name for name in set(sys.modules) - before if name.startswith("kerasxai."))
+for name in needed:
+    # As in a new program: the parts of Keras stay, its own module is imported again.
+    for loaded in [one for one in sys.modules if one == "keras" or one.split(".")[0] == "kerasxai"]:
+        del sys.modules[loaded]
+    keras.saving.get_custom_objects().clear()
+    module = importlib.import_module(name)
+    assert module is sys.modules[name] and module.__spec__ is not None, name
+    assert "_KerasFirst" not in repr(module.__spec__.loader), name
+    importlib.import_module("keras")
+    missing = registered - set(keras.saving.get_custom_objects())
+    assert not missing, (name, missing)
+    assert not any(type(finder).__name__ == "_AfterKeras" for finder in sys.meta_path), name
+print(len(needed), len(registered))
+"""
+
+
+def test_any_module_may_be_the_first_that_imports_keras() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules, classes = (int(word) for word in done.stdout.split())
+    assert modules > 20 and classes > 10
+
+
+def test_public_names_are_imported_before_keras() -> None:
+    program = "from kerasxai.models import ACoLModel, is_multi_label; import keras; print(ACoLModel.__mro__)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and "keras.src" in done.stdout, done.stderr
