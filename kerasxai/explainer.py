@@ -267,7 +267,8 @@ class Explainer:
         """Makes the choice of `refine="auto"` for all later calls, in place of their first images.
 
         Args:
-            images: As for a call, 32 of all classes for example: the first ones of a folder are of few.
+            images: As for a call, 32 of all classes for example: the first ones of a folder are of few. Those of
+                several calls of this method count together.
 
         Example:
             >>> explainer = kerasxai.Explainer(model, "cam", refine="auto")
@@ -277,6 +278,7 @@ class Explainer:
             return
         _check_eager()
         model, batch = self._model.for_inputs(images, self.image_input)
+        self._check_kind(len(batch.images.shape))
         assert isinstance(model, TracedModel)
         for part in model.parts(batch):
             observe(model, self._preprocessed(part))

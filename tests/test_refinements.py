@@ -8,7 +8,6 @@ import pytest
 import zoo
 from skimage.filters import threshold_multiotsu, threshold_otsu
 from sklearn.linear_model import Ridge
-from sklearn.metrics import cohen_kappa_score
 
 import kerasxai
 from kerasxai.engine.observer import Observer
@@ -17,7 +16,6 @@ from kerasxai.engine.traced_model import TracedModel
 from kerasxai.localization import heatmap_to_boxes, heatmap_to_mask
 from kerasxai.methods.segmentation import slic_superpixels
 from kerasxai.refinements import REFINEMENTS
-from kerasxai.refinements.automatic import AGREEMENT, Recognition
 from kerasxai.refinements.averages import flip, resized, scales, shifts
 from kerasxai.refinements.components import first_component
 from kerasxai.refinements.cuts import cheapest_cut, graphcut
@@ -301,57 +299,6 @@ def test_the_discriminant_reads_its_features_from_a_pass_of_the_method(twins: An
     monkeypatch.setattr(Observer, "awaits", lambda *_: False)
     alone = kerasxai.Explainer(twins[0], "cam", refine=chain)(images)
     np.testing.assert_allclose(shared.heatmaps, alone.heatmaps, rtol=1e-4, atol=1e-6)
-
-
-def of_contrast(border: float, ending: str = "softmax") -> keras.Model:
-    """Returns a model that tells strong fine contrast from weak: the mean of a rectified Laplacian above a border."""
-    inputs = keras.Input((32, 32, 3))
-    x = keras.layers.Conv2D(2, 3, padding="same", activation="relu", name="map")(inputs)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, keras.layers.Dense(2, activation=ending)(x))
-    laplacian = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]])[..., None, None] / 3
-    kernel = np.concatenate([laplacian, -laplacian], -1).repeat(3, 2)
-    weights = np.array([[9, -9], [9, -9]]), np.array([-9 * border, 9 * border])
-    model.set_weights([kernel, np.zeros(2), *weights])
-    return model
-
-
-@pytest.mark.parametrize(("border", "chosen"), [(0.3, "best"), (2.0, "graphcut")], ids=["recognizes", "does not"])
-def test_auto_is_best_only_if_enlarged_images_are_recognized(border: float, chosen: str) -> None:
-    fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
-    fine[::2] *= 0.01
-    model = of_contrast(border)
-    assert model.predict_on_batch(fine).argmax(1).tolist() == [1, 0] * 4
-    explainer = kerasxai.Explainer(model, "cam", refine="auto", batch_size=6)
-    found = explainer(fine, 0)
-    assert found.notes["auto"] == chosen and (found.notes["agreement"] > AGREEMENT) == (chosen == "best")
-    expected = kerasxai.Explainer(model, "cam", refine=chosen)(fine, 0)
-    np.testing.assert_allclose(found.heatmaps, expected.heatmaps, rtol=1e-4, atol=1e-6)
-    one = explainer(fine[:1], 0)
-    np.testing.assert_allclose(one.heatmaps, expected.heatmaps[:1], rtol=1e-4, atol=1e-6)
-    whole = kerasxai.Explainer(model, "cam", refine="auto", batch_size=8)(fine, 0)
-    before = kerasxai.Explainer(model, "cam", refine="auto", batch_size=3)
-    before.choose_refinement(fine)
-    assert before(fine[:1], 0).notes["agreement"] == whole.notes["agreement"], "not of the first image"
-
-
-def test_auto_cuts_the_maps_of_models_with_several_labels_an_image() -> None:
-    fine = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype(np.float32)
-    model = of_contrast(0.3, "sigmoid")
-    found = kerasxai.Explainer(model, "cam", refine="auto")(fine, 0)
-    assert found.notes["auto"] == "graphcut" and "several classes" in found.notes["without_best"]
-    expected = kerasxai.Explainer(model, "cam", refine="graphcut")(fine, 0)
-    np.testing.assert_array_equal(found.heatmaps, expected.heatmaps)
-
-
-def test_agreement_is_counted_beyond_chance() -> None:
-    before = [0, 0, 1, 1, 2, 2]
-    assert Recognition(3, before, before).agreement() == 1
-    assert Recognition(3, before, [1] * 6).agreement() == pytest.approx(0)
-    assert Recognition(2, [1] * 6, [1] * 6).agreement() == 1, "a folder of one class"
-    assert Recognition(2, [1] * 6, [0] * 6).agreement() == -1
-    labels, other = before + [0, 1, 2] * 2, [0, 0, 1, 1, 2, 0, 0, 1, 1, 0, 2, 2]
-    assert Recognition(3, labels, other).agreement() == pytest.approx(cohen_kappa_score(labels, other))
 
 
 def test_the_discriminant_fills_an_object_from_a_heatmap_of_its_middle(twins: Any) -> None:

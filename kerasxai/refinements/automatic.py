@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from kerasxai.engine.outputs.checks import all_classes
 from kerasxai.refinements.sizes import enlarged
-from kerasxai.tools.errors import KerasxaiError
+from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 
 if TYPE_CHECKING:
     from kerasxai.engine.samples import Samples
@@ -35,11 +34,13 @@ class Recognition:
         classes: How many classes the model has.
         before: The predictions for the images.
         after: Those for the enlarged images.
+        is_final: Whether the images were given for the choice, so that those of later calls do not change it.
     """
 
     classes: int = 0
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
+    is_final: bool = False
 
     def agreement(self) -> float:
         """Return the share of equal predictions beyond chance, 1 for all and about 0 for chance.
@@ -90,16 +91,28 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
 
 
 def observe(model: TracedModel, batch: Samples) -> None:
-    """Predict images for the choice of `auto`, which is then not made on those that are explained first.
+    """Predict images for the choice of `auto`, which is then made on these and not on those that are explained.
+
+    Images without finite numbers are left out.
 
     Args:
         model: The model.
-        batch: The images.
+        batch: The images, in addition to those of earlier calls.
     """
-    # The reason against `best` is recorded when images are explained.
-    with contextlib.suppress(KerasxaiError):
-        if not _is_of_several_labels(model):
-            _predict(model, batch, _recognition(model))
+    if _is_of_several_labels(model):
+        return
+    known = _recognition(model)
+    found = known if known.is_final else Recognition(is_final=True)
+    try:
+        _predict(model, batch, found)
+    except NotFiniteError:
+        for row in range(len(batch) if len(batch) > 1 else 0):
+            observe(model, batch.take(slice(row, row + 1)))
+    except KerasxaiError:
+        # The reason against `best` is recorded when images are explained.
+        return
+    else:
+        vars(known).update(vars(found))
 
 
 def _is_of_several_labels(model: TracedModel) -> bool:
@@ -123,7 +136,7 @@ def _chosen(model: TracedModel, batch: Samples) -> str:
 def _agreement(model: TracedModel, batch: Samples) -> float:
     """Return the agreement over the images so far, after those of the batch were added if they are too few."""
     known = _recognition(model)
-    if len(known.before) < ENOUGH:
+    if not known.is_final and len(known.before) < ENOUGH:
         _predict(model, batch.take(slice(MOST)), known)
     return known.agreement()
 
@@ -131,6 +144,10 @@ def _agreement(model: TracedModel, batch: Samples) -> float:
 def _recognition(model: TracedModel) -> Recognition:
     key = ("auto", *(alteration.name for alteration in model.alterations))
     known = model.learned.setdefault(key, Recognition())
+    # A choice on given images is for altered copies as well.
+    given = model.learned.get(("auto",))
+    if isinstance(given, Recognition) and given.is_final:
+        return given
     assert isinstance(known, Recognition)
     return known
 
