@@ -26,6 +26,7 @@ from kerasxai.streaming.config import shard_count
 from kerasxai.streaming.maps import MapWriter, scaled
 from kerasxai.streaming.resizing import fitted
 from kerasxai.streaming.shards import Shard, ShardFolder
+from kerasxai.tools import folders
 from kerasxai.tools.folders import LOCK, locked
 
 IMAGES = 23
@@ -136,6 +137,29 @@ def test_a_process_waits_for_another_that_joins_the_tables(
         monkeypatch.setattr("time.sleep", lambda seconds: other.submit(lock.close).result())
         assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
     assert content(out) == content(whole)
+
+
+def test_a_lock_that_is_removed_at_this_moment_stops_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = folders._make
+
+    def removed(path: Path) -> list[Path]:
+        parents = made(path)
+        if path.name.startswith(".lock-"):
+            path.rmdir()
+        return parents
+
+    shards = ShardFolder(tmp_path / "out", {}, images=4, shards=2)
+    monkeypatch.setattr(folders, "_make", removed)
+    computed: list[Shard] = []
+    shards.compute([0, 1], computed.append)
+    assert not computed
+    for number in range(2):
+        shards.shard(number).folder.mkdir()
+    (shards.out / ".lock-shard-1-of-2").mkdir()
+    with shards.joining() as joined:
+        assert len(joined) == 2
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

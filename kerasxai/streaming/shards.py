@@ -112,7 +112,7 @@ class ShardFolder:
             raise KerasxaiError(f"expected {self.shards} shards in {self.out}, got {self.shards - len(left)}")
         with _waiting(self.out):
             for lock in self.out.glob(".lock-*"):
-                with contextlib.suppress(LockedError, FileNotFoundError), locked(lock):
+                with contextlib.suppress(LockedError), locked(lock):
                     pass
                 _remove_empty(lock)
             yield [self.shard(number) for number in range(self.shards)]
@@ -149,8 +149,7 @@ class ShardFolder:
             stack.callback(_remove_empty, lock)
             try:
                 stack.enter_context(locked(lock))
-            except (LockedError, FileNotFoundError):
-                # Not found: another process has released the lock, and removed its folder, at this moment.
+            except LockedError:
                 yield None
                 return
             # Looked up under the lock: another process may have completed the shard in the meantime.

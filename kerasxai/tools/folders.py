@@ -150,6 +150,9 @@ def _take(path: Path) -> int:
                     return handle
             if handle is not None:
                 os.close(handle)
+    except FileNotFoundError:
+        # Another process has released its lock, and removed the folder that this left empty, at this moment.
+        raise LockedError(f"cannot write {path.parent}: another process has just removed it; try again") from None
     except OSError as error:
         raise cannot("write", path.parent, error) from error
 
