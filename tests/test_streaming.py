@@ -27,6 +27,7 @@ from kerasxai.streaming.maps import MapWriter, scaled
 from kerasxai.streaming.resizing import fitted
 from kerasxai.streaming.shards import Shard, ShardFolder
 from kerasxai.tools import folders
+from kerasxai.tools.files import temporary_prefix
 from kerasxai.tools.folders import LOCK, locked
 
 IMAGES = 23
@@ -116,10 +117,12 @@ def test_what_killed_calls_left_is_removed(is_joined: bool, folder: Path, whole:
     for lock in (out / ".lock-shard-4-of-5", out):
         lock.mkdir(exist_ok=True)
         (lock / LOCK).write_text(f"{process.pid} {socket.gethostname()}\n")
-    for name in (f".tmp-{process.pid}-3.parquet", f".tmp-{os.getpid()}-9.png", ".tmp-mine.png"):
+    own, other = temporary_prefix(), ".tmp-0123abcd-"
+    # Of a living process, of another machine, and of the user.
+    kept = {f"{own}{os.getpid()}-9.png", f"{other}{process.pid}-3.parquet", f".tmp-{process.pid}-3.parquet"}
+    for name in (f"{own}{process.pid}-3.parquet", *kept):
         (out / name).touch()
     assert explain(folder, out, "--shards", "5", "--batch-size", "4") == 1
-    kept = {f".tmp-{os.getpid()}-9.png", ".tmp-mine.png"}
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()} | kept
     assert content(out) == content(whole)
 

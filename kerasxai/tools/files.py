@@ -6,10 +6,13 @@ File names may contain bytes that are not UTF-8. Python represents them as lone 
 
 import contextlib
 import csv
+import functools
+import hashlib
 import itertools
 import json
 import math
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -41,7 +44,7 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     """
     path = Path(path)
     # Short, because `path` may have the longest name that the file system allows; numbered, because of threads.
-    temporary = path.with_name(f".tmp-{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
+    temporary = path.with_name(f"{temporary_prefix()}{os.getpid()}-{next(_NUMBERS)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -51,6 +54,13 @@ def atomic_path(path: StrPath) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def temporary_prefix() -> str:
+    """Return how the names of the temporary files of this machine begin, before the number of the process."""
+    # A process of another machine, or container, that shares the folder may have the same number.
+    return f".tmp-{hashlib.sha256(os.fsencode(socket.gethostname())).hexdigest()[:8]}-"
 
 
 def cannot(do: str, path: StrPath, error: Exception) -> KerasxaiError:

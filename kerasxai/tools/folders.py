@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.files import StrPath, cannot
+from kerasxai.tools.files import StrPath, cannot, temporary_prefix
 
 try:
     import fcntl
@@ -24,8 +24,8 @@ LOCK = ".kerasxai-lock"
 _GRACE = 10.0
 # Errors of file systems without locks, such as some network file systems.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP}
-# The names of `kerasxai.tools.files.atomic_path`, with the number of the process.
-_TEMPORARY = re.compile(r"\.tmp-(\d+)-\d+(\..*)?", re.DOTALL)
+# The rest of the names of `kerasxai.tools.files.atomic_path`, from the number of the process on.
+_TEMPORARY = re.compile(r"(\d+)-\d+(\..*)?", re.DOTALL)
 # The folders locked by this process, with the thread and the number of nested locks.
 _locked: dict[Path, tuple[int, int]] = {}
 
@@ -78,9 +78,10 @@ def _remove(folders: list[Path]) -> None:
 
 
 def _remove_temporary(folder: Path) -> None:
-    """Remove the temporary files of killed processes, which may be as large as a model."""
-    for path in folder.glob(".tmp-*"):
-        match = _TEMPORARY.fullmatch(path.name)
+    """Remove the temporary files of killed processes of this machine, which may be as large as a model."""
+    prefix = temporary_prefix()
+    for path in folder.glob(f"{prefix}*"):
+        match = _TEMPORARY.fullmatch(path.name.removeprefix(prefix))
         # Callbacks write without a lock, so the files of a living process stay.
         if match and not _is_alive(int(match[1])):
             with contextlib.suppress(OSError):
