@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from squares import write_squares
 from tiny_backbone import in_backbones
 
 import kerasxai
@@ -43,17 +43,7 @@ def tiny_row() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Noise with a bright square, red, green or blue; the classes have 12, 6 and 3 images."""
-    folder = tmp_path_factory.mktemp("squares")
-    generator = np.random.default_rng(0)
-    for split in ("train", "validation"):
-        for channel, (label, count) in enumerate((("a", 12), ("b", 6), ("c", 3))):
-            (folder / split / label).mkdir(parents=True)
-            for number in range(count):
-                image = generator.integers(0, 140, (SIDE, SIDE, 3), dtype=np.uint8)
-                x, y = generator.integers(0, SIDE - 12, 2)
-                image[y : y + 12, x : x + 12, channel] = 230
-                Image.fromarray(image).save(folder / split / label / f"{number}.png")
+    folder = write_squares(tmp_path_factory.mktemp("squares"), SIDE)
     return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, batch_size=8)
 
 

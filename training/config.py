@@ -98,6 +98,8 @@ class TrainConfig(RunConfig):
             it at the peak rate (L2-SP, Li 2018, arXiv:1802.01483); None: 0.01 after a probe, else 0.
         averages: Number of weighted averages of the models before and after the second phase that are tried, as in
             Wortsman 2022, arXiv:2109.01903; None: 1 after a probe, else 0. One that is better on validation is kept.
+        finetunings: How often the second phase trains after a probe, each time from it, in another order; the averages
+            are those with the mean of all (Wortsman 2022, arXiv:2203.05482); None: 1.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
@@ -223,6 +225,12 @@ class TrainConfig(RunConfig):
         TRAINING,
         None,
         limits=Limits(least=0, most=99),
+    )
+    finetunings: int | None = setting(
+        "how often the second phase trains from the probe; their mean is averaged with it (default: 1)",
+        TRAINING,
+        None,
+        limits=Limits(least=1, most=99),
     )
     optimizer: str = setting(f"one of {', '.join(OPTIMIZERS)}", TRAINING, "adamw", choices=OPTIMIZERS)
     schedule: str = setting(f"learning rate schedule: {', '.join(SCHEDULES)}", TRAINING, "cosine", choices=SCHEDULES)

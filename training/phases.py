@@ -15,7 +15,7 @@ from kerasxai.engine.images.builtin_preprocessing import range_is_known
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
 from kerasxai.tools.log_services import has_tensorboard
-from kerasxai.training.averages import START, run_averages
+from kerasxai.training.averages import START, end_of, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed_run import Epochs, fit_phase
 from kerasxai.training.losses import keras_loss
@@ -38,7 +38,7 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
         phase: One of `PHASES`.
         model: The new model of a run without epochs.
     """
-    config, folder = run.config, run.folder
+    folder = run.folder
     start, end = run.plan.epochs_of(phase)
     done = len(folder.rows_of(phase))
     # Averages are tried all, since they do not follow one from another.
@@ -56,25 +56,41 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     if phase == "average":
         run_averages(run, callbacks_of(run, phase))
         return
-    if done:
-        # Continue: the checkpoint of the last epoch, with the state of its optimizer.
-        model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
-    else:
-        if phase == "finetune" and run.plan.averages:
-            folder.keep_copy(START)
-        # A phase starts from the best epoch so far, not from the last one, with a new optimizer.
-        model = models.load(folder.best) if folder.rows or model is None else model
-        prepare(model, config, run.plan, phase, run.steps * (end - start), run.positive_weights)
+    if phase == "finetune" and run.plan.averages and not done:
+        folder.keep_copy(START)
     if phase == "head" and run.plan.probe:
+        model = _begun(run, phase, model, end - start)
         run_probe(run, model, callbacks_of(run, phase))
         return
+    length = run.plan.epochs if phase == "finetune" else end - start
+    for begin in range(done - done % length, end - start, length):
+        if done > begin:
+            # Continue: the checkpoint of the last epoch, with the state of its optimizer.
+            model = models.load(folder.checkpoint(folder.rows[-1]["epoch"]), compile=True)
+        else:
+            if begin:
+                folder.keep_copy(end_of(begin // length - 1), folder.checkpoint(folder.rows[-1]["epoch"]))
+            model = _begun(run, phase, model, length, again=begin > 0)
+        # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a
+        # continued run see the batches that it would have seen, and each fine-tuning others.
+        first = start + max(done, begin)
+        # A probe reads no batch of these.
+        passes = first - run.plan.head_epochs if run.plan.probe else first
+        epochs = Epochs(first, start + begin + length, passes)
+        fit_phase(run, model, epochs, given, validation_data(run), callbacks_of(run, phase))
+        done = begin + length
 
-    # Order and augmentation depend on the number of the pass, so that skipping the completed passes makes a continued
-    # run see the batches that it would have seen.
-    first = start + done
-    # A probe reads no batch of these.
-    passes = first - run.plan.head_epochs if run.plan.probe else first
-    fit_phase(run, model, Epochs(first, end, passes), given, validation_data(run), callbacks_of(run, phase))
+
+def _begun(run: Run, phase: str, model: keras.Model | None, epochs: int, *, again: bool = False) -> keras.Model:
+    """Return the model that a phase begins with, compiled: the best so far, `again` that of the probe."""
+    folder = run.folder
+    if again:
+        model = models.load(folder.checkpoints / START)
+    elif folder.rows or model is None:
+        # Not the last epoch's, and with a new optimizer.
+        model = models.load(folder.best)
+    prepare(model, run.config, run.plan, phase, run.steps * epochs, run.positive_weights)
+    return model
 
 
 def loss_of(config: TrainConfig, plan: Plan, positive_weights: NDArray[np.float32] | None = None) -> keras.losses.Loss:

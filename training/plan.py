@@ -29,6 +29,7 @@ class Defaults:
     finetune_share: float
     label_smoothing: float
     averages: int
+    finetunings: int
     start_decay: float
     monitor: str
     patience: int
@@ -42,6 +43,7 @@ AFTER_PROBE = Defaults(
     finetune_share=0.35,
     label_smoothing=0.1,
     averages=1,
+    finetunings=1,
     start_decay=0.01,
     # The probe is fitted without label smoothing, its strength chosen by validation loss: only losses at the best
     # temperature can be compared with its own.
@@ -56,6 +58,7 @@ AFTER_EPOCHS = Defaults(
     finetune_share=0.5,
     label_smoothing=0.0,
     averages=0,
+    finetunings=1,
     start_decay=0.0,
     monitor="val_loss",
     patience=5,
@@ -83,7 +86,7 @@ class Plan(Defaults):
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
         lengths = {
             "head": self.head_epochs,
-            "finetune": self.epochs,
+            "finetune": self.epochs * self.finetunings,
             "average": self.averages,
             "pseudo": self.epochs * self.has_pseudo,
         }
@@ -120,12 +123,24 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
     if not (values["epochs"] and head_epochs):
         # Without a phase on each side there are no two models.
         values["averages"] = 0
+    _check_finetunings(values["finetunings"], values["averages"], probe, config.patience)
     return Plan(
         probe=probe,
         head_epochs=min(head_epochs, 1) if probe else head_epochs,
         has_pseudo=config.label_fraction < 1,
         **values,
     )
+
+
+def _check_finetunings(finetunings: int, averages: int, probe: bool, patience: int | None) -> None:
+    """Refuse several fine-tunings that would not start from a probe, or would not be averaged."""
+    if finetunings == 1:
+        return
+    if not (probe and averages):
+        lacking = "a probe" if not probe else "averages"
+        raise KerasxaiError(f"finetunings must be 1 without {lacking}, got {finetunings}")
+    if patience is not None:
+        raise KerasxaiError(f"patience must be omitted with {finetunings} fine-tunings, which all end, got {patience}")
 
 
 def _obstacle(config: TrainConfig, feature_stride: int) -> str | None:
