@@ -175,6 +175,21 @@ def test_help_about_limits_says_which_images_are_measured() -> None:
     assert helps == {"maximum number of measured images of each split; of a folder they are spread evenly over it"}
 
 
+@pytest.mark.parametrize("count", [0, 1, np.int64(3), 8, 100])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_any_number_of_samples_is_read(sorted_folder: tuple[Path, Path], count: int, shuffle: bool) -> None:
+    dataset = data.open(str(sorted_folder[0]), boxes_csv=str(sorted_folder[1]))
+    samples = dataset.samples("test", part=count, shuffle=shuffle)
+    batches = list(dataset.batches("test", 8, 3, part=count, shuffle=shuffle).as_numpy_iterator())
+    expected = min(int(count), dataset.info.splits["test"])
+    assert len(list(samples)) == sum(len(batch["label"]) for batch in batches) == expected
+
+
+def test_a_number_of_samples_of_an_unknown_split(sorted_folder: tuple[Path, Path]) -> None:
+    with pytest.raises(KerasxaiError, match=r"expected a known split of .*, got 'tset'"):
+        data.open(str(sorted_folder[0])).samples("tset", part=2)
+
+
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_refinements_are_chosen_on_images_of_all_classes(
     sorted_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, batch_size: int

@@ -123,11 +123,12 @@ class ImageDataset:
             TensorShape([160, 160, 3])
         """
         mix = seed if shuffle else None
-        if isinstance(part, int):
+        if isinstance(part, int | np.integer):
             if part < 0:
                 raise KerasxaiError(f"part must be 0 samples or more, got {part}")
             # Limited here alone: the first samples of a folder are of its first classes.
-            samples = self._read(split, with_annotations, mix, self.spread(split, part)).take(part)
+            # For none as for one: the columns of no sample have no type.
+            samples = self._read(split, with_annotations, mix, self.spread(split, max(1, part))).take(part)
         else:
             samples = self._read(split, with_annotations, mix, part)
         samples = samples.map(lambda sample: {key: value for key, value in sample.items() if key != "index"})
@@ -248,13 +249,19 @@ class ImageDataset:
             split: As for `kerasxai.data.load`.
             count: The number of samples; None for all.
 
+        Raises:
+            KerasxaiError: There is no such split.
+
         Example:
             >>> kerasxai.data.open("photos/").spread("test", 4)  # doctest: +SKIP
             [12, 40, 71, 101]
         """
         if count is None or not self.is_sorted:
             return None
-        total = self.info.splits[_full_name(split)]
+        name = _full_name(split)
+        if name not in self.info.splits:
+            raise unknown(f"split of {self.info.name}", name, self.info.splits)
+        total = self.info.splits[name]
         return None if count >= total else spread_over_positions(total, count).tolist()
 
     def check_images(self, splits: Iterable[str]) -> None:
