@@ -22,6 +22,7 @@ import kerasxai
 from kerasxai import KerasxaiError, data
 from kerasxai.cli import main, parser_of
 from kerasxai.engine.images.image_input import ImageInput, image_input
+from kerasxai.evaluation.evaluate import Evaluator
 from kerasxai.streaming.config import shard_count
 from kerasxai.streaming.maps import MapWriter, scaled
 from kerasxai.streaming.resizing import fitted
@@ -326,6 +327,17 @@ def test_figures_of_shards_are_those_of_one_piece(measured: Path, tmp_path: Path
     before = {path: path.stat().st_mtime_ns for path in out.glob("shard-*/*")}
     assert evaluate(measured, out, "--shards", "5") == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before and figures(out) == figures(whole)
+
+
+def test_a_refinement_is_chosen_once_and_only_to_explain(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(Evaluator, "choose_refinements", lambda _: chosen.append(1))
+    words = ["--refine", "auto", "--shards", "2"]
+    assert evaluate(measured, tmp_path / "out", *words) == 0 and len(chosen) == 1
+    # Nothing is left to explain.
+    assert evaluate(measured, tmp_path / "out", *words) == 0 and len(chosen) == 1
 
 
 def test_shards_of_some_images_measure_those_of_one_piece(measured: Path, tmp_path: Path) -> None:

@@ -88,13 +88,18 @@ class EvaluateTask:
             table.add(null_for_nan(records))
         write_json(shard.folder / _TOTALS, self._method.totals())
 
-    def choose(self) -> None:
-        """Choose the threshold, or read the one that was chosen for another shard."""
+    def choose(self, explains: bool = True) -> None:
+        """Choose the threshold, or read the one that was chosen for another shard.
+
+        Args:
+            explains: Whether images are explained afterwards.
+        """
         if self._is_chosen:
             return
-        # Not kept in a file: each process makes the same choice.
-        self._evaluator.choose_refinements()
         path = self.out / _CHOICE
+        if explains or not path.exists():
+            # Not kept in a file: each process makes the same choice.
+            self._evaluator.choose_refinements()
         if not path.exists():
             # Processes that share the folder wait for no one: each that begins before the file is there measures the
             # tuning split, and all take the first result.
@@ -118,7 +123,7 @@ class EvaluateTask:
             settings: Everything that the figures depend on.
             about: Entries to keep with the figures.
         """
-        self.choose()
+        self.choose(explains=False)
         self._method.begin()
         for shard in shards:
             rows = [_record(row) for row in read_rows(shard.folder / RECORDS, _COLUMNS)]
