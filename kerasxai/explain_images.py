@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kerasxai import models, viz
+from kerasxai.data.choosing import spread_over_positions
 from kerasxai.data.examples import example_or_file
 from kerasxai.data.finding import find_images, no_images
 from kerasxai.data.images import SUFFIXES, read_image
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOG = logging.getLogger(__name__)
+# How many images refine="auto" is chosen on.
+_CHOOSING = 32
 
 Images: TypeAlias = "StrPath | Sequence[StrPath] | NDArray[Any]"
 """Files, a folder, or arrays: one image `(H, W, C)`, or several `(N, H, W, C)`."""
@@ -190,7 +193,10 @@ def _explained(
     labels: ArrayLike | None,
 ) -> Explanation:
     resized = np.stack([taken.resized(image) for image in pixels])
-    explanation = explainer(taken.taken(resized), target)
+    given = taken.taken(resized)
+    # The first images of a folder are of its first classes.
+    explainer.choose_refinement(given[spread_over_positions(len(given), _CHOOSING)])
+    explanation = explainer(given, target)
     known = None if labels is None else np.asarray(labels, np.int64)
     if known is not None and known.shape != (len(pixels),):
         raise KerasxaiError(f"expected one label for each of {len(pixels)} images, got shape {known.shape}")

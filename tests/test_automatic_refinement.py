@@ -88,6 +88,14 @@ def test_a_choice_replaces_that_on_the_first_images() -> None:
     assert before != after[0] == after[1]
 
 
+def test_many_images_of_one_call_are_spread_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kerasxai.explain_images._CHOOSING", 3)
+    # The first three are of weak contrast.
+    images = of_contrasts()[[0, 3, 6, 1, 4, 7, 2, 5, 8]]
+    found = kerasxai.explain(of_contrast(2.0), images, "cam", refine="auto", batch_size=3)
+    assert found.notes["agreement"] == pytest.approx(1 / 3)
+
+
 def test_images_without_finite_outputs_are_left_out_of_the_choice() -> None:
     images = of_contrasts()
     broken, whole = (kerasxai.Explainer(of_contrast(2.0), "cam", refine="auto") for _ in range(2))

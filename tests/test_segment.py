@@ -245,6 +245,26 @@ def test_limited_images_are_spread_over_sorted_ones(
     assert segment(limited, again, Measuring(test_images=4, sheet_images=0), verbose=0)["test"] == results["test"]
 
 
+def test_a_refinement_is_chosen_on_images_of_the_whole_split(
+    config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[np.ndarray] = []
+
+    def choose(maker: object, images: np.ndarray) -> None:
+        chosen.append(images)
+        raise InterruptedError
+
+    monkeypatch.setattr(Squares, "is_sorted", True)
+    monkeypatch.setattr("kerasxai.training.segment.MOST", 4)
+    monkeypatch.setattr(segment_seeds.Explainer, "choose_refinement", choose)
+    with pytest.raises(InterruptedError):
+        segment(replace(config, refine="auto"), tmp_path / "seg", verbose=0)
+    positions = ImageDataset(source).spread("train", 4)
+    assert positions is not None
+    expected = np.stack([source.sample("train", position)["image"] for position in positions])
+    np.testing.assert_array_equal(chosen, [expected])
+
+
 def test_the_command_prints_the_table_and_adds_nothing_to_a_finished_run(
     finished: Path, config: SegmentConfig, source: Squares, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.models.trunk import trunk_of
+from kerasxai.refinements.automatic import MOST
 from kerasxai.segmentation import SeedIoU, label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import write_json
@@ -135,6 +137,7 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
     dataset.check_images(SPLITS)
     config.write(out)
 
+    _choose_refinement(run)
     tallies = {split: _seeds(run, split) for split in SPLITS}
     _fit(run, true_masks=False)
     if measuring.true_masks:
@@ -160,6 +163,13 @@ def backbone_of(config: SegmentConfig) -> str | keras.Model:
 
 def _masks(run: _Run) -> Path:
     return run.out / "pseudo_masks"
+
+
+def _choose_refinement(run: _Run) -> None:
+    """Choose the refinement `"auto"` on images of all classes, the same in a continued run."""
+    if run.maker.chooses_refinement:
+        samples = run.samples("train", annotations=False, most=MOST)
+        run.maker.choose_refinement(np.stack([sample["image"] for sample in samples.as_numpy_iterator()]))
 
 
 def _seeds(run: _Run, split: str) -> Tally:

@@ -65,6 +65,16 @@ class SeedMaker:
         self._cut = parsed_cut(config.cut)
         self._confidence = Confidence(config.foreground, config.background, config.refined)
 
+    @property
+    def chooses_refinement(self) -> bool:
+        """Whether the refinement `"auto"` is chosen on images."""
+        return self._refined is not None and self._refined.chooses_refinement
+
+    def choose_refinement(self, images: NDArray[np.uint8]) -> None:
+        """Make the choice of the refinement `"auto"` on images `(B, H, W, 3)`."""
+        if self._refined is not None:
+            self._refined.choose_refinement(images.astype(np.float32))
+
     def __call__(self, images: NDArray[np.uint8], classes: list[NDArray[np.int64]]) -> list[Seeds]:
         """Return the seeds of a batch.
 
