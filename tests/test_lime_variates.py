@@ -53,6 +53,13 @@ def test_many_samples_estimate_the_same_weights() -> None:
     assert many < few / 3
 
 
+@pytest.mark.parametrize("score", [0.0, 0.57, 1.0])
+def test_equal_scores_are_no_evidence(score: float) -> None:
+    rows = orthogonal_coalitions(50, COUNT, 0)
+    found, intercept, _ = controlled_fit(rows, np.full(50, score), 0.25, 1.0)
+    assert not found.any() and intercept == pytest.approx(score)
+
+
 def test_half_the_samples_suffice_with_orthogonal_ones() -> None:
     both = errors(controlled_fit, bent, 65, orthogonal_coalitions)
     assert both < errors(local_fit, bent, 130)

@@ -57,6 +57,9 @@ def controlled_fit(
             f"control_variate must be none for scores that are no probabilities, got scores from {scores.min():.4g} to "
             f"{scores.max():.4g}"
         )
+    if scores.min() == scores.max():
+        # The two fits of a constant would add up to rounding errors, which look like evidence.
+        return local_fit(coalitions, scores, kernel_width, alpha)
     model = LogOdds.fitted(coalitions, scores)
     many = orthogonal_coalitions(max(_PREDICTED, 10 * len(coalitions)), coalitions.shape[1], 0)
     # The ridge is as strong for each coalition as in the fit to the scores.
