@@ -19,7 +19,7 @@ from kerasxai.tools.arguments import listed, method_option, number, parse_option
 from kerasxai.tools.commands import exit_status
 from kerasxai.tools.error_reasons import reason
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.printable import printable
+from kerasxai.tools.printable import percent, printable
 from kerasxai.tools.text_tables import print_table
 
 ROOT = Path(__file__).parent.parent
@@ -244,3 +244,13 @@ def test_messages_are_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
         logging.getLogger().removeHandler(handler)
     assert capsys.readouterr() == ("epoch 1\n", "no boxes\n")
     assert logging.getLogger("kerasxai").propagate
+
+
+def test_a_given_share_is_not_rounded() -> None:
+    assert [percent(share, None) for share in (0.95, 0.999, 0.9995, 0.07, 0.29)] == [
+        "95 %",
+        "99.9 %",
+        "99.95 %",
+        "7 %",
+        "29 %",
+    ]

@@ -52,7 +52,7 @@ def print_comparison(comparison: Mapping[str, Any], confidence: float) -> None:
     print(
         f"{printable(comparison['data'])}/{printable(comparison['split'])}: {comparison['images']} images in all runs, "
         f"{pairs}"
-        f"{comparison['images_with_boxes']} with boxes; {percent(confidence)} intervals over images"
+        f"{comparison['images_with_boxes']} with boxes; {percent(confidence, None)} intervals over images"
     )
     headings = [heading for heading, _ in FIGURES.values()]
     print_figures(["", "threshold", *headings], figure_rows(comparison))

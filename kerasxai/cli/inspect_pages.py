@@ -79,7 +79,7 @@ def activations_page(inspection: Inspection) -> str:
     inspection.report.add_section(
         "Activations",
         f"The images that excite channels of `{inspection.layer}` most, bright where the channel exceeds its own "
-        f"{percent(quantile, 1)} quantile over the data.",
+        f"{percent(quantile, None)} quantile over the data.",
     )
     inspection.report.add_picture(picture, lossless=False)
     return f"{len(channels)} channels over {len(images)} images"
@@ -119,8 +119,8 @@ def dissection_page(inspection: Inspection) -> str:
         )
     inspection.report.add_section(
         "Units and concepts",
-        f"IoU of each unit of `{inspection.layer}`, cut at its {percent(inspection.config.quantile, 1)} quantile, with "
-        "the masks of the data, over all images. Network dissection calls a unit a detector above "
+        f"IoU of each unit of `{inspection.layer}`, cut at its {percent(inspection.config.quantile, None)} quantile, "
+        "with the masks of the data, over all images. Network dissection calls a unit a detector above "
         f"{_IOU_OF_DETECTORS}.",
     )
     kinds = [

@@ -117,7 +117,7 @@ def _compared(section: Section, runs: list[Run]) -> Section:
     pairs = f"{found['pairs']} pairs of image and class, " if "pairs" in found else ""
     section.notes.append(
         f"{found['images']} images, {pairs}{found['images_with_boxes']} with boxes. Intervals of "
-        f"{percent(config.confidence)} over the choice of images, not over the seed of a training. The centered "
+        f"{percent(config.confidence, None)} over the choice of images, not over the seed of a training. The centered "
         "Gaussian is a heatmap that never looks at the image; a method that does not beat it has localized nothing."
     )
     section.tables.append(

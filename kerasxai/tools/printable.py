@@ -37,15 +37,18 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def percent(share: float, digits: int = 0) -> str:
+def percent(share: float, digits: int | None = 0) -> str:
     """Return a share as a text, with a space before the sign.
 
     Args:
         share: 0.5 for half.
-        digits: After the decimal point.
+        digits: After the decimal point; None for those of a number that was given, which is not rounded to 100 %.
 
     Example:
-        >>> percent(0.73), percent(0.0234, 1)
-        ('73 %', '2.3 %')
+        >>> percent(0.73), percent(0.0234, 1), percent(0.999, None)
+        ('73 %', '2.3 %', '99.9 %')
     """
+    if digits is None:
+        # Rounded, because the product is not exact: 99.9 and not 99.90000000000001.
+        return f"{round(100 * share, 10):.12g} %"
     return f"{share:.{digits}%}".replace("%", " %")
