@@ -242,3 +242,33 @@ def test_a_lock_of_another_machine_is_believed(tmp_path: Path, monkeypatch: pyte
     os.utime(tmp_path / LOCK, (0, 0))
     with locked(tmp_path):
         pass
+
+
+def test_a_lock_that_is_taken_again_at_this_moment_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "fcntl", None)
+    write_text(tmp_path / LOCK, "1 elsewhere\n")
+    read, left = Path.read_bytes, [FileNotFoundError()]
+
+    def once_missing(path: Path) -> bytes:
+        if left:
+            raise left.pop()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", once_missing)
+    with pytest.raises(KerasxaiError, match="process 1"), locked(tmp_path):
+        pass
+    assert (tmp_path / LOCK).exists()
+
+
+def test_a_lock_that_another_thread_releases_at_this_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = folders._take
+
+    def released(path: Path) -> int:
+        folders._locked.pop(path.parent.resolve(), None)
+        return take(path)
+
+    monkeypatch.setattr(folders, "_take", released)
+    monkeypatch.setitem(folders._locked, tmp_path.resolve(), (-1, 1))
+    with locked(tmp_path):
+        assert is_locked_here(tmp_path)
+    assert not is_locked_here(tmp_path), "the next lock would not be taken"

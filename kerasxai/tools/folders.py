@@ -111,8 +111,11 @@ def locked(folder: StrPath) -> Iterator[None]:
     try:
         key, thread = folder.resolve(), threading.get_ident()
         owner, times = _locked.get(key, (thread, 0))
-        handle = None if times and owner == thread else _take(folder / LOCK)
-        if handle is not None:
+        handle = None
+        if not times or owner != thread:
+            handle = _take(folder / LOCK)
+            # The locks of another thread, which has released them in the meantime.
+            times = 0
             _remove_temporary(folder)
         _locked[key] = (thread, times + 1)
         try:
@@ -178,8 +181,12 @@ def _create(path: Path) -> int | None:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        if not _is_stale(path):
-            raise _refused(path) from None
+        try:
+            if not _is_stale(path):
+                raise _refused(path) from None
+        except FileNotFoundError:
+            # Released at this moment: not to be removed, because another process may have created it again.
+            return None
         try:
             path.unlink(missing_ok=True)
         except PermissionError:
@@ -188,10 +195,7 @@ def _create(path: Path) -> int | None:
 
 
 def _is_stale(path: Path) -> bool:
-    try:
-        words, age = path.read_bytes().decode(errors="replace").split(), time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return True
+    words, age = path.read_bytes().decode(errors="replace").split(), time.time() - path.stat().st_mtime
     if len(words) != 2 or not words[0].isdigit():
         return age > _GRACE
     return words[1] == socket.gethostname() and not _is_alive(int(words[0]))
