@@ -340,6 +340,16 @@ def test_a_refinement_is_chosen_once_and_only_to_explain(
     assert evaluate(measured, tmp_path / "out", *words) == 0 and len(chosen) == 1
 
 
+def test_a_process_waits_for_another_that_writes_the_threshold(
+    measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(1) as other, contextlib.ExitStack() as lock:
+        other.submit(lock.enter_context, locked(tmp_path / ".lock-threshold")).result()
+        monkeypatch.setattr("time.sleep", lambda seconds: other.submit(lock.close).result())
+        assert evaluate(measured, tmp_path, "--shards", "2") == 0
+    assert figures(tmp_path) == figures(measured / "whole")
+
+
 def test_shards_of_some_images_measure_those_of_one_piece(measured: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "shards"
     assert evaluate(measured, whole, "--limit", "7") == evaluate(measured, out, "--limit", "7", "--shards", "3") == 0

@@ -19,11 +19,10 @@ from kerasxai.evaluation.thresholds import Choice
 from kerasxai.metrics.baselines import BASELINES
 from kerasxai.metrics.records import RecordsAt
 from kerasxai.streaming.images import FolderImages
-from kerasxai.streaming.shards import Shard
+from kerasxai.streaming.shards import Shard, waiting
 from kerasxai.streaming.tables import Row, RowWriter, import_pyarrow, join_tables, read_rows
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import null_for_nan, read_json, write_json
-from kerasxai.tools.folders import locked
 
 if TYPE_CHECKING:
     import pyarrow
@@ -104,7 +103,7 @@ class EvaluateTask:
             # Processes that share the folder wait for no one: each that begins before the file is there measures the
             # tuning split, and all take the first result.
             self._evaluator.choose_thresholds(in_parts=True)
-            with locked(self.out / ".lock-threshold"):
+            with waiting(self.out / ".lock-threshold"):
                 if not path.exists():
                     write_json(path, _choice_state(self._method.chosen))
         self._method.begin(self._choice(read_json(path)))

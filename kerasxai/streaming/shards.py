@@ -110,7 +110,7 @@ class ShardFolder:
         left = self.left()
         if left:
             raise KerasxaiError(f"expected {self.shards} shards in {self.out}, got {self.shards - len(left)}")
-        with _waiting(self.out):
+        with waiting(self.out):
             for lock in self.out.glob(".lock-*"):
                 with contextlib.suppress(LockedError), locked(lock):
                     pass
@@ -169,7 +169,7 @@ class ShardFolder:
 
 
 @contextlib.contextmanager
-def _waiting(folder: Path) -> Iterator[None]:
+def waiting(folder: Path) -> Iterator[None]:
     """Lock a folder, as soon as another process that has locked it releases it."""
     until = time.monotonic() + _PATIENCE
     with contextlib.ExitStack() as stack:
