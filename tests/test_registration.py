@@ -1,7 +1,14 @@
 """Classes of the package are registered with Keras, whatever a program imports first."""
 
+import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import ModuleSpec, SourceFileLoader
+
+import pytest
+
+from kerasxai.models.registration import _AfterKeras
 
 PROGRAM = """
 import importlib, sys
@@ -37,3 +44,18 @@ def test_public_names_are_imported_before_keras() -> None:
     program = "from kerasxai.models import ACoLModel, is_multi_label; import keras; print(ACoLModel.__mro__)"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
     assert done.returncode == 0 and "keras.src" in done.stdout, done.stderr
+
+
+def test_keras_is_found_while_another_thread_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = _AfterKeras()
+    found: list[ModuleSpec | None] = []
+
+    def search(name: str) -> ModuleSpec:
+        if name != "keras":
+            with ThreadPoolExecutor(1) as other:
+                found.append(other.submit(finder.find_spec, "keras", None).result())
+        return ModuleSpec(name, SourceFileLoader(name, "none.py"))
+
+    monkeypatch.setattr(importlib.util, "find_spec", search)
+    finder.find_spec("kerasxai.models.heads", None)
+    assert len(found) == 1 and found[0] is not None

@@ -11,6 +11,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -73,18 +74,19 @@ class _AfterKeras(importlib.abc.MetaPathFinder):
     """Meta path finder that leaves imports to the other finders, and registers the layers after that of Keras."""
 
     def __init__(self) -> None:
-        self.searching = False
+        # One value for each thread: another thread may import Keras meanwhile.
+        self._search = threading.local()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if (fullname != "keras" and fullname not in NEED_KERAS) or self.searching:
+        if (fullname != "keras" and fullname not in NEED_KERAS) or hasattr(self._search, "begun"):
             return None
-        self.searching = True
+        self._search.begun = True
         try:
             spec = importlib.util.find_spec(fullname)
         finally:
-            self.searching = False
+            del self._search.begun
         if spec is not None and spec.loader is not None and fullname != "keras":
             spec.loader = _KerasFirst(spec.loader)
         elif spec is not None and spec.loader is not None:
