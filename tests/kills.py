@@ -42,6 +42,27 @@ def copied(rows: int, to: Path, row_is_written: bool = True) -> Iterator[None]:
     assert to.exists(), "the run never had so many rows"
 
 
+@contextlib.contextmanager
+def killed(rows: int, row_is_written: bool) -> Iterator[None]:
+    """End the run that is trained in a block when it has so many rows, as a kill would.
+
+    Args:
+        rows: How many rows the history has then.
+        row_is_written: Whether the last row is in the file already; its checkpoint is there in any case.
+    """
+    write = RunFolder._write_rows
+
+    def ending(self: RunFolder) -> None:
+        if len(self.rows) < rows or row_is_written:
+            write(self)
+        if len(self.rows) == rows:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunFolder, "_write_rows", ending)
+        yield
+
+
 def kill_in_a_shard(words: Sequence[str], out: Path) -> None:
     """Run a command, and kill it at a random moment after the beginning of the first shard.
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from kills import killed
 from squares import write_squares
 from tiny_backbone import in_backbones
 
@@ -80,21 +81,11 @@ def test_each_fine_tuning_starts_from_the_probe(
 
 
 def test_a_run_that_is_killed_between_fine_tunings_goes_on_to_the_same_weights(
-    config: TrainConfig, run: tuple[Path, list[Weights]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, run: tuple[Path, list[Weights]], tmp_path: Path
 ) -> None:
     """Killed after the last epoch of the first, within the second, before the last row of the third and the average."""
-    write = RunFolder._write_rows
-    # The rows at which it is killed, and whether the last one is written before.
     for rows, is_written in ((1 + EPOCHS, True), (2 + EPOCHS, True), (1 + 3 * EPOCHS, False), (1 + 3 * EPOCHS, True)):
-
-        def killed(self: RunFolder, last: int = rows, written: bool = is_written) -> None:
-            if len(self.rows) < last or written:
-                write(self)
-            if len(self.rows) == last:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(RunFolder, "_write_rows", killed)
+        with killed(rows, is_written):
             train(config, tmp_path / "run", methods=(), verbose=0)
     model = train(config, tmp_path / "run", methods=(), verbose=0)
     for one, other in zip(

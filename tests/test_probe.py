@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from kills import killed
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
@@ -132,21 +133,10 @@ def test_features_are_the_same_after_a_kill(
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights(
-    config: TrainConfig, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights(config: TrainConfig, finished: Path, tmp_path: Path) -> None:
     """Killed before the row of the probe, after the first epoch of fine-tuning, and before the row of the average."""
-    write = RunFolder._write_rows
-    for rows, row_is_written in ((1, False), (2, True), (4, False)):
-
-        def killed(self: RunFolder, last: int = rows, written: bool = row_is_written) -> None:
-            if len(self.rows) < last or written:
-                write(self)
-            if len(self.rows) == last:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(RunFolder, "_write_rows", killed)
+    for rows, is_written in ((1, False), (2, True), (4, False)):
+        with killed(rows, is_written):
             train(config, tmp_path / "run", methods=(), verbose=0)
     model = train(config, tmp_path / "run", methods=(), verbose=0)
     ours, theirs = (kerasxai.models.load(path).get_weights() for path in (model, finished / "model.keras"))
