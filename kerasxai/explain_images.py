@@ -194,8 +194,9 @@ def _explained(
 ) -> Explanation:
     resized = np.stack([taken.resized(image) for image in pixels])
     given = taken.taken(resized)
-    # The first images of a folder are of its first classes.
-    explainer.choose_refinement(given[spread_over_positions(len(given), _CHOOSING)])
+    if explainer.chooses_refinement:
+        # The first images of a folder are of its first classes.
+        explainer.choose_refinement(given[spread_over_positions(len(given), _CHOOSING)])
     explanation = explainer(given, target)
     known = None if labels is None else np.asarray(labels, np.int64)
     if known is not None and known.shape != (len(pixels),):

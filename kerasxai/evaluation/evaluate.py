@@ -333,7 +333,7 @@ class Evaluator:
             if not self._range_checked:
                 self._range_checked = True
                 warn_of_range(self.model, self.images, self.config.preprocess)
-        is_first = self.dataset.spread(split, self.count(split)) is None and self.count(split) < self.info.splits[split]
+        is_first = not self.dataset.is_sorted and self.count(split) < self.info.splits[split]
         if part is None and most is None and is_first:
             warn_of_missing_classes(self.info, split, np.concatenate(labels))
 
