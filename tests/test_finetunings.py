@@ -1,7 +1,6 @@
 """Several fine-tunings from one probe, whose mean is averaged with it."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from kills import killed
 from squares import write_squares
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai import KerasxaiError
@@ -28,10 +27,7 @@ EPOCHS, FINETUNINGS = 2, 3
 Weights = list[np.ndarray]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 @pytest.fixture(scope="module")

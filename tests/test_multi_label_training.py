@@ -1,7 +1,6 @@
 """Training with several labels an image: the plan, the probe, losses, recipes, and what is refused."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai.data import cutmix
@@ -32,10 +31,7 @@ SIDE = 32
 CLASSES = ("blue", "green", "red")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The linear probe as the first phase of a training run."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from squares import write_squares
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai.models.classification_metrics import TEMPERATURES, BalancedAccuracy, CalibratedLoss
@@ -36,10 +35,7 @@ from kerasxai.training.train import train
 SIDE = 32
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 import zoo
 from kills import copied
 from PIL import Image
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai.training import RECIPES
@@ -25,10 +25,7 @@ from kerasxai.training.train import train
 SIDE = 32
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`kerasxai segment` from end to end, on small images of red and blue squares."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai.cli import main
@@ -80,10 +79,7 @@ class Squares:
         return {}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Pseudo-masks, their files, the segmenter, and the augmentation of images with label maps."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 from kerasxai.segmentation import (
     COLORS,
@@ -27,10 +26,7 @@ from kerasxai.training.segment_fit import new_segmenter
 SIDE = 48
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 def test_a_label_map_is_a_palette_png_with_the_colors_of_voc(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kills import copied
 from PIL import Image
-from tiny_backbone import in_backbones
+from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai.training.config import TrainConfig
@@ -27,10 +26,7 @@ from kerasxai.training.train import train
 SIDE = 32
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_row() -> Iterator[None]:
-    with in_backbones(SIDE):
-        yield
+tiny_row = tiny_row_of(SIDE)
 
 
 LABELS = st.lists(st.integers(0, 4), min_size=5, max_size=60).map(lambda found: np.array(found, np.int64))

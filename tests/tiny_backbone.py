@@ -31,3 +31,14 @@ def in_backbones(side: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "Tiny", Backbone("Tiny", f"{__name__}:tiny_backbone", "tf", side, None, "tests"))
         yield
+
+
+def tiny_row_of(side: int) -> object:
+    """Return a fixture under which all tests of a module find it; assign it to a name of the module."""
+
+    @pytest.fixture(scope="module", autouse=True)
+    def tiny_row() -> Iterator[None]:
+        with in_backbones(side):
+            yield
+
+    return tiny_row
