@@ -23,6 +23,7 @@ from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.explanation import Explanation
 from kerasxai.methods import METHODS
+from kerasxai.refinements.automatic import MOST, announce_choice
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.files import StrPath
 from kerasxai.tools.input_range import Preprocess
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOG = logging.getLogger(__name__)
-# How many images refine="auto" is chosen on.
-_CHOOSING = 32
 
 Images: TypeAlias = "StrPath | Sequence[StrPath] | NDArray[Any]"
 """Files, a folder, or arrays: one image `(H, W, C)`, or several `(N, H, W, C)`."""
@@ -196,7 +195,9 @@ def _explained(
     given = taken.taken(resized)
     if explainer.chooses_refinement:
         # The first images of a folder are of its first classes.
-        explainer.choose_refinement(given[spread_over_positions(len(given), _CHOOSING)])
+        some = given[spread_over_positions(len(given), MOST)]
+        announce_choice(len(some))
+        explainer.choose_refinement(some)
     explanation = explainer(given, target)
     known = None if labels is None else np.asarray(labels, np.int64)
     if known is not None and known.shape != (len(pixels),):

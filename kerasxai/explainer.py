@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -33,7 +32,7 @@ from kerasxai.methods import METHODS, Method
 from kerasxai.methods.cam import FUSIONS
 from kerasxai.methods.smoothing import smoothed, split_options
 from kerasxai.models.names import class_names
-from kerasxai.refinements.automatic import observe
+from kerasxai.refinements.automatic import Choice, choice_of, observe, set_choice
 from kerasxai.refinements.chain import Refine, checked_for, parsed, refined
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.foreign_models import check_keras_model
@@ -162,8 +161,8 @@ class Explainer:
         self.batch_size = int(batch_size)
         self.image_input = image_input
         self.progress = progress
-        self.options, self.noise = split_options(smooth, options, _option_names(self.method))
-        _check_options(self.method, self.options)
+        self.options, self.noise = split_options(smooth, options, self.method.option_names)
+        self.method.check_options(self.options)
         settings = _ModelSettings(
             layer, self.batch_size, fold, outputs, choice("fuse", fuse, FUSIONS), checked_grid(token_grid)
         )
@@ -284,6 +283,20 @@ class Explainer:
             observe(model, self._preprocessed(part))
 
     @property
+    def refinement_choice(self) -> Choice | None:
+        """The choice of `refine="auto"` on given images, as in the notes; None before. Set it to repeat an earlier one.
+
+        Example:
+            >>> explainer.refinement_choice = {"auto": "best", "agreement": 0.9}
+        """
+        return choice_of(self._model) if isinstance(self._model, TracedModel) and self.chooses_refinement else None
+
+    @refinement_choice.setter
+    def refinement_choice(self, choice: Choice) -> None:
+        if isinstance(self._model, TracedModel):
+            set_choice(self._model, choice)
+
+    @property
     def model(self) -> Classifier:
         """The explained model."""
         return self._model.model
@@ -382,15 +395,3 @@ def _join(values: list[Any]) -> Any:
     if isinstance(values[0], list):
         return [one for value in values for one in value]
     return np.concatenate(values) if isinstance(values[0], np.ndarray) else values[0]
-
-
-def _check_options(method: Method, options: Mapping[str, Any]) -> None:
-    known = _option_names(method) if options else []
-    for name in options:
-        if name not in known:
-            raise unknown(f"option of {method.name}", name, known or ["none"])
-
-
-def _option_names(method: Method) -> list[str]:
-    parameters = inspect.signature(method.function).parameters.values()
-    return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -46,7 +46,7 @@ ROOMS = (
     Room(
         "explain_images",
         "explain and show_methods: from image files to pictures",
-        (*_MAPS, "models", "data", "viz", "explanation", "explainer"),
+        (*_MAPS, "models", "data", "viz", "refinements", "explanation", "explainer"),
     ),
     Room(
         "evaluation",

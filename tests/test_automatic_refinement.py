@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 import kerasxai
-from kerasxai.refinements.automatic import AGREEMENT, Recognition
+from kerasxai.refinements.automatic import AGREEMENT, Choice, Recognition
+from kerasxai.tools.errors import KerasxaiError
 
 
 def of_contrast(border: float, ending: str = "softmax") -> keras.Model:
@@ -89,7 +90,7 @@ def test_a_choice_replaces_that_on_the_first_images() -> None:
 
 
 def test_many_images_of_one_call_are_spread_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kerasxai.explain_images._CHOOSING", 3)
+    monkeypatch.setattr("kerasxai.explain_images.MOST", 3)
     # The first three are of weak contrast.
     images = of_contrasts()[[0, 3, 6, 1, 4, 7, 2, 5, 8]]
     found = kerasxai.explain(of_contrast(2.0), images, "cam", refine="auto", batch_size=3)
@@ -104,3 +105,47 @@ def test_images_without_finite_outputs_are_left_out_of_the_choice() -> None:
     broken.choose_refinement(np.insert(images, 3, 3e38, 0))
     after = [explainer(images[:1], 0).notes["agreement"] for explainer in (broken, whole)]
     assert after[0] == pytest.approx(after[1]) and 0 < after[1] < 1
+
+
+@pytest.mark.parametrize("chain", ["auto", "flip,auto"])
+@pytest.mark.parametrize("ending", ["softmax", "sigmoid"])
+def test_a_choice_can_be_repeated(chain: str, ending: str) -> None:
+    images = of_contrasts()
+    first, second = (kerasxai.Explainer(of_contrast(2.0, ending), "cam", refine=chain) for _ in range(2))
+    assert first.refinement_choice is None
+    first.choose_refinement(images)
+    choice = first.refinement_choice
+    assert choice is not None
+    second.refinement_choice = choice
+    found = [explainer(images[1:2], 0) for explainer in (first, second)]
+    assert {name: found[0].notes[name] for name in choice} == choice
+    np.testing.assert_array_equal(found[0].heatmaps, found[1].heatmaps)
+    assert [one.notes for one in found[:1]] == [one.notes for one in found[1:]]
+
+
+def test_images_replace_a_repeated_choice() -> None:
+    images = of_contrasts()
+    explainer = kerasxai.Explainer(of_contrast(2.0), "cam", refine="auto")
+    repeated: Choice = {"auto": "graphcut", "agreement": 0.0}
+    explainer.refinement_choice = repeated
+    assert explainer.refinement_choice == repeated
+    explainer.choose_refinement(images[::3])
+    assert explainer.refinement_choice == {"auto": "best", "agreement": 1.0}
+
+
+def test_a_choice_against_enlarged_images_is_final() -> None:
+    inputs = keras.Input((32, 32, 3))
+    flat = keras.layers.Flatten()(keras.layers.Conv2D(2, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(flat))
+    explainer = kerasxai.Explainer(model, "gradcam", refine="auto")
+    explainer.choose_refinement(of_contrasts())
+    choice = explainer.refinement_choice
+    assert choice is not None and "images of any size" in str(choice["without_best"])
+    assert explainer(of_contrasts()[:1]).notes["auto"] == choice["auto"] == "graphcut"
+
+
+def test_only_a_choice_of_auto_is_repeated() -> None:
+    explainer = kerasxai.Explainer(of_contrast(2.0), "cam", refine="auto")
+    with pytest.raises(KerasxaiError, match="best or graphcut, got"):
+        explainer.refinement_choice = {"auto": "walker"}
+    assert kerasxai.Explainer(of_contrast(2.0), "cam", refine="flip").refinement_choice is None

@@ -297,12 +297,12 @@ def test_auto_is_chosen_on_images_of_all_folders(place: Path, tmp_path: Path, mo
     monkeypatch.setattr(Explainer, "choose_refinement", recorded)
     assert localize(place, tmp_path / "out", "--refine", "auto", "--batch-size", "1") == 0
     assert seen == [3], "before the first batch of one image"
-    # The same images for a call with one image left.
+    # Not again for a call with one image left.
     (tmp_path / "out" / "masks" / "photo0.png").unlink()
     assert localize(place, tmp_path / "out", "--refine", "auto", "--batch-size", "1") == 0
-    assert seen == [3, 3]
+    assert seen == [3]
     streamed = ["--data", str(place / "photos"), "--shards", "3", "--refine", "auto", "--out", str(tmp_path / "shards")]
     assert main(["localize", str(place / "model.keras"), "--method", "saliency", *streamed]) == 0
-    assert seen == [3, 3, 3], "one choice for three shards"
+    assert seen == [3, 3], "one choice for three shards"
     settings = json.loads((tmp_path / "out" / "boxes.json").read_text())["info"]["settings"]
-    assert settings["refinement_of"] == "images spread over all"
+    assert settings["refinement_of"] == "images of the first call, spread over all"

@@ -27,6 +27,7 @@ import kerasxai
 from kerasxai import data, models
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluated_runs import read_runs
+from kerasxai.explainer import Explainer
 from kerasxai.report import page
 from kerasxai.report.build import write_report
 from kerasxai.report.charts import line_chart
@@ -164,6 +165,23 @@ def test_a_second_report_reads_what_the_first_explained(runs: list[Path], html: 
     config = ReportConfig(runs=[str(run) for run in runs], batch_size=5, out=runs[0].parent / "report.html")
     again = write_report(config).read_text(encoding="utf-8")
     assert content_of(again) == content_of(html)
+
+
+def test_maps_of_auto_are_those_of_one_choice(runs: list[Path], tmp_path: Path, monkeypatch: Any) -> None:
+    chosen: list[int] = []
+
+    def record(self: Explainer, images: np.ndarray) -> None:
+        chosen.append(len(images))
+
+    monkeypatch.setattr(Explainer, "choose_refinement", record)
+    config = ReportConfig(runs=[str(runs[1])], method=["cam"], refine="auto", out=tmp_path / "report.html")
+    for _ in range(2):
+        write_report(config)
+        assert len(chosen) == 1, "the second report reads the maps"
+    # Of a test split that has grown, other images are looked at.
+    monkeypatch.setattr("kerasxai.report.gallery.MOST", chosen[0] - 1)
+    write_report(config)
+    assert chosen[1:] == [chosen[0] - 1]
 
 
 def test_an_evaluation_alone_and_a_training_alone(runs: list[Path], tmp_path: Path, capsys: Any) -> None:

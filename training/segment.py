@@ -15,7 +15,7 @@ from kerasxai import data, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.evaluation.data_check import check_classes, check_splits
 from kerasxai.models.trunk import trunk_of
-from kerasxai.refinements.automatic import MOST
+from kerasxai.refinements.automatic import MOST, announce_choice
 from kerasxai.segmentation import SeedIoU, label_map
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import write_json
@@ -168,6 +168,7 @@ def _masks(run: _Run) -> Path:
 def _choose_refinement(run: _Run) -> None:
     """Choose the refinement `"auto"` on images of all classes, the same in a continued run."""
     if run.maker.chooses_refinement:
+        announce_choice(min(MOST, run.count("train")))
         samples = run.samples("train", annotations=False, most=MOST)
         run.maker.choose_refinement(np.stack([sample["image"] for sample in samples.as_numpy_iterator()]))
 

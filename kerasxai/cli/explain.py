@@ -21,9 +21,10 @@ from kerasxai.cli.images_in import (
     report_skipped,
     with_channels,
 )
-from kerasxai.cli.ledger import JSON, Ledger
+from kerasxai.cli.ledger import Ledger
 from kerasxai.cli.models_in import load_named
 from kerasxai.cli.predictions import top_predictions
+from kerasxai.cli.record_tables import JSON
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
 from kerasxai.data.examples import shown_path
@@ -104,7 +105,7 @@ def _explain(
     classes = models.class_names(model)
     target = None if config.target is None else class_index(config.target, classes, class_count(model))
     explainers = [_explainer(model, name, config, len(methods) > 1) for name in methods]
-    choose_refinements(explainers, paths, model_input, config.bits)
+    choose_refinements(explainers, ledger, paths, model_input, config.bits)
     by_class = target is None and models.is_multi_label(model)
 
     def explain(images: list[ImageIn]) -> _Found:

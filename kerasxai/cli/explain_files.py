@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import viz
-from kerasxai.cli.ledger import JSON, Group, numbered
+from kerasxai.cli.record_tables import JSON, Group, numbered
 from kerasxai.data.finding import JOURNALS
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explanation import Explanation
@@ -50,7 +50,7 @@ class ExplanationTable:
     def read(self, path: Path) -> Group:
         """Read a table; one of an older version does not contain settings, and its records cannot be used."""
         content = read_json(path)
-        group = Group(content.get("settings"), content["command"])
+        group = Group(content.get("settings"), content["command"], refinement=content.get("refinement"))
         for record in content["images"] if group.settings is not None else ():
             group.add(record)
         return group
@@ -62,6 +62,8 @@ class ExplanationTable:
         settings = group.settings or {}
         head = {"command": group.command, "model": settings.get("model", self.model)}
         head |= {"input_range": settings.get("input_range"), "settings": settings}
+        if group.refinement is not None:
+            head["refinement"] = group.refinement
         if skipped:
             head["skipped"] = skipped
         with atomic_path(folder / numbered(self.files[0], number)) as path, open_text(path, "w") as file:

@@ -5,15 +5,15 @@ from functools import partial
 
 from kerasxai import models
 from kerasxai.cli.explain_config import ExplainConfig
-from kerasxai.cli.ledger import JSON
 from kerasxai.cli.models_in import load_named
+from kerasxai.cli.record_tables import JSON
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
 from kerasxai.engine.images.builtin_preprocessing import input_for_files
 from kerasxai.engine.outputs.kinds import class_count, class_index
 from kerasxai.explainer import Explainer
 from kerasxai.methods import METHODS
 from kerasxai.streaming.explain import ExplainTask, merge_explanations
-from kerasxai.streaming.images import choose_refinements
+from kerasxai.streaming.images import REFINEMENT, choose_refinements
 from kerasxai.streaming.shards import Shard
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.json_output import print_json
@@ -44,7 +44,7 @@ def explain_shards(config: ExplainConfig, methods: Sequence[str], settings: JSON
 
 def _work(config: ExplainConfig, methods: Sequence[str], identity: str) -> Callable[[Shard], None]:
     task, images = _task(config, methods), images_of(config, identity)
-    choose_refinements(task.explainers, images, task.taken)
+    choose_refinements(task.explainers, images, task.taken, config.out / REFINEMENT)
     return lambda shard: task.compute(shard, images)
 
 

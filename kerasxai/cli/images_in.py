@@ -21,6 +21,7 @@ from kerasxai.data.images import SUFFIXES
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explainer import Explainer
 from kerasxai.refinements.automatic import MOST
+from kerasxai.streaming.images import choice_on
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 from kerasxai.tools.files import cannot, text_of
@@ -169,25 +170,37 @@ def process_images(
 
 
 def choose_refinements(
-    explainers: Iterable[Explainer], paths: Sequence[Path], model_input: ImageInput, bits: int | None = None
+    explainers: Iterable[Explainer],
+    ledger: Ledger,
+    paths: Sequence[Path],
+    model_input: ImageInput,
+    bits: int | None = None,
 ) -> None:
-    """Make the choice of `--refine auto` on images of all folders: the first ones are often of one class.
+    """Make the choice of `--refine auto` on images of all folders, or repeat that of the call that began the results.
 
     Args:
-        explainers: Those without a choice are left alone.
-        paths: All images, also those that an earlier call has finished, so that it is the same choice.
+        explainers: Of one model; those without a choice are left alone.
+        ledger: Keeps the choice: on a folder that has grown it might be another one.
+        paths: All images: the first ones are often of one class.
         model_input: Fits images to the model.
         bits: As for `kerasxai.data.read_image`.
+
+    Raises:
+        KerasxaiError: The folder has results without the choice that they were made with.
     """
     chosen = [explainer for explainer in explainers if explainer.chooses_refinement]
     if not chosen:
         return
-    numbers = spread_over_positions(len(paths), MOST).tolist()
-    batches = read_batches(paths, numbers, MOST, lambda *_: None, bits)
-    for read in with_channels(batches, model_input.channels, bits):
-        images = model_input.batch([image.pixels for image in read])
-        for explainer in chosen:
-            explainer.choose_refinement(images)
+    if not ledger.own.records:
+        numbers = spread_over_positions(len(paths), MOST).tolist()
+        batches = with_channels(read_batches(paths, numbers, MOST, lambda *_: None, bits), model_input.channels, bits)
+        given = (model_input.batch([image.pixels for image in read]) for read in batches)
+        ledger.own.refinement = choice_on(chosen[0], given, len(numbers))
+    elif ledger.own.refinement is None:
+        table = text_of(ledger.folder / ledger.table.files[0])
+        raise KerasxaiError(f"expected the choice of --refine auto in {table}, got none; choose another --out")
+    for explainer in chosen:
+        explainer.refinement_choice = ledger.own.refinement
 
 
 def _from_first(first: list[list[ImageIn]], rest: Iterator[list[ImageIn]]) -> Iterator[list[ImageIn]]:

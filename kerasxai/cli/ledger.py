@@ -11,11 +11,11 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Self
 
+from kerasxai.cli.record_tables import JSON, Group, Table, numbered
 from kerasxai.data.finding import folded, is_own_table, key_of
 from kerasxai.evaluation.saved_results import differences
 from kerasxai.tools.commands import command_line
@@ -27,67 +27,8 @@ _PAUSE = 2.0
 _SHARE = 20.0
 """Tables are rewritten after `_PAUSE` seconds, and not before `_SHARE` times as long as it took the last time."""
 
-JSON = dict[str, Any]
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds, by which a changed image is recognized."""
-
-
-@dataclass
-class Group:
-    """Records that were made with the same settings.
-
-    Attributes:
-        settings: Everything but the images that the results depend on; None for a table of an older version.
-        command: The last command line that made some of them.
-        number: The table's number: None for no table, 0 for `explanations.json`, 1 for `explanations-1.json`.
-        records: By the image's key, as lines of JSON, which take a tenth of the memory of dicts.
-        stems: The names that were chosen, also for images that are not done.
-        unsaved: Whether the journal may contain records that the table does not.
-    """
-
-    settings: JSON | None
-    command: str = ""
-    number: int | None = None
-    records: dict[str, str] = field(default_factory=dict)
-    stems: dict[str, str] = field(default_factory=dict)
-    unsaved: bool = False
-
-    def add(self, record: JSON) -> None:
-        """Add a record, if it names its image."""
-        source = record.get("source")
-        if isinstance(source, dict):
-            self.records[source["key"]] = json_text(record)
-            self.stems[source["key"]] = path_of(source["stem"])
-
-
-class Table(Protocol):
-    """The files for people that contain a command's records."""
-
-    journal: str
-    """The name of the journal."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The names of the tables and of the files that belong to them; the first is the one that `read` reads."""
-
-    def read(self, path: Path) -> Group:
-        """Read a table."""
-
-    def write(
-        self, folder: Path, number: int, group: Group, keys: Iterable[str], skipped: list[dict[str, str]]
-    ) -> None:
-        """Write the tables of the records with these keys under the names that `numbered` returns."""
-
-
-def numbered(name: str, number: int) -> str:
-    """Return the name under which a table of other settings is kept.
-
-    Example:
-        >>> numbered("boxes.json", 0), numbered("boxes.json", 2)
-        ('boxes.json', 'boxes-2.json')
-    """
-    path = Path(name)
-    return f"{path.stem}-{number}{path.suffix}" if number else name
 
 
 def stamp_of(path: Path) -> Stamp:
@@ -179,6 +120,7 @@ class Ledger:
                 group.records = found.records | group.records
                 group.stems = found.stems | group.stems
                 group.command = group.command or found.command
+                group.refinement = group.refinement or found.refinement
                 # The same settings twice: the process ended between writing one table and removing the other.
                 group.number = number if group.number is None else group.number
 
@@ -197,6 +139,8 @@ class Ledger:
         if "settings" in line:
             group = self._group(line["settings"])
             group.command, group.unsaved = group.command or line["command"], True
+            # The last one: without records a choice is made again.
+            group.refinement = line.get("refinement") or group.refinement
         elif "record" in line:
             group.add(line["record"])
         else:
@@ -297,7 +241,8 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = open_text(self._journal, "a")
         # A line that a killed process left unfinished must not spoil the next one.
-        file.write("\n" + json_text({"settings": self.own.settings, "command": self.own.command}) + "\n")
+        own = {name: getattr(self.own, name) for name in ("settings", "command", "refinement")}
+        file.write("\n" + json_text(own) + "\n")
         self.own.unsaved = True
         return file
 

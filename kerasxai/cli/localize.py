@@ -134,7 +134,7 @@ def _localize(config: LocalizeConfig, batches: Iterable[list[ImageIn]], work: _W
     mapper, classes = load_mapper(config)
     work.table.classes = classes
     announce(config, work.todo, work.origin)
-    choose_refinements([mapper.explainer], work.paths, mapper.model_input, config.bits)
+    choose_refinements([mapper.explainer], work.ledger, work.paths, mapper.model_input, config.bits)
     write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:

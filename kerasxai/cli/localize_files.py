@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai import viz
-from kerasxai.cli.ledger import JSON, Group, numbered
+from kerasxai.cli.record_tables import JSON, Group, numbered
 from kerasxai.data.finding import BOXES, JOURNALS
 from kerasxai.localization import EIGHT_NEIGHBORS
 from kerasxai.metrics.inputs import IGNORE
@@ -128,7 +128,8 @@ class BoxTable:
     def read(self, path: Path) -> Group:
         """Read `boxes.json`; one of an older version does not contain settings, and its records cannot be used."""
         content = read_json(path)
-        group = Group(content["info"].get("settings"), content["info"].get("command", ""))
+        info = content["info"]
+        group = Group(info.get("settings"), info.get("command", ""), refinement=info.get("refinement"))
         if group.settings is None:
             return group
         boxes: dict[int, list[JSON]] = {}
@@ -179,6 +180,8 @@ class BoxTable:
             "input_range": (group.settings or {}).get("input_range"),
             "settings": group.settings,
         }
+        if group.refinement is not None:
+            info["refinement"] = group.refinement
         if skipped:
             info["skipped"] = skipped
         with atomic_path(path) as temporary, open_text(temporary, "w") as file:

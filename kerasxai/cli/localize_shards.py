@@ -4,16 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from kerasxai.cli.ledger import JSON
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
+from kerasxai.cli.record_tables import JSON
 from kerasxai.cli.shard_commands import compute_left, images_of, open_shards, report_skipped_rows, sum_of
-from kerasxai.streaming.images import choose_refinements
+from kerasxai.streaming.images import REFINEMENT, choose_refinements
 from kerasxai.streaming.localize import IMAGES, LocalizeTask, merge_boxes
-from kerasxai.streaming.shards import Shard
+from kerasxai.streaming.shards import Shard, waiting
 from kerasxai.tools.files import read_json, write_json
-from kerasxai.tools.folders import locked
 
 _THRESHOLD = "threshold.json"
 
@@ -47,7 +46,7 @@ def localize_shards(config: LocalizeConfig, settings: JSON) -> int:
 def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
     mapper, classes = load_mapper(config)
     images = images_of(config, identity)
-    choose_refinements([mapper.explainer], images, mapper.model_input)
+    choose_refinements([mapper.explainer], images, mapper.model_input, config.out / REFINEMENT)
     task = LocalizeTask(mapper, classes, config.threshold, config.all_boxes, config.batch_size, config.input_range)
     return lambda shard: task.compute(shard, images)
 
@@ -55,7 +54,7 @@ def _work(config: LocalizeConfig, identity: str) -> Callable[[Shard], None]:
 def _kept_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
     """Return the threshold of the first call: a later evaluation would change it for the shards that are left."""
     path = config.out / _THRESHOLD
-    with locked(config.out / ".lock-threshold"):
+    with waiting(config.out / ".lock-threshold"):
         if not path.exists():
             threshold, origin = resolve_threshold(config)
             write_json(path, {"threshold": threshold, "origin": origin})

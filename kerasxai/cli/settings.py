@@ -2,8 +2,8 @@
 
 import argparse
 
-from kerasxai.cli.ledger import JSON
 from kerasxai.cli.models_in import read_class_names
+from kerasxai.cli.record_tables import JSON
 from kerasxai.refinements import has_auto
 from kerasxai.tools.digests import digest_of
 from kerasxai.tools.input_range import name_of_range, source_of_range
@@ -30,8 +30,8 @@ def settings_of(command: str, options: argparse.Namespace, **more: object) -> JS
         source = source_of_range(name_of_range(options.input_range))
         more = {**more, **({"input_range_sha256": digest_of(source)} if source else {})}
     if has_auto(kept.get("refine")):
-        # Version 0.2.0 chose it on the first images.
-        more = {**more, "refinement_of": "images spread over all"}
+        # Not the choice itself, which is made once the model is loaded. Tables without it are of other settings.
+        more = {**more, "refinement_of": "images of the first call, spread over all"}
     if kept.get("class_names") is not None:
         # The names, because a file or a folder may change.
         kept["class_names"] = read_class_names(options.class_names)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kerasxai.cli.explain_config import ExplainConfig
-from kerasxai.cli.ledger import JSON
 from kerasxai.cli.localize_config import LocalizeConfig
+from kerasxai.cli.record_tables import JSON
 from kerasxai.streaming.config import ShardSettings, StreamedDataSettings, shard_count
 from kerasxai.streaming.images import StreamedImages, check_identity, open_images
 from kerasxai.streaming.ray_workers import MakeWork, compute_with_ray, import_ray

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from kerasxai.cli.ledger import JSON
+from kerasxai.cli.record_tables import JSON
 from kerasxai.data.finding import is_own_table
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import cannot, null_for_nan, path_of, read_json, text_of, write_json

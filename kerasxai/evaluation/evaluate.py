@@ -35,7 +35,7 @@ from kerasxai.evaluation.multi_label import MultiLabelMethod
 from kerasxai.evaluation.saved_results import folder_of_figures, settings_of_figures
 from kerasxai.evaluation.tables import name_of
 from kerasxai.evaluation.thresholds import RULE_IMAGES
-from kerasxai.refinements.automatic import MOST
+from kerasxai.refinements.automatic import MOST, announce_choice
 from kerasxai.tools.commands import command_line
 from kerasxai.tools.files import null_for_nan, write_json
 from kerasxai.tools.lazy import resolve
@@ -281,6 +281,7 @@ class Evaluator:
             return
         split = self.config.split if self.tune_split is None else self.tune_split
         count, taken = self.count(split), self.images
+        announce_choice(min(count, MOST))
         part: Part | int | None = min(count, MOST)
         if self.dataset.is_sorted:
             part = self._part(split, spread_over_positions(count, MOST).tolist())

@@ -1,7 +1,6 @@
 """Several methods and refinements as the rows of one evaluation."""
 
 import hashlib
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +60,7 @@ def rows_of(config: EvaluateConfig, methods: Iterable[str], refinements: Iterabl
     if not pairs:
         raise KerasxaiError("expected one or more methods and refinements, got none")
     alone = len(names) == 1
-    options = {name: _option_names(name) for name in names}
+    options = {name: set(METHODS[name].option_names) for name in names}
     known = set().union(*options.values())
 
     def row(name: str, refine: str | None) -> EvaluateConfig:
@@ -105,11 +104,6 @@ def split_refinements(text: str | None) -> list[str | None]:
         else:
             chains[-1].append(part)
     return [None if chain == ["none"] else ",".join(chain) for chain in chains]
-
-
-def _option_names(name: str) -> set[str]:
-    parameters = inspect.signature(METHODS[name].function).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def folder_name(config: EvaluateConfig) -> str:

@@ -10,10 +10,12 @@ It returns maps `(B, h, w)` float32 and reports whatever else it found with `mod
 module imports TensorFlow.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kerasxai.tools.errors import unknown
 from kerasxai.tools.lazy import resolve
 
 
@@ -67,6 +69,22 @@ class Method:
     def signed_function(self) -> Callable[..., Any]:
         """What noise averages go over: the function, or the same before its last step."""
         return resolve(self.signed or self.reference)
+
+    @property
+    def option_names(self) -> list[str]:
+        """The names of the options of the function."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    def check_options(self, options: Iterable[str]) -> None:
+        """Check the names of options.
+
+        Raises:
+            KerasxaiError: An option is unknown.
+        """
+        for name in options:
+            if name not in self.option_names:
+                raise unknown(f"option of {self.name}", name, self.option_names or ["none"])
 
     def finished(self, maps: Any) -> Any:
         """Takes the last step after an average over noise."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from kerasxai.engine.traced_model import TracedModel
     from kerasxai.refinements.chain import ModelExplain
 
+_LOG = logging.getLogger(__name__)
+
+Choice: TypeAlias = dict[str, str | float]
+"""`auto`, the chosen preset or chain, and `agreement` or `without_best`, as in the notes of an explanation."""
+
 FACTOR = 1.5
 ENOUGH, MOST = 8, 32
 """From how many images on the choice is final, and how many of a batch it looks at."""
 AGREEMENT = 0.25
 """The agreement from which `best` is chosen: networks that recognize enlarged images have 0.6 and more, others 0."""
-_OTHERWISE = "graphcut"
-"""The chain for models that do not recognize enlarged images: it looks at colors, not at the model."""
+_BEST, _OTHERWISE = "best", "graphcut"
+"""The preset for models that recognize enlarged images; for others a chain that looks at colors, not at the model."""
+_KEY = ("auto",)
+_OF_SEVERAL: Choice = {"auto": _OTHERWISE, "without_best": "images of this model may have objects of several classes"}
 
 
 @dataclass
@@ -35,12 +43,21 @@ class Recognition:
         before: The predictions for the images.
         after: Those for the enlarged images.
         is_final: Whether the images were given for the choice, so that those of later calls do not change it.
+        fixed: The choice, if it does not follow from the predictions.
     """
 
     classes: int = 0
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
     is_final: bool = False
+    fixed: Choice | None = None
+
+    def choice(self) -> Choice:
+        """Return the choice."""
+        if self.fixed is not None:
+            return self.fixed
+        agreement = self.agreement()
+        return {"auto": _BEST if agreement >= AGREEMENT else _OTHERWISE, "agreement": agreement}
 
     def agreement(self) -> float:
         """Return the share of equal predictions beyond chance, 1 for all and about 0 for chance.
@@ -85,9 +102,9 @@ def auto(model: TracedModel, explain: ModelExplain, batch: Samples) -> NDArray[n
     """
     from kerasxai.refinements.chain import chained
 
-    chain = _chosen(model, batch)
-    model.record(auto=chain)
-    return chained(chain, explain)(model, batch)
+    choice = _chosen(model, batch)
+    model.record(**choice)
+    return chained(str(choice["auto"]), explain)(model, batch)
 
 
 def observe(model: TracedModel, batch: Samples) -> None:
@@ -99,53 +116,76 @@ def observe(model: TracedModel, batch: Samples) -> None:
         model: The model.
         batch: The images, in addition to those of earlier calls.
     """
-    if _is_of_several_labels(model):
-        return
     known = _recognition(model)
-    found = known if known.is_final else Recognition(is_final=True)
+    # Predictions of several calls count together, but not those after a choice that was set.
+    found = known if known.is_final and known.fixed is None else Recognition(is_final=True)
     try:
-        _predict(model, batch, found)
+        if not _is_of_several_labels(model):
+            _predict(model, batch, found)
     except NotFiniteError:
         for row in range(len(batch) if len(batch) > 1 else 0):
             observe(model, batch.take(slice(row, row + 1)))
-    except KerasxaiError:
-        # The reason against `best` is recorded when images are explained.
         return
-    else:
-        vars(known).update(vars(found))
+    except KerasxaiError as error:
+        found.fixed = _refused(error)
+    # Again, because the kind of the outputs is unknown before the first pass.
+    if _is_of_several_labels(model):
+        found.fixed = _OF_SEVERAL
+    vars(known).update(vars(found))
+
+
+def choice_of(model: TracedModel) -> Choice | None:
+    """Return the choice of `auto` on given images, or None before it is made."""
+    known = model.learned.get(_KEY)
+    return known.choice() if isinstance(known, Recognition) and known.is_final else None
+
+
+def set_choice(model: TracedModel, choice: Choice) -> None:
+    """Let `auto` repeat a choice.
+
+    Raises:
+        KerasxaiError: It is not one of its choices.
+    """
+    if choice.get("auto") not in (_BEST, _OTHERWISE):
+        raise KerasxaiError(f'expected a choice of refine="auto", {_BEST} or {_OTHERWISE}, got {choice!r}')
+    model.learned[_KEY] = Recognition(is_final=True, fixed=choice)
+
+
+def choice_without(images: int) -> Choice:
+    """Return the choice if none of so many images could be predicted."""
+    return {"auto": _OTHERWISE, "without_best": f"none of the {images} images for the choice can be predicted"}
+
+
+def announce_choice(images: int) -> None:
+    """Log that a choice is made on so many images, because it takes as long as explaining them."""
+    _LOG.info("choosing the refinement on %d %s", images, "image" if images == 1 else "images")
+
+
+def _refused(error: KerasxaiError) -> Choice:
+    return {"auto": _OTHERWISE, "without_best": str(error)}
 
 
 def _is_of_several_labels(model: TracedModel) -> bool:
     return model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1
 
 
-def _chosen(model: TracedModel, batch: Samples) -> str:
-    """Return the preset or the chain that suits a model, and record why."""
+def _chosen(model: TracedModel, batch: Samples) -> Choice:
+    """Return the choice on the images so far, after those of the batch were added if they are too few."""
     if _is_of_several_labels(model):
-        model.record(without_best="images of this model may have objects of several classes")
-        return _OTHERWISE
-    try:
-        agreement = _agreement(model, batch)
-    except KerasxaiError as error:
-        model.record(without_best=str(error))
-        return _OTHERWISE
-    model.record(agreement=agreement)
-    return "best" if agreement >= AGREEMENT else _OTHERWISE
-
-
-def _agreement(model: TracedModel, batch: Samples) -> float:
-    """Return the agreement over the images so far, after those of the batch were added if they are too few."""
+        return _OF_SEVERAL
     known = _recognition(model)
     if not known.is_final and len(known.before) < ENOUGH:
-        _predict(model, batch.take(slice(MOST)), known)
-    return known.agreement()
+        try:
+            _predict(model, batch.take(slice(MOST)), known)
+        except KerasxaiError as error:
+            return _refused(error)
+    return known.choice()
 
 
 def _recognition(model: TracedModel) -> Recognition:
-    key = ("auto", *(alteration.name for alteration in model.alterations))
-    known = model.learned.setdefault(key, Recognition())
+    known = model.learned.setdefault((*_KEY, *(alteration.name for alteration in model.alterations)), Recognition())
     # A choice on given images is for altered copies as well.
-    given = model.learned.get(("auto",))
+    given = model.learned.get(_KEY)
     if isinstance(given, Recognition) and given.is_final:
         return given
     assert isinstance(known, Recognition)

@@ -25,7 +25,7 @@ from kerasxai.explainer import Explainer
 from kerasxai.localization import common_threshold
 from kerasxai.metrics.records import SIZES
 from kerasxai.refinements import has_auto
-from kerasxai.refinements.automatic import MOST
+from kerasxai.refinements.automatic import MOST, announce_choice
 from kerasxai.report.config import ReportConfig
 from kerasxai.report.packing import packed, packed_picture, peak, picture_size, small_map
 from kerasxai.report.runs import ReportedRun, model_of
@@ -180,9 +180,12 @@ class _Explained:
     def _pixels(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
         return np.stack([self.opened.samples[row]["image"] for row in rows])
 
+    def _spread(self) -> NDArray[np.uint8]:
+        return self._pixels(spread_over_positions(len(self.opened.samples), MOST))
+
     def _spread_images(self) -> NDArray[Any]:
         """Return a few images of all classes, as the model takes them."""
-        return self.opened.taken.taken(self._pixels(spread_over_positions(len(self.opened.samples), MOST)))
+        return self.opened.taken.taken(self._spread())
 
     def predictions(self) -> Predictions:
         """Return the predictions of all images."""
@@ -210,7 +213,8 @@ class _Explained:
             for its, sample in zip(predicted, samples, strict=True)
         ]
         explain = _SmallMaps(self.opened.model, variant, self._size, self._spread_images)
-        form = {"refinement_of": "spread images"} if has_auto(variant.refine) else {}
+        # Of a test split that has grown, all maps are made again: those on disk may be of another choice.
+        form = {"refinement_of": _digest(self._spread())} if has_auto(variant.refine) else {}
         for rows, about in self._parts(f"explaining with {variant.name}"):
             pairs = [(row, label) for row in rows for label in classes[row]]
             where, targets = (np.array(values) for values in zip(*pairs, strict=True))
@@ -242,7 +246,9 @@ class _SmallMaps:
             self._explainer = self._make(not self._native)
             if self._explainer.chooses_refinement:
                 # Not by the first batch, whose images are of the first classes.
-                self._explainer.choose_refinement(self._some())
+                some = self._some()
+                announce_choice(len(some))
+                self._explainer.choose_refinement(some)
         found = self._explainer(images, targets)
         if self._native and "map_extent" in found.notes:
             # The map covers another part than the image, which only resizing knows.

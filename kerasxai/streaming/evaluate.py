@@ -18,7 +18,9 @@ from kerasxai.evaluation.saved_results import folder_of_figures
 from kerasxai.evaluation.thresholds import Choice
 from kerasxai.metrics.baselines import BASELINES
 from kerasxai.metrics.records import RecordsAt
-from kerasxai.streaming.images import FolderImages
+from kerasxai.refinements.automatic import MOST, choice_without
+from kerasxai.refinements.automatic import Choice as RefinementChoice
+from kerasxai.streaming.images import REFINEMENT, FolderImages, kept_choice
 from kerasxai.streaming.shards import Shard, waiting
 from kerasxai.streaming.tables import Row, RowWriter, import_pyarrow, join_tables, read_rows
 from kerasxai.tools.errors import KerasxaiError
@@ -97,8 +99,7 @@ class EvaluateTask:
             return
         path = self.out / _CHOICE
         if explains or not path.exists():
-            # Not kept in a file: each process makes the same choice.
-            self._evaluator.choose_refinements()
+            self._choose_refinement()
         if not path.exists():
             # Processes that share the folder wait for no one: each that begins before the file is there measures the
             # tuning split, and all take the first result.
@@ -108,6 +109,18 @@ class EvaluateTask:
                     write_json(path, _choice_state(self._method.chosen))
         self._method.begin(self._choice(read_json(path)))
         self._is_chosen = True
+
+    def _choose_refinement(self) -> None:
+        """Make the choice of `refine="auto"`, or repeat that of the first shard."""
+        explainer = self._method.explainer
+        if not explainer.chooses_refinement:
+            return
+
+        def choose() -> RefinementChoice:
+            self._evaluator.choose_refinements()
+            return explainer.refinement_choice or choice_without(MOST)
+
+        explainer.refinement_choice = kept_choice(self.out / REFINEMENT, choose)
 
     def _choice(self, state: Mapping[str, Any]) -> Choice:
         names = list(self._evaluator.info.class_names)

@@ -21,16 +21,19 @@ from kerasxai.data.images import SUFFIXES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explainer import Explainer
-from kerasxai.refinements.automatic import MOST
+from kerasxai.refinements.automatic import MOST, Choice, announce_choice, choice_without
 from kerasxai.streaming.resizing import fitted
+from kerasxai.streaming.shards import waiting
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError, unknown
-from kerasxai.tools.files import cannot
+from kerasxai.tools.files import cannot, read_json, write_json
 from kerasxai.tools.printable import printable
 
 _READERS = min(4, os.cpu_count() or 1)
 """Threads that read image files."""
 _SIZE = "size_before"
 """Height and width of an image of a named data set before it is resized."""
+REFINEMENT = "refinement.json"
+"""The choice of `refine="auto"` for all shards of a folder."""
 T = TypeVar("T")
 
 
@@ -237,25 +240,64 @@ def open_images(
     return FolderImages(folder, out, bits)
 
 
-def choose_refinements(explainers: Iterable[Explainer], images: StreamedImages, taken: ImageInput) -> None:
-    """Make the choice of `refine="auto"` on images of all shards, so that it is the same in all processes.
+def choice_on(explainer: Explainer, batches: Iterable[NDArray], count: int) -> Choice:
+    """Make the choice of `refine="auto"` on images, and return it.
 
     Args:
-        explainers: Those without a choice are left alone.
+        explainer: It makes the choice.
+        batches: The images, as the model takes them.
+        count: How many there are.
+    """
+    announce_choice(count)
+    for images in batches:
+        explainer.choose_refinement(images)
+    return explainer.refinement_choice or choice_without(count)
+
+
+def choose_refinements(explainers: Iterable[Explainer], images: StreamedImages, taken: ImageInput, kept: Path) -> None:
+    """Make the choice of `refine="auto"` on images of all shards, or repeat the first one, for all processes.
+
+    Args:
+        explainers: Of one model; those without a choice are left alone.
         images: All images.
-        taken: The images that the models take.
+        taken: The images that the model takes.
+        kept: The file of the choice, in the folder of the shards.
     """
     chosen = [explainer for explainer in explainers if explainer.chooses_refinement]
     if not chosen:
         return
+    choice = kept_choice(kept, lambda: choice_on(chosen[0], _spread(images, taken), min(MOST, images.count)))
+    for explainer in chosen:
+        explainer.refinement_choice = choice
+
+
+def kept_choice(kept: Path, choose: Callable[[], Choice]) -> Choice:
+    """Return the choice in a file, after it was made and written if it is not there.
+
+    Args:
+        kept: The file.
+        choose: Makes the choice.
+    """
+    if not kept.exists():
+        # Processes that share the folder wait for no one: each makes its own choice, and all take the first.
+        choice = choose()
+        with waiting(kept.with_name(".lock-refinement")):
+            if not kept.exists():
+                write_json(kept, choice)
+    found: Choice = read_json(kept)
+    return found
+
+
+def _spread(images: StreamedImages, taken: ImageInput) -> Iterator[NDArray]:
+    """Yield `MOST` images of all classes, as the model takes them."""
     # Data sets of TFDS were mixed when they were prepared.
     parts = [(0, min(MOST, images.count))]
     if isinstance(images, FolderImages):
         parts = [(number, number + 1) for number in spread_over_positions(images.count, MOST).tolist()]
     batches = (batch for start, stop in parts for batch in images.batches(start, stop, taken, stop - start))
     pixels = [batch.pixels for batch in batches if len(batch.pixels)]
-    for explainer in chosen if pixels else ():
-        explainer.choose_refinement(taken.taken(np.concatenate(pixels)))
+    if pixels:
+        yield taken.taken(np.concatenate(pixels))
 
 
 def check_identity(found: str, expected: str) -> None:
