@@ -19,6 +19,7 @@ from kerasxai.methods import METHODS
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import StrPath, atomic_path, null_for_nan, write_json
 from kerasxai.tools.options import BOX_THRESHOLD
+from kerasxai.tools.printable import unbroken
 from kerasxai.viz.words import are_signed, color_key, with_probability, with_remark
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ class Explanation:
 
 def _figure(picture: NDArray[np.uint8], caption: str) -> str:
     data = base64.b64encode(viz.encode_png(picture)).decode()
-    text = html.escape(caption)
+    text = html.escape(unbroken(caption))
     return (
         f'<figure style="margin:0;width:{_PICTURE_SIDE}px">'
         f'<img style="width:100%" alt="{text}" src="data:image/png;base64,{data}">'

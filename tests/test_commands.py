@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ from kerasxai.tools.arguments import listed, method_option, number, parse_option
 from kerasxai.tools.commands import exit_status
 from kerasxai.tools.error_reasons import reason
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.printable import percent, printable
+from kerasxai.tools.printable import percent, printable, unbroken
 from kerasxai.tools.text_tables import print_table
 
 ROOT = Path(__file__).parent.parent
@@ -254,3 +256,31 @@ def test_a_given_share_is_not_rounded() -> None:
         "7 %",
         "29 %",
     ]
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "text"),
+    [
+        (1, 0, "100 %"),
+        (0.999, 0, "> 99 %"),
+        (0.9951, 0, "> 99 %"),
+        (0.994, 0, "99 %"),
+        (np.float32(0.99999994), 1, "> 99.9 %"),
+        (0.004, 0, "< 1 %"),
+        (5e-324, 1, "< 0.1 %"),
+        (0.004, 1, "0.4 %"),
+        (0.0, 0, "0 %"),
+        (-0.001, 0, "> -1 %"),
+        (-0.999, 0, "< -99 %"),
+        (1.001, 0, "100 %"),
+        (math.nan, 0, "unknown"),
+        (np.float32("nan"), None, "unknown"),
+    ],
+)
+def test_a_share_is_not_rounded_to_all_or_nothing(share: float, digits: int | None, text: str) -> None:
+    assert percent(share, digits) == text
+
+
+def test_lines_do_not_break_within_percentages() -> None:
+    assert unbroken("cat, > 99 % in 3 of 5 > 4") == "cat, >\u00a099\u00a0% in 3 of 5 > 4"
+    assert unbroken("100 % or < 0.1 %, > -1 %") == "100\u00a0% or <\u00a00.1\u00a0%, >\u00a0-1\u00a0%"

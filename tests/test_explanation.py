@@ -71,6 +71,7 @@ def test_notes_of_each_image_follow(model: Any, images: np.ndarray) -> None:
 
 def test_a_notebook_shows_pictures_with_class_probability_and_layer(explanation: kerasxai.Explanation) -> None:
     page = explanation._repr_html_()
+    assert "\N{NO-BREAK SPACE}%" in page and " %" not in page
     assert page.count("<img") == 5 and explanation.layer is not None and explanation.layer in page
     target = int(explanation.targets[0])
     assert explanation.outputs is not None

@@ -135,6 +135,21 @@ def test_nothing_is_taken_as_markup(cat: np.ndarray) -> None:
     assert page.text.count(HOSTILE) == 3 + 3 + 4 + 2 + 1 + 4 + 3 + 2 + 3
 
 
+def test_percentages_do_not_break_but_commands_are_unchanged(cat: np.ndarray) -> None:
+    said, kept = "of 20 % or > 99 %", "of\N{SPACE}20\N{NO-BREAK SPACE}% or >\N{NO-BREAK SPACE}99\N{NO-BREAK SPACE}%"
+    report = viz.Report(said, said, command=f"echo {said}", versions={})
+    report.add_section(said, f"{said}, `{said}`")
+    report.add_code(said)
+    report.add_picture(cat, said)
+    report.add_table([[said]], header=[said], note=said, caption=said)
+    report.add_figures([(said, said, said)])
+    report.add_details(said, said)
+    page = Page(report.render())
+    # As in the test above, but for the code: that of a line, a block, the details and the command.
+    assert page.text.count(kept) == 3 + 1 + 1 + 1 + 4 + 3 + 1 and page.text.count(said) == 4
+    assert page.all("img")[0]["alt"] == kept
+
+
 def test_large_photographs_become_smaller_files(cat: np.ndarray) -> None:
     photo = np.tile(skimage.data.chelsea(), (2, 2, 1)) ^ np.arange(902, dtype=np.uint8)[None, :, None] % 8
     sizes, kinds = [], []

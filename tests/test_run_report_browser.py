@@ -1,6 +1,7 @@
 """The report on runs in a real browser: every control works, and boxes are those of Python."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from kerasxai.metrics.boxes import box_iou
 from kerasxai.report.build import write_report
 from kerasxai.report.config import ReportConfig
 from kerasxai.report.packing import eight_bits, enlarged, packed
+from kerasxai.tools.printable import percent, unbroken
 
 pytestmark = needs_chromium
 CARDS = "document.querySelectorAll('#cards li')"
@@ -91,6 +93,26 @@ def test_boxes_masks_and_ious_are_those_of_python(browser: Browser) -> None:
             if len(boxes):
                 assert found["box"] == boxes[0].tolist()
             assert found["iou"] == pytest.approx(box_iou(boxes, truth).max(initial=0))
+
+
+def test_percentages_are_those_of_python(report: Path, tmp_path: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    (code,) = re.findall(r'<script type="application/json" id="content">(.*?)</script>', text, re.DOTALL)
+    content = json.loads(code)
+    shares = [1, 0.9996, 0.9951, 0.994, 0.5, 0.004, 0.0004, 0]
+    for group in content["groups"]:
+        for model in group["models"]:
+            model["probability"] = [
+                [shares[number % len(shares)]] * len(its) for number, its in enumerate(model["probability"])
+            ]
+    changed = tmp_path / "report.html"
+    changed.write_text(text.replace(code, json.dumps(content).replace("<", "\\u003c")), encoding="utf-8")
+    with Browser(tmp_path / "profile", changed.as_uri(), (1280, 900)) as opened:
+        opened.until(f"document.readyState === 'complete' && {CARDS}.length > 0")
+        shown = opened.run(f"[...{CARDS}].map(one => one.textContent)")
+    assert len(shown) >= len(shares)
+    for number, words in enumerate(shown):
+        assert f", {unbroken(percent(shares[number % len(shares)]))}" in words
 
 
 def test_filters_and_orders(browser: Browser) -> None:

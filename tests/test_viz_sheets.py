@@ -55,6 +55,8 @@ def test_wrapping_breaks_at_spaces_and_marks_what_is_cut() -> None:
     assert wrap("gradcam: red 73 %, empty map", 100, 12, lines=3) == ["gradcam: red", "73 %, empty", "map"]
     caption = with_probability("black-footed albatross", 0.73)
     assert wrap(caption, 100, 12, lines=3) == ["black-footed", "albatross, 73 %"]
+    assert wrap(with_probability("gray whale", 0.999), 90, 12, lines=3) == ["gray whale,", "> 99 %"]
+    assert with_probability("gray whale", np.nan) == "gray whale, probability unknown"
     assert wrap("", 60, 12, lines=2) == []
     assert shorten("abc", 1000, 12) == "abc"
 

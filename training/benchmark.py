@@ -27,6 +27,7 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import json_text, read_json, write_json
 from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
+from kerasxai.tools.printable import percent
 from kerasxai.training.benchmark_config import BenchmarkConfig
 from kerasxai.training.benchmark_report import BenchmarkReport
 from kerasxai.training.config import TrainConfig
@@ -68,9 +69,9 @@ class Row:
         """The heading of the row."""
         parts = [self.recipe]
         if self.label_fraction < 1:
-            parts.append(f"{100 * self.label_fraction:g} % of the labels")
+            parts.append(f"{percent(self.label_fraction, None)} of the labels")
         if self.label_noise:
-            parts.append(f"{100 * self.label_noise:g} % of the labels wrong")
+            parts.append(f"{percent(self.label_noise, None)} of the labels wrong")
         if self.loss != DEFAULT_LOSS:
             parts.append(self.loss)
         return ", ".join(parts)

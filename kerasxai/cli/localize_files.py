@@ -295,7 +295,7 @@ def write_sheet(
 ) -> None:
     """Draw images with their heatmaps and boxes, all in the same colors."""
     level = (
-        f"{percent(threshold)} of the maximum"
+        f"{percent(threshold, None)} of the maximum"
         if isinstance(threshold, float)
         else f"thresholds by the rule {threshold}"
     )

@@ -66,7 +66,7 @@ def draw_cases(
         [[cell(record) for record in row] for row in chosen],
         row_labels=["best", "worst"],
         captions=[[f"{names[r['label']]}, IoU {r['iou']:.2f}" for r in row] for row in chosen],
-        title=f"{name}: boxes at {percent(report.threshold)} of the maximum",
+        title=f"{name}: boxes at {percent(report.threshold, None)} of the maximum",
         legend=viz.map_legend(signed, predicted=True, true=True),
     )
 

@@ -30,7 +30,7 @@ def fixed_mark(threshold: float, given: bool = False) -> dict[str, float]:
         >>> fixed_mark(0.2)
         {'fixed at 20 %': 0.2}
     """
-    return {f"{'given' if given else 'fixed at'} {100 * threshold:g} %": threshold}
+    return {f"{'given' if given else 'fixed at'} {percent(threshold, None)}": threshold}
 
 
 def is_of_classes(evaluation: object) -> bool:
@@ -69,7 +69,7 @@ def evaluation_rows(evaluation: dict[str, Any], names: Iterable[str] = FIGURES) 
     name, chosen = name_of(evaluation), evaluation["chosen"]
     rows = [row(name, chosen["threshold"], chosen)]
     if chosen["source"] != "given":
-        rows.append(row(f"{name}, at {percent(evaluation['threshold'])}", evaluation["threshold"], evaluation))
+        rows.append(row(f"{name}, at {percent(evaluation['threshold'], None)}", evaluation["threshold"], evaluation))
     elif "tuned" in evaluation:
         tuned = evaluation["tuned"]
         rows.append(row(f"{name}, threshold from {tuned['split']}", tuned["threshold"], tuned))
@@ -98,7 +98,7 @@ def group_table(evaluation: dict[str, Any], key: str, title: str) -> tuple[list[
     """
     chosen = evaluation["chosen"]
     is_given = chosen["source"] == "given"
-    fixed = [] if is_given else [f"{FIGURES['gt_known_loc']} at {percent(evaluation['threshold'])}"]
+    fixed = [] if is_given else [f"{FIGURES['gt_known_loc']} at {percent(evaluation['threshold'], None)}"]
     rows = [
         [
             str(it.get("name", group)),

@@ -267,7 +267,8 @@ def _explain(
     # The most probable class in any case; of several labels an image, all that count as predicted.
     count = np.maximum(1, (sure >= PREDICTED).sum(axis=1)) if group.multi else np.ones(len(ranked), int)
     predicted = [row[:number].tolist() for row, number in zip(ranked, count, strict=True)]
-    best = [row[:number].round(4).tolist() for row, number in zip(sure.astype(float), count, strict=True)]
+    # Not rounded, or the page would show 100 % for a little less.
+    best = [row[:number].tolist() for row, number in zip(sure.astype(float), count, strict=True)]
     group.models.append({"name": run.name, "predicted": predicted, "probability": best})
     file, source = origin
     for variant in variants:

@@ -15,6 +15,7 @@ from kerasxai.report.data_card import DataCard
 from kerasxai.report.packing import packed_colors
 from kerasxai.report.sections import Section, Table
 from kerasxai.tools.files import json_text, read_text
+from kerasxai.viz.report import unbroken_text
 
 _SCRIPTS = ("maps.js", "drawing.js", "gallery.js")
 GENERATOR = '<meta name="generator" content="kerasxai report">'
@@ -56,6 +57,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=unbroken_text,
     )
     style = _resource("kerasxai.viz", "report.css") + _resource("kerasxai.report", "gallery.css")
     script = "".join(_resource("kerasxai.report", name) for name in _SCRIPTS) if page.groups else ""

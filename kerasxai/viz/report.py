@@ -23,6 +23,7 @@ from PIL import Image
 
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import write_text
+from kerasxai.tools.printable import unbroken
 from kerasxai.viz.pixels import encode_png, to_picture
 
 Source: TypeAlias = "ArrayLike | bytes | os.PathLike[str]"
@@ -214,6 +215,7 @@ class Report:
             trim_blocks=True,
             lstrip_blocks=True,
             undefined=jinja2.StrictUndefined,
+            finalize=unbroken_text,
         )
         environment.filters["prose"] = _prose
         return environment.get_template("report.html.j2").render(
@@ -281,6 +283,11 @@ def _encode(array: ArrayLike, lossless: bool | None) -> bytes:
     return buffer.getvalue()
 
 
+def unbroken_text(value: object) -> object:
+    """Return what a template shows with percentages that do not break; markup, such as code to copy, is unchanged."""
+    return unbroken(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _prose(text: str) -> Markup:
     """Escape text, set words between backticks as code, and split paragraphs at empty lines."""
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
@@ -291,7 +298,8 @@ def _inline(text: str) -> Markup:
     # Every other piece is the group of the pattern, the code between the backticks.
     pieces = re.split(r"`([^`\n]+)`", text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(unbroken(piece))
+        for number, piece in enumerate(pieces)
     )
 
 

@@ -1,7 +1,6 @@
 """Text in pictures: fonts, line wrapping and truncation."""
 
 import functools
-import re
 import unicodedata
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.font_manager import get_font
 from PIL import Image, ImageDraw, ImageFont
 
+from kerasxai.tools.printable import unbroken
 from kerasxai.viz.pixels import Picture
 
 INK = (33, 37, 41)
@@ -78,7 +78,7 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
 def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> list[str]:
     """Break `text` into at most `lines` lines of `width` pixels.
 
-    Lines break at line breaks, at spaces that are not before "%", and within words that are too long after "_", "-",
+    Lines break at line breaks, at spaces outside of percentages, and within words that are too long after "_", "-",
     "/" and ","; text that still does not fit is truncated with an ellipsis.
 
     Example:
@@ -103,8 +103,7 @@ def wrap(text: str, width: int, size: int, lines: int, bold: bool = False) -> li
 
 def _pieces(paragraph: str, width: int, letters: ImageFont.FreeTypeFont) -> list[str]:
     pieces: list[str] = []
-    # A percent sign stays with its number.
-    for word in re.split(" (?!%)", paragraph):
+    for word in unbroken(paragraph).split(" "):
         if letters.getlength(word) > width:
             part = ""
             for letter in word:

@@ -35,13 +35,15 @@ def with_probability(name: str, probability: float, digits: int = 0) -> str:
 
     Args:
         name: Of the class, which may end in a number.
-        probability: 0.5 for half.
+        probability: 0.5 for half; NaN is unknown.
         digits: Of the percentage, after the decimal point.
 
     Example:
-        >>> with_probability("class 2", 0.7)
-        'class 2, 70 %'
+        >>> with_probability("class 2", 0.7), with_probability("cat", 0.999), with_probability("cat", np.nan)
+        ('class 2, 70 %', 'cat, > 99 %', 'cat, probability unknown')
     """
+    if np.isnan(probability):
+        return f"{name}, probability unknown"
     return f"{name}, {percent(probability, digits)}"
 
 

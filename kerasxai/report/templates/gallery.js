@@ -12,7 +12,12 @@
   const model = () => (variant().model === null ? null : group().models[variant().model]);
   const className = label => (label < 0 ? "unknown" : group().classes[label] ?? `class ${label}`);
   const signed = new Map();
-  const percent = share => `${Math.round(100 * share)} %`;
+  // As `percent` and `unbroken` of kerasxai.tools.printable: no share below 1 is 100 %, and none above 0 is 0 %.
+  function percent(share) {
+    const whole = Math.round(100 * share);
+    if (whole === 100 && share < 1) return ">\u00a099\u00a0%";
+    return whole === 0 && share > 0 ? "<\u00a01\u00a0%" : `${whole}\u00a0%`;
+  }
   const classNames = labels => labels.map(className).join(", ") || "unknown";
 
   // One choice for all images and epochs of a method, so that a color means the same in each picture.
