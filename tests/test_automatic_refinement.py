@@ -89,12 +89,16 @@ def test_a_choice_replaces_that_on_the_first_images() -> None:
     assert before != after[0] == after[1]
 
 
-def test_many_images_of_one_call_are_spread_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_images_of_one_call_are_spread_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kerasxai")
     monkeypatch.setattr("kerasxai.explain_images.MOST", 3)
     # The first three are of weak contrast.
     images = of_contrasts()[[0, 3, 6, 1, 4, 7, 2, 5, 8]]
     found = kerasxai.explain(of_contrast(2.0), images, "cam", refine="auto", batch_size=3)
     assert found.notes["agreement"] == pytest.approx(1 / 3)
+    assert caplog.messages == ["choosing the refinement on 3 images"]
 
 
 def test_images_without_finite_outputs_are_left_out_of_the_choice() -> None:

@@ -192,9 +192,13 @@ def test_a_number_of_samples_of_an_unknown_split(sorted_folder: tuple[Path, Path
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_refinements_are_chosen_on_images_of_all_classes(
-    sorted_folder: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, batch_size: int
+    sorted_folder: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    batch_size: int,
 ) -> None:
     folder, boxes = sorted_folder
+    caplog.set_level("INFO", "kerasxai")
     seen: list[np.ndarray] = []
     monkeypatch.setattr("kerasxai.evaluation.evaluate.MOST", 4)
     monkeypatch.setattr(Explainer, "choose_refinement", lambda _, images: seen.append(images))
@@ -202,6 +206,7 @@ def test_refinements_are_chosen_on_images_of_all_classes(
         str(folder), refine="auto", tune_split=None, boxes_csv=str(boxes), image_size=16, batch_size=batch_size
     )
     Evaluator(small_model(), [config, replace(config, refine=None)], progress=False).choose_refinements()
+    assert caplog.messages == ["choosing the refinement on 4 images"]
     (images,) = seen
     reds = images[:, 0, 0, 0] / 10
     assert (np.diff(reds) > 0).tolist() == [True, False, True], "two images of each class"
