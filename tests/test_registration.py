@@ -1,14 +1,18 @@
 """Classes of the package are registered with Keras, whatever a program imports first."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import ModuleSpec, SourceFileLoader
+from pathlib import Path
 
 import pytest
 
-from kerasxai.models.registration import _AfterKeras
+from kerasxai.models.registration import MODULES, _AfterKeras
+
+ROOT = Path(__file__).parent.parent
 
 PROGRAM = """
 import importlib, sys
@@ -38,6 +42,43 @@ def test_any_module_may_be_the_first_that_imports_keras() -> None:
     assert done.returncode == 0, done.stderr
     modules, classes = (int(word) for word in done.stdout.split())
     assert modules > 20 and classes > 10
+
+
+def test_all_modules_with_registered_classes_are_listed() -> None:
+    found = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "kerasxai").rglob("*.py")
+        if "@keras.saving.register_keras_serializable" in path.read_text()
+    }
+    assert found == set(MODULES)
+
+
+def test_modules_run_as_programs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-m", "kerasxai.models.acol"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_sources_are_found_without_an_import() -> None:
+    program = """
+import copy, importlib.util, sys
+import kerasxai
+from kerasxai.models.registration import NEED_KERAS
+for name in sorted(NEED_KERAS):
+    loader = importlib.util.find_spec(name).loader
+    assert type(loader).__name__ == "_KerasFirst", name
+    source = loader.get_source(name)
+    assert "import" in source and loader.get_filename(name).endswith(".py") and loader.get_code(name), name
+    assert copy.copy(loader).get_source(name) == source
+    assert not hasattr(loader, "nothing")
+assert "keras" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names_are_imported_before_keras() -> None:

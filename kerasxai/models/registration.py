@@ -22,6 +22,7 @@ _NAMES = (
     "attended_evidence",
     "classification_metrics",
     "heads",
+    "hub",
     "multi_label",
     "multi_label_losses",
     "optimizers",
@@ -39,6 +40,7 @@ _IMPORTED_BY_THESE = (
     "models.graph",
     "models.label_aware",
     "models.model_cloning",
+    "models.trunk",
 )
 NEED_KERAS = frozenset(MODULES) | {f"kerasxai.{name}" for name in _IMPORTED_BY_THESE}
 """The modules with registered classes, and those that they import, which import Keras or TensorFlow themselves."""
@@ -55,6 +57,13 @@ class _KerasFirst(importlib.abc.Loader):
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader
         self._spec: ModuleSpec | None = None
+
+    def __getattr__(self, name: str) -> object:
+        # Of the source, for `python -m`, `inspect` and tools that read modules without an import. Not of private names,
+        # or a copy, which has no attributes at first, would look for its own loader without end.
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         importlib.import_module("keras")
