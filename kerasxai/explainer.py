@@ -32,7 +32,8 @@ from kerasxai.methods import METHODS, Method
 from kerasxai.methods.cam import FUSIONS
 from kerasxai.methods.smoothing import smoothed, split_options
 from kerasxai.models.names import class_names
-from kerasxai.refinements.automatic import Choice, choice_of, observe, set_choice
+from kerasxai.refinements import RefinementChoice
+from kerasxai.refinements.automatic import choice_of, observe, set_choice
 from kerasxai.refinements.chain import Refine, checked_for, parsed, refined
 from kerasxai.tools.errors import KerasxaiError, unknown
 from kerasxai.tools.foreign_models import check_keras_model
@@ -283,7 +284,7 @@ class Explainer:
             observe(model, self._preprocessed(part))
 
     @property
-    def refinement_choice(self) -> Choice | None:
+    def refinement_choice(self) -> RefinementChoice | None:
         """The choice of `refine="auto"` on given images, as in the notes; None before. Set it to repeat an earlier one.
 
         Example:
@@ -292,7 +293,7 @@ class Explainer:
         return choice_of(self._model) if isinstance(self._model, TracedModel) and self.chooses_refinement else None
 
     @refinement_choice.setter
-    def refinement_choice(self, choice: Choice) -> None:
+    def refinement_choice(self, choice: RefinementChoice) -> None:
         if isinstance(self._model, TracedModel):
             set_choice(self._model, choice)
 

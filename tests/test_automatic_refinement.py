@@ -6,7 +6,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 import kerasxai
-from kerasxai.refinements.automatic import AGREEMENT, Choice, Recognition
+from kerasxai.refinements import RefinementChoice
+from kerasxai.refinements.automatic import AGREEMENT, Recognition
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -130,7 +131,7 @@ def test_a_choice_can_be_repeated(chain: str, ending: str) -> None:
 def test_images_replace_a_repeated_choice() -> None:
     images = of_contrasts()
     explainer = kerasxai.Explainer(of_contrast(2.0), "cam", refine="auto")
-    repeated: Choice = {"auto": "graphcut", "agreement": 0.0}
+    repeated: RefinementChoice = {"auto": "graphcut", "agreement": 0.0}
     explainer.refinement_choice = repeated
     assert explainer.refinement_choice == repeated
     explainer.choose_refinement(images[::3])

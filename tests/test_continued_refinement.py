@@ -1,6 +1,7 @@
 """`--refine auto` in a folder of results that is continued: one choice for all of its images."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,38 @@ def test_shards_keep_the_choice_of_the_first(
     draw(photos, [10.0] * 3)
     assert main([*words, "--refine", "auto"]) == 0
     assert "choosing" not in capsys.readouterr().out and (out / REFINEMENT).read_text() == before
+
+
+@pytest.mark.parametrize("shards", [[], ["--shards", "2"]])
+def test_a_threshold_of_an_evaluation_is_used_with_its_refinement(
+    shards: list[str], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of the evaluated images, all of the contrast that the model does not know, and of the photographs.
+    photos, run = known(tmp_path / "photos"), tmp_path / "run"
+    run.mkdir()
+    shutil.copy(model, run / "model.keras")
+    rows = []
+    for split in ("validation", "test"):
+        for name in "ab":
+            folder = draw(tmp_path / "data" / split / name, [10.0] * 4)
+            rows += [f"{path.relative_to(tmp_path / 'data')},4,4,20,20" for path in sorted(folder.iterdir())]
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("\n".join(["image,x0,y0,x1,y1", *rows]))
+    words = ["evaluate", str(run / "model.keras"), "--data", str(tmp_path / "data"), "--boxes", str(boxes)]
+    words += ["--method", "saliency", "--refine", "auto", "--out", str(run / "evaluation"), *shards]
+    assert main(words) == 0
+    evaluation = json.loads((run / "evaluation" / "evaluation.json").read_text())
+    assert evaluation["refinement"]["auto"] == "graphcut"
+    assert chosen("explain", run / "model.keras", photos, tmp_path / "explained") == "best"
+    capsys.readouterr()
+    assert chosen("localize", run / "model.keras", photos, tmp_path / "out") == "graphcut"
+    printed = capsys.readouterr()
+    assert "with the refinement graphcut" in printed.err and "choosing" not in printed.out
+    assert choice("localize", tmp_path / "out") == evaluation["refinement"]
+    out = tmp_path / "shards"
+    data = ["localize", str(run / "model.keras"), "--data", str(photos), "--shards", "2", "--out", str(out)]
+    assert main([*data, "--method", "saliency"]) == 0
+    assert json.loads((out / REFINEMENT).read_text()) == evaluation["refinement"]
 
 
 def test_a_choice_without_a_usable_image_is_written(

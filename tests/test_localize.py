@@ -223,7 +223,7 @@ def test_a_threshold_that_does_not_fit_is_announced_with_the_command_that_does(
 ) -> None:
     model = evaluated(tmp_path, command, **settings)
     localized = LocalizeConfig(model=str(model), images=[], **config)
-    threshold, origin = resolve_threshold(localized)
+    threshold, origin, _ = resolve_threshold(localized)
     assert threshold == AUTO_RULE and origin.endswith(ending) and "the threshold 0.340 of" in origin
     announce(replace(localized, threshold=threshold), 3, origin)
     line = capsys.readouterr().err.splitlines()[1]
@@ -305,4 +305,4 @@ def test_auto_is_chosen_on_images_of_all_folders(place: Path, tmp_path: Path, mo
     assert main(["localize", str(place / "model.keras"), "--method", "saliency", *streamed]) == 0
     assert seen == [3, 3], "one choice for three shards"
     settings = json.loads((tmp_path / "out" / "boxes.json").read_text())["info"]["settings"]
-    assert settings["refinement_of"] == "images of the first call, spread over all"
+    assert settings["refinement_of"] == "the first call"

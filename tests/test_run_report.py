@@ -28,14 +28,16 @@ from kerasxai import data, models
 from kerasxai.cli import main
 from kerasxai.evaluation.evaluated_runs import read_runs
 from kerasxai.explainer import Explainer
+from kerasxai.refinements import RefinementChoice
 from kerasxai.report import page
 from kerasxai.report.build import write_report
 from kerasxai.report.charts import line_chart
 from kerasxai.report.config import ReportConfig
-from kerasxai.report.gallery import Group
+from kerasxai.report.gallery import Group, _SmallMaps
 from kerasxai.report.packing import MAP_SIDE, PICTURE_SIDE, eight_bits, enlarged, packed, packed_picture, small_map
 from kerasxai.report.runs import model_of, read_reported
 from kerasxai.report.sections import Table, training_section
+from kerasxai.report.variants import variants_of
 from kerasxai.tools.errors import KerasxaiError
 
 
@@ -182,6 +184,22 @@ def test_maps_of_auto_are_those_of_one_choice(runs: list[Path], tmp_path: Path, 
     monkeypatch.setattr("kerasxai.report.gallery.MOST", chosen[0] - 1)
     write_report(config)
     assert chosen[1:] == [chosen[0] - 1]
+
+
+def test_the_choice_of_an_evaluation_is_used_with_its_threshold(runs: list[Path], monkeypatch: Any) -> None:
+    choice: RefinementChoice = {"auto": "graphcut", "agreement": 0.1}
+    run = read_reported([str(runs[1])])[0]
+    evaluated = run.evaluations[0]
+    assert isinstance(evaluated.evaluation, dict)
+    evaluated.evaluation.update(refinement=choice)
+    evaluated.evaluation["settings"]["refine"] = "auto"
+    variant = variants_of(run, ReportConfig(runs=[]))[0]
+    assert variant.refinement == choice
+    chosen: list[object] = []
+    monkeypatch.setattr("kerasxai.explainer.set_choice", lambda _, given: chosen.append(given))
+    explain = _SmallMaps(models.load(model_of(run)), variant, 4, lambda: pytest.fail("chosen again"))
+    explain(np.zeros((1, SIZE, SIZE, 3), np.float32), np.array([0]))
+    assert chosen == [choice]
 
 
 def test_an_evaluation_alone_and_a_training_alone(runs: list[Path], tmp_path: Path, capsys: Any) -> None:

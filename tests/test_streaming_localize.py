@@ -14,7 +14,7 @@ from run_folders import SIZE, tiny_model, write_folders
 from test_multi_label_evaluation import draw, model_of_colors
 
 from kerasxai.cli import main
-from kerasxai.cli.localize_threshold import resolve_threshold
+from kerasxai.cli.localize_threshold import Resolved, resolve_threshold
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.streaming.images import DatasetImages
 
@@ -118,10 +118,10 @@ def test_the_threshold_of_the_first_call_is_kept(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = "kerasxai.cli.localize_shards.resolve_threshold"
-    monkeypatch.setattr(module, lambda config: (0.3, "chosen on boxes by one"))
+    monkeypatch.setattr(module, lambda config: Resolved(0.3, "chosen on boxes by one"))
     assert main(words(folder, tmp_path / "out", *SHARDS, "--shard", "1")) == 0
     assert "1 of 4 shards are done" in capsys.readouterr().out
-    monkeypatch.setattr(module, lambda config: (0.7, "chosen on boxes by another"))
+    monkeypatch.setattr(module, lambda config: Resolved(0.7, "chosen on boxes by another"))
     assert main(words(folder, tmp_path / "out", *SHARDS)) == 1
     printed = capsys.readouterr()
     assert "at threshold 0.3 of the maximum; boxes:" in printed.out

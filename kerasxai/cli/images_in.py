@@ -20,6 +20,7 @@ from kerasxai.data.finding import find_images, folded, no_images, written_names
 from kerasxai.data.images import SUFFIXES
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explainer import Explainer
+from kerasxai.refinements import RefinementChoice
 from kerasxai.refinements.automatic import MOST
 from kerasxai.streaming.images import choice_on
 from kerasxai.tools.commands import print_line
@@ -175,6 +176,7 @@ def choose_refinements(
     paths: Sequence[Path],
     model_input: ImageInput,
     bits: int | None = None,
+    given: RefinementChoice | None = None,
 ) -> None:
     """Make the choice of `--refine auto` on images of all folders, or repeat that of the call that began the results.
 
@@ -184,6 +186,7 @@ def choose_refinements(
         paths: All images: the first ones are often of one class.
         model_input: Fits images to the model.
         bits: As for `kerasxai.data.read_image`.
+        given: A choice that is repeated, unless there are results of another one.
 
     Raises:
         KerasxaiError: The folder has results without the choice that they were made with.
@@ -191,11 +194,13 @@ def choose_refinements(
     chosen = [explainer for explainer in explainers if explainer.chooses_refinement]
     if not chosen:
         return
-    if not ledger.own.records:
+    if not ledger.own.records and given is not None:
+        ledger.own.refinement = given
+    elif not ledger.own.records:
         numbers = spread_over_positions(len(paths), MOST).tolist()
         batches = with_channels(read_batches(paths, numbers, MOST, lambda *_: None, bits), model_input.channels, bits)
-        given = (model_input.batch([image.pixels for image in read]) for read in batches)
-        ledger.own.refinement = choice_on(chosen[0], given, len(numbers))
+        pixels = (model_input.batch([image.pixels for image in read]) for read in batches)
+        ledger.own.refinement = choice_on(chosen[0], pixels, len(numbers))
     elif ledger.own.refinement is None:
         table = text_of(ledger.folder / ledger.table.files[0])
         raise KerasxaiError(f"expected the choice of --refine auto in {table}, got none; choose another --out")

@@ -35,7 +35,7 @@ from kerasxai.cli.localize_files import (
 )
 from kerasxai.cli.localize_model import load_mapper
 from kerasxai.cli.localize_shards import localize_shards
-from kerasxai.cli.localize_threshold import announce, resolve_threshold, threshold_phrase
+from kerasxai.cli.localize_threshold import Resolved, announce, resolve_threshold, threshold_phrase
 from kerasxai.cli.settings import settings_of
 from kerasxai.cli.shard_commands import check_stream, without_stream
 from kerasxai.data.choosing import spread_over_classes
@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
     preprocessing(config.input_range)
     if config.data is not None:
         return localize_shards(config, settings_of("localize", options))
-    threshold, origin = resolve_threshold(config)
+    resolved = resolve_threshold(config)
+    threshold = resolved.threshold
     with locked(config.out):
         check_output_folder(config.out / "masks")
         paths = image_files(config.images, config.out)
@@ -88,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
             # The sheet shows heatmaps, which are not kept.
             finished = [done and number not in shown for number, done in enumerate(finished)]
         config = replace(config, threshold=threshold)
-        work = _Work(ledger, table, paths, stems, shown, finished.count(False), origin)
+        work = _Work(ledger, table, paths, stems, shown, finished.count(False), resolved)
         process_images(config, ledger, paths, finished, "localized", lambda batches: _localize(config, batches, work))
         records = list(filter(None, map(ledger.record, range(len(paths)))))
         found = sum(bool(record["boxes"]) for record in records)
@@ -118,7 +119,7 @@ class _Work(NamedTuple):
         stems: Of the files of each image.
         shown: The positions of the images on the sheet.
         todo: How many images there are to do.
-        origin: Where the threshold is from.
+        resolved: The threshold, where it is from, and the refinement that it is for.
     """
 
     ledger: Ledger
@@ -127,14 +128,15 @@ class _Work(NamedTuple):
     stems: list[str]
     shown: frozenset[int]
     todo: int
-    origin: str
+    resolved: Resolved
 
 
 def _localize(config: LocalizeConfig, batches: Iterable[list[ImageIn]], work: _Work) -> None:
     mapper, classes = load_mapper(config)
     work.table.classes = classes
-    announce(config, work.todo, work.origin)
-    choose_refinements([mapper.explainer], work.ledger, work.paths, mapper.model_input, config.bits)
+    announce(config, work.todo, work.resolved.origin)
+    given = work.resolved.refinement
+    choose_refinements([mapper.explainer], work.ledger, work.paths, mapper.model_input, config.bits, given)
     write = _write_classes if mapper.by_class else _write
 
     def explain(images: list[ImageIn]) -> list[_Explained]:

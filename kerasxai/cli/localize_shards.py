@@ -56,7 +56,9 @@ def _kept_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
     path = config.out / _THRESHOLD
     with waiting(config.out / ".lock-threshold"):
         if not path.exists():
-            threshold, origin = resolve_threshold(config)
-            write_json(path, {"threshold": threshold, "origin": origin})
+            resolved = resolve_threshold(config)
+            if resolved.refinement is not None:
+                write_json(config.out / REFINEMENT, resolved.refinement)
+            write_json(path, {"threshold": resolved.threshold, "origin": resolved.origin})
     kept = read_json(path)
     return kept["threshold"], kept["origin"]

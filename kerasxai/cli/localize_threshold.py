@@ -4,14 +4,14 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kerasxai.cli.localize_config import LocalizeConfig
 from kerasxai.evaluation.found_thresholds import FoundThreshold, find_threshold, latest_threshold, misfits
 from kerasxai.evaluation.method_rows import split_refinements
 from kerasxai.evaluation.saved_results import differences
 from kerasxai.localization import AUTO_RULE
-from kerasxai.refinements import PRESETS, REFINEMENTS
+from kerasxai.refinements import PRESETS, REFINEMENTS, RefinementChoice
 from kerasxai.refinements.chain import COMMAS
 from kerasxai.tools.commands import print_line
 from kerasxai.tools.digests import model_identity
@@ -23,20 +23,36 @@ _REPLACED = ("--method", "--refine", "--out")
 """Flags of an earlier evaluation that the suggested one does not repeat: figures in a folder are not replaced."""
 
 
-def resolve_threshold(config: LocalizeConfig) -> tuple[float | str, str]:
-    """Return the threshold of boxes, as for `kerasxai.localization.chosen_threshold`, and a phrase about its origin."""
+class Resolved(NamedTuple):
+    """A threshold of boxes.
+
+    Attributes:
+        threshold: As for `kerasxai.localization.chosen_threshold`.
+        origin: A phrase about its origin.
+        refinement: The choice of `refine="auto"` of the evaluation that it is from, for which alone it is right.
+    """
+
+    threshold: float | str
+    origin: str
+    refinement: RefinementChoice | None = None
+
+
+def resolve_threshold(config: LocalizeConfig) -> Resolved:
+    """Return the threshold of boxes."""
     if config.threshold != "auto":
-        return config.threshold, "given"
+        return Resolved(config.threshold, "given")
     folders = [Path() if is_model_name(config.model) else Path(config.model).parent]
     model, settings = model_identity(config.model), _settings(config)
     found = find_threshold(folders, model, settings)
     if found is not None:
-        return found.threshold, f"chosen on boxes by {found.file}"
+        both = "" if found.refinement is None else f", with the refinement {found.refinement['auto']}"
+        return Resolved(found.threshold, f"chosen on boxes by {found.file}{both}", found.refinement)
     latest = latest_threshold(folders, model)
     if latest is not None:
-        return AUTO_RULE, f"chosen for each image without boxes; {_left_out(latest, config, settings)}"
+        return Resolved(AUTO_RULE, f"chosen for each image without boxes; {_left_out(latest, config, settings)}")
     refine = f" --refine {config.refine}" if config.refine else ""
-    return AUTO_RULE, f"chosen for each image without boxes; kerasxai evaluate{refine} chooses it on images with boxes"
+    way = f"kerasxai evaluate{refine} chooses it on images with boxes"
+    return Resolved(AUTO_RULE, f"chosen for each image without boxes; {way}")
 
 
 def threshold_phrase(threshold: float | str) -> str:

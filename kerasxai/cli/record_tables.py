@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from kerasxai.refinements.automatic import Choice
+from kerasxai.refinements import RefinementChoice
 from kerasxai.tools.files import json_text, path_of
 
 JSON = dict[str, Any]
@@ -31,7 +31,7 @@ class Group:
     records: dict[str, str] = field(default_factory=dict)
     stems: dict[str, str] = field(default_factory=dict)
     unsaved: bool = False
-    refinement: Choice | None = None
+    refinement: RefinementChoice | None = None
 
     def add(self, record: JSON) -> None:
         """Add a record, if it names its image."""

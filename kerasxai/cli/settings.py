@@ -31,7 +31,7 @@ def settings_of(command: str, options: argparse.Namespace, **more: object) -> JS
         more = {**more, **({"input_range_sha256": digest_of(source)} if source else {})}
     if has_auto(kept.get("refine")):
         # Not the choice itself, which is made once the model is loaded. Tables without it are of other settings.
-        more = {**more, "refinement_of": "images of the first call, spread over all"}
+        more = {**more, "refinement_of": "the first call"}
     if kept.get("class_names") is not None:
         # The names, because a file or a folder may change.
         kept["class_names"] = read_class_names(options.class_names)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerasxai.data.finding import is_own_table
+from kerasxai.refinements import RefinementChoice
 from kerasxai.tools.files import read_json
 
 MATCHED = ("method", "layer", "refine", "score", "outputs", "image_size", "preprocess", "method_options")
@@ -19,12 +20,14 @@ class FoundThreshold(NamedTuple):
         file: The file that it is from.
         settings: The settings of the evaluation.
         command: Its command line.
+        refinement: The choice that it made of `refine="auto"`; None without it, or of an older version.
     """
 
     threshold: float
     file: Path
     settings: Mapping[str, Any]
     command: str
+    refinement: RefinementChoice | None = None
 
 
 def find_threshold(
@@ -70,4 +73,4 @@ def _thresholds(folders: Iterable[Path], model: Mapping[str, Any]) -> Iterator[F
         # Thresholds of another protocol are shares of another range.
         if evaluation.get("model") == model and "tuned" in evaluation and kept.get("protocol") == "kerasxai":
             threshold = float(evaluation["tuned"]["threshold"])
-            yield FoundThreshold(threshold, file, kept, evaluation.get("command", ""))
+            yield FoundThreshold(threshold, file, kept, evaluation.get("command", ""), evaluation.get("refinement"))

@@ -145,6 +145,8 @@ class MeasuredMethod:
             "input_range": name_of_range(config.preprocess),
             "fit": self._taken.fit,
         }
+        if self.explainer.refinement_choice is not None:
+            evaluation["refinement"] = self.explainer.refinement_choice
         if self._oracle is not None:
             best = self._oracle.result()
             evaluation["max_box_acc_v2"] = float(best)

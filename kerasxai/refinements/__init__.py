@@ -15,7 +15,7 @@ takes all steps before it for the method. Nothing in this module imports TensorF
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from kerasxai.tools.lazy import resolve
 
@@ -156,6 +156,9 @@ REFINEMENTS: dict[str, Refinement] = {row.name: row for row in _ROWS}
 
 PRESETS: dict[str, str] = {"best": "enlarge,discriminant,graphcut"}
 """Named chains."""
+
+RefinementChoice: TypeAlias = dict[str, str | float]
+"""The choice of `"auto"`: `auto`, the preset or chain, and `agreement` or `without_best`, as notes of explanations."""
 
 REFINE_HELP = (
     "refinements of the heatmaps: a chain of names separated by commas, options as NAME:OPTION=VALUE; "

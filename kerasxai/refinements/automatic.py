@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerasxai.engine.outputs.checks import all_classes
+from kerasxai.refinements import RefinementChoice
 from kerasxai.refinements.sizes import enlarged
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-Choice: TypeAlias = dict[str, str | float]
-"""`auto`, the chosen preset or chain, and `agreement` or `without_best`, as in the notes of an explanation."""
-
 FACTOR = 1.5
 ENOUGH, MOST = 8, 32
 """From how many images on the choice is final, and how many of a batch it looks at."""
@@ -31,7 +29,10 @@ AGREEMENT = 0.25
 _BEST, _OTHERWISE = "best", "graphcut"
 """The preset for models that recognize enlarged images; for others a chain that looks at colors, not at the model."""
 _KEY = ("auto",)
-_OF_SEVERAL: Choice = {"auto": _OTHERWISE, "without_best": "images of this model may have objects of several classes"}
+_OF_SEVERAL: RefinementChoice = {
+    "auto": _OTHERWISE,
+    "without_best": "images of this model may have objects of several classes",
+}
 
 
 @dataclass
@@ -50,9 +51,9 @@ class Recognition:
     before: list[int] = field(default_factory=list)
     after: list[int] = field(default_factory=list)
     is_final: bool = False
-    fixed: Choice | None = None
+    fixed: RefinementChoice | None = None
 
-    def choice(self) -> Choice:
+    def choice(self) -> RefinementChoice:
         """Return the choice."""
         if self.fixed is not None:
             return self.fixed
@@ -134,13 +135,13 @@ def observe(model: TracedModel, batch: Samples) -> None:
     vars(known).update(vars(found))
 
 
-def choice_of(model: TracedModel) -> Choice | None:
+def choice_of(model: TracedModel) -> RefinementChoice | None:
     """Return the choice of `auto` on given images, or None before it is made."""
     known = model.learned.get(_KEY)
     return known.choice() if isinstance(known, Recognition) and known.is_final else None
 
 
-def set_choice(model: TracedModel, choice: Choice) -> None:
+def set_choice(model: TracedModel, choice: RefinementChoice) -> None:
     """Let `auto` repeat a choice.
 
     Raises:
@@ -151,7 +152,7 @@ def set_choice(model: TracedModel, choice: Choice) -> None:
     model.learned[_KEY] = Recognition(is_final=True, fixed=choice)
 
 
-def choice_without(images: int) -> Choice:
+def choice_without(images: int) -> RefinementChoice:
     """Return the choice if none of so many images could be predicted."""
     return {"auto": _OTHERWISE, "without_best": f"none of the {images} images for the choice can be predicted"}
 
@@ -161,7 +162,7 @@ def announce_choice(images: int) -> None:
     _LOG.info("choosing the refinement on %d %s", images, "image" if images == 1 else "images")
 
 
-def _refused(error: KerasxaiError) -> Choice:
+def _refused(error: KerasxaiError) -> RefinementChoice:
     return {"auto": _OTHERWISE, "without_best": str(error)}
 
 
@@ -169,7 +170,7 @@ def _is_of_several_labels(model: TracedModel) -> bool:
     return model.outputs.kind == "sigmoid" and (model.outputs.units or 1) > 1
 
 
-def _chosen(model: TracedModel, batch: Samples) -> Choice:
+def _chosen(model: TracedModel, batch: Samples) -> RefinementChoice:
     """Return the choice on the images so far, after those of the batch were added if they are too few."""
     if _is_of_several_labels(model):
         return _OF_SEVERAL

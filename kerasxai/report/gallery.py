@@ -214,7 +214,7 @@ class _Explained:
         ]
         explain = _SmallMaps(self.opened.model, variant, self._size, self._spread_images)
         # Of a test split that has grown, all maps are made again: those on disk may be of another choice.
-        form = {"refinement_of": _digest(self._spread())} if has_auto(variant.refine) else {}
+        form = {"refinement_of": variant.refinement or _digest(self._spread())} if has_auto(variant.refine) else {}
         for rows, about in self._parts(f"explaining with {variant.name}"):
             pairs = [(row, label) for row in rows for label in classes[row]]
             where, targets = (np.array(values) for values in zip(*pairs, strict=True))
@@ -244,7 +244,9 @@ class _SmallMaps:
     def __call__(self, images: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.float32]:
         if self._explainer is None:
             self._explainer = self._make(not self._native)
-            if self._explainer.chooses_refinement:
+            if self._variant.refinement is not None:
+                self._explainer.refinement_choice = self._variant.refinement
+            elif self._explainer.chooses_refinement:
                 # Not by the first batch, whose images are of the first classes.
                 some = self._some()
                 announce_choice(len(some))

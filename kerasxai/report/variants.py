@@ -9,6 +9,7 @@ from kerasxai.evaluation.evaluated_runs import Run
 from kerasxai.evaluation.method_rows import split_refinements
 from kerasxai.evaluation.multi_label_tables import is_multi_label
 from kerasxai.evaluation.tables import name_of
+from kerasxai.refinements import RefinementChoice
 from kerasxai.report.config import ReportConfig
 from kerasxai.report.runs import ReportedRun
 from kerasxai.tools.printable import printable
@@ -54,6 +55,7 @@ class Variant:
         options: Options of the method.
         threshold: The threshold that was chosen for it; None if it was not evaluated.
         chosen_by: How it was chosen.
+        refinement: The choice of `refine="auto"` that the evaluation made, for which alone the threshold is right.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict)
     threshold: float | None = None
     chosen_by: str = ""
+    refinement: RefinementChoice | None = None
 
     @property
     def name(self) -> str:
@@ -135,6 +138,7 @@ def _evaluated(run: Run) -> Variant:
         settings.get("method_options") or {},
         run.chosen["threshold"],
         str(run.chosen["source"]),
+        run.evaluation.get("refinement"),
     )
 
 

@@ -18,8 +18,8 @@ from kerasxai.evaluation.saved_results import folder_of_figures
 from kerasxai.evaluation.thresholds import Choice
 from kerasxai.metrics.baselines import BASELINES
 from kerasxai.metrics.records import RecordsAt
+from kerasxai.refinements import RefinementChoice
 from kerasxai.refinements.automatic import MOST, choice_without
-from kerasxai.refinements.automatic import Choice as RefinementChoice
 from kerasxai.streaming.images import REFINEMENT, FolderImages, kept_choice
 from kerasxai.streaming.shards import Shard, waiting
 from kerasxai.streaming.tables import Row, RowWriter, import_pyarrow, join_tables, read_rows
@@ -89,17 +89,12 @@ class EvaluateTask:
             table.add(null_for_nan(records))
         write_json(shard.folder / _TOTALS, self._method.totals())
 
-    def choose(self, explains: bool = True) -> None:
-        """Choose the threshold, or read the one that was chosen for another shard.
-
-        Args:
-            explains: Whether images are explained afterwards.
-        """
+    def choose(self) -> None:
+        """Choose the refinement and the threshold, or read those that were chosen for another shard."""
         if self._is_chosen:
             return
         path = self.out / _CHOICE
-        if explains or not path.exists():
-            self._choose_refinement()
+        self._choose_refinement()
         if not path.exists():
             # Processes that share the folder wait for no one: each that begins before the file is there measures the
             # tuning split, and all take the first result.
@@ -135,7 +130,7 @@ class EvaluateTask:
             settings: Everything that the figures depend on.
             about: Entries to keep with the figures.
         """
-        self.choose(explains=False)
+        self.choose()
         self._method.begin()
         for shard in shards:
             rows = [_record(row) for row in read_rows(shard.folder / RECORDS, _COLUMNS)]

@@ -21,7 +21,8 @@ from kerasxai.data.images import SUFFIXES
 from kerasxai.data.preparing import is_dataset
 from kerasxai.engine.images.image_input import ImageInput
 from kerasxai.explainer import Explainer
-from kerasxai.refinements.automatic import MOST, Choice, announce_choice, choice_without
+from kerasxai.refinements import RefinementChoice
+from kerasxai.refinements.automatic import MOST, announce_choice, choice_without
 from kerasxai.streaming.resizing import fitted
 from kerasxai.streaming.shards import waiting
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError, unknown
@@ -240,7 +241,7 @@ def open_images(
     return FolderImages(folder, out, bits)
 
 
-def choice_on(explainer: Explainer, batches: Iterable[NDArray], count: int) -> Choice:
+def choice_on(explainer: Explainer, batches: Iterable[NDArray], count: int) -> RefinementChoice:
     """Make the choice of `refine="auto"` on images, and return it.
 
     Args:
@@ -271,7 +272,7 @@ def choose_refinements(explainers: Iterable[Explainer], images: StreamedImages, 
         explainer.refinement_choice = choice
 
 
-def kept_choice(kept: Path, choose: Callable[[], Choice]) -> Choice:
+def kept_choice(kept: Path, choose: Callable[[], RefinementChoice]) -> RefinementChoice:
     """Return the choice in a file, after it was made and written if it is not there.
 
     Args:
@@ -284,7 +285,7 @@ def kept_choice(kept: Path, choose: Callable[[], Choice]) -> Choice:
         with waiting(kept.with_name(".lock-refinement")):
             if not kept.exists():
                 write_json(kept, choice)
-    found: Choice = read_json(kept)
+    found: RefinementChoice = read_json(kept)
     return found
 
 
