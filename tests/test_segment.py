@@ -331,6 +331,20 @@ def test_refinements_of_predictions_can_be_added_to_a_finished_run(
     assert len(list((out / "refined_predictions").rglob("*.png"))) == COUNTS["test"]
 
 
+def test_a_run_is_not_continued_on_data_that_have_grown(
+    config: SegmentConfig, source: Squares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, few = tmp_path / "seg", replace(config, epochs=1)
+    segment(few, out, Measuring(sheet_images=0), verbose=0)
+    monkeypatch.setitem(COUNTS, "train", COUNTS["train"] + 1)
+    before = (out / "segmentation.json").read_bytes()
+    with pytest.raises(
+        KerasxaiError, match=f"got more or fewer .train was {COUNTS['train'] - 1}, is {COUNTS['train']}"
+    ):
+        segment(few, out, Measuring(sheet_images=0), verbose=0)
+    assert (out / "segmentation.json").read_bytes() == before
+
+
 def test_the_default_backbone_is_a_copy_of_the_classifier(tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     kerasxai.models.build_classifier("Tiny", 2, weights=None, features=8, depth=1, width=4).save(path)

@@ -14,11 +14,12 @@ import tensorflow as tf
 from kerasxai import data, models
 from kerasxai.engine.images.image_input import image_input
 from kerasxai.evaluation.data_check import check_classes, check_splits
+from kerasxai.evaluation.saved_results import differences
 from kerasxai.models.trunk import trunk_of
 from kerasxai.refinements.automatic import MOST, announce_choice
 from kerasxai.segmentation import SeedIoU, label_map
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.tools.files import write_json
+from kerasxai.tools.files import read_json, write_json
 from kerasxai.tools.folders import locked
 from kerasxai.tools.model_settings import RUN_MODEL, model_path
 from kerasxai.tools.options import BOX_THRESHOLD
@@ -134,8 +135,10 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
     run = _Run(config, measuring, out, dataset, SeedMaker(classifier, config), taken.size, taken.fit, verbose)
     # Built before anything is written, so that a mistake leaves no folder behind.
     new_segmenter(backbone_of(config), run.num_classes, run.size, config)
+    _check_images(run)
     dataset.check_images(SPLITS)
     config.write(out)
+    write_json(_images(run), _splits(run))
 
     _choose_refinement(run)
     tallies = {split: _seeds(run, split) for split in SPLITS}
@@ -145,6 +148,26 @@ def _segment(config: SegmentConfig, out: Path, measuring: Measuring, verbose: in
     results = _results(run, tallies)
     write_json(out / RESULTS, results)
     return results
+
+
+def _images(run: _Run) -> Path:
+    return run.out / "seeds" / "images.json"
+
+
+def _splits(run: _Run) -> dict[str, int]:
+    return {split: run.dataset.info.splits[split] for split in SPLITS}
+
+
+def _check_images(run: _Run) -> None:
+    """Refuse to continue on data that have grown: seeds of an earlier call are found by their number in the split."""
+    # Runs of older versions have no such file.
+    before = read_json(_images(run)) if _images(run).exists() else _splits(run)
+    differing = differences(before, _splits(run))
+    if differing:
+        raise KerasxaiError(
+            f"expected the images that {printable(run.out)} was begun with, got more or fewer "
+            f"({'; '.join(differing)}); choose another --out"
+        )
 
 
 def _model_file(seeds: str) -> str:
