@@ -21,8 +21,9 @@ from kerasxai.cli import main as kerasxai_main
 from kerasxai.cli import parser_of
 from kerasxai.tools.settings import from_options
 from kerasxai.training import distributed_run
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed import Workers, fit
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.train import train_into
 
 ROWS, BATCH, SIDE = 20, 8, 6

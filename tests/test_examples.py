@@ -12,7 +12,8 @@ from PIL import Image
 from kerasxai import data
 from kerasxai.callbacks import ExplanationCallback
 from kerasxai.data.choosing import spread_over_classes
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.phases import callbacks_of
 from kerasxai.training.plan import plan_of
 from kerasxai.training.run_data import Run

@@ -22,8 +22,9 @@ from kerasxai.tools.settings import (
     setting,
 )
 from kerasxai.training.benchmark_config import BenchmarkConfig
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.demo_config import DemoConfig
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.words.scene_config import SceneConfig
 
 ROOT = Path(__file__).parent.parent

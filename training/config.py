@@ -7,16 +7,13 @@ from typing import Any, ClassVar
 
 from kerasxai.data.box_files.reading import BOXES_HELP
 from kerasxai.data.information import CLASS_MASKS_HELP, LABELS_HELP, READINGS
-from kerasxai.methods import METHODS
 from kerasxai.models import HEADS
-from kerasxai.tools.arguments import comma_separated, stride_or_layer
+from kerasxai.tools.arguments import stride_or_layer
 from kerasxai.tools.config_file import ConfigFile
-from kerasxai.tools.errors import KerasxaiError, unknown
+from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.image_options import parse_size
 from kerasxai.tools.input_range import RANGES
-from kerasxai.tools.log_services import LOG_SERVICES, check_service
 from kerasxai.tools.model_settings import FITS, EndReport
-from kerasxai.tools.options import whole
 from kerasxai.tools.settings import (
     COUNT,
     POSITIVE_SHARE,
@@ -28,6 +25,7 @@ from kerasxai.tools.settings import (
     setting,
 )
 from kerasxai.training.distributed_config import WorkerSettings
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.losses import DEFAULT_LOSS, LOSSES, MULTI_LABEL_LOSSES
 from kerasxai.training.names import argument, check_augment, check_backbone
 from kerasxai.training.recipes import RECIPES, head_of
@@ -50,7 +48,7 @@ MONITORS = (
 )
 """Figures that choose the best epoch; the last two need boxes, mean average precision several labels an image."""
 
-DATA, MODEL, TRAINING, WEAK, DRAWING, OUTPUT = "data", "model", "training", "weak labels", "drawing", "output"
+DATA, MODEL, TRAINING, WEAK, OUTPUT = "data", "model", "training", "weak labels", "output"
 """Headings of `--help`."""
 DATA_DIR_HELP = "where TensorFlow Datasets keeps its files"
 _EPOCHS = Limits(least=0, most=10_000)
@@ -78,6 +76,9 @@ class TrainConfig(RunConfig):
         output_stride: The stride of the map of the head (8, 16, 32); None: the stride of the backbone.
         image_size: Side in pixels, or height and width; None: the recommendation of the data set, or chosen by the
             backbone and the images, see `kerasxai.training.input_size`.
+        final_image_size: Side in pixels, or height and width, that the finished model takes; None: larger than
+            `image_size` after fine-tuning with random crops if that was chosen too and validation does not speak
+            against it, else `image_size`. See `kerasxai.training.final_size`.
         fit: How images of another aspect ratio are fitted to that size, see `kerasxai.data.load`; saved with the model.
         input_range: The range that a model file as backbone takes, a name in `kerasxai.tools.input_range.RANGES`; None:
             [0, 255] if it has preprocessing of its own, else the range with which it is most accurate.
@@ -99,7 +100,7 @@ class TrainConfig(RunConfig):
         averages: Number of weighted averages of the models before and after the second phase that are tried, as in
             Wortsman 2022, arXiv:2109.01903; None: 1 after a probe, else 0. One that is better on validation is kept.
         finetunings: How often the second phase trains after a probe, each time from it, in another order; the averages
-            are those with the mean of all (Wortsman 2022, arXiv:2203.05482); None: 1.
+            are those with the mean of all (Wortsman 2022, arXiv:2203.05482); None: 3 for few images, else 1.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9, as in the literature on CUB and ImageNet.
         schedule: The decay of the rate within a phase: "cosine", "steps" (x 0.1 after each 30 % of it), "constant".
         head_rate: The learning rate of the head as a multiple of that of the backbone; 10 in the literature.
@@ -227,7 +228,8 @@ class TrainConfig(RunConfig):
         limits=Limits(least=0, most=99),
     )
     finetunings: int | None = setting(
-        "how often the second phase trains from the probe; their mean is averaged with it (default: 1)",
+        "how often the second phase trains from the probe; their mean is averaged with it (default: 3 for few images, "
+        "else 1)",
         TRAINING,
         None,
         limits=Limits(least=1, most=99),
@@ -304,6 +306,14 @@ class TrainConfig(RunConfig):
     jit: str = setting(
         "compile the training steps by XLA: on, off, or auto (only on a GPU)", TRAINING, "auto", choices=JIT
     )
+    final_image_size: int | tuple[int, int] | None = setting(
+        "size of the images that the finished model takes (default: larger than --image-size where that is chosen)",
+        DATA,
+        None,
+        limits=COUNT,
+        metavar="SIDE|HxW",
+        parse=parse_size,
+    )
 
     def __post_init__(self) -> None:
         # The head is filled in, so that config.json says which one it is.
@@ -313,56 +323,6 @@ class TrainConfig(RunConfig):
         check_augment(self.augment)
         if self.epochs is not None and self.head_epochs + self.epochs == 0:
             raise KerasxaiError("head_epochs + epochs must be 1 or more, got 0")
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Heatmaps and measurements during training.
-
-    Attributes:
-        methods: Explainers to draw, names in `kerasxai.METHODS`.
-        images: Number of drawn images.
-        every: Epochs between drawings.
-        measured: Number of validation images measured each epoch, rounded up to whole batches; None: all; 0: none.
-        log: Where figures and sheets are logged, names in `kerasxai.tools.log_services.LOG_SERVICES`.
-    """
-
-    methods: tuple[str, ...] = setting(
-        "methods to draw each epoch (default: cam,gradcam); none: `--explain ''`",
-        DRAWING,
-        ("cam", "gradcam"),
-        flag="--explain",
-        metavar="NAMES",
-        parse=comma_separated,
-    )
-    images: int = setting("images drawn each epoch", DRAWING, 8, flag="--explain-images", limits=Limits(least=0))
-    every: int = setting("epochs between drawings", DRAWING, 1, flag="--explain-every", limits=Limits(least=1))
-    measured: int | None = setting(
-        "validation images measured each epoch if there are boxes, spread over a folder; 0: none (default: all)",
-        DRAWING,
-        None,
-        flag="--localize-images",
-        limits=Limits(least=0),
-    )
-    log: tuple[str, ...] = setting(
-        f"log settings, figures and sheets to {', '.join(LOG_SERVICES)}; may be repeated",
-        DRAWING,
-        (),
-        metavar="NAME",
-        parse=argument(check_service),
-        collect=tuple,
-    )
-
-    def __post_init__(self) -> None:
-        for name in self.methods:
-            if name not in METHODS:
-                raise unknown("method", name, METHODS)
-        whole("explain_images", self.images, least=0)
-        whole("explain_every", self.every, least=1)
-        if self.measured is not None:
-            whole("localize_images", self.measured, least=0)
-        for name in self.log:
-            check_service(name)
 
 
 @dataclass(frozen=True)

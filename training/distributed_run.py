@@ -18,8 +18,9 @@ import tensorflow as tf
 from kerasxai import data, models
 from kerasxai.engine.keras_internals import build_training_state
 from kerasxai.tools.errors import KerasxaiError
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed import Workers, fit
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.labels import Labels
 from kerasxai.training.plan import Plan
 from kerasxai.training.run_data import Run, training_data
@@ -141,5 +142,6 @@ def _packed(run: Run, model: keras.Model, epochs: Epochs, given: Labels | None) 
 
 
 def _config(content: dict[str, Any]) -> TrainConfig:
-    size = content["image_size"]
-    return TrainConfig(**{**content, "image_size": tuple(size) if isinstance(size, list) else size})
+    sizes = {name: content[name] for name in ("image_size", "final_image_size")}
+    pairs = {name: tuple(size) for name, size in sizes.items() if isinstance(size, list)}
+    return TrainConfig(**{**content, **pairs})

@@ -31,11 +31,13 @@ class InputSize:
         image_size: Side of the square, or height and width.
         output_stride: The stride of the map of the head; None for that of the backbone.
         reason: Why, for the log.
+        larger: The size to try after a training with random crops; None for no other one.
     """
 
     image_size: Size
     output_stride: int | None
     reason: str
+    larger: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,22 @@ def choose_size(side: int, facts: ImageFacts) -> InputSize:
         return InputSize(side, None, f"the size of the backbone, for images of {facts.image_side:.0f} pixels")
     usual, largest = _multiple(SCALE * side), _multiple(LARGEST_SCALE * side)
     if facts.object_side is None:
-        return InputSize(usual, None, f"larger than {side}, the size of the backbone, for maps of more positions")
+        why = f"larger than {side}, the size of the backbone, for maps of more positions"
+        return InputSize(usual, None, why, _larger(usual, largest))
     needed = POSITIONS * _STRIDE / max(facts.object_side, 1e-6)
     size = min(max(usual, _multiple(needed)), largest)
+    larger = _larger(size, largest)
     objects = f"objects on validation images have a median side of {percent(facts.object_side)} of the image"
     if facts.object_side * size / _STRIDE < FEWEST_POSITIONS:
-        return InputSize(size, _STRIDE // 2, f"{objects}, less than {FEWEST_POSITIONS:g} positions of stride {_STRIDE}")
-    return InputSize(size, None, objects)
+        why = f"{objects}, less than {FEWEST_POSITIONS:g} positions of stride {_STRIDE}"
+        return InputSize(size, _STRIDE // 2, why, larger)
+    return InputSize(size, None, objects, larger)
+
+
+def _larger(size: int, largest: int) -> int | None:
+    """Return the size to try after training: random crops enlarge objects, so a network expects larger images."""
+    found = min(_multiple(SCALE * size), largest)
+    return found if found > size else None
 
 
 def _multiple(length: float) -> int:

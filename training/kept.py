@@ -22,9 +22,10 @@ def kept_line(folder: Path) -> str:
     metrics = read_json(folder / "metrics.json")
     best, plan = metrics["best"], metrics.get("plan", {})
     monitor = plan.get("monitor", MONITOR)
-    line = f"kept: {kept_model(best, RunFolder(folder).rows, plan.get('probe', False))}"
+    rows = RunFolder(folder).rows
+    line = f"kept: {kept_model(best, rows, plan.get('probe', False))}"
     # A figure that is not finite is null.
     if best.get(monitor) is not None:
-        line += f" ({reason(monitor, best[monitor])})"
+        line += f" ({reason(monitor, best, rows)})"
     known = [f"; {name} {best[key]:.3f}" for key, name in _ACCURACIES.items() if best.get(key) is not None]
     return line + "".join(known)

@@ -1,6 +1,7 @@
 """The phases of a training run: the head, then also the upper backbone, averages of both models, pseudo-labels."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,10 +15,12 @@ from kerasxai.callbacks.localization import DEFAULT_FIGURES, SEED_FIGURES
 from kerasxai.engine.images.builtin_preprocessing import range_is_known
 from kerasxai.models.classification_metrics import BalancedAccuracy, CalibratedLoss
 from kerasxai.models.multi_label_losses import MeanAveragePrecisionMetric
+from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.tools.log_services import has_tensorboard
 from kerasxai.training.averages import START, end_of, run_averages
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed_run import Epochs, fit_phase
+from kerasxai.training.final_size import run_final_size
 from kerasxai.training.losses import keras_loss
 from kerasxai.training.multi_label import drawn_samples, is_multi, multi_label_loss
 from kerasxai.training.optimizers import optimizer_of
@@ -56,6 +59,9 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     if phase == "average":
         run_averages(run, callbacks_of(run, phase))
         return
+    if phase == FINAL_SIZE:
+        run_final_size(run, partial(_prepared, run), lambda larger: callbacks_of(larger, phase))
+        return
     if phase == "finetune" and run.plan.averages and not done:
         folder.keep_copy(START)
     if phase == "head" and run.plan.probe:
@@ -91,6 +97,11 @@ def _begun(run: Run, phase: str, model: keras.Model | None, epochs: int, *, agai
         model = models.load(folder.best)
     prepare(model, run.config, run.plan, phase, run.steps * epochs, run.positive_weights)
     return model
+
+
+def _prepared(run: Run, model: keras.Model) -> None:
+    """Compile a model as the second phase does, for users who train on."""
+    prepare(model, run.config, run.plan, "finetune", run.steps, run.positive_weights)
 
 
 def loss_of(config: TrainConfig, plan: Plan, positive_weights: NDArray[np.float32] | None = None) -> keras.losses.Loss:
@@ -181,7 +192,8 @@ def callbacks_of(run: Run, phase: str) -> list[keras.callbacks.Callback]:
         annotated = dataset.batches("validation", size, batch, fit=config.fit, part=whole)
         has_masks = is_multi(config) and "class_mask" in annotated.element_spec
         callbacks.append(LocalizationCallback(annotated, "cam", figures=SEED_FIGURES if has_masks else DEFAULT_FIGURES))
-    if drawing.methods and drawing.images:
+    # Maps of larger images cannot be in a timeline with those of training; the report draws the finished model.
+    if drawing.methods and drawing.images and phase != FINAL_SIZE:
         samples = dataset.examples("validation", size, drawing.images, seed=config.seed, fit=config.fit)
         samples = drawn_samples(samples, drawing.images) if is_multi(config) else samples
         callbacks.append(

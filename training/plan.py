@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 from kerasxai import models
+from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.losses import DEFAULT_LOSS
@@ -12,8 +13,8 @@ from kerasxai.training.recipe_parts import has_soft_labels
 from kerasxai.training.recipes import recipe_of, taken_by
 from kerasxai.training.weak_labels import is_weak
 
-PHASES = ("head", "finetune", "average", "pseudo")
-"""The last one exists only if labels are missing."""
+PHASES = ("head", "finetune", "average", "pseudo", FINAL_SIZE)
+"""The fourth exists only if labels are missing, the last one if the finished model takes images of another size."""
 _NEVER = 1_000_000
 WARMUP_SHARE = 0.125
 """Share of the steps after a probe in which the learning rate rises."""
@@ -76,11 +77,13 @@ class Plan(Defaults):
         probe: Whether the first phase is a logistic regression on frozen features, instead of epochs.
         head_epochs: Rows of the first phase in the history: its epochs, or 1 for the probe.
         has_pseudo: Whether there is a third phase, as long as the second.
+        has_final_size: Whether the finished model may take images of another size.
     """
 
     probe: bool
     head_epochs: int
     has_pseudo: bool
+    has_final_size: bool
 
     def epochs_of(self, phase: str) -> tuple[int, int]:
         """Return the first epoch of a phase and the one after its last, counted over all phases."""
@@ -89,6 +92,7 @@ class Plan(Defaults):
             "finetune": self.epochs * self.finetunings,
             "average": self.averages,
             "pseudo": self.epochs * self.has_pseudo,
+            FINAL_SIZE: int(self.has_final_size),
         }
         first = sum(lengths[name] for name in PHASES[: PHASES.index(phase)])
         return first, first + lengths[phase]
@@ -128,6 +132,7 @@ def plan_of(config: TrainConfig, feature_stride: int) -> Plan:
         probe=probe,
         head_epochs=min(head_epochs, 1) if probe else head_epochs,
         has_pseudo=config.label_fraction < 1,
+        has_final_size=config.final_image_size not in (None, config.image_size),
         **values,
     )
 

@@ -1,4 +1,4 @@
-"""Settings that depend on the data: the size of the images, the stride of the map and the augmentation."""
+"""Settings that depend on the data: sizes of the images, stride of the map, augmentation, number of fine-tunings."""
 
 import logging
 from collections.abc import Mapping
@@ -13,11 +13,19 @@ from kerasxai.tools.files import read_json, write_json
 from kerasxai.training.augment import chosen_augmentation
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.input_size import InputSize, choose_size, measure_images
+from kerasxai.training.multi_label import is_multi
+from kerasxai.training.new_model import feature_stride
+from kerasxai.training.own_backbone import is_model_file
+from kerasxai.training.plan import plan_of
 
 _LOG = logging.getLogger(__name__)
 
 CHOICES = "choices.json"
-_CHOSEN = ("image_size", "output_stride", "augment", "labels")
+_CHOSEN = ("image_size", "final_image_size", "output_stride", "augment", "labels", "finetunings")
+FEW_IMAGES = 1000
+"""Up to so many training images there are several fine-tunings, whose time matters less than their gain."""
+FINETUNINGS = 3
+_CROPPING = ("light", "strong")
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Resolved:
     """The settings of a run with everything that depends on the data.
 
     Attributes:
-        config: The settings; `image_size`, `augment` and `labels` have values.
+        config: The settings; `image_size`, `final_image_size`, `augment`, `labels` and `finetunings` have values.
         reasons: Why, by setting.
     """
 
@@ -39,13 +47,22 @@ class Resolved:
 
     def log(self) -> None:
         """Log what was chosen, and why."""
-        size = self.config.image_size
-        shown = f"{size} x {size}" if isinstance(size, int) else f"{size[0]} x {size[1]}" if size else ""
-        stride = self.config.output_stride
-        _LOG.info("images of %s pixels (height x width): %s", shown, self.reasons["image_size"])
+        config, stride = self.config, self.config.output_stride
+        _LOG.info("images of %s pixels (height x width): %s", shown_size(config.image_size), self.reasons["image_size"])
+        if config.final_image_size != config.image_size:
+            shown, why = shown_size(config.final_image_size), self.reasons["final_image_size"]
+            _LOG.info("images of %s pixels after training: %s", shown, why)
         if "output_stride" in self.reasons:
             _LOG.info("output stride %s: %s", stride, self.reasons["output_stride"])
-        _LOG.info("augmentation %s: %s", self.config.augment, self.reasons["augment"])
+        _LOG.info("augmentation %s: %s", config.augment, self.reasons["augment"])
+        if "finetunings" in self.reasons:
+            _LOG.info("%s fine-tunings: %s", config.finetunings, self.reasons["finetunings"])
+
+
+def shown_size(size: Size | None) -> str:
+    """Return a size as "240 x 320"."""
+    assert size is not None, "the settings are resolved"
+    return f"{size} x {size}" if isinstance(size, int) else f"{size[0]} x {size[1]}"
 
 
 def reading_of(config: TrainConfig, folder: Path) -> str:
@@ -76,12 +93,11 @@ def resolve_settings(
     """
     if folder is not None and (folder / CHOICES).exists():
         content = read_json(folder / CHOICES)
-        # Older versions knew one label an image only.
-        chosen = {name: content[name] for name in _CHOSEN if name != "labels"}
-        chosen["labels"] = content.get("labels", "single")
-        if isinstance(chosen["image_size"], list):
-            chosen["image_size"] = tuple(chosen["image_size"])
-        return Resolved(replace(config, **chosen), content["reasons"])
+        # Older versions knew one label an image, one size and one fine-tuning, unless several were given.
+        older = {"labels": "single", "final_image_size": content["image_size"], "finetunings": config.finetunings or 1}
+        chosen = {name: {**older, **content}[name] for name in _CHOSEN}
+        pairs = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
+        return Resolved(replace(config, **{**chosen, **pairs}), content["reasons"])
     # Older versions wrote no choices.
     size = _usual_size(config, dataset.info) if has_epochs else _size(config, dataset, own_size)
     augment, why = chosen_augmentation(config, dataset.info)
@@ -92,6 +108,39 @@ def resolve_settings(
         stride, reasons["output_stride"] = size.output_stride, size.reason
     found = replace(config, image_size=size.image_size, output_stride=stride, augment=augment, labels=labels)
     _check_resize(found)
+    if has_epochs:
+        found = replace(found, final_image_size=size.image_size, finetunings=config.finetunings or 1)
+        return Resolved(found, reasons)
+    return _with_ends(Resolved(found, reasons), dataset.info, size.larger)
+
+
+def _with_ends(resolved: Resolved, info: data.DatasetInfo, larger: int | None) -> Resolved:
+    """Choose how a run ends: the size of the images of the finished model, and the number of fine-tunings.
+
+    Args:
+        resolved: The other settings.
+        info: What is known about the data.
+        larger: The size to try after a training with random crops; None for no other one.
+    """
+    config, reasons = resolved.config, dict(resolved.reasons)
+    plan = plan_of(config, feature_stride(config, info))
+    # Averages exist only with fine-tuning from something.
+    is_tuned = plan.probe and plan.averages > 0 and not is_multi(config)
+    final, count = config.final_image_size, info.splits["train"]
+    if final is not None:
+        if is_model_file(config.backbone):
+            raise KerasxaiError(f"final_image_size must be omitted with a model file as backbone, got {final}")
+        reasons["final_image_size"] = "as given"
+    elif larger is not None and is_tuned and config.augment in _CROPPING and not is_model_file(config.backbone):
+        final = larger
+        reasons["final_image_size"] = "random crops enlarge objects in training; kept unless validation is worse"
+    finetunings = config.finetunings
+    if finetunings is None:
+        several = is_tuned and config.patience is None and count <= FEW_IMAGES
+        finetunings = FINETUNINGS if several else 1
+        if several:
+            reasons["finetunings"] = f"{count} training images"
+    found = replace(config, final_image_size=final or config.image_size, finetunings=finetunings)
     return Resolved(found, reasons)
 
 

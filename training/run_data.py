@@ -15,8 +15,9 @@ from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import printable
 from kerasxai.training.augment import augmented_batches, pair_settings
 from kerasxai.training.class_balance import balanced_weights, with_weights
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed import Workers
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.labels import Labels
 from kerasxai.training.multi_label import is_multi, smoothed_labels
 from kerasxai.training.plan import Plan, rows_of_shares
@@ -40,6 +41,7 @@ class Run:
         positive_weights: The weight of the label 1 of each class, with several labels an image; None: 1.
         sinks: Where figures and sheets are logged; None: nowhere.
         workers: The processes that train together, or None for this one.
+        final_size_given: Whether the user chose the size of the images of the finished model.
     """
 
     config: TrainConfig
@@ -52,6 +54,7 @@ class Run:
     positive_weights: NDArray[np.float32] | None = None
     sinks: LogSinks | None = None
     workers: Workers | None = None
+    final_size_given: bool = False
 
     @property
     def size(self) -> Size:

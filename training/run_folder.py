@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.files import atomic_path, null_for_nan, read_csv, write_csv, write_json
 from kerasxai.tools.model_settings import RUN_MODEL
@@ -67,6 +68,9 @@ class RunFolder:
         # A figure that could not be measured is worse than all others.
         value = float(row.get(self.monitor, math.nan))
         cost = value if self.monitor.endswith("loss") else -value
+        if row["phase"] == FINAL_SIZE:
+            # A given size is always kept.
+            cost -= float(row.get("allowance", math.inf))
         return math.inf if math.isnan(cost) else cost, float(row.get(MONITOR, math.inf))
 
     def _best(self, epoch: int) -> Path:
@@ -182,6 +186,8 @@ class KeepEpochs(keras.callbacks.Callback):
 
     def __init__(self, folder: RunFolder, phase: str, patience: int) -> None:
         super().__init__()
+        self.about: Row = {}
+        """What is kept of an epoch in addition to its figures."""
         self.folder = folder
         self.phase = phase
         self.patience = patience
@@ -195,6 +201,7 @@ class KeepEpochs(keras.callbacks.Callback):
         """Save the epoch, and stop if the patience is exhausted."""
         seconds = round(time.monotonic() - self._begun, 2)
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        self.folder.keep(self.model, {"phase": self.phase, "epoch": epoch, "seconds": seconds, **figures})
+        about = {"phase": self.phase, "epoch": epoch, "seconds": seconds, **self.about}
+        self.folder.keep(self.model, {**about, **figures})
         if self.folder.stale(self.phase, self.patience):
             self.model.stop_training = True

@@ -16,14 +16,15 @@ import keras
 from kerasxai import data, viz
 from kerasxai.callbacks import draw_timeline
 from kerasxai.evaluation.data_check import check_splits, split_line
-from kerasxai.tools.epoch_names import epoch_names
+from kerasxai.tools.epoch_names import FINAL_SIZE, NO_FIGURES, epoch_names, source_of
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.folders import locked
 from kerasxai.tools.lazy import resolve
 from kerasxai.training.augment import check_augmentation
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed import Workers
 from kerasxai.training.distributed_run import check_batches, finish
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.multi_label import positive_weights_of
 from kerasxai.training.new_model import feature_stride
 from kerasxai.training.own_backbone import accuracies
@@ -149,7 +150,8 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
         # Each phase finds out from the rows in the folder how many of its epochs are completed.
         with logged(folder, config, plan, drawing.log) as sinks:
             for phase in PHASES:
-                run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks, workers)
+                given_size = given.final_image_size is not None
+                run = Run(config, plan, folder, dataset, labels, drawing, verbose, weights, sinks, workers, given_size)
                 done = len(folder.rows)
                 run_phase(run, phase, start.model)
                 _log_without_epochs(folder, done, plan)
@@ -166,10 +168,10 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
 
 def _kept(folder: RunFolder, plan: Plan) -> str:
     """Return the phase of the best epoch, "probe" for the probe, and log if fine-tuning is no better."""
-    best = folder.best_row
+    best = source_of(folder.best_row, folder.rows)
     if not plan.probe or best["phase"] != "head":
         return str(best["phase"])
-    rows = [row for row in folder.rows if row["phase"] != "head"]
+    rows = [row for row in folder.rows if row["phase"] not in ("head", FINAL_SIZE)]
     if rows:
         _LOG.warning(
             "fine-tuning was not better on validation than the probe, which is kept: %s %.4g after the probe, %.4g in "
@@ -184,7 +186,7 @@ def _kept(folder: RunFolder, plan: Plan) -> str:
 def _log_without_epochs(folder: RunFolder, done: int, plan: Plan) -> None:
     """Log the rows of a phase without epochs, which Keras does not print: the probe and averages."""
     for row, name in list(zip(folder.rows, epoch_names(folder.rows, plan.probe), strict=True))[done:]:
-        if not name.isdecimal() and folder.monitor in row:
+        if not name.isdecimal() and row["phase"] != FINAL_SIZE and folder.monitor in row:
             _LOG.info("epoch %d is the %s: %s %.4g", row["epoch"] + 1, name, folder.monitor, row[folder.monitor])
 
 
@@ -220,11 +222,11 @@ def _mark_kept(folder: RunFolder, drawing: Drawing) -> None:
     for name in drawing.methods:
         # A method that failed in every epoch has no maps.
         with contextlib.suppress(KerasxaiError):
-            draw_timeline(folder.path, name, kept=int(folder.best_row["epoch"]) + 1)
+            draw_timeline(folder.path, name, kept=int(source_of(folder.best_row, folder.rows)["epoch"]) + 1)
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[str]:
-    return [name for name in dict.fromkeys(k for row in rows for k in row) if name not in ("phase", "epoch", "seconds")]
+    return [name for name in dict.fromkeys(k for row in rows for k in row) if name not in NO_FIGURES]
 
 
 @contextlib.contextmanager

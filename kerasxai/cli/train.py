@@ -4,10 +4,11 @@ import argparse
 
 from kerasxai.cli.end_report import REPORT_FILE, write_end_report
 from kerasxai.tools.settings import from_options
-from kerasxai.training.config import Drawing, TrainConfig
+from kerasxai.training.config import TrainConfig
 from kerasxai.training.distributed import Workers
 from kerasxai.training.distributed_config import WorkerSettings
 from kerasxai.training.distributed_run import serve
+from kerasxai.training.drawing import Drawing
 from kerasxai.training.kept import kept_line
 from kerasxai.training.train import train_into
 

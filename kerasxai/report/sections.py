@@ -19,7 +19,7 @@ from kerasxai.evaluation.tables import FIGURES as SHARES
 from kerasxai.evaluation.tables import evaluation_rows, group_table
 from kerasxai.report.charts import IntervalChart, LineChart, interval_chart, line_chart
 from kerasxai.report.runs import ReportedRun, Training
-from kerasxai.tools.epoch_names import epoch_names, kept_model, reason
+from kerasxai.tools.epoch_names import NO_FIGURES, epoch_names, kept_model, reason
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.printable import percent
 
@@ -210,7 +210,7 @@ def shared_curves(runs: Sequence[ReportedRun]) -> Section | None:
 def _why(training: Training, best: Mapping[str, Any]) -> str:
     """Return why an epoch is kept, in brackets; "" for trainings that do not say what they monitor."""
     monitor = training.metrics.get("plan", {}).get("monitor")
-    return f" ({reason(monitor, best[monitor])})" if isinstance(best.get(monitor), float) else ""
+    return f" ({reason(monitor, best, training.history)})" if isinstance(best.get(monitor), float) else ""
 
 
 def _figures(row: Mapping[str, Any]) -> str:
@@ -226,7 +226,7 @@ def _figures(row: Mapping[str, Any]) -> str:
 
 
 def _is_figure(name: str, value: object) -> bool:
-    return isinstance(value, float) and name not in ("epoch", "seconds")
+    return isinstance(value, float) and name not in NO_FIGURES
 
 
 def _text(value: object) -> str:
@@ -251,7 +251,7 @@ def _number(text: str) -> float:
 
 def _history_charts(training: Training) -> list[LineChart]:
     rows = training.history
-    names = [name for name in (rows[0] if rows else {}) if name not in ("phase", "epoch", "seconds")]
+    names = [name for name in (rows[0] if rows else {}) if name not in NO_FIGURES]
     panels: dict[str, list[str]] = {}
     for name in names:
         panels.setdefault(name.removeprefix("val_"), []).append(name)

@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PROBE, AVERAGE = "probe", "average"
+PROBE, AVERAGE, FINAL_SIZE = "probe", "average", "final size"
+NO_FIGURES = ("phase", "epoch", "seconds", "source", "allowance")
+"""Columns of a history that are no figures: of the last phase, the epoch that is measured on images of another size,
+and how much worse its monitored figure may be than with images of the size of training.
+"""
 
 
 def epoch_names(rows: Sequence[Mapping[str, Any]], has_probe: bool) -> list[str]:
-    """Return the names of the rows of a history: "probe", the number that Keras prints, "average".
+    """Return the names of the rows of a history: "probe", the number that Keras prints, "average", "final size".
 
     Args:
         rows: With `phase` and `epoch`, which is counted from 0 over all phases.
@@ -22,9 +26,16 @@ def epoch_names(rows: Sequence[Mapping[str, Any]], has_probe: bool) -> list[str]
 
 def _name(row: Mapping[str, Any], has_probe: bool) -> str:
     phase = row.get("phase")
-    if phase == AVERAGE:
-        return AVERAGE
+    if phase in (AVERAGE, FINAL_SIZE):
+        return str(phase)
     return PROBE if phase == "head" and has_probe else f"{int(row['epoch']) + 1}"
+
+
+def source_of(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the row whose weights a row has: itself, or the one that is measured on images of another size."""
+    if row.get("phase") != FINAL_SIZE:
+        return row
+    return next(one for one in rows if int(one["epoch"]) == int(row["source"]))
 
 
 def kept_model(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], has_probe: bool) -> str:
@@ -35,6 +46,8 @@ def kept_model(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], has_p
         rows: As for `epoch_names`.
         has_probe: As for `epoch_names`.
     """
+    if best.get("phase") == FINAL_SIZE:
+        return f"{kept_model(source_of(best, rows), rows, has_probe)}, with images of the final size"
     name = _name(best, has_probe)
     if name == PROBE:
         return "the probe"
@@ -45,6 +58,15 @@ def kept_model(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], has_p
     return f"epoch {name} of {max(int(one) for one in epoch_names(rows, has_probe) if one.isdecimal())}"
 
 
-def reason(monitor: str, value: float) -> str:
-    """Return why an epoch is kept: "lowest val_loss, 0.1234"."""
-    return f"{'lowest' if monitor.endswith('loss') else 'highest'} {monitor}, {value:.4g}"
+def reason(monitor: str, best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a row is kept: "lowest val_loss, 0.1234".
+
+    Args:
+        monitor: The figure that chose it.
+        best: The row.
+        rows: As for `epoch_names`.
+    """
+    value = f"{float(best[monitor]):.4g}"
+    if best.get("phase") == FINAL_SIZE:
+        return f"{monitor} {value}, {float(source_of(best, rows)[monitor]):.4g} with images of the size of training"
+    return f"{'lowest' if monitor.endswith('loss') else 'highest'} {monitor}, {value}"

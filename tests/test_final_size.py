@@ -1,0 +1,168 @@
+"""The finished model on larger images than those of training, and the number of fine-tunings that is chosen."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from kills import killed
+from squares import write_squares
+from tiny_backbone import tiny_row_of
+
+import kerasxai
+from kerasxai import KerasxaiError
+from kerasxai.tools.epoch_names import FINAL_SIZE
+from kerasxai.training import final_size
+from kerasxai.training.config import TrainConfig
+from kerasxai.training.final_size import standard_error
+from kerasxai.training.input_size import ImageFacts, choose_size
+from kerasxai.training.kept import kept_line
+from kerasxai.training.run_folder import RunFolder
+from kerasxai.training.train import train
+
+SIDE, CHOSEN, LARGER = 64, 96, 128
+"""The backbone's size, the one that is chosen for training, and the one of the finished model."""
+
+tiny_row = tiny_row_of(SIDE)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    folder = write_squares(tmp_path_factory.mktemp("squares"), 100)
+    return TrainConfig(data=str(folder), backbone="Tiny", epochs=1, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def tuned(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run in which the average is better than the probe, and has the final size."""
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(final_size, "standard_error", lambda *_: 10.0)
+        train(replace(config, monitor="val_loss"), folder, methods=("cam",), explain_images=2, verbose=0)
+    return folder
+
+
+def choices(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "choices.json").read_text())
+
+
+def size_of(folder: Path) -> tuple[int, ...]:
+    return kerasxai.models.load(folder / "model.keras").input_shape[1:3]
+
+
+def test_few_images_are_tuned_three_times_and_the_model_takes_larger_ones(tuned: Path) -> None:
+    chosen = choices(tuned)
+    assert (chosen["image_size"], chosen["final_image_size"], chosen["finetunings"]) == (CHOSEN, LARGER, 3)
+    assert "validation" in chosen["reasons"]["final_image_size"] and chosen["reasons"]["finetunings"]
+    rows = RunFolder(tuned, "val_loss").rows
+    assert [row["phase"] for row in rows] == ["head", *["finetune"] * 3, "average", FINAL_SIZE]
+    assert rows[-1]["allowance"] == 10.0 and size_of(tuned) == (LARGER, LARGER)
+    assert "with images of the final size (val_loss" in kept_line(tuned)
+    assert json.loads((tuned / "metrics.json").read_text())["kept"] in ("finetune", "average")
+
+
+def test_the_weights_are_those_of_the_kept_epoch(
+    config: TrainConfig, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, monitor="val_loss")
+    monkeypatch.setattr(final_size, "standard_error", lambda *_: -10.0)
+    other = train(config, tmp_path / "run", methods=(), verbose=0).parent
+    assert size_of(other) == (CHOSEN, CHOSEN), "a worse figure than the allowance permits"
+    assert "final size" not in kept_line(other)
+    weights = [kerasxai.models.load(folder / "model.keras").get_weights() for folder in (tuned, other)]
+    for one, another in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
+def test_a_run_that_is_killed_in_the_last_phase_goes_on_to_the_same_model(
+    config: TrainConfig, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, monitor="val_loss")
+    monkeypatch.setattr(final_size, "standard_error", lambda *_: 10.0)
+    for is_written in (False, True):
+        with killed(6, is_written):
+            train(config, tmp_path / "run", methods=(), verbose=0)
+    model = train(config, tmp_path / "run", methods=(), verbose=0)
+    assert size_of(model.parent) == (LARGER, LARGER) and not (model.parent / "checkpoints").exists()
+    for one, another in zip(
+        kerasxai.models.load(model).get_weights(),
+        kerasxai.models.load(tuned / "model.keras").get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, another)
+
+
+def test_a_size_that_is_given_is_kept_even_of_the_probe(config: TrainConfig, tmp_path: Path) -> None:
+    given = replace(config, image_size=32, final_image_size=(48, 64), epochs=0)
+    folder = train(given, tmp_path / "run", methods=(), verbose=0).parent
+    assert size_of(folder) == (48, 64) and choices(folder)["reasons"]["final_image_size"] == "as given"
+    assert "the probe, with images of the final size" in kept_line(folder)
+    # The class weights of the probe, and a backbone for another size.
+    small = train(replace(given, final_image_size=None), tmp_path / "small", methods=(), verbose=0)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3)).astype(np.float32)
+    model, other = (kerasxai.models.load(path) for path in (folder / "model.keras", small))
+    whole = keras.Sequential([keras.Input((None, None, 3)), *other.get_layer("backbone").layers[1:]])
+    maps = keras.layers.GlobalAveragePooling2D()(whole(images))
+    dense = next(layer for layer in other.layers if isinstance(layer, keras.layers.Dense))
+    expected = keras.ops.softmax(dense(maps))
+    np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"augment": "flip"},
+        {"head_phase": "epochs", "head_epochs": 1},
+        {"averages": 0},
+        {"image_size": CHOSEN},
+    ],
+)
+def test_other_trainings_keep_their_size(change: dict[str, Any], config: TrainConfig, tmp_path: Path) -> None:
+    folder = train(replace(config, finetunings=1, **change), tmp_path / "run", methods=(), verbose=0).parent
+    chosen = choices(folder)
+    assert chosen["final_image_size"] == chosen["image_size"] == size_of(folder)[0]
+    assert FINAL_SIZE not in {row["phase"] for row in RunFolder(folder).rows}
+
+
+def test_a_run_of_an_older_version_ends_as_it_began(config: TrainConfig, tmp_path: Path) -> None:
+    with killed(1, row_is_written=True):
+        train(config, tmp_path / "run", methods=(), verbose=0)
+    chosen = choices(tmp_path / "run")
+    del chosen["final_image_size"], chosen["finetunings"]
+    (tmp_path / "run" / "choices.json").write_text(json.dumps(chosen))
+    folder = train(config, tmp_path / "run", methods=(), verbose=0).parent
+    assert [row["phase"] for row in RunFolder(folder).rows] == ["head", "finetune", "average"]
+
+
+def test_a_model_file_keeps_its_size(config: TrainConfig, tuned: Path, tmp_path: Path) -> None:
+    given = replace(config, backbone=str(tuned / "model.keras"), final_image_size=64)
+    with pytest.raises(KerasxaiError, match="final_image_size must be omitted with a model file as backbone, got 64"):
+        train(given, tmp_path / "run", methods=(), verbose=0)
+
+
+def test_the_size_to_try_grows_with_that_of_training_up_to_twice_the_backbones() -> None:
+    assert [choose_size(224, ImageFacts(300, 1000.0, side)).larger for side in (None, 0.4, 0.24, 0.1)] == [
+        448,
+        448,
+        448,
+        None,
+    ]
+    assert choose_size(224, ImageFacts(300, 200.0)).larger is None
+    assert choose_size(224, ImageFacts(30_000, 1000.0)).larger is None
+
+
+def test_standard_errors() -> None:
+    generator = np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(3), 200).astype(np.float32)
+    labels = generator.integers(0, 3, 200)
+    losses = -np.log(probabilities[np.arange(200), labels])
+    found = standard_error("val_loss", {}, probabilities, labels)
+    assert math.isclose(found, losses.std(ddof=1) / math.sqrt(200), rel_tol=1e-4)
+    # Random guesses are best where all classes are alike, and then all losses are too.
+    assert standard_error("val_calibrated_loss", {}, probabilities, labels) < found / 4
+    assert standard_error("val_accuracy", {"val_accuracy": 0.5}, probabilities[:100], labels[:100]) == 0.05

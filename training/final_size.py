@@ -1,0 +1,117 @@
+"""The last phase of a training run: the kept model, rebuilt for larger images than those of training.
+
+Touvron et al. 2019, "Fixing the train-test resolution discrepancy", arXiv:1906.06423: random crops enlarge the objects
+of training images, so that a network classifies larger images better than those of the size that it was trained on. The
+authors then also fine-tune the classifier at that size; here no weight changes. Larger images give maps of more
+positions, which localize better (docs/training.md).
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+
+from kerasxai import models
+from kerasxai.models.classification_metrics import TEMPERATURES
+from kerasxai.tools.epoch_names import FINAL_SIZE
+from kerasxai.training.new_model import new_model
+from kerasxai.training.resolve import shown_size
+from kerasxai.training.run_data import Run, validation_data
+from kerasxai.training.run_folder import KeepEpochs, Row
+
+_LOG = logging.getLogger(__name__)
+
+_SMALLEST = 1.2e-38
+"""The smallest normal float32, because a probability of 0 has no logarithm."""
+Prepare = Callable[[keras.Model], None]
+
+
+def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequence[keras.callbacks.Callback]]) -> None:
+    """Measure the kept model on images of the final size as one epoch.
+
+    Unless that size was given, the model for it is kept if its monitored figure is at most one standard error worse
+    than at the size of training, and a probe is left as it is: it has seen no enlarged objects.
+
+    Args:
+        run: The run, with all other phases completed.
+        prepare: Compiles the model.
+        callbacks: Returns the callbacks of an epoch of a run, which measure and save; the last one keeps the epoch.
+    """
+    before = run.folder.best_row
+    if run.plan.probe and before["phase"] == "head" and not run.final_size_given:
+        return
+    kept = models.load(run.folder.best)
+    larger = replace(run, config=replace(run.config, image_size=run.config.final_image_size))
+    # The weights are those of the kept model, none are loaded.
+    model = new_model(replace(larger.config, weights="none"), run.dataset.info)
+    model.set_weights(kept.get_weights())
+    prepare(model)
+    about: Row = {"source": before["epoch"]}
+    if not run.final_size_given:
+        about["allowance"] = standard_error(run.plan.monitor, before, *_predicted(run, kept))
+    first, _ = run.plan.epochs_of(FINAL_SIZE)
+    *others, keep = callbacks(larger)
+    assert isinstance(keep, KeepEpochs)
+    keep.about = about
+    listed = keras.callbacks.CallbackList([*others, keep], model=model, epochs=first + 1, steps=1, verbose=0)
+    listed.on_train_begin()
+    listed.on_epoch_begin(first)
+    figures = model.evaluate(validation_data(larger), verbose=0, return_dict=True)
+    listed.on_epoch_end(first, {f"val_{name}": value for name, value in figures.items()})
+    listed.on_train_end()
+    _log(larger, before)
+
+
+def _log(run: Run, before: Row) -> None:
+    """Log the figure that decides, at both sizes, and whether the final one is kept."""
+    row, monitor, best = run.folder.rows[-1], run.plan.monitor, run.folder.best_row
+    if monitor not in row or monitor not in before:
+        return
+    allowance = f", standard error {row['allowance']:.2g}" if "allowance" in row else ""
+    _LOG.info(
+        "images of %s pixels: %s %.4g, before %.4g%s; %s",
+        shown_size(run.config.image_size),
+        monitor,
+        row[monitor],
+        before[monitor],
+        allowance,
+        "kept" if best is row else "not kept",
+    )
+
+
+def _predicted(run: Run, model: keras.Model) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return probabilities `(N, C)` and class numbers `(N,)` of the validation images."""
+    found, labels = [], []
+    for images, batch in validation_data(run):
+        found.append(np.asarray(model.predict_on_batch(images), np.float32))
+        labels.append(np.asarray(batch).argmax(-1) if len(batch.shape) == 2 else np.asarray(batch).reshape(-1))
+    return np.concatenate(found), np.concatenate(labels).astype(np.int64)
+
+
+def standard_error(monitor: str, row: Row, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the standard error of a monitored figure over the validation images.
+
+    Args:
+        monitor: The figure; a loss, at the best temperature if it is the calibrated one, or a share of the images.
+        row: The figures of the epoch.
+        probabilities: `(N, C)` of the validation images.
+        labels: `(N,)` class numbers.
+
+    Example:
+        >>> standard_error("val_accuracy", {"val_accuracy": 0.5}, np.full((100, 2), 0.5), np.zeros(100, int))
+        0.05
+    """
+    count = len(labels)
+    if not monitor.endswith("loss"):
+        share = float(row[monitor])
+        return math.sqrt(share * (1 - share) / count)
+    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST))
+    temperatures = TEMPERATURES if monitor == "val_calibrated_loss" else (1.0,)
+    losses = [-log_softmax(logits / one, axis=-1)[np.arange(count), labels] for one in temperatures]
+    best = min(losses, key=np.mean)
+    return float(best.std(ddof=1) / math.sqrt(count)) if count > 1 else 0.0
