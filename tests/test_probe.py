@@ -41,7 +41,9 @@ tiny_row = tiny_row_of(SIDE)
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     folder = write_squares(tmp_path_factory.mktemp("squares"), SIDE)
-    return TrainConfig(data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, batch_size=8)
+    return TrainConfig(
+        data=str(folder), backbone="Tiny", image_size=SIDE, epochs=2, averages=1, finetunings=1, batch_size=8
+    )
 
 
 CHECKPOINTS: dict[str, list[np.ndarray]] = {}

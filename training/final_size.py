@@ -35,7 +35,7 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     """Measure the kept model on images of the final size as one epoch.
 
     Unless that size was given, the model for it is kept if its monitored figure is at most one standard error worse
-    than at the size of training, and a probe is left as it is: it has seen no enlarged objects.
+    than at the size of training, and a probe keeps its size: it has seen no enlarged objects.
 
     Args:
         run: The run, with all other phases completed.
@@ -55,10 +55,10 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     if not run.final_size_given:
         about["allowance"] = standard_error(run.plan.monitor, before, *_predicted(run, kept))
     first, _ = run.plan.epochs_of(FINAL_SIZE)
-    *others, keep = callbacks(larger)
+    *measuring, keep = callbacks(larger)
     assert isinstance(keep, KeepEpochs)
     keep.about = about
-    listed = keras.callbacks.CallbackList([*others, keep], model=model, epochs=first + 1, steps=1, verbose=0)
+    listed = keras.callbacks.CallbackList([*measuring, keep], model=model, epochs=first + 1, steps=1, verbose=0)
     listed.on_train_begin()
     listed.on_epoch_begin(first)
     figures = model.evaluate(validation_data(larger), verbose=0, return_dict=True)
