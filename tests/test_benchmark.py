@@ -93,6 +93,22 @@ def test_a_killed_benchmark_goes_on_where_it_was(
     assert "epochs was 1, is 2" in capsys.readouterr().err
 
 
+def test_models_that_are_compared_take_images_of_one_size(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[object, object]] = []
+
+    # Any: other arguments are ignored.
+    def stopped(config: Any, folder: Path, **_: Any) -> Path:
+        sizes.append((config.image_size, config.final_image_size))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark_module, "train", stopped)
+    probe = ["--head-phase", "probe", "--head-epochs", "1", "--head-option", "depth=0"]
+    assert main([*words, *probe, "--recipes", "gap", "--seeds", "1", "--out", str(tmp_path / "b")]) == 130
+    assert sizes == [(64, 64)]
+
+
 def test_mistakes_are_told_in_one_line(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "b")]
     for more, message in [

@@ -35,6 +35,7 @@ from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.new_model import feature_stride
 from kerasxai.training.phases import loss_of
+from kerasxai.training.own_backbone import is_model_file
 from kerasxai.training.plan import AFTER_EPOCHS, plan_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.start import start_size
@@ -174,8 +175,12 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
     with locked(out):
         # All settings and the data are checked first: a mistake in the last recipe must not be found after hours.
         rows = rows_of(compared.recipes, compared.label_fractions, compared.label_noises, compared.noise_loss)
-        configs = _configs(config, rows, compared.seeds, compared.recipe_options)
         dataset = _checked_dataset(config)
+        size = start_size(config, dataset)
+        if config.head_phase == "probe" and not is_model_file(config.backbone):
+            # The models are compared, and drawn in one sheet, at one size.
+            config = replace(config, final_image_size=size)
+        configs = _configs(config, rows, compared.seeds, compared.recipe_options)
         for one in configs.values():
             loss_of(one, plan_of(one, feature_stride(one, dataset.info)))
         measuring = {
@@ -186,7 +191,6 @@ def run_benchmark(config: TrainConfig, compared: BenchmarkConfig, out: Path, ver
             "data_dir": config.data_dir,
             "boxes_csv": config.boxes_csv,
         }
-        size = start_size(config, dataset)
         about = {
             "data": config.data,
             **measuring,

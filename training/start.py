@@ -68,8 +68,8 @@ def start_of(config: TrainConfig, dataset: data.ImageDataset, folder: RunFolder)
 
 
 def start_size(config: TrainConfig, dataset: data.ImageDataset) -> Size:
-    """Return the side of the images of a new run, or height and width."""
+    """Return the side of the images of a new run, or height and width: the final size if it is given."""
     size = fixed_size(load_own(config)) if is_model_file(config.backbone) else None
-    found = resolve_settings(config, dataset, own_size=size).config.image_size
+    found = config.final_image_size or resolve_settings(config, dataset, own_size=size).config.image_size
     assert found is not None, "the settings are resolved"
     return found
