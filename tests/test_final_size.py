@@ -15,6 +15,7 @@ from tiny_backbone import tiny_row_of
 
 import kerasxai
 from kerasxai import KerasxaiError
+from kerasxai.cli import main
 from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.training import final_size
 from kerasxai.training.config import TrainConfig
@@ -143,6 +144,19 @@ def test_a_model_file_keeps_its_size(config: TrainConfig, tuned: Path, tmp_path:
     given = replace(config, backbone=str(tuned / "model.keras"), final_image_size=64)
     with pytest.raises(KerasxaiError, match="final_image_size must be omitted with a model file as backbone, got 64"):
         train(given, tmp_path / "run", methods=(), verbose=0)
+
+
+def test_a_size_without_a_map_is_refused_before_the_training(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(KerasxaiError, match="got one of 1 x 1 for images of 8 x 8"):
+        train(replace(config, final_image_size=8), tmp_path / "run", methods=(), verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_config_file_gives_height_and_width(config: TrainConfig, tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text(f"data = {config.data!r}\nbackbone = 'Tiny'\nfinal-image-size = [48, 64]\nepochs = 0\nreport = 0\n")
+    assert main(["train", "--config", str(file), "--explain", "", "--out", str(tmp_path / "run")]) == 0
+    assert size_of(tmp_path / "run") == (48, 64)
 
 
 def test_the_size_to_try_grows_with_that_of_training_up_to_twice_the_backbones() -> None:

@@ -34,8 +34,8 @@ from kerasxai.training.config import TrainConfig
 from kerasxai.training.lifecycle import evaluated
 from kerasxai.training.losses import DEFAULT_LOSS
 from kerasxai.training.new_model import feature_stride
-from kerasxai.training.phases import loss_of
 from kerasxai.training.own_backbone import is_model_file
+from kerasxai.training.phases import loss_of
 from kerasxai.training.plan import AFTER_EPOCHS, plan_of
 from kerasxai.training.recipes import recipe_of
 from kerasxai.training.start import start_size

@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 from kerasxai import models
 from kerasxai.models.classification_metrics import TEMPERATURES
 from kerasxai.tools.epoch_names import FINAL_SIZE
-from kerasxai.training.new_model import new_model
+from kerasxai.training.new_model import resized_model
 from kerasxai.training.resolve import shown_size
 from kerasxai.training.run_data import Run, validation_data
 from kerasxai.training.run_folder import KeepEpochs, Row
@@ -47,8 +47,7 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
         return
     kept = models.load(run.folder.best)
     larger = replace(run, config=replace(run.config, image_size=run.config.final_image_size))
-    # The weights are those of the kept model, none are loaded.
-    model = new_model(replace(larger.config, weights="none"), run.dataset.info)
+    model = resized_model(run.config, run.dataset.info)
     model.set_weights(kept.get_weights())
     prepare(model)
     about: Row = {"source": before["epoch"]}

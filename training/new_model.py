@@ -1,5 +1,6 @@
 """The model that a training run starts from."""
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -37,6 +38,11 @@ def new_model(config: TrainConfig, info: data.DatasetInfo, own: OwnBackbone | No
         seed=config.seed,
         **head_options(config, features is not None),
     )
+
+
+def resized_model(config: TrainConfig, info: data.DatasetInfo) -> keras.Model:
+    """Build the classifier of a run for images of the final size, with random weights."""
+    return new_model(replace(config, image_size=config.final_image_size, weights="none"), info)
 
 
 def features_of(config: TrainConfig, feature_stride: int) -> int | str | None:

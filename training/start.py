@@ -10,7 +10,7 @@ from kerasxai import data, viz
 from kerasxai.engine.images.image_input import Size
 from kerasxai.training.augment import augmentation_sheet
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.new_model import new_model
+from kerasxai.training.new_model import new_model, resized_model
 from kerasxai.training.own_backbone import OwnBackbone, fixed_size, is_model_file, load_own, own_backbone
 from kerasxai.training.resolve import Resolved, resolve_settings
 from kerasxai.training.run_folder import RunFolder
@@ -64,7 +64,11 @@ def start_of(config: TrainConfig, dataset: data.ImageDataset, folder: RunFolder)
     size = None if classifier is None else fixed_size(classifier)
     resolved = resolve_settings(config, dataset, folder.path, size)
     own = None if classifier is None else own_backbone(classifier, resolved.config, dataset)
-    return Start(resolved, new_model(resolved.config, dataset.info, own), own)
+    model = new_model(resolved.config, dataset.info, own)
+    if config.final_image_size is not None:
+        # A size that is too small is refused before the training.
+        resized_model(resolved.config, dataset.info)
+    return Start(resolved, model, own)
 
 
 def start_size(config: TrainConfig, dataset: data.ImageDataset) -> Size:

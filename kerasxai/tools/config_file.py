@@ -197,7 +197,7 @@ def _words(key: str, action: argparse.Action, value: object) -> Iterator[str]:
             yield from (flag, _text(key, one))
     elif isinstance(value, list):
         # Two whole numbers are a size.
-        separator = "x" if key == "image-size" else ","
+        separator = "x" if key.endswith("image-size") else ","
         yield f"{flag}={separator.join(_text(key, one) for one in value)}"
     elif not action.option_strings:
         yield _text(key, value)
