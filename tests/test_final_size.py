@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from kills import killed
 from squares import write_squares
-from tiny_backbone import tiny_row_of
+from tiny_backbone import tiny_backbone, tiny_row_of
 
 import kerasxai
 from kerasxai import KerasxaiError
 from kerasxai.cli import main
+from kerasxai.models.tables import BACKBONES, Backbone
 from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.training import final_size
 from kerasxai.training.config import TrainConfig
@@ -102,15 +103,53 @@ def test_a_size_that_is_given_is_kept_even_of_the_probe(config: TrainConfig, tmp
     folder = train(given, tmp_path / "run", methods=(), verbose=0).parent
     assert size_of(folder) == (48, 64) and choices(folder)["reasons"]["final_image_size"] == "as given"
     assert "the probe, with images of the final size" in kept_line(folder)
-    # The class weights of the probe, and a backbone for another size.
     small = train(replace(given, final_image_size=None), tmp_path / "small", methods=(), verbose=0)
+    check_resized(folder / "model.keras", small)
+
+
+def check_resized(path: Path, small: Path) -> None:
+    """Compare a model for images of 48 x 64 with the layers of one for another size."""
     images = np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3)).astype(np.float32)
-    model, other = (kerasxai.models.load(path) for path in (folder / "model.keras", small))
+    model, other = (kerasxai.models.load(one) for one in (path, small))
     whole = keras.Sequential([keras.Input((None, None, 3)), *other.get_layer("backbone").layers[1:]])
     maps = keras.layers.GlobalAveragePooling2D()(whole(images))
     dense = next(layer for layer in other.layers if isinstance(layer, keras.layers.Dense))
     expected = keras.ops.softmax(dense(maps))
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
+
+
+def scaled_backbone(include_top: bool, weights: Any, input_tensor: Any, input_shape: Any) -> keras.Model:
+    """Build one that normalizes by its weights, and if it is pretrained scales, as EfficientNetB0 of Keras does."""
+    x = keras.layers.Normalization(name="normalization")(input_tensor)
+    if weights == "imagenet":
+        x = keras.layers.Rescaling(3.0)(x)
+    model = tiny_backbone(include_top, weights, x, input_shape)
+    if weights is not None:
+        layer = model.get_layer("normalization")
+        layer.adapt_mean.assign([0.5, -0.5, 0.2])
+        layer.finalize_state()
+    return model
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "file"])
+def test_the_rebuilt_model_has_all_layers_of_a_pretrained_backbone(
+    weights: str, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        BACKBONES, "Scaled", Backbone("Scaled", f"{__name__}:scaled_backbone", "tf", SIDE, None, "tests")
+    )
+    file = tmp_path / "weights.h5"
+    file.touch()
+    weights = str(file) if weights == "file" else weights
+    given = replace(config, backbone="Scaled", weights=weights, image_size=32, final_image_size=(48, 64), epochs=0)
+    model = train(given, tmp_path / "run", methods=(), verbose=0)
+    small = train(replace(given, final_image_size=None), tmp_path / "small", methods=(), verbose=0)
+    check_resized(model, small)
+    # The figures are those of the model in the file.
+    pairs = kerasxai.data.training_pairs(config.data, "validation", (48, 64), None, shuffle=False)
+    images, labels = (np.stack(one) for one in zip(*pairs, strict=True))
+    right = kerasxai.models.load(model).predict(images, verbose=0)[np.arange(len(labels)), labels]
+    assert math.isclose(-np.log(right).mean(), RunFolder(model.parent).rows[-1]["val_loss"], rel_tol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     kept = models.load(run.folder.best)
     larger = replace(run, config=replace(run.config, image_size=run.config.final_image_size))
     model = resized_model(run.config, run.dataset.info)
-    model.set_weights(kept.get_weights())
+    _copy_weights(kept, model)
     prepare(model)
     about: Row = {"source": before["epoch"]}
     if not run.final_size_given:
@@ -64,6 +64,14 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     listed.on_epoch_end(first, {f"val_{name}": value for name, value in figures.items()})
     listed.on_train_end()
     _log(larger, before)
+
+
+def _copy_weights(source: keras.Model, model: keras.Model) -> None:
+    model.set_weights(source.get_weights())
+    for layer in model.get_layer("backbone").layers:
+        if isinstance(layer, keras.layers.Normalization):
+            # It computes with copies of its weights.
+            layer.finalize_state()
 
 
 def _log(run: Run, before: Row) -> None:

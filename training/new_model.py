@@ -41,8 +41,13 @@ def new_model(config: TrainConfig, info: data.DatasetInfo, own: OwnBackbone | No
 
 
 def resized_model(config: TrainConfig, info: data.DatasetInfo) -> keras.Model:
-    """Build the classifier of a run for images of the final size, with random weights."""
-    return new_model(replace(config, image_size=config.final_image_size, weights="none"), info)
+    """Build the classifier of a run for images of the final size, whose weights have to be replaced.
+
+    Its backbone is not a random one where it was pretrained: EfficientNetB0 to B7 of Keras have one layer more then. A
+    file of weights adds none, and may have been moved.
+    """
+    weights = config.weights if config.weights == "imagenet" else "none"
+    return new_model(replace(config, image_size=config.final_image_size, weights=weights), info)
 
 
 def features_of(config: TrainConfig, feature_stride: int) -> int | str | None:
