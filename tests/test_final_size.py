@@ -209,6 +209,28 @@ def test_the_size_to_try_grows_with_that_of_training_up_to_twice_the_backbones()
     assert choose_size(224, ImageFacts(30_000, 1000.0)).larger is None
 
 
+@pytest.mark.parametrize(
+    ("figures", "is_kept"),
+    [
+        # Given, where the training has diverged, or the figure could not be measured.
+        ({"val_accuracy": math.nan, "val_loss": math.nan}, True),
+        ({}, True),
+        # Chosen: all images are classified correctly at both sizes.
+        ({"val_accuracy": 1.0, "val_loss": 0.3, "allowance": 0.0}, True),
+        ({"val_accuracy": 0.9, "val_loss": 0.1, "allowance": 0.0}, False),
+        ({"val_accuracy": math.nan, "val_loss": 0.1, "allowance": 0.1}, False),
+        ({"val_loss": 0.1, "allowance": 0.1}, False),
+    ],
+)
+def test_which_rows_of_the_final_size_are_kept(figures: dict[str, float], is_kept: bool, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, "val_accuracy")
+    folder.rows = [
+        {"phase": "head", "epoch": 0, "seconds": 1.0, "val_accuracy": 1.0, "val_loss": 0.2},
+        {"phase": FINAL_SIZE, "epoch": 1, "seconds": 1.0, "source": 0, **figures},
+    ]
+    assert (folder.best_row["phase"] == FINAL_SIZE) == is_kept
+
+
 def test_standard_errors() -> None:
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(3), 200).astype(np.float32)

@@ -65,13 +65,17 @@ class RunFolder:
 
     def _cost(self, row: Row) -> tuple[float, float]:
         """Return what a better epoch has less of; the validation loss decides between equal accuracies."""
-        # A figure that could not be measured is worse than all others.
         value = float(row.get(self.monitor, math.nan))
         cost = value if self.monitor.endswith("loss") else -value
+        second = float(row.get(MONITOR, math.inf))
         if row["phase"] == FINAL_SIZE:
-            # A given size is always kept.
-            cost -= float(row.get("allowance", math.inf))
-        return math.inf if math.isnan(cost) else cost, float(row.get(MONITOR, math.inf))
+            if "allowance" not in row:
+                # A given size is always kept, even if its figure could not be measured.
+                return -math.inf, -math.inf
+            # Equal is not worse.
+            cost, second = cost - float(row["allowance"]), -math.inf
+        # A figure that could not be measured is worse than all others.
+        return math.inf if math.isnan(cost) else cost, second
 
     def _best(self, epoch: int) -> Path:
         return self.checkpoints / f"best_{epoch:04d}.keras"
