@@ -1,5 +1,6 @@
 """The finished model on larger images than those of training, and the number of fine-tunings that is chosen."""
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -15,6 +16,7 @@ from tiny_backbone import tiny_backbone, tiny_row_of
 
 import kerasxai
 from kerasxai import KerasxaiError
+from kerasxai.callbacks import LocalizationCallback
 from kerasxai.cli import main
 from kerasxai.models.tables import BACKBONES, Backbone
 from kerasxai.tools.epoch_names import FINAL_SIZE
@@ -236,8 +238,40 @@ def test_standard_errors() -> None:
     probabilities = generator.dirichlet(np.ones(3), 200).astype(np.float32)
     labels = generator.integers(0, 3, 200)
     losses = -np.log(probabilities[np.arange(200), labels])
-    found = standard_error("val_loss", {}, probabilities, labels)
+    found = standard_error("val_loss", probabilities, labels)
     assert math.isclose(found, losses.std(ddof=1) / math.sqrt(200), rel_tol=1e-4)
     # Random guesses are best where all classes are alike, and then all losses are too.
-    assert standard_error("val_calibrated_loss", {}, probabilities, labels) < found / 4
-    assert standard_error("val_accuracy", {"val_accuracy": 0.5}, probabilities[:100], labels[:100]) == 0.05
+    assert standard_error("val_calibrated_loss", probabilities, labels) < found / 4
+    # Accuracy, and its mean over classes of which two are rare, against samples.
+    labels = np.repeat(np.arange(3), (120, 40, 40))
+    right = generator.random((4000, 200)) < np.repeat((0.9, 0.6, 0.5), (120, 40, 40))
+    measured = {"val_accuracy": right.mean(1)}
+    measured["val_balanced_accuracy"] = np.mean([right[:, labels == one].mean(1) for one in range(3)], 0)
+    for monitor, figures in measured.items():
+        estimates = [standard_error(monitor, np.eye(3)[(labels + 1 - one) % 3], labels) for one in right[:200]]
+        assert math.isclose(np.mean(estimates), figures.std(), rel_tol=0.06)
+
+
+@pytest.mark.parametrize(("measured", "with_boxes", "images"), [(None, 12, 12), (5, 21, 8)])
+def test_the_standard_error_of_localization_is_that_of_the_measured_images(
+    measured: int | None,
+    with_boxes: int,
+    images: int,
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [
+        f"validation/{name}/{number}.png" for name, count in (("a", 12), ("b", 6), ("c", 3)) for number in range(count)
+    ]
+    file = tmp_path / "boxes.csv"
+    lines = [f"{name},0,0,100,100" for name in files[:with_boxes]]
+    file.write_text("\n".join(["filename,x_min,y_min,x_max,y_max", *lines]))
+    # Each epoch is better than the probe.
+    shares = itertools.count(1)
+    monkeypatch.setattr(LocalizationCallback, "_measured", lambda self: dict.fromkeys(self.figures, next(shares) / 10))
+    config = replace(config, boxes_csv=str(file), monitor="val_gt_known_loc", finetunings=1)
+    folder = train(config, tmp_path / "run", methods=(), localize_images=measured, verbose=0).parent
+    *_, average, row = RunFolder(folder).rows
+    assert row["phase"] == FINAL_SIZE and row["source"] == average["epoch"] and average["val_gt_known_loc"] == 0.3
+    assert math.isclose(row["allowance"], math.sqrt(0.3 * 0.7 / images))

@@ -13,10 +13,12 @@ from dataclasses import replace
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from kerasxai import models
+from kerasxai import data, models
+from kerasxai.callbacks import LocalizationCallback
 from kerasxai.models.classification_metrics import TEMPERATURES
 from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.training.new_model import resized_model
@@ -50,13 +52,15 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     model = resized_model(run.config, run.dataset.info)
     _copy_weights(kept, model)
     prepare(model)
-    about: Row = {"source": before["epoch"]}
-    if not run.final_size_given:
-        about["allowance"] = standard_error(run.plan.monitor, before, *_predicted(run, kept))
-    first, _ = run.plan.epochs_of(FINAL_SIZE)
     *measuring, keep = callbacks(larger)
     assert isinstance(keep, KeepEpochs)
-    keep.about = about
+    keep.about = {"source": before["epoch"]}
+    monitor = run.plan.monitor
+    if not run.final_size_given and monitor.endswith("_loc"):
+        keep.about["allowance"] = share_error(before.get(monitor, math.nan), _images_with_boxes(measuring))
+    elif not run.final_size_given:
+        keep.about["allowance"] = standard_error(monitor, *_predicted(run, kept))
+    first, _ = run.plan.epochs_of(FINAL_SIZE)
     listed = keras.callbacks.CallbackList([*measuring, keep], model=model, epochs=first + 1, steps=1, verbose=0)
     listed.on_train_begin()
     listed.on_epoch_begin(first)
@@ -100,23 +104,44 @@ def _predicted(run: Run, model: keras.Model) -> tuple[NDArray[np.float32], NDArr
     return np.concatenate(found), np.concatenate(labels).astype(np.int64)
 
 
-def standard_error(monitor: str, row: Row, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the standard error of a monitored figure over the validation images.
+def _images_with_boxes(callbacks: Sequence[keras.callbacks.Callback]) -> int:
+    """Return the number of images that figures of localization are shares of."""
+    (measured,) = (one.data for one in callbacks if isinstance(one, LocalizationCallback))
+    assert isinstance(measured, tf.data.Dataset)
+    boxes = (one for batch in measured.as_numpy_iterator() for one in data.unpad_boxes(batch["boxes"]))
+    return sum(len(one) > 0 for one in boxes)
+
+
+def share_error(share: float, count: int) -> float:
+    """Return the standard error of a share of some images; NaN if it could not be measured.
+
+    Example:
+        >>> share_error(0.5, 100)
+        0.05
+    """
+    return math.sqrt(share * (1 - share) / count) if count else math.nan
+
+
+def standard_error(monitor: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the standard error of a figure of classification over the validation images.
 
     Args:
-        monitor: The figure; a loss, at the best temperature if it is the calibrated one, or a share of the images.
-        row: The figures of the epoch.
+        monitor: The figure; a loss, at the best temperature if it is the calibrated one, or an accuracy.
         probabilities: `(N, C)` of the validation images.
         labels: `(N,)` class numbers.
 
     Example:
-        >>> standard_error("val_accuracy", {"val_accuracy": 0.5}, np.full((100, 2), 0.5), np.zeros(100, int))
+        >>> standard_error("val_accuracy", np.array([[0.6, 0.4], [0.3, 0.7]] * 50), np.zeros(100, int))
         0.05
     """
     count = len(labels)
     if not monitor.endswith("loss"):
-        share = float(row[monitor])
-        return math.sqrt(share * (1 - share) / count)
+        right = probabilities.argmax(-1) == labels
+        if monitor == "val_accuracy":
+            return share_error(float(right.mean()), count)
+        # Balanced: the mean of the shares of the classes.
+        classes = [right[labels == number] for number in np.unique(labels)]
+        return math.hypot(*(share_error(float(one.mean()), len(one)) for one in classes)) / len(classes)
     logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST))
     temperatures = TEMPERATURES if monitor == "val_calibrated_loss" else (1.0,)
     losses = [-log_softmax(logits / one, axis=-1)[np.arange(count), labels] for one in temperatures]
