@@ -19,7 +19,9 @@ from kerasxai import KerasxaiError
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.cli import main
 from kerasxai.models.tables import BACKBONES, Backbone
-from kerasxai.tools.epoch_names import FINAL_SIZE
+from kerasxai.report.runs import read_reported
+from kerasxai.report.sections import training_section
+from kerasxai.tools.epoch_names import FINAL_SIZE, reason
 from kerasxai.training import final_size
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.final_size import standard_error
@@ -69,6 +71,24 @@ def test_few_images_are_tuned_three_times_and_the_model_takes_larger_ones(tuned:
     assert json.loads((tuned / "metrics.json").read_text())["kept"] in ("finetune", "average")
 
 
+def test_the_report_numbers_the_epoch_of_the_final_size_as_all_others(tuned: Path) -> None:
+    (run,) = read_reported([str(tuned)])
+    section = training_section(run)
+    assert " with images of the final size is kept (val_loss " in section.notes[0]
+    (table,) = [table for table in section.details if table.caption == "All epochs"]
+    columns = [[row[table.header.index(name)] for row in table.rows] for name in ("epoch", "source")]
+    assert columns[0] == ["probe", "2", "3", "4", "average", FINAL_SIZE]
+    kept = json.loads((tuned / "metrics.json").read_text())["best"]["source"]
+    assert columns[1] == [""] * 5 + [columns[0][kept]]
+
+
+def test_the_size_of_training_may_have_no_figure() -> None:
+    best = {"phase": FINAL_SIZE, "epoch": 1, "source": 0, "val_gt_known_loc": 0.25}
+    for before, shown in (({}, "nan"), ({"val_gt_known_loc": ""}, "nan"), ({"val_gt_known_loc": 0.0}, "0")):
+        text = reason("val_gt_known_loc", best, [{"phase": "head", "epoch": 0, **before}, best])
+        assert text == f"val_gt_known_loc 0.25, {shown} with images of the size of training"
+
+
 def test_the_weights_are_those_of_the_kept_epoch(
     config: TrainConfig, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +124,7 @@ def test_a_size_that_is_given_is_kept_even_of_the_probe(config: TrainConfig, tmp
     given = replace(config, image_size=32, final_image_size=(48, 64), epochs=0)
     folder = train(given, tmp_path / "run", methods=(), verbose=0).parent
     assert size_of(folder) == (48, 64) and choices(folder)["reasons"]["final_image_size"] == "as given"
-    assert "the probe, with images of the final size" in kept_line(folder)
+    assert "the probe with images of the final size" in kept_line(folder)
     small = train(replace(given, final_image_size=None), tmp_path / "small", methods=(), verbose=0)
     check_resized(folder / "model.keras", small)
 

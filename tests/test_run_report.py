@@ -277,6 +277,14 @@ def test_charts_break_at_missing_values() -> None:
     assert line_chart("loss", [1], {"loss": [float("nan")]}, "epoch") is None
 
 
+def test_names_below_a_chart_do_not_overlap() -> None:
+    names: dict[float, str] = {1: "probe", 18: "average", 19: "average", 20: "final size"}
+    chart = line_chart("loss", range(1, 21), {"loss": [1.0] * 20}, "epoch", x_names=names)
+    assert chart is not None
+    named = [(tick.text, tick.row) for tick in chart.x_ticks if not tick.text.isdecimal()]
+    assert named == [("probe", 0), ("average", 0), ("final size", 1)]
+
+
 def test_several_labels_an_image(tmp_path: Path) -> None:
     run = write_run_of_several_labels(tmp_path)
     html = write_report(ReportConfig(runs=[str(run)], out=tmp_path / "report.html")).read_text(encoding="utf-8")

@@ -9,16 +9,19 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 360, 220
 _NAME_WIDTH = 40
+_NAMES_APART = 75
+"""The last name ends at its position, and the one before is in the middle of its own."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 34
 _ROW = 30
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A line across the chart: its position in the picture, and its text."""
+    """A line across the chart: its position in the picture, its text, and the row of texts, counted from the axis."""
 
     at: float
     text: str
+    row: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,17 @@ def line_chart(
 
 
 def _named_ticks(ticks: Sequence[Tick], names: Mapping[float, str]) -> list[Tick]:
-    """Return ticks with names added; numbers that would be behind a name are left out."""
+    """Return ticks with names added; numbers that would be behind a name are left out.
+
+    Of names that would overlap, the next one is in another row, and one that is equal is left out.
+    """
     kept = [tick for tick in ticks if all(abs(tick.at - at) >= _NAME_WIDTH for at in names)]
-    return sorted([*kept, *(Tick(at, name) for at, name in names.items())], key=lambda tick: tick.at)
+    named: list[Tick] = []
+    for at, name in sorted(names.items()):
+        before = named[-1] if named and at - named[-1].at < _NAMES_APART else None
+        if before is None or before.text != name:
+            named.append(Tick(at, name, 0 if before is None else 1 - before.row))
+    return sorted([*kept, *named], key=lambda tick: tick.at)
 
 
 def _pieces(points: Sequence[tuple[float, float] | None]) -> list[str]:

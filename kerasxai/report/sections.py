@@ -280,9 +280,10 @@ def _history_table(training: Training) -> Table:
     header = list(rows[0]) if rows else ["epoch"]
     # Counted from 1, as everywhere on the page; `history.csv` counts from 0.
     names = epoch_names(rows, training.has_probe)
+    numbered = {row["epoch"]: name for row, name in zip(rows, names, strict=True)}
     cells = [
-        [epoch if name == "epoch" else _rounded(row.get(name) or "") for name in header]
-        for row, epoch in zip(rows, names, strict=True)
+        [numbered.get(cell, cell) if name in ("epoch", "source") else _rounded(cell) for name, cell in row]
+        for row in ([(name, row.get(name) or "") for name in header] for row in rows)
     ]
     return Table(header, cells, "All epochs")
 

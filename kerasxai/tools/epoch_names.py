@@ -1,5 +1,6 @@
 """Names of the epochs of a training for people, who count from 1. Nothing here imports TensorFlow."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def kept_model(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], has_p
         has_probe: As for `epoch_names`.
     """
     if best.get("phase") == FINAL_SIZE:
-        return f"{kept_model(source_of(best, rows), rows, has_probe)}, with images of the final size"
+        return f"{kept_model(source_of(best, rows), rows, has_probe)} with images of the final size"
     name = _name(best, has_probe)
     if name == PROBE:
         return "the probe"
@@ -68,5 +69,9 @@ def reason(monitor: str, best: Mapping[str, Any], rows: Sequence[Mapping[str, An
     """
     value = f"{float(best[monitor]):.4g}"
     if best.get("phase") == FINAL_SIZE:
-        return f"{monitor} {value}, {float(source_of(best, rows)[monitor]):.4g} with images of the size of training"
+        # Empty in a table, and missing elsewhere, if it could not be measured.
+        before = source_of(best, rows).get(monitor, "")
+        return (
+            f"{monitor} {value}, {math.nan if before == '' else float(before):.4g} with images of the size of training"
+        )
     return f"{'lowest' if monitor.endswith('loss') else 'highest'} {monitor}, {value}"
