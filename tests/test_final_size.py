@@ -182,6 +182,7 @@ def test_the_rebuilt_model_has_all_layers_of_a_pretrained_backbone(
         {"head_phase": "epochs", "head_epochs": 1},
         {"averages": 0},
         {"image_size": CHOSEN},
+        {"image_size": CHOSEN, "final_image_size": (CHOSEN, CHOSEN)},
     ],
 )
 def test_other_trainings_keep_their_size(change: dict[str, Any], config: TrainConfig, tmp_path: Path) -> None:
@@ -189,6 +190,27 @@ def test_other_trainings_keep_their_size(change: dict[str, Any], config: TrainCo
     chosen = choices(folder)
     assert chosen["final_image_size"] == chosen["image_size"] == size_of(folder)[0]
     assert FINAL_SIZE not in {row["phase"] for row in RunFolder(folder).rows}
+
+
+def test_the_probe_keeps_its_size(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "kerasxai")
+    # No other row is better.
+    monkeypatch.setattr(RunFolder, "best_row", property(lambda self: self.rows[0]))
+    monkeypatch.setattr(RunFolder, "best", property(lambda self: next(self.checkpoints.glob("best*"))))
+    folder = train(replace(config, finetunings=1), tmp_path / "run", methods=(), verbose=0).parent
+    assert f"images of {LARGER} x {LARGER} pixels: not tried with the probe" in caplog.text
+    assert [row["phase"] for row in RunFolder(folder).rows] == ["head", "finetune", "average"]
+
+
+def test_weak_labels_and_the_final_size(config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "kerasxai")
+    weak = replace(config, head_epochs=1, label_fraction=0.5, confidence=0.2, image_size=32, final_image_size=64)
+    folder = train(weak, tmp_path / "run", methods=(), verbose=0).parent
+    assert [row["phase"] for row in RunFolder(folder).rows] == ["head", "finetune", "pseudo", FINAL_SIZE]
+    assert size_of(folder) == (64, 64)
+    assert caplog.text.count("labels: ") == 3, "once for each phase that trains"
 
 
 def test_a_run_of_an_older_version_ends_as_it_began(config: TrainConfig, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     """
     before = run.folder.best_row
     if run.plan.probe and before["phase"] == "head" and not run.final_size_given:
+        _LOG.info("images of %s pixels: not tried with the probe", shown_size(run.config.final_image_size))
         return
     kept = models.load(run.folder.best)
     larger = replace(run, config=replace(run.config, image_size=run.config.final_image_size))

@@ -48,6 +48,14 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
     if done >= end - start or (phase != "average" and folder.stale(phase, run.plan.patience)):
         return
 
+    # These read no training image.
+    if phase == "average":
+        run_averages(run, callbacks_of(run, phase))
+        return
+    if phase == FINAL_SIZE:
+        run_final_size(run, partial(_prepared, run), lambda larger: callbacks_of(larger, phase))
+        return
+
     given = None
     if run.labels is not None:
         given = run.labels.of_phase(phase, lambda: probabilities(run))
@@ -56,12 +64,6 @@ def run_phase(run: Run, phase: str, model: keras.Model | None) -> None:
         if phase == "pseudo" and not run.labels.counts()["pseudo"]:
             return
 
-    if phase == "average":
-        run_averages(run, callbacks_of(run, phase))
-        return
-    if phase == FINAL_SIZE:
-        run_final_size(run, partial(_prepared, run), lambda larger: callbacks_of(larger, phase))
-        return
     if phase == "finetune" and run.plan.averages and not done:
         folder.keep_copy(START)
     if phase == "head" and run.plan.probe:

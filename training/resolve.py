@@ -130,6 +130,9 @@ def _with_ends(resolved: Resolved, info: data.DatasetInfo, larger: int | None) -
     if final is not None:
         if is_model_file(config.backbone):
             raise KerasxaiError(f"final_image_size must be omitted with a model file as backbone, got {final}")
+        if shown_size(final) == shown_size(config.image_size):
+            # 64 and 64 x 64: no phase is needed.
+            final = config.image_size
         reasons["final_image_size"] = "as given"
     elif larger is not None and is_tuned and config.augment in _CROPPING and not is_model_file(config.backbone):
         final = larger
