@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from kills import killed
 from squares import write_squares
 from tiny_backbone import tiny_backbone, tiny_row_of
@@ -69,6 +71,16 @@ def test_few_images_are_tuned_three_times_and_the_model_takes_larger_ones(tuned:
     assert rows[-1]["allowance"] == 10.0 and size_of(tuned) == (LARGER, LARGER)
     assert "with images of the final size (val_loss" in kept_line(tuned)
     assert json.loads((tuned / "metrics.json").read_text())["kept"] in ("finetune", "average")
+
+
+def test_the_model_can_be_trained_on(config: TrainConfig, tuned: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Skipping variable loading")
+        model = kerasxai.models.load(tuned / "model.keras", compile=True)
+    pairs = kerasxai.data.training_pairs(config.data, "train", LARGER, 8)
+    before = [np.array(weight) for weight in model.trainable_variables]
+    model.fit(pairs.map(lambda image, label: (image, tf.one_hot(label, 3))), shuffle=False, verbose=0)
+    assert all((one != np.array(after)).any() for one, after in zip(before, model.trainable_variables, strict=True))
 
 
 def test_the_report_numbers_the_epoch_of_the_final_size_as_all_others(tuned: Path) -> None:

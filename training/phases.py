@@ -104,6 +104,8 @@ def _begun(run: Run, phase: str, model: keras.Model | None, epochs: int, *, agai
 def _prepared(run: Run, model: keras.Model) -> None:
     """Compile a model as the second phase does, for users who train on."""
     prepare(model, run.config, run.plan, "finetune", run.steps, run.positive_weights)
+    # Keras warns when it loads an optimizer that was not built.
+    model.optimizer.build(model.trainable_variables)
 
 
 def loss_of(config: TrainConfig, plan: Plan, positive_weights: NDArray[np.float32] | None = None) -> keras.losses.Loss:
