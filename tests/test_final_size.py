@@ -20,7 +20,10 @@ import kerasxai
 from kerasxai import KerasxaiError
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.cli import main
+from kerasxai.engine.samples import Samples
+from kerasxai.engine.traced_model import TracedModel
 from kerasxai.models.tables import BACKBONES, Backbone
+from kerasxai.refinements import automatic
 from kerasxai.report.runs import read_reported
 from kerasxai.report.sections import training_section
 from kerasxai.tools.epoch_names import FINAL_SIZE, reason
@@ -112,6 +115,34 @@ def test_the_weights_are_those_of_the_kept_epoch(
     weights = [kerasxai.models.load(folder / "model.keras").get_weights() for folder in (tuned, other)]
     for one, another in zip(*weights, strict=True):
         np.testing.assert_array_equal(one, another)
+
+
+def test_refinements_enlarge_images_by_the_size_of_training(tuned: Path) -> None:
+    """At 96 and 128 pixels images are 144 and 192 large, of a model that was trained at 96 and takes 128."""
+    model = kerasxai.models.load(tuned / "model.keras")
+    assert model.get_layer("predictions").training_size == (CHOSEN, CHOSEN)
+    images = np.random.default_rng(0).uniform(0, 255, (8, LARGER, LARGER, 3)).astype(np.float32)
+    share = CHOSEN / LARGER
+    by_default = "enlarge,discriminant"
+    given = f"enlarge:factors=[{1.5 * share},{2 * share}],discriminant:factor={2 * share}"
+    one, other = (kerasxai.Explainer(model, "cam", refine=chain)(images).heatmaps for chain in (by_default, given))
+    np.testing.assert_array_equal(one, other)
+    # The choice of a refinement enlarges by 1.5 of the size of training.
+    with pytest.MonkeyPatch.context() as patch:
+        seen: list[float] = []
+        original = automatic.enlarged
+
+        def watched(model: TracedModel, batch: Samples, factor: float) -> object:
+            seen.append(factor)
+            return original(model, batch, factor)
+
+        patch.setattr(automatic, "enlarged", watched)
+        kerasxai.Explainer(model, "cam", refine="auto")(images)
+    assert seen == [1.5 * share]
+    model.get_layer("predictions").training_size = None
+    other = kerasxai.Explainer(model, "cam", refine=by_default)(images).heatmaps
+    assert np.abs(one - other).max() > 1e-3
+    assert "training_size" not in model.get_layer("predictions").get_config(), "models of one size are saved as before"
 
 
 def test_a_run_that_is_killed_in_the_last_phase_goes_on_to_the_same_model(

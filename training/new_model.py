@@ -47,7 +47,11 @@ def resized_model(config: TrainConfig, info: data.DatasetInfo) -> keras.Model:
     file of weights adds none, and may have been moved.
     """
     weights = config.weights if config.weights == "imagenet" else "none"
-    return new_model(replace(config, image_size=config.final_image_size, weights=weights), info)
+    model = new_model(replace(config, image_size=config.final_image_size, weights=weights), info)
+    size = config.image_size
+    assert size is not None, "the settings are resolved"
+    model.get_layer("predictions").training_size = (size, size) if isinstance(size, int) else size
+    return model
 
 
 def features_of(config: TrainConfig, feature_stride: int) -> int | str | None:

@@ -14,24 +14,34 @@ from kerasxai.tools.options import flag, whole, within
 
 @keras.saving.register_keras_serializable("kerasxai")
 class Predictions(keras.layers.Softmax):
-    """The final softmax of a classifier; it also saves the class names and the fit of the images with the model.
+    """The final softmax of a classifier; it also saves the class names, and the fit and the size of training images.
 
     Args:
         class_names: One name for each class, or None.
         input_fit: How images were fitted to the input in training: `"stretch"`, `"crop"` or `"pad"`.
+        training_size: Height and width of the images of training, if the model takes others now; None: the same.
         **kwargs: As for `keras.layers.Softmax`.
     """
 
-    def __init__(self, class_names: Sequence[str] | None = None, input_fit: str = "stretch", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str] | None = None,
+        input_fit: str = "stretch",
+        training_size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.training_size = None if training_size is None else (int(training_size[0]), int(training_size[1]))
         self.class_names = None if class_names is None else [str(name) for name in class_names]
         self.input_fit = input_fit
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config with the class names, and with the fit where it is not the default."""
+        """Return the config with the class names, and with what is not the default."""
         config = {**super().get_config(), "class_names": self.class_names and list(self.class_names)}
         # Files of other models stay readable for older versions.
-        return config if self.input_fit == "stretch" else {**config, "input_fit": self.input_fit}
+        changed: dict[str, Any] = {"input_fit": self.input_fit} if self.input_fit != "stretch" else {}
+        changed |= {"training_size": list(self.training_size)} if self.training_size else {}
+        return {**config, **changed}
 
 
 def initializer(seed: int | None, number: int) -> keras.initializers.Initializer:

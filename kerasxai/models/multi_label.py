@@ -20,23 +20,32 @@ _PRESENT = 0.5
 
 @keras.saving.register_keras_serializable("kerasxai")
 class MultiLabelPredictions(keras.layers.Activation):
-    """The final sigmoids of a classifier of several labels; they also save the class names and the fit of the images.
+    """The final sigmoids of a classifier of several labels; they also save what `Predictions` saves.
 
     Args:
         class_names: One name for each class, or None.
         input_fit: How images were fitted to the input in training: `"stretch"`, `"crop"` or `"pad"`.
+        training_size: Height and width of the images of training, if the model takes others now; None: the same.
         **kwargs: As for `keras.layers.Layer`.
     """
 
-    def __init__(self, class_names: Sequence[str] | None = None, input_fit: str = "stretch", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str] | None = None,
+        input_fit: str = "stretch",
+        training_size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__("sigmoid", **kwargs)
+        self.training_size = None if training_size is None else (int(training_size[0]), int(training_size[1]))
         self.class_names = None if class_names is None else [str(name) for name in class_names]
         self.input_fit = input_fit
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config with the class names and the fit."""
+        """Return the config with the class names, the fit, and the size of training if it is another."""
         config = {**super().get_config(), "class_names": self.class_names and list(self.class_names)}
         config.pop("activation")
+        config |= {"training_size": list(self.training_size)} if self.training_size else {}
         return {**config, "input_fit": self.input_fit}
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kerasxai.engine.outputs.checks import all_classes
 from kerasxai.refinements import RefinementChoice
-from kerasxai.refinements.sizes import enlarged
+from kerasxai.refinements.sizes import enlarged, training_share
 from kerasxai.tools.errors import KerasxaiError, NotFiniteError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _recognition(model: TracedModel) -> Recognition:
 
 def _predict(model: TracedModel, batch: Samples, known: Recognition) -> None:
     """Add the predictions for images, and for the enlarged images, to those that are known."""
-    with enlarged(model, batch, FACTOR) as (larger, scaled):
+    with enlarged(model, batch, FACTOR * training_share(model.model)) as (larger, scaled):
         pair = [
             one.for_copies().evaluate(all_classes, images.as_floats()).all_scores.numpy()
             for one, images in ((model, batch), (larger, scaled))

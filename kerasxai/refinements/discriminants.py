@@ -17,7 +17,7 @@ from kerasxai.engine.layers import is_feature_map
 from kerasxai.engine.observer import Observer
 from kerasxai.localization import has_evidence
 from kerasxai.refinements.averages import resized
-from kerasxai.refinements.sizes import enlarged
+from kerasxai.refinements.sizes import FACTORS, enlarged, training_share
 from kerasxai.tools.errors import KerasxaiError
 from kerasxai.tools.options import BOX_THRESHOLD, real
 
@@ -108,7 +108,7 @@ def discriminant(
     explain: ModelExplain,
     batch: Samples,
     *,
-    factor: float = 2.0,
+    factor: float | None = None,
     high: float = 0.5,
     low: float = 0.03,
     ridge: float = 0.06,
@@ -124,7 +124,8 @@ def discriminant(
         model: The model.
         explain: The method; its positive values are the evidence.
         batch: The images and their classes.
-        factor: The factor by which images are enlarged to compute the features.
+        factor: The factor by which images are enlarged to compute the features; None: 2, of the size of training, as
+            the largest of `enlarge`.
         high: Share of the maximum from which a position has the full weight of the object.
         low: Share of the maximum below which a position has the full weight of the background.
         ridge: The regularization of the discriminant.
@@ -144,7 +145,7 @@ def discriminant(
     doi:10.1111/j.1469-1809.1936.tb02137.x; Kim et al. 2023, arXiv:2309.06022, take the features' first principal
     component, which needs no labels and may show something else than the object.
     """
-    real("factor", factor, above=0)
+    factor = FACTORS[-1] * training_share(model.model) if factor is None else real("factor", factor, above=0)
     real("ridge", ridge, above=0)
     real("level", level, above=0, below=1)
     if not 0 < real("low", low) * 4 <= 0.4 * real("high", high, above=0, below=1):

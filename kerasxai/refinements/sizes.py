@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from kerasxai.refinements.chain import ModelExplain
 
 
+FACTORS = (1.5, 2.0)
+"""Multiples of the size of training at which images are shown by default."""
+
+
 @contextlib.contextmanager
 def of_any_size(model: keras.Model) -> Iterator[None]:
     """Allow images of other sizes than the model was built for, within a block.
@@ -41,8 +46,25 @@ def of_any_size(model: keras.Model) -> Iterator[None]:
         yield
 
 
+def training_share(model: keras.Model) -> float:
+    """Return the size of the images that a model was trained on, as a share of the size that it takes.
+
+    Networks recognize an image that is enlarged by some factor of the size of training; a model that takes larger
+    images already is to see no larger ones than it would otherwise.
+
+    Args:
+        model: Any Keras model; 1 where nothing else was saved with it.
+    """
+    found = (getattr(layer, "training_size", None) for layer in reversed(getattr(model, "layers", [])))
+    trained = next((size for size in found if size is not None), None)
+    taken = model.input_shape[1:3] if trained is not None else None
+    if trained is None or taken is None or None in taken:
+        return 1.0
+    return math.sqrt(trained[0] * trained[1] / (taken[0] * taken[1]))
+
+
 def enlarge(
-    model: TracedModel, explain: ModelExplain, batch: Samples, *, factors: float | Sequence[float] = (1.5, 2.0)
+    model: TracedModel, explain: ModelExplain, batch: Samples, *, factors: float | Sequence[float] | None = None
 ) -> NDArray[np.float32]:
     """The mean of the heatmaps of enlarged images, each scaled to the same maximum.
 
@@ -54,7 +76,8 @@ def enlarge(
         model: The model.
         explain: The method.
         batch: The images and their classes.
-        factors: Multiples of the image's size.
+        factors: Multiples of the image's size; None: 1.5 and 2, of a model that takes larger images than it was trained
+            on, such as those of `kerasxai train`, multiples of the size of training.
 
     Returns:
         `(N, H, W)` float32, with the maximum of the heatmap of the first factor.
@@ -68,6 +91,8 @@ def enlarge(
     Paper: Ahn et al. 2019, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations",
     arXiv:1904.05044, average CAMs over sizes. Departure: larger sizes only, and for models built for one size as well.
     """
+    if factors is None:
+        factors = [one * training_share(model.model) for one in FACTORS]
     sizes = [real("factors", f, above=0) for f in np.atleast_1d(np.asarray(factors, object)).tolist()]
     if not sizes:
         raise KerasxaiError(f"factors must be one number above 0 or several, got {factors!r}")
