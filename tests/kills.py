@@ -70,10 +70,19 @@ def kill_in_a_shard(words: Sequence[str], out: Path) -> None:
         words: The command, without the name of the program.
         out: The folder of the shards.
     """
-    process = subprocess.Popen([sys.executable, "-m", "kerasxai", *words], stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not list(out.glob("*shard-*")) and time.monotonic() < until:
-        time.sleep(0.005)
-    time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    # Leaving the block waits for the process, also after an error.
+    with subprocess.Popen([sys.executable, "-m", "kerasxai", *words], stdout=subprocess.DEVNULL) as process:
+        try:
+            until = time.monotonic() + 120
+            while not _has_shards(out) and time.monotonic() < until:
+                time.sleep(0.005)
+            time.sleep(float(np.random.default_rng().uniform(0, 0.6)))
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def _has_shards(out: Path) -> bool:
+    # A folder that is locked before the first shard is removed again while it is empty.
+    with contextlib.suppress(FileNotFoundError):
+        return any(out.glob("*shard-*"))
+    return False

@@ -1,5 +1,6 @@
 """The finished model on larger images than those of training, and the number of fine-tunings that is chosen."""
 
+import contextlib
 import itertools
 import json
 import math
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kills import killed
+from kills import copied, killed
 from squares import write_squares
 from tiny_backbone import tiny_backbone, tiny_row_of
 
@@ -49,10 +50,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def tuned(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run in which the average is better than the probe, and has the final size."""
+    """The folder of a run in which the average is better than the probe, and has the final size.
+
+    Next to it are the folders of a kill before the last phase, and before and after the row of it.
+    """
     folder = tmp_path_factory.mktemp("runs") / "tuned"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as kills:
         patch.setattr(final_size, "standard_error", lambda *_: 10.0)
+        for name, rows, is_written in (("before", 5, True), ("within", 6, False), ("after", 6, True)):
+            kills.enter_context(copied(rows, folder.parent / name, is_written))
         train(replace(config, monitor="val_loss"), folder, methods=("cam",), explain_images=2, verbose=0)
     return folder
 
@@ -105,11 +111,11 @@ def test_the_size_of_training_may_have_no_figure() -> None:
 
 
 def test_the_weights_are_those_of_the_kept_epoch(
-    config: TrainConfig, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig, tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(config, monitor="val_loss")
     monkeypatch.setattr(final_size, "standard_error", lambda *_: -10.0)
-    other = train(config, tmp_path / "run", methods=(), verbose=0).parent
+    other = train(config, tuned.parent / "before", methods=(), verbose=0).parent
     assert size_of(other) == (CHOSEN, CHOSEN), "a worse figure than the allowance permits"
     assert "final size" not in kept_line(other)
     weights = [kerasxai.models.load(folder / "model.keras").get_weights() for folder in (tuned, other)]
@@ -145,15 +151,13 @@ def test_refinements_enlarge_images_by_the_size_of_training(tuned: Path) -> None
     assert "training_size" not in model.get_layer("predictions").get_config(), "models of one size are saved as before"
 
 
+@pytest.mark.parametrize("kill", ["within", "after"])
 def test_a_run_that_is_killed_in_the_last_phase_goes_on_to_the_same_model(
-    config: TrainConfig, tuned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kill: str, config: TrainConfig, tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(config, monitor="val_loss")
     monkeypatch.setattr(final_size, "standard_error", lambda *_: 10.0)
-    for is_written in (False, True):
-        with killed(6, is_written):
-            train(config, tmp_path / "run", methods=(), verbose=0)
-    model = train(config, tmp_path / "run", methods=(), verbose=0)
+    model = train(config, tuned.parent / kill, methods=(), verbose=0)
     assert size_of(model.parent) == (LARGER, LARGER) and not (model.parent / "checkpoints").exists()
     for one, another in zip(
         kerasxai.models.load(model).get_weights(),
