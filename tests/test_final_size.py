@@ -31,6 +31,7 @@ from kerasxai.tools.epoch_names import FINAL_SIZE, reason
 from kerasxai.training import final_size
 from kerasxai.training.config import TrainConfig
 from kerasxai.training.final_size import standard_error
+from kerasxai.training.head_start import scale_classes
 from kerasxai.training.input_size import ImageFacts, choose_size
 from kerasxai.training.kept import kept_line
 from kerasxai.training.run_folder import RunFolder
@@ -79,7 +80,8 @@ def test_few_images_are_tuned_three_times_and_the_model_takes_larger_ones(tuned:
     assert [row["phase"] for row in rows] == ["head", *["finetune"] * 3, "average", FINAL_SIZE]
     assert rows[-1]["allowance"] == 10.0 and size_of(tuned) == (LARGER, LARGER)
     assert "with images of the final size (val_loss" in kept_line(tuned)
-    assert json.loads((tuned / "metrics.json").read_text())["kept"] in ("finetune", "average")
+    metrics = json.loads((tuned / "metrics.json").read_text())
+    assert metrics["kept"] in ("finetune", "average") and metrics["image_size"] == LARGER
 
 
 def test_the_model_can_be_trained_on(config: TrainConfig, tuned: Path) -> None:
@@ -118,9 +120,18 @@ def test_the_weights_are_those_of_the_kept_epoch(
     other = train(config, tuned.parent / "before", methods=(), verbose=0).parent
     assert size_of(other) == (CHOSEN, CHOSEN), "a worse figure than the allowance permits"
     assert "final size" not in kept_line(other)
-    weights = [kerasxai.models.load(folder / "model.keras").get_weights() for folder in (tuned, other)]
-    for one, another in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, another)
+    larger, smaller = (kerasxai.models.load(folder / "model.keras") for folder in (tuned, other))
+    temperature = RunFolder(tuned, "val_loss").rows[-1]["temperature"]
+    for one, another in zip(larger.layers, smaller.layers, strict=True):
+        divided = temperature if isinstance(one, keras.layers.Dense) else 1
+        for value, before in zip(one.get_weights(), another.get_weights(), strict=True):
+            np.testing.assert_allclose(value, before / divided, rtol=1e-5 if divided != 1 else 0)
+
+
+def test_probabilities_of_larger_images_are_calibrated(tuned: Path) -> None:
+    row = RunFolder(tuned, "val_loss").rows[-1]
+    # The best of all temperatures is at least as good as the best of the grid.
+    assert row["val_calibrated_loss"] * 0.99 <= row["val_loss"] <= row["val_calibrated_loss"] + 1e-4
 
 
 def test_refinements_enlarge_images_by_the_size_of_training(tuned: Path) -> None:
@@ -177,13 +188,14 @@ def test_a_size_that_is_given_is_kept_even_of_the_probe(config: TrainConfig, tmp
 
 
 def check_resized(path: Path, small: Path) -> None:
-    """Compare a model for images of 48 x 64 with the layers of one for another size."""
+    """Compare a model for images of 48 x 64 with the layers of one for another size, whose logits it divides."""
+    temperature = RunFolder(path.parent).rows[-1]["temperature"]
     images = np.random.default_rng(0).uniform(0, 255, (2, 48, 64, 3)).astype(np.float32)
     model, other = (kerasxai.models.load(one) for one in (path, small))
     whole = keras.Sequential([keras.Input((None, None, 3)), *other.get_layer("backbone").layers[1:]])
     maps = keras.layers.GlobalAveragePooling2D()(whole(images))
     dense = next(layer for layer in other.layers if isinstance(layer, keras.layers.Dense))
-    expected = keras.ops.softmax(dense(maps))
+    expected = keras.ops.softmax(dense(maps) / temperature)
     np.testing.assert_allclose(model.predict(images, verbose=0), expected, atol=1e-5)
 
 
@@ -320,6 +332,22 @@ def test_which_rows_of_the_final_size_are_kept(figures: dict[str, float], is_kep
         {"phase": FINAL_SIZE, "epoch": 1, "seconds": 1.0, "source": 0, **figures},
     ]
     assert (folder.best_row["phase"] == FINAL_SIZE) == is_kept
+
+
+@pytest.mark.parametrize(
+    ("head", "options"), [("gap", {}), ("gap", {"depth": 1}), ("conv1x1", {}), ("acol", {"width": 8})]
+)
+def test_logits_of_every_head_are_divided(head: str, options: dict[str, Any]) -> None:
+    model = kerasxai.build_classifier("Tiny", 3, head=head, weights=None, input_size=SIDE, seed=0, **options)
+    images = np.random.default_rng(0).uniform(0, 255, (4, SIDE, SIDE, 3)).astype(np.float32)
+
+    def logits() -> np.ndarray:
+        found = np.log(model.predict(images, verbose=0))
+        return found - found.mean(1, keepdims=True)
+
+    before = logits()
+    scale_classes(model, 0.5)
+    np.testing.assert_allclose(logits(), before / 2, atol=1e-5)
 
 
 def test_standard_errors() -> None:

@@ -2,8 +2,8 @@
 
 Touvron et al. 2019, "Fixing the train-test resolution discrepancy", arXiv:1906.06423: random crops enlarge the objects
 of training images, so that a network classifies larger images better than those of the size that it was trained on. The
-authors then also fine-tune the classifier at that size; here no weight changes. Larger images give maps of more
-positions, which localize better (docs/training.md).
+authors then also fine-tune the classifier at that size; here the logits are only divided by one number. Larger images
+give maps of more positions, which localize better (docs/training.md).
 """
 
 import logging
@@ -15,12 +15,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from kerasxai import data, models
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.models.classification_metrics import TEMPERATURES
 from kerasxai.tools.epoch_names import FINAL_SIZE
+from kerasxai.training.head_start import scale_classes
+from kerasxai.training.multi_label import is_multi
 from kerasxai.training.new_model import resized_model
 from kerasxai.training.resolve import shown_size
 from kerasxai.training.run_data import Run, validation_data
@@ -39,6 +42,10 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     Unless that size was given, the model for it is kept if its monitored figure is at most one standard error worse
     than at the size of training, and a probe keeps its size: it has seen no enlarged objects.
 
+    Logits are means over positions, of which an object covers less in larger images than in random crops, so that
+    probabilities come out too low. After a probe they are divided by the temperature of the lowest loss on validation
+    images (Guo 2017, arXiv:1706.04599); this changes no prediction, and maps by a constant.
+
     Args:
         run: The run, with all other phases completed.
         prepare: Compiles the model.
@@ -52,15 +59,19 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     larger = replace(run, config=replace(run.config, image_size=run.config.final_image_size))
     model = resized_model(run.config, run.dataset.info)
     _copy_weights(kept, model)
+    about: Row = {"source": before["epoch"]}
+    if run.plan.probe and not is_multi(run.config):
+        about["temperature"] = best_temperature(*_predicted(larger, model))
+        scale_classes(model, 1 / about["temperature"])
     prepare(model)
     *measuring, keep = callbacks(larger)
     assert isinstance(keep, KeepEpochs)
-    keep.about = {"source": before["epoch"]}
+    keep.about = about
     monitor = run.plan.monitor
     if not run.final_size_given and monitor.endswith("_loc"):
-        keep.about["allowance"] = share_error(before.get(monitor, math.nan), _images_with_boxes(measuring))
+        about["allowance"] = share_error(before.get(monitor, math.nan), _images_with_boxes(measuring))
     elif not run.final_size_given:
-        keep.about["allowance"] = standard_error(monitor, *_predicted(run, kept))
+        about["allowance"] = standard_error(monitor, *_predicted(run, kept))
     first, _ = run.plan.epochs_of(FINAL_SIZE)
     listed = keras.callbacks.CallbackList([*measuring, keep], model=model, epochs=first + 1, steps=1, verbose=0)
     listed.on_train_begin()
@@ -105,6 +116,27 @@ def _predicted(run: Run, model: keras.Model) -> tuple[NDArray[np.float32], NDArr
     return np.concatenate(found), np.concatenate(labels).astype(np.int64)
 
 
+def best_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the number, from 1/4 to 8, by which logits are divided for the lowest cross-entropy.
+
+    Args:
+        probabilities: `(N, C)`.
+        labels: `(N,)` class numbers.
+    """
+    logits = _logits(probabilities)
+    limits = math.log(TEMPERATURES[0]), math.log(TEMPERATURES[-1])
+    found = minimize_scalar(lambda one: _losses(logits, labels, math.exp(one)).mean(), bounds=limits, method="bounded")
+    return math.exp(float(found.x))
+
+
+def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST))
+
+
+def _losses(logits: NDArray[np.float64], labels: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    return -log_softmax(logits / temperature, axis=-1)[np.arange(len(labels)), labels]
+
+
 def _images_with_boxes(callbacks: Sequence[keras.callbacks.Callback]) -> int:
     """Return the number of images that figures of localization are shares of."""
     (measured,) = (one.data for one in callbacks if isinstance(one, LocalizationCallback))
@@ -143,8 +175,8 @@ def standard_error(monitor: str, probabilities: NDArray[np.float32], labels: NDA
         # Balanced: the mean of the shares of the classes.
         classes = [right[labels == number] for number in np.unique(labels)]
         return math.hypot(*(share_error(float(one.mean()), len(one)) for one in classes)) / len(classes)
-    logits = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST))
+    logits = _logits(probabilities)
     temperatures = TEMPERATURES if monitor == "val_calibrated_loss" else (1.0,)
-    losses = [-log_softmax(logits / one, axis=-1)[np.arange(count), labels] for one in temperatures]
+    losses = [_losses(logits, labels, one) for one in temperatures]
     best = min(losses, key=np.mean)
     return float(best.std(ddof=1) / math.sqrt(count)) if count > 1 else 0.0

@@ -56,6 +56,18 @@ def start_head(
             branch.last.bias.assign(np.zeros(branch.last.bias.shape) if biases is None else biases)
 
 
+def scale_classes(model: keras.Model, factor: float) -> None:
+    """Multiply the logits of a head by a factor, which changes no prediction.
+
+    Args:
+        model: A model of `build_classifier`.
+        factor: Above 0.
+    """
+    for branch in _branches(model):
+        for variable in branch.last.trainable_variables:
+            variable.assign(variable * factor)
+
+
 def _branches(model: keras.Model) -> list[_Branch]:
     head = next((layer for layer in model.layers if isinstance(layer, ACoLHead)), None)
     if head is not None:

@@ -136,7 +136,9 @@ def _with_ends(resolved: Resolved, info: data.DatasetInfo, larger: int | None) -
         reasons["final_image_size"] = "as given"
     elif larger is not None and is_tuned and config.augment in _CROPPING and not is_model_file(config.backbone):
         final = larger
-        reasons["final_image_size"] = "random crops enlarge objects in training; kept unless validation is worse"
+        reasons["final_image_size"] = (
+            "random crops enlarge objects in training; kept unless validation is worse by more than a standard error"
+        )
     finetunings = config.finetunings
     if finetunings is None:
         several = is_tuned and config.patience is None and count <= FEW_IMAGES

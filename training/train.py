@@ -159,7 +159,13 @@ def _train(config: TrainConfig, out: Path, drawing: Drawing, verbose: int | str,
     viz.save_png(out / "history.png", _curves(folder, plan))
     if drawing.methods and drawing.images:
         _mark_kept(folder, drawing)
-    figures = folder.summary() | {"kept": _kept(folder, plan), "plan": asdict(plan)} | accuracies(out, folder.best_row)
+    size = config.final_image_size if folder.best_row["phase"] == FINAL_SIZE else config.image_size
+    figures = (
+        folder.summary()
+        | {"image_size": size}
+        | {"kept": _kept(folder, plan), "plan": asdict(plan)}
+        | accuracies(out, folder.best_row)
+    )
     folder.write_json("metrics.json", figures | ({} if labels is None else {"labels": labels.counts()}))
     # Last, because the model marks the run as finished.
     folder.finish()

@@ -38,7 +38,7 @@ def data_card(source: Source, seed: int) -> DataCard:
     summary = info.summary or printable(info.name)
     counted = "" if "classes" in summary else f"; {info.num_classes} classes"
     section.notes.append(
-        f"{summary[:1].upper()}{summary[1:]}{counted}. Annotations, which training never reads: "
+        f"{summary[:1].upper()}{summary[1:]}{counted}. Annotations, from which no gradient comes: "
         f"{' and '.join(kinds) or 'none'}."
     )
     counts = {split: _counts(dataset.labels(split), info.num_classes) for split in _ordered(info.splits)}

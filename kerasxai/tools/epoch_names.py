@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 PROBE, AVERAGE, FINAL_SIZE = "probe", "average", "final size"
-NO_FIGURES = ("phase", "epoch", "seconds", "source", "allowance")
+NO_FIGURES = ("phase", "epoch", "seconds", "source", "allowance", "temperature")
 """Columns of a history that are no figures: of the last phase, the epoch that is measured on images of another size,
-and how much worse its monitored figure may be than with images of the size of training.
+how much worse its monitored figure may be than with images of the size of training, and what divides its logits.
 """
 
 
