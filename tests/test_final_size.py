@@ -21,18 +21,17 @@ import kerasxai
 from kerasxai import KerasxaiError
 from kerasxai.callbacks import LocalizationCallback
 from kerasxai.cli import main
+from kerasxai.data import PairSettings
 from kerasxai.engine.samples import Samples
 from kerasxai.engine.traced_model import TracedModel
 from kerasxai.models.tables import BACKBONES, Backbone
 from kerasxai.refinements import automatic
 from kerasxai.report.runs import read_reported
 from kerasxai.report.sections import training_section
-from kerasxai.tools.epoch_names import FINAL_SIZE, reason
+from kerasxai.tools.epoch_names import FINAL_SIZE
 from kerasxai.training import final_size
 from kerasxai.training.config import TrainConfig
-from kerasxai.training.final_size import standard_error
 from kerasxai.training.head_start import scale_classes
-from kerasxai.training.input_size import ImageFacts, choose_size
 from kerasxai.training.kept import kept_line
 from kerasxai.training.run_folder import RunFolder
 from kerasxai.training.train import train
@@ -105,13 +104,6 @@ def test_the_report_numbers_the_epoch_of_the_final_size_as_all_others(tuned: Pat
     assert columns[1] == [""] * 5 + [columns[0][kept]]
 
 
-def test_the_size_of_training_may_have_no_figure() -> None:
-    best = {"phase": FINAL_SIZE, "epoch": 1, "source": 0, "val_gt_known_loc": 0.25}
-    for before, shown in (({}, "nan"), ({"val_gt_known_loc": ""}, "nan"), ({"val_gt_known_loc": 0.0}, "0")):
-        text = reason("val_gt_known_loc", best, [{"phase": "head", "epoch": 0, **before}, best])
-        assert text == f"val_gt_known_loc 0.25, {shown} with images of the size of training"
-
-
 def test_the_weights_are_those_of_the_kept_epoch(
     config: TrainConfig, tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,10 +120,14 @@ def test_the_weights_are_those_of_the_kept_epoch(
             np.testing.assert_allclose(value, before / divided, rtol=1e-5 if divided != 1 else 0)
 
 
-def test_probabilities_of_larger_images_are_calibrated(tuned: Path) -> None:
-    row = RunFolder(tuned, "val_loss").rows[-1]
-    # The best of all temperatures is at least as good as the best of the grid.
-    assert row["val_calibrated_loss"] * 0.99 <= row["val_loss"] <= row["val_calibrated_loss"] + 1e-4
+def test_larger_images_are_predicted_as_surely(config: TrainConfig, tuned: Path) -> None:
+    dataset = kerasxai.data.open(config.data)
+    sure = []
+    for file, size in ((tuned / "model.keras", LARGER), (tuned.parent / "before" / "model.keras", CHOSEN)):
+        pairs = dataset.training_pairs("validation", PairSettings(size, 8, shuffle=False))
+        sure.append(kerasxai.models.load(file).predict(pairs, verbose=0).max(-1).mean())
+    assert sure[0] == pytest.approx(sure[1], abs=1e-4)
+    assert RunFolder(tuned, "val_loss").rows[-1]["temperature"] != pytest.approx(1, abs=0.01)
 
 
 def test_refinements_enlarge_images_by_the_size_of_training(tuned: Path) -> None:
@@ -301,39 +297,6 @@ def test_a_config_file_gives_height_and_width(config: TrainConfig, tmp_path: Pat
     assert size_of(tmp_path / "run") == (48, 64)
 
 
-def test_the_size_to_try_grows_with_that_of_training_up_to_twice_the_backbones() -> None:
-    assert [choose_size(224, ImageFacts(300, 1000.0, side)).larger for side in (None, 0.4, 0.24, 0.1)] == [
-        448,
-        448,
-        448,
-        None,
-    ]
-    assert choose_size(224, ImageFacts(300, 200.0)).larger is None
-    assert choose_size(224, ImageFacts(30_000, 1000.0)).larger is None
-
-
-@pytest.mark.parametrize(
-    ("figures", "is_kept"),
-    [
-        # Given, where the training has diverged, or the figure could not be measured.
-        ({"val_accuracy": math.nan, "val_loss": math.nan}, True),
-        ({}, True),
-        # Chosen: all images are classified correctly at both sizes.
-        ({"val_accuracy": 1.0, "val_loss": 0.3, "allowance": 0.0}, True),
-        ({"val_accuracy": 0.9, "val_loss": 0.1, "allowance": 0.0}, False),
-        ({"val_accuracy": math.nan, "val_loss": 0.1, "allowance": 0.1}, False),
-        ({"val_loss": 0.1, "allowance": 0.1}, False),
-    ],
-)
-def test_which_rows_of_the_final_size_are_kept(figures: dict[str, float], is_kept: bool, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path, "val_accuracy")
-    folder.rows = [
-        {"phase": "head", "epoch": 0, "seconds": 1.0, "val_accuracy": 1.0, "val_loss": 0.2},
-        {"phase": FINAL_SIZE, "epoch": 1, "seconds": 1.0, "source": 0, **figures},
-    ]
-    assert (folder.best_row["phase"] == FINAL_SIZE) == is_kept
-
-
 @pytest.mark.parametrize(
     ("head", "options"), [("gap", {}), ("gap", {"depth": 1}), ("conv1x1", {}), ("acol", {"width": 8})]
 )
@@ -348,25 +311,6 @@ def test_logits_of_every_head_are_divided(head: str, options: dict[str, Any]) ->
     before = logits()
     scale_classes(model, 0.5)
     np.testing.assert_allclose(logits(), before / 2, atol=1e-5)
-
-
-def test_standard_errors() -> None:
-    generator = np.random.default_rng(0)
-    probabilities = generator.dirichlet(np.ones(3), 200).astype(np.float32)
-    labels = generator.integers(0, 3, 200)
-    losses = -np.log(probabilities[np.arange(200), labels])
-    found = standard_error("val_loss", probabilities, labels)
-    assert math.isclose(found, losses.std(ddof=1) / math.sqrt(200), rel_tol=1e-4)
-    # Random guesses are best where all classes are alike, and then all losses are too.
-    assert standard_error("val_calibrated_loss", probabilities, labels) < found / 4
-    # Accuracy, and its mean over classes of which two are rare, against samples.
-    labels = np.repeat(np.arange(3), (120, 40, 40))
-    right = generator.random((4000, 200)) < np.repeat((0.9, 0.6, 0.5), (120, 40, 40))
-    measured = {"val_accuracy": right.mean(1)}
-    measured["val_balanced_accuracy"] = np.mean([right[:, labels == one].mean(1) for one in range(3)], 0)
-    for monitor, figures in measured.items():
-        estimates = [standard_error(monitor, np.eye(3)[(labels + 1 - one) % 3], labels) for one in right[:200]]
-        assert math.isclose(np.mean(estimates), figures.std(), rel_tol=0.06)
 
 
 @pytest.mark.parametrize(("measured", "with_boxes", "images"), [(None, 12, 12), (5, 21, 8)])

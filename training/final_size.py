@@ -15,8 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from kerasxai import data, models
 from kerasxai.callbacks import LocalizationCallback
@@ -33,6 +32,9 @@ _LOG = logging.getLogger(__name__)
 
 _SMALLEST = 1.2e-38
 """The smallest normal float32, because a probability of 0 has no logarithm."""
+_TEMPERATURES = (1 / 8, 8.0)
+_HALVINGS = 50
+"""Of the range of temperatures, on a logarithmic scale."""
 Prepare = Callable[[keras.Model], None]
 
 
@@ -43,8 +45,8 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     than at the size of training, and a probe keeps its size: it has seen no enlarged objects.
 
     Logits are means over positions, of which an object covers less in larger images than in random crops, so that
-    probabilities come out too low. After a probe they are divided by the temperature of the lowest loss on validation
-    images (Guo 2017, arXiv:1706.04599); this changes no prediction, and maps by a constant.
+    probabilities come out too low. After a probe they are divided by one number, so that validation images are
+    predicted as surely as at the size of training; this changes no prediction, and maps by a constant.
 
     Args:
         run: The run, with all other phases completed.
@@ -60,8 +62,9 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     model = resized_model(run.config, run.dataset.info)
     _copy_weights(kept, model)
     about: Row = {"source": before["epoch"]}
+    trained = _predicted(run, kept)
     if run.plan.probe and not is_multi(run.config):
-        about["temperature"] = best_temperature(*_predicted(larger, model))
+        about["temperature"] = matching_temperature(_predicted(larger, model)[0], trained[0])
         scale_classes(model, 1 / about["temperature"])
     prepare(model)
     *measuring, keep = callbacks(larger)
@@ -71,7 +74,7 @@ def run_final_size(run: Run, prepare: Prepare, callbacks: Callable[[Run], Sequen
     if not run.final_size_given and monitor.endswith("_loc"):
         about["allowance"] = share_error(before.get(monitor, math.nan), _images_with_boxes(measuring))
     elif not run.final_size_given:
-        about["allowance"] = standard_error(monitor, *_predicted(run, kept))
+        about["allowance"] = standard_error(monitor, *trained)
     first, _ = run.plan.epochs_of(FINAL_SIZE)
     listed = keras.callbacks.CallbackList([*measuring, keep], model=model, epochs=first + 1, steps=1, verbose=0)
     listed.on_train_begin()
@@ -116,17 +119,21 @@ def _predicted(run: Run, model: keras.Model) -> tuple[NDArray[np.float32], NDArr
     return np.concatenate(found), np.concatenate(labels).astype(np.int64)
 
 
-def best_temperature(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the number, from 1/4 to 8, by which logits are divided for the lowest cross-entropy.
+def matching_temperature(probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Return the number, from 1/8 to 8, by which logits are divided to be as sure as given ones.
 
     Args:
-        probabilities: `(N, C)`.
-        labels: `(N,)` class numbers.
+        probabilities: `(N, C)` of those logits.
+        reference: `(N, C)`, whose mean probability of the predicted class is matched.
     """
-    logits = _logits(probabilities)
-    limits = math.log(TEMPERATURES[0]), math.log(TEMPERATURES[-1])
-    found = minimize_scalar(lambda one: _losses(logits, labels, math.exp(one)).mean(), bounds=limits, method="bounded")
-    return math.exp(float(found.x))
+    logits, target = _logits(probabilities), float(reference.max(-1).mean())
+    low, high = np.log(_TEMPERATURES)
+    # The mean falls with the temperature, from 1 to that of chance.
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_surer = softmax(logits / math.exp(middle), axis=-1).max(-1).mean() > target
+        low, high = (middle, high) if is_surer else (low, middle)
+    return math.exp((low + high) / 2)
 
 
 def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
