@@ -25,6 +25,7 @@ def test_a_temperature_is_found_by_its_probabilities(temperature: float) -> None
     logits = np.random.default_rng(0).normal(0, 3, (50, 4))
     one, other = (scipy.special.softmax(logits / value, axis=-1).astype(np.float32) for value in (1, temperature))
     assert matching_temperature(one, other) == pytest.approx(temperature, rel=1e-3)
+    assert matching_temperature(one * np.nan, other) == matching_temperature(one, other * np.nan) == 1.0
 
 
 def test_the_size_to_try_grows_with_that_of_training_up_to_twice_the_backbones() -> None:

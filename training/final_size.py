@@ -120,13 +120,15 @@ def _predicted(run: Run, model: keras.Model) -> tuple[NDArray[np.float32], NDArr
 
 
 def matching_temperature(probabilities: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Return the number, from 1/8 to 8, by which logits are divided to be as sure as given ones.
+    """Return the number, from 1/8 to 8, by which logits are divided to be as sure as given ones; 1 if some are NaN.
 
     Args:
         probabilities: `(N, C)` of those logits.
         reference: `(N, C)`, whose mean probability of the predicted class is matched.
     """
     logits, target = _logits(probabilities), float(reference.max(-1).mean())
+    if not math.isfinite(float(logits.sum()) + target):
+        return 1.0
     low, high = np.log(_TEMPERATURES)
     # The mean falls with the temperature, from 1 to that of chance.
     for _ in range(_HALVINGS):
