@@ -169,7 +169,9 @@ def test_a_second_report_reads_what_the_first_explained(runs: list[Path], html: 
     assert content_of(again) == content_of(html)
 
 
-def test_maps_of_auto_are_those_of_one_choice(runs: list[Path], tmp_path: Path, monkeypatch: Any) -> None:
+def test_maps_of_auto_are_those_of_one_choice(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen: list[int] = []
 
     def record(self: Explainer, images: np.ndarray) -> None:
@@ -186,7 +188,9 @@ def test_maps_of_auto_are_those_of_one_choice(runs: list[Path], tmp_path: Path, 
     assert chosen[1:] == [chosen[0] - 1]
 
 
-def test_the_choice_of_an_evaluation_is_used_with_its_threshold(runs: list[Path], monkeypatch: Any) -> None:
+def test_the_choice_of_an_evaluation_is_used_with_its_threshold(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     choice: RefinementChoice = {"auto": "graphcut", "agreement": 0.1}
     run = read_reported([str(runs[1])])[0]
     evaluated = run.evaluations[0]
